@@ -1,0 +1,52 @@
+# Two commands: `make book` and `make test`. Both set up .venv first; a second run finds it ready.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+PROFILE ?= smoke
+
+# One thread a process: tiny models run many times slower when threads compete for few cores.
+export OMP_NUM_THREADS ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
+
+.PHONY: help book test lint pair lock look clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed, $(PYTHON) is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.11 ...")'
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian: python3-venv)." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[book,dev]'
+	@touch $@
+
+book: $(READY)  ## execute the notebooks and build the site, warnings are errors (PROFILE=smoke|mini|colab|paper)
+	$(BIN)/tada book --profile $(PROFILE)
+
+lint: $(READY)  ## ruff and mypy only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint  ## ruff, mypy and pytest
+	$(BIN)/pytest -n 2
+
+pair: $(READY)  ## write notebooks/*.ipynb from notebooks/*.py
+	$(BIN)/tada pair
+
+look: $(READY)  ## photograph the built site in headless Chromium and check it (needs chromium and chromedriver)
+	$(BIN)/python ci/look.py
+
+lock: $(READY)  ## write constraints.txt from a fresh environment with the newest versions the bounds allow
+	rm -rf _build/lock && $(PYTHON) -m venv _build/lock
+	_build/lock/bin/python -m pip install --quiet --constraint ci/hold.txt torch
+	_build/lock/bin/python -m pip install --quiet --constraint ci/hold.txt '.[book,dev]'
+	echo '# The lock: exactly what `make` installs, Python 3.11. Renew it with `make lock`.' > _build/lock.txt
+	_build/lock/bin/python -m pip freeze | grep -v '^tada' | sed 's/+cpu$$//' >> _build/lock.txt
+	mv _build/lock.txt constraints.txt && rm -rf _build/lock
+
+clean:  ## remove what the build made; .venv stays
+	rm -rf _build .pytest_cache .mypy_cache .ruff_cache
