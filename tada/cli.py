@@ -1,0 +1,125 @@
+"""The command line `tada`. Heavy imports stay inside the commands, so that `tada --help` is instant."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+PROFILE_HELP = "How much to run: smoke, mini, colab or paper."
+
+
+class Commands(click.Group):
+    """Commands whose user errors are one paragraph on stderr and exit code 2, never a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from tada.book import BookError
+        from tada.notebooks import NotebookError
+
+        try:
+            return super().invoke(ctx)
+        except NotebookError as error:
+            _stop(str(error), 2)
+        except BookError as error:
+            _stop(str(error), 1)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        from tada.errors import unknown
+
+        if self.get_command(ctx, args[0]) is None:
+            _stop(unknown("command", args[0], self.list_commands(ctx), "See tada --help."), 2)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tada-companion", prog_name="tada")
+def app() -> None:
+    """The TADA companion: where audio diffusion models keep musical concepts, and how to steer them there."""
+
+
+@app.command()
+@click.option("--profile", default="mini", show_default=True, metavar="NAME", help=PROFILE_HELP)
+@click.option("--only", multiple=True, metavar="START", help="Only notebooks whose name starts so, e.g. 01. Repeatable.")
+@click.option("--force", is_flag=True, help="Execute notebooks that have not changed, too.")
+def book(profile: str, only: Sequence[str], force: bool) -> None:
+    """Execute the notebooks and build the site; warnings are errors."""
+    from tada import book as books
+
+    start = time.monotonic()
+    page = books.build(books.root(), profile, only, force, tell=click.echo)
+    click.echo(f"The book is ready after {time.monotonic() - start:.0f} s. Open {_near(page)}")
+
+
+@app.command()
+@click.argument("notebook")
+@click.option("-p", "--parameter", "given", nargs=2, multiple=True, metavar="NAME VALUE", help="Set a parameter. Repeatable.")
+@click.option("--profile", metavar="NAME", help=PROFILE_HELP)
+@click.option("--out", default="_build/runs", show_default=True, metavar="FOLDER", help="Where the executed notebook goes.")
+def run(notebook: str, given: Sequence[tuple[str, str]], profile: str | None, out: str) -> None:
+    """Execute NOTEBOOK (.py or .ipynb) with parameters of your own; the notebook itself is not touched."""
+    from tada import book as books
+    from tada import notebooks
+
+    path = notebooks.find(notebook)
+    pairs = [*given, ("profile", books.profile(profile))] if profile else list(given)
+    chosen = notebooks.values(notebooks.parameters(path), pairs)
+    output = notebooks.writable(Path(out)) / f"{path.stem}.ipynb"
+    if output.exists() and output.samefile(path):
+        raise notebooks.NotebookError(f"{path} would be overwritten by its own run. Choose another folder with --out.")
+    done = notebooks.execute(path, output, chosen)
+    if done.failure:
+        _stop(books.describe(path, done.failure), 1)
+    click.echo(f"{path.name} ran in {done.seconds:.1f} s. Open {_near(output)}")
+
+
+@app.command()
+@click.option("--check", is_flag=True, help="Write nothing; fail if a pair differs.")
+def pair(check: bool) -> None:
+    """Write each notebooks/*.ipynb from its .py, the source."""
+    from tada import book as books
+    from tada import notebooks
+
+    folder = books.root() / "notebooks"
+    stale = notebooks.unpaired(folder)
+    orphans = [path for path in stale if path.suffix == ".ipynb"]
+    if orphans:
+        raise notebooks.NotebookError(f"{_near(orphans[0])} has no .py beside it: the .py is the source. Add it or remove the .ipynb.")
+    if check and stale:
+        raise notebooks.NotebookError(f"{', '.join(map(_near, stale))}: the .ipynb differs from its .py. Run `tada pair`.")
+    for path in stale:
+        notebooks.write_pair(path)
+        click.echo(f"wrote {_near(path.with_suffix('.ipynb'))}")
+    if not stale:
+        click.echo("every .ipynb matches its .py")
+
+
+@app.command()
+def models() -> None:
+    """List the architectures: names, public checkpoints, cross-attention sites, the paper's functional layers."""
+    from tada.models import ARCHITECTURES
+
+    header = ("name", "public checkpoint", "sites", "paper's layers", "notes")
+    rows = [
+        (item.name, item.hub_id, str(item.site_count), "{" + ", ".join(map(str, item.paper_layers)) + "}", item.notes)
+        for item in ARCHITECTURES.values()
+    ]
+    _table([header, *rows], click.echo)
+
+
+def _table(rows: Sequence[tuple[str, ...]], tell: Callable[[str], None]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    for row in rows:
+        tell("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip())
+
+
+def _near(path: Path) -> str:
+    path = path.resolve()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _stop(message: str, code: int) -> None:
+    click.echo(f"tada: {message}", err=True)
+    raise SystemExit(code)

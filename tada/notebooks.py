@@ -1,0 +1,248 @@
+"""Notebooks: read, pair, parameterise, execute. The `.py` (py:percent) is the source, the `.ipynb` is made from it."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tada.errors import unknown
+
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+INSTALL = "pip install 'tada-companion[book]'"
+
+
+class NotebookError(ValueError):
+    """What a user can put right: a missing notebook, an unknown or ill-typed parameter, a folder that cannot be written."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One line `name: type = default  # help` of a notebook's cell tagged `parameters`."""
+
+    name: str
+    type: str
+    default: str
+    help: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.type} = {self.default}" + (f"  # {self.help}" if self.help else "")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Where an execution stopped: the cell's position (from 1), its code, the error, and the partly executed notebook."""
+
+    cell: int
+    source: str
+    error: str
+    output: Path
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One finished run: the executed notebook, its duration in seconds, and the failure if there was one."""
+
+    output: Path
+    seconds: float
+    failure: Failure | None = None
+
+
+def find(path: str | Path) -> Path:
+    """The notebook at `path`, or an error that names the nearest ones beside it."""
+    path = Path(path)
+    if path.is_file() and path.suffix in (".py", ".ipynb"):
+        return path
+    if path.is_file():
+        raise NotebookError(f"{path} is not a notebook: expected a .py (py:percent) or .ipynb file.")
+    folder = path.parent if path.parent.is_dir() else Path("notebooks")
+    names = sorted(str(other) for other in folder.glob("*.py"))
+    raise NotebookError(unknown("notebook", str(path), names))
+
+
+def read(path: Path) -> Any:
+    """The notebook at `path` (.py or .ipynb) as an nbformat node without outputs."""
+    jupytext = _need("jupytext")
+    notebook = jupytext.read(path, fmt="py:percent" if path.suffix == ".py" else "ipynb")
+    return _clean(notebook)
+
+
+def pair(source: Path) -> str:
+    """The text of the `.ipynb` that belongs to a `.py` notebook: no outputs, the same bytes each time."""
+    nbformat = _need("nbformat")
+    return nbformat.writes(read(source), version=4) + "\n"
+
+
+def write_pair(source: Path) -> Path:
+    """Write the `.ipynb` beside a `.py` notebook, whole or not at all."""
+    target = source.with_suffix(".ipynb")
+    temporary = target.with_suffix(".ipynb.part")
+    temporary.write_text(pair(source), encoding="utf-8")
+    return temporary.replace(target)
+
+
+def unpaired(folder: Path) -> list[Path]:
+    """The notebooks of `folder` whose `.ipynb` is missing, differs from what its `.py` gives, or has no `.py`."""
+    sources = sorted(folder.glob("*.py"))
+    orphans = [path for path in sorted(folder.glob("*.ipynb")) if path.with_suffix(".py") not in sources]
+    return [path for path in sources if not _same(path.with_suffix(".ipynb"), pair(path))] + orphans
+
+
+def parameters(path: Path) -> list[Parameter]:
+    """The parameters a notebook declares, read by papermill from its cell tagged `parameters`."""
+    papermill = _need("papermill")
+    with tempfile.TemporaryDirectory() as folder:
+        found = papermill.inspect_notebook(str(_as_ipynb(path, Path(folder))))
+    return [
+        Parameter(name, str(entry["inferred_type_name"]), str(entry["default"]), str(entry["help"]).strip())
+        for name, entry in found.items()
+    ]
+
+
+def convert(parameter: Parameter, text: str) -> object:
+    """The value that `text` from a command line means for a parameter of a declared type."""
+    try:
+        return _converter(parameter.type)(text)
+    except (ValueError, SyntaxError):
+        raise NotebookError(
+            f"parameter {parameter.name} is {_article(parameter.type)}, got {text!r}. It is declared as `{parameter}`."
+        ) from None
+
+
+def values(declared: Sequence[Parameter], given: Iterable[tuple[str, str]]) -> dict[str, object]:
+    """The given `(name, text)` pairs as typed values; an unknown name lists the valid ones."""
+    known = {parameter.name: parameter for parameter in declared}
+    result: dict[str, object] = {}
+    for name, text in given:
+        if name not in known:
+            raise NotebookError(_unknown_parameter(name, declared))
+        if name in result:
+            raise NotebookError(f"parameter {name} was given twice: keep one of {result[name]!r} and {text!r}.")
+        result[name] = convert(known[name], text)
+    return result
+
+
+def execute(path: Path, output: Path, chosen: Mapping[str, object]) -> Execution:
+    """Run the notebook at `path` with the chosen parameters through papermill, into another file.
+
+    The kernel works in the notebook's own folder. A failing cell is reported, not raised: the partly executed
+    notebook is kept at `output`.
+    """
+    papermill = _need("papermill")
+    _need("ipykernel")
+    writable(output.parent)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads that compete cost far more than they give
+    start, failure = time.monotonic(), None
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            papermill.execute_notebook(
+                str(_as_ipynb(path, Path(folder))),
+                str(output),
+                parameters=dict(chosen),
+                kernel_name=KERNEL["name"],
+                cwd=str(path.parent),
+                progress_bar=False,
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            )
+        except papermill.PapermillExecutionError as error:
+            failure = Failure(error.exec_count or 0, error.source, f"{error.ename}: {error.evalue}", output)
+    return Execution(output, time.monotonic() - start, failure)
+
+
+def writable(folder: Path) -> Path:
+    """Make `folder` and return it, or an error that says it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise NotebookError(f"cannot write into {folder} ({reason}). Choose another folder with --out.") from None
+    return folder
+
+
+def _clean(notebook: Any) -> Any:
+    nbformat = _need("nbformat")
+    cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    for position, cell in enumerate(cells):
+        cell["id"] = hashlib.sha256(f"{position}\n{cell.source}".encode()).hexdigest()[:8]
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    metadata = {"kernelspec": dict(KERNEL), "language_info": {"name": "python"}}
+    return nbformat.v4.new_notebook(cells=cells, metadata=metadata, nbformat_minor=5)
+
+
+def _as_ipynb(path: Path, folder: Path) -> Path:
+    nbformat = _need("nbformat")
+    target = folder / f"{path.stem}.ipynb"
+    target.write_text(nbformat.writes(read(path), version=4), encoding="utf-8")
+    return target
+
+
+def _same(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
+
+
+def _unknown_parameter(name: str, declared: Sequence[Parameter]) -> str:
+    if not declared:
+        return f"no parameter {name!r}: this notebook declares none (it has no cell tagged `parameters`)."
+    listed = "".join(f"\n  {parameter}" for parameter in declared)
+    near = unknown("parameter", name, [parameter.name for parameter in declared]).split(" Valid:")[0]
+    return f"{near} The notebook declares:{listed}"
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
+
+
+def _list(text: str, convert_item: Callable[[str], object]) -> list[object]:
+    items = ast.literal_eval(text) if text.lstrip().startswith("[") else text.split(",")
+    return [convert_item(str(item).strip()) for item in items]
+
+
+def _dictionary(text: str) -> dict[object, object]:
+    return dict(ast.literal_eval(text))
+
+
+def _literal(text: str) -> object:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+_CONVERTERS: dict[str, Callable[[str], object]] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "bool": _boolean,
+    "dict": _dictionary,
+}
+
+
+def _converter(type_name: str) -> Callable[[str], object]:
+    outer, _, inner = type_name.replace(" ", "").rstrip("]").partition("[")
+    if outer == "list":
+        return lambda text: _list(text, _converter(inner))
+    return _CONVERTERS.get(outer, _literal)
+
+
+def _article(type_name: str) -> str:
+    return f"{'an' if type_name[0] in 'aeiou' else 'a'} {type_name}"
+
+
+def _need(module: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError:
+        raise NotebookError(f"{module} is not installed. Install what the notebooks need: {INSTALL}") from None
