@@ -1,0 +1,48 @@
+"""TADA companion: find, patch and steer the cross-attention layers of text-to-music diffusion models."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "load": "tada.models",
+    "ARCHITECTURES": "tada.models",
+    "Sampling": "tada.models.base",
+    "Latents": "tada.models.base",
+    "Context": "tada.models.context",
+    "Clip": "tada.audio",
+    "Clips": "tada.audio",
+    "record": "tada.hooks",
+    "edit": "tada.hooks",
+    "route": "tada.hooks",
+    "When": "tada.hooks",
+    "tiny": "tada.tiny",
+    "models": "tada.models",
+    "hooks": "tada.hooks",
+}
+
+__all__ = ["__version__", *_HOME]
+
+if TYPE_CHECKING:
+    from tada import hooks, models, tiny
+    from tada.audio import Clip, Clips
+    from tada.hooks import When, edit, record, route
+    from tada.models import ARCHITECTURES, load
+    from tada.models.base import Latents, Sampling
+    from tada.models.context import Context
+
+
+def __getattr__(name: str) -> Any:
+    """Import public names when they are first used, so that ``import tada`` costs nothing."""
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'tada' has no attribute {name!r}")
+    module = import_module(home)
+    return module if home == f"tada.{name}" else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,86 @@
+"""Text-to-music diffusion models behind one protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tada.errors import unknown
+
+if TYPE_CHECKING:
+    import torch
+
+    from tada.models.base import Model
+
+__all__ = ["ARCHITECTURES", "Architecture", "load"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What is known of an architecture before anything is loaded.
+
+    Attributes:
+        name: as given to :func:`load`.
+        title: for people.
+        hub_id: the public checkpoint of the paper.
+        site_count: its cross-attention sites.
+        paper_layers: those of them that the paper found to control musical concepts (section 4.1).
+        sample_rate: of its audio, in Hz.
+        notes: what to know before loading it.
+        adapter: ``module:class`` of the code behind the protocol.
+    """
+
+    name: str
+    title: str
+    hub_id: str
+    site_count: int
+    paper_layers: tuple[int, ...]
+    sample_rate: int
+    notes: str
+    adapter: str
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    a.name: a
+    for a in (
+        Architecture("audioldm2", "AudioLDM2", "cvssp/audioldm2-large", 64, (44, 45, 50, 51), 16_000,
+                     "U-Net, two text streams; the base and music checkpoints have 32 sites",
+                     "tada.models.audioldm2:AudioLDM2"),
+        Architecture("stable-audio", "Stable Audio Open", "stabilityai/stable-audio-open-1.0", 24, (11, 12), 44_100,
+                     "gated: accept the licence and log in to the hub", "tada.models.stable_audio:StableAudio"),
+    )
+}
+
+SHIPPED = ("mini", "planted")
+
+
+def load(
+    name: str,
+    checkpoint: str | Path | None = None,
+    device: str | torch.device = "auto",
+    dtype: torch.dtype | None = None,
+) -> Model:
+    """Load a model.
+
+    Args:
+        name: ``"audioldm2"`` or ``"stable-audio"``.
+        checkpoint: None for the paper's public checkpoint, a hub id (``owner/name`` or ``owner/name@revision``), or a folder.
+        device: a torch device; ``"auto"`` takes CUDA, then MPS, then the CPU.
+        dtype: of the weights; None for float32 on the CPU and the public checkpoint's usual half precision on a GPU.
+
+    Returns:
+        The model in evaluation mode.
+
+    Raises:
+        KeyError: an unknown architecture. CheckpointError (an OSError): a checkpoint that cannot be had, with what to do.
+    """
+    if name not in ARCHITECTURES:
+        raise KeyError(unknown("architecture", name, ARCHITECTURES))
+    architecture = ARCHITECTURES[name]
+    if checkpoint in SHIPPED:
+        raise KeyError(f"no {checkpoint!r} checkpoint of {name} is shipped with this version: give a hub id or a folder, "
+                       f"or build a random one with tada.tiny.build({name!r}, folder)")
+    module, _, adapter = architecture.adapter.partition(":")
+    return getattr(import_module(module), adapter).open(architecture, checkpoint, device, dtype)

@@ -1,0 +1,97 @@
+"""AudioLDM2: a U-Net over mel spectrograms that reads two text streams, GPT-2's and T5's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from tada.models.base import Latents, Run, Sampling
+from tada.models.context import Conditioning, Context, Stream
+from tada.models.pipeline import PipelineModel, bias, wants_guidance
+
+
+class AudioLDM2(PipelineModel):
+    """``AudioLDM2Pipeline`` behind the protocol; streams ``"gpt2"`` (generated embeddings) and ``"t5"``."""
+
+    name = "audioldm2"
+    pipeline_class = "AudioLDM2Pipeline"
+    presets: ClassVar[dict[str, Sampling]] = {
+        "default": Sampling(steps=100, guidance=4.5),
+        "localisation": Sampling(steps=100, guidance=4.5),
+        "steering": Sampling(steps=100, guidance=4.5),
+    }
+
+    def __init__(self, pipeline: Any, checkpoint: str, functional: Sequence[int] | None = None) -> None:
+        super().__init__(pipeline, pipeline.unet, checkpoint, functional)
+        vocoder = pipeline.vocoder.config
+        self.sample_rate = vocoder.sampling_rate
+        self._seconds_per_frame = math.prod(vocoder.upsample_rates) / vocoder.sampling_rate
+
+    @classmethod
+    def load(cls, folder: Path, dtype: torch.dtype) -> Any:
+        """The pipeline in ``folder``; its language model is read as GPT2LMHeadModel whatever class the index names."""
+        from diffusers import AudioLDM2Pipeline
+        from transformers import GPT2LMHeadModel
+
+        language_model = GPT2LMHeadModel.from_pretrained(folder, subfolder="language_model", dtype=dtype)
+        return AudioLDM2Pipeline.from_pretrained(folder, language_model=language_model, torch_dtype=dtype)
+
+    def encode_one(self, prompt: str, negative: str | None, lyrics: str | None) -> Context:
+        if lyrics is not None:
+            raise ValueError("AudioLDM2 does not sing from lyrics; leave lyrics out")
+        t5, mask, gpt2 = self.pipeline.encode_prompt([prompt], self.device, 1, True, negative_prompt=[negative or ""])
+        sides = [
+            {"gpt2": Stream(gpt2[i : i + 1]), "t5": Stream(t5[i : i + 1], mask[i : i + 1].bool())} for i in (1, 0)
+        ]
+        return Context((prompt,), (negative,), (None,), *sides)
+
+    def noise_shape(self, seconds: float) -> tuple[int, ...]:
+        scale = self.pipeline.vae_scale_factor
+        shortest = scale * self._seconds_per_frame
+        if seconds < shortest:
+            raise ValueError(f"got seconds={seconds}; expected {shortest:.4f} or more")
+        frames = math.ceil(int(seconds / self._seconds_per_frame) / scale)
+        bands = self.pipeline.vocoder.config.model_in_dim // scale
+        return (self.denoiser.config.in_channels, frames, bands)  # type: ignore[union-attr]
+
+    def conditioning(self, context: Context, seconds: float, sampling: Sampling) -> Conditioning:
+        return Conditioning(context.cond, context.uncond if wants_guidance(sampling) else None)
+
+    def denoise(self, x: Tensor, t: Tensor, run: Run) -> Tensor:
+        gpt2, t5 = run.fed("gpt2"), run.fed("t5")
+        return self.denoiser(
+            x,
+            t,
+            encoder_hidden_states=gpt2.states,
+            encoder_hidden_states_1=t5.states,
+            encoder_attention_mask_1=t5.mask,
+            return_dict=False,
+        )[0]
+
+    def site_inputs(self, stream: Stream) -> dict[str, Any]:
+        return {"encoder_hidden_states": stream.states, "attention_mask": bias(stream)}
+
+    def to_audio(self, latents: Latents) -> Tensor:
+        vae = self.pipeline.vae
+        mel = vae.decode(latents.values / vae.config.scaling_factor).sample
+        audio = self.pipeline.mel_spectrogram_to_waveform(mel)
+        return audio[:, None, : int(latents.seconds * self.sample_rate)]
+
+    def trace_inputs(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        config = self.denoiser.config  # type: ignore[union-attr]
+        size = 2 ** (len(config.block_out_channels) - 1)
+        widths = next(dims for dims in config.cross_attention_dim if isinstance(dims, list | tuple))
+        gpt2_width, t5_width = [width for width in widths if width is not None]
+        texts = {"gpt2": torch.empty(1, 1, gpt2_width, device="meta"), "t5": torch.empty(1, 1, t5_width, device="meta")}
+        arguments = {
+            "sample": torch.empty(1, config.in_channels, size, size, device="meta"),
+            "timestep": torch.zeros(1, device="meta"),
+            "encoder_hidden_states": texts["gpt2"],
+            "encoder_hidden_states_1": texts["t5"],
+        }
+        return arguments, texts

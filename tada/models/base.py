@@ -1,0 +1,399 @@
+"""The protocol every architecture speaks, and the sampling run that hooks read their state from."""
+
+from __future__ import annotations
+
+import platform
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+import tada
+from tada.audio import Clips
+from tada.errors import unknown
+from tada.models.context import Conditioning, Context, Rows, Stream, _row_index, join
+
+Pass = Literal["cond", "uncond"]
+Layers = str | int | Sequence[int | str]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a clip is sampled.
+
+    Attributes:
+        steps: denoising steps, 1 or more.
+        guidance: classifier-free guidance scale; 1 and below means no guidance and no unconditional pass.
+    """
+
+    steps: int = 50
+    guidance: float = 4.5
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"got steps={self.steps}; expected 1 or more")
+
+
+@dataclass(frozen=True, eq=False)
+class Latents:
+    """Noise or sampled latents, one row per clip.
+
+    Attributes:
+        values: ``[rows, ...]`` in the model's own latent shape.
+        seeds: the seed of each row; it also drives every later random draw of that row.
+        seconds: length of the clips.
+        records: how each row was made so far, empty for noise.
+    """
+
+    values: Tensor
+    seeds: tuple[int, ...]
+    seconds: float
+    records: tuple[Mapping[str, Any], ...] = ()
+
+    def __len__(self) -> int:
+        return self.values.shape[0]
+
+    def __getitem__(self, rows: Rows) -> Latents:
+        """Rows by index, slice, list of indices or bool mask; an index may repeat."""
+        index = _row_index(rows, len(self))
+        keep = index.tolist()
+        records = tuple(self.records[i] for i in keep) if self.records else ()
+        values = self.values[index.to(self.values.device)]
+        return replace(self, values=values, seeds=tuple(self.seeds[i] for i in keep), records=records)
+
+
+@dataclass(eq=False)
+class Run:
+    """One sampling run in progress: all that a hook may want to know, set by the loop and read by hooks.
+
+    Attributes:
+        conditioning: what the denoiser is fed.
+        sampling: the settings of the run.
+        seconds: length of the clips.
+        rows: number of clips.
+        step: index of the current step.
+        passes: guidance passes stacked along rows in the running denoiser call, in order.
+        memo: scratch space of hooks, gone with the run.
+    """
+
+    conditioning: Conditioning
+    sampling: Sampling
+    seconds: float
+    rows: int
+    step: int = 0
+    passes: tuple[Pass, ...] = ("cond",)
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def enter(self, step: int, passes: tuple[Pass, ...]) -> None:
+        """Say where the run is, before a denoiser call."""
+        self.step, self.passes = step, passes
+
+    def fed(self, name: str) -> Stream:
+        """The stream ``name`` as the running denoiser call receives it, its passes stacked along rows."""
+        key = ("fed", name, self.passes)
+        if key not in self.memo:
+            parts = [self.conditioning.streams(which)[name] for which in self.passes]
+            self.memo[key] = parts[0] if len(parts) == 1 else Stream.cat(parts)
+        return self.memo[key]
+
+
+class Model(ABC):
+    """A text-to-music diffusion model: text encoder, denoiser, codec and sampling loop behind one interface.
+
+    Attributes:
+        name: the architecture, as given to ``tada.load``.
+        checkpoint: label of the weights: hub id, or what the folder says of itself.
+        sites: dotted names of the cross-attention modules, in the order in which the forward pass runs them.
+        streams: the text stream each site reads.
+        denoiser: the module that the sites are part of.
+        sample_rate: of the decoded audio, in Hz.
+        functional: layer indices known to control concepts in this checkpoint; None if not known.
+        run: the sampling run in progress, None outside ``sample``.
+    """
+
+    name: ClassVar[str]
+    presets: ClassVar[Mapping[str, Sampling]]
+    sites: tuple[str, ...]
+    streams: Mapping[str, str]
+    denoiser: nn.Module
+    sample_rate: int
+    device: torch.device
+    dtype: torch.dtype
+
+    def __init__(self, checkpoint: str, functional: Sequence[int] | None = None) -> None:
+        self.checkpoint = checkpoint
+        self.functional = None if functional is None else tuple(functional)
+        self.run: Run | None = None
+        self.interventions: list[str] = []
+        self.board: Any = None
+
+    # ---- what an architecture provides
+
+    @abstractmethod
+    def encode_one(self, prompt: str, negative: str | None, lyrics: str | None) -> Context:
+        """Encode one prompt on its own, as a context of one row."""
+
+    @abstractmethod
+    def noise_shape(self, seconds: float) -> tuple[int, ...]:
+        """Shape of one row of latents for a clip of ``seconds``; ValueError where the model cannot make it."""
+
+    @abstractmethod
+    def conditioning(self, context: Context, seconds: float, sampling: Sampling) -> Conditioning:
+        """What the denoiser is fed for ``context``; the same for every step of a run."""
+
+    @abstractmethod
+    def denoise_loop(self, noise: Latents, run: Run) -> Iterator[Tensor]:
+        """Yield the latents after each step, calling ``run.enter`` before each denoiser call."""
+
+    @abstractmethod
+    def site_inputs(self, stream: Stream) -> dict[str, Any]:
+        """Keyword arguments by which a site is fed ``stream``."""
+
+    @abstractmethod
+    def to_audio(self, latents: Latents) -> Tensor:
+        """Audio ``[rows, channels, frames]`` of latents."""
+
+    # ---- what users call
+
+    def encode(
+        self,
+        prompts: str | Sequence[str],
+        negative: str | Sequence[str | None] | None = None,
+        lyrics: str | Sequence[str | None] | None = None,
+    ) -> Context:
+        """Encode prompts, each on its own, into a context padded to one length.
+
+        Args:
+            prompts: one text per row; a single text is one row.
+            negative: what the unconditional pass is told instead of nothing; one for all rows, or one per row.
+            lyrics: text to sing, for models that do (ACE-Step); one for all rows, or one per row.
+
+        Returns:
+            A context with one row per prompt.
+
+        Raises:
+            ValueError: no prompt, or numbers of texts that do not match.
+        """
+        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        if not prompts:
+            raise ValueError("got no prompts; expected one or more")
+        triples = list(zip(prompts, _per_row("negative", negative, len(prompts)),
+                           _per_row("lyrics", lyrics, len(prompts)), strict=True))
+        with torch.no_grad():
+            encoded = {triple: self.encode_one(*triple) for triple in dict.fromkeys(triples)}
+        return join([encoded[triple] for triple in triples])
+
+    def noise(self, seeds: int | Sequence[int], seconds: float) -> Latents:
+        """Draw the starting noise of each row from its own seed, so that a clip does not depend on its batch.
+
+        Args:
+            seeds: one per row; a single seed is one row.
+            seconds: length of the clips.
+
+        Returns:
+            Standard normal latents.
+        """
+        seeds = (seeds,) if isinstance(seeds, int) else tuple(int(seed) for seed in seeds)
+        if not seeds:
+            raise ValueError("got no seeds; expected one per clip")
+        shape = self.noise_shape(seconds)
+        rows = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        return Latents(torch.stack(rows).to(self.device, self.dtype), seeds, float(seconds))
+
+    def sample(self, context: Context, noise: Latents, sampling: Sampling | str | None = None,
+               progress: bool = False) -> Latents:
+        """Denoise.
+
+        Args:
+            context: one row per clip.
+            noise: one row per clip.
+            sampling: settings, or the name of a preset; None for the model's default.
+            progress: show a progress bar.
+
+        Returns:
+            Latents with the record of each row.
+
+        Raises:
+            ValueError: rows that do not match, or latents that became NaN or infinite (the first step is named).
+        """
+        if len(context) != len(noise):
+            raise ValueError(f"got {len(context)} rows of context and {len(noise)} of noise; expected as many of each")
+        settings = self.sampling(sampling)
+        with torch.no_grad(), self._running(context, noise, settings) as run:
+            values = self._last_finite(self.denoise_loop(noise, run), run, progress)
+            records = [self._record(context, noise, row, settings) for row in range(len(noise))]
+        return replace(noise, values=values, records=tuple(records))
+
+    def decode(self, latents: Latents) -> Clips:
+        """Turn latents into audio.
+
+        Args:
+            latents: sampled latents.
+
+        Returns:
+            Clips of ``latents.seconds`` at :attr:`sample_rate`.
+
+        Raises:
+            ValueError: NaN or infinite samples, with the rows.
+        """
+        with torch.no_grad():
+            return Clips(self.to_audio(latents), self.sample_rate, latents.records)
+
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        seeds: int | Sequence[int],
+        seconds: float,
+        sampling: Sampling | str | None = None,
+        negative: str | Sequence[str | None] | None = None,
+        lyrics: str | Sequence[str | None] | None = None,
+        progress: bool = False,
+    ) -> Clips:
+        """Encode, draw noise, sample and decode; one prompt or one seed serves all rows of the other.
+
+        Args:
+            prompts: one per row.
+            seeds: one per row.
+            seconds: length of the clips.
+            sampling: settings, or the name of a preset; None for the model's default.
+            negative: as in :meth:`encode`.
+            lyrics: as in :meth:`encode`.
+            progress: show a progress bar.
+
+        Returns:
+            One clip per row.
+        """
+        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        seeds = [seeds] if isinstance(seeds, int) else list(seeds)
+        rows = max(len(prompts), len(seeds))
+        if {len(prompts), len(seeds)} - {1, rows}:
+            raise ValueError(f"got {len(prompts)} prompts and {len(seeds)} seeds; expected as many, or one of either")
+        context = self.encode(prompts * (rows // len(prompts)), negative, lyrics)
+        noise = self.noise(seeds * (rows // len(seeds)), seconds)
+        return self.decode(self.sample(context, noise, sampling, progress))
+
+    def sampling(self, preset: Sampling | str | None = None, **changes: Any) -> Sampling:
+        """The settings of a preset (None: the default one) with ``changes``; settings are completed for this model."""
+        if not isinstance(preset, Sampling):
+            name = preset or "default"
+            if name not in self.presets:
+                raise KeyError(unknown("sampling preset", name, self.presets))
+            preset = self.presets[name]
+        wanted = type(self.presets["default"])
+        if not isinstance(preset, wanted):
+            preset = replace(self.presets["default"], **asdict(preset))
+        elif type(preset) is not wanted:
+            raise TypeError(f"{type(preset).__name__} has settings that {self.name} does not know: use {wanted.__name__}")
+        return replace(preset, **changes)
+
+    def resolve(self, layers: Layers | None) -> tuple[str, ...]:
+        """Site names of layers given by index, by site name, or as ``"all"``, ``"functional"``, ``"all-but-functional"``.
+
+        Raises:
+            KeyError: no such site or layer set. IndexError: no such index. ValueError: an empty or unknown set.
+        """
+        if layers is None or layers == "all":
+            return self.sites
+        if layers in ("functional", "all-but-functional"):
+            if self.functional is None:
+                raise ValueError(
+                    f"the functional layers of {self.checkpoint} are not known: give indices or site names, "
+                    "or find them with tada.patching"
+                )
+            chosen = {self.sites[i] for i in self.functional}
+            return tuple(site for site in self.sites if (site in chosen) == (layers == "functional"))
+        items = [layers] if isinstance(layers, int | str) else list(layers)
+        if not items:
+            raise ValueError("got no layers; expected at least one")
+        return tuple(dict.fromkeys(self._site(item) for item in items))
+
+    def site_width(self, site: str) -> int:
+        """Width of what a site adds to the hidden states."""
+        module = self.denoiser.get_submodule(site)
+        return next(m for n, m in module.named_modules() if n.startswith("to_out") and isinstance(m, nn.Linear)).out_features
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.checkpoint}, {len(self.sites)} sites, {self.device}, {self.dtype}>"
+
+    # ---- the sampling run
+
+    @contextmanager
+    def _running(self, context: Context, noise: Latents, sampling: Sampling) -> Iterator[Run]:
+        if self.run is not None:
+            raise RuntimeError("this model is already sampling: one run at a time")
+        conditioning = self.conditioning(context, noise.seconds, sampling)
+        self.run = Run(conditioning, sampling, noise.seconds, len(noise))
+        try:
+            yield self.run
+        finally:
+            self.run = None
+
+    def _last_finite(self, steps: Iterator[Tensor], run: Run, progress: bool) -> Tensor:
+        from tqdm.auto import tqdm
+
+        finite, values = [], None
+        for values in tqdm(steps, total=run.sampling.steps, disable=not progress, desc=self.name, leave=False):
+            finite.append(values.isfinite().flatten(1).all(1))
+        assert values is not None
+        broken = (~torch.stack(finite)).nonzero()
+        if len(broken):
+            step = int(broken[0, 0])
+            rows = broken[broken[:, 0] == step][:, 1].tolist()
+            raise ValueError(
+                f"NaN or infinite latents after step {step} of {len(finite)}, rows {rows}: "
+                "lower the strength of the intervention or use a wider dtype (tada.load(..., dtype=torch.float32))"
+            )
+        return values
+
+    def _record(self, context: Context, noise: Latents, row: int, sampling: Sampling) -> dict[str, Any]:
+        return {
+            "model": self.name,
+            "checkpoint": self.checkpoint,
+            "prompt": context.prompts[row],
+            "negative": context.negatives[row],
+            "lyrics": context.lyrics[row],
+            "seed": noise.seeds[row],
+            "seconds": noise.seconds,
+            "sampling": asdict(sampling),
+            "interventions": list(self.interventions),
+            "versions": versions(),
+        }
+
+    def _site(self, item: int | str) -> str:
+        if isinstance(item, str):
+            if item not in self.sites:
+                raise KeyError(unknown("site", item, self.sites, "See model.sites."))
+            return item
+        if not -len(self.sites) <= item < len(self.sites):
+            raise IndexError(f"no layer {item}: {self.name} has {len(self.sites)}, 0 to {len(self.sites) - 1}")
+        return self.sites[item]
+
+
+def _per_row(name: str, value: str | Sequence[str | None] | None, rows: int) -> list[str | None]:
+    if value is None or isinstance(value, str):
+        return [value] * rows
+    if len(value) != rows:
+        raise ValueError(f"got {len(value)} of {name} for {rows} prompts; expected one for all or one per prompt")
+    return list(value)
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """``"auto"`` is CUDA if there is one, then MPS, then the CPU."""
+    if str(device) != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides about the numbers."""
+    import diffusers
+    import transformers
+
+    return {"tada": tada.__version__, "torch": torch.__version__, "diffusers": diffusers.__version__,
+            "transformers": transformers.__version__, "python": platform.python_version()}

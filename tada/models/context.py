@@ -1,0 +1,184 @@
+"""What the text side gives a denoiser: streams of encoded tokens, and the context of a batch of prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Rows = int | slice | Sequence[int] | Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """One stream of text tokens for a batch of rows.
+
+    Attributes:
+        states: embeddings ``[rows, tokens, dim]``, or token ids ``[rows, tokens]``.
+        mask: bool ``[rows, tokens]``, True where the token is real; None if every token is attended to.
+        positions: int ``[rows, tokens]``, for models that rotate text keys by position; None elsewhere.
+        memo: scratch space of the modules that read this stream (keys and values that need no second computation).
+    """
+
+    states: Tensor
+    mask: Tensor | None = None
+    positions: Tensor | None = None
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return self.states.shape[0]
+
+    @property
+    def tokens(self) -> int:
+        """Padded length in tokens."""
+        return self.states.shape[1]
+
+    def rows(self, index: Tensor) -> Stream:
+        """The rows ``index`` (int64 ``[n]``), in that order."""
+        return _each([self], lambda parts: parts[0][index])
+
+    def pad(self, tokens: int) -> Stream:
+        """The same stream padded with zeros at the end to ``tokens`` tokens, the padding masked."""
+        missing = tokens - self.tokens
+        if missing < 0:
+            raise ValueError(f"cannot pad {self.tokens} tokens to {tokens}: that would cut text")
+        if missing == 0:
+            return self
+        if self.mask is None:
+            raise ValueError("a stream without a mask has a fixed length and cannot be padded")
+        return _each([self], lambda parts: _pad_tokens(parts[0], missing))
+
+    def where(self, rows: Tensor, other: Stream) -> Stream:
+        """Rows of ``other`` where ``rows`` (bool ``[rows]``) is True, own rows elsewhere."""
+        return _each([self, other], lambda parts: _where_rows(rows, parts[1], parts[0]))
+
+    @staticmethod
+    def cat(streams: Sequence[Stream]) -> Stream:
+        """Streams of one length stacked along rows."""
+        return _each(streams, torch.cat)
+
+
+def _each(streams: Sequence[Stream], combine: Any) -> Stream:
+    """A new stream whose every tensor is ``combine`` of the given streams' tensors."""
+
+    def merged(name: str) -> Tensor | None:
+        parts = [getattr(stream, name) for stream in streams]
+        return None if parts[0] is None else combine(parts)
+
+    return Stream(combine([stream.states for stream in streams]), merged("mask"), merged("positions"))
+
+
+def _pad_tokens(tensor: Tensor, missing: int) -> Tensor:
+    shape = (tensor.shape[0], missing, *tensor.shape[2:])
+    return torch.cat([tensor, tensor.new_zeros(shape)], dim=1)
+
+
+def _where_rows(rows: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    return torch.where(rows.view(-1, *[1] * (no.dim() - 1)), yes, no)
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """Encoded prompts: one row per clip, all padded to one length so that rows can be exchanged.
+
+    Attributes:
+        prompts: the text of each row.
+        negatives: the negative prompt of each row, None where there is none.
+        lyrics: the lyrics of each row, None for models that do not sing from text.
+        cond: streams of the conditional pass, by name.
+        uncond: streams of the unconditional pass, by name.
+    """
+
+    prompts: tuple[str, ...]
+    negatives: tuple[str | None, ...]
+    lyrics: tuple[str | None, ...]
+    cond: Mapping[str, Stream]
+    uncond: Mapping[str, Stream]
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def __getitem__(self, rows: Rows) -> Context:
+        """Rows by index, slice, list of indices or bool mask; an index may repeat."""
+        index = _row_index(rows, len(self))
+        keep = index.tolist()
+        texts = {name: tuple(getattr(self, name)[i] for i in keep) for name in ("prompts", "negatives", "lyrics")}
+        return replace(self, **texts, **self._both(lambda s: s.rows(index.to(s.states.device))))
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """Padded length of each conditional stream, in tokens."""
+        return {name: stream.tokens for name, stream in self.cond.items()}
+
+    def pad(self, tokens: Mapping[str, int]) -> Context:
+        """Pad every stream to the named lengths (in tokens)."""
+        return replace(self, **{side: {n: s.pad(tokens[n]) for n, s in getattr(self, side).items()}
+                                for side in ("cond", "uncond")})
+
+    def align(self, other: Context) -> tuple[Context, Context]:
+        """Both contexts padded to one common length per stream, so that one can be routed into the other."""
+        longest = {n: max(_longest(c, n) for c in (self, other)) for n in self.cond}
+        return self.pad(longest), other.pad(longest)
+
+    def _both(self, change: Any) -> dict[str, dict[str, Stream]]:
+        return {side: {n: change(s) for n, s in getattr(self, side).items()} for side in ("cond", "uncond")}
+
+
+def join(contexts: Sequence[Context]) -> Context:
+    """Contexts stacked along rows, each stream padded to the longest.
+
+    Args:
+        contexts: one or more contexts of one model.
+
+    Returns:
+        A context with the sum of their rows.
+    """
+    first = contexts[0]
+    longest = {n: max(_longest(c, n) for c in contexts) for n in first.cond}
+    padded = [c.pad(longest) for c in contexts]
+    sides = {side: {n: Stream.cat([getattr(c, side)[n] for c in padded]) for n in getattr(first, side)}
+             for side in ("cond", "uncond")}
+    texts = {name: tuple(t for c in contexts for t in getattr(c, name)) for name in ("prompts", "negatives", "lyrics")}
+    return Context(**texts, **sides)  # type: ignore[arg-type]
+
+
+def _longest(context: Context, name: str) -> int:
+    return max(side[name].tokens for side in (context.cond, context.uncond) if name in side)
+
+
+def _row_index(rows: Rows, count: int) -> Tensor:
+    if isinstance(rows, int):
+        rows = [rows]
+    if isinstance(rows, slice):
+        return torch.arange(count)[rows]
+    index = torch.as_tensor(rows)
+    if index.dtype == torch.bool:
+        return index.nonzero().flatten()
+    if index.numel() and not -count <= int(index.min()) <= int(index.max()) < count:
+        raise IndexError(f"row {index.tolist()} asked of a context with {count} rows (0 to {count - 1})")
+    return index % count
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioning:
+    """What the denoiser is fed in one sampling run: the streams as the sites see them, and what is not text.
+
+    Attributes:
+        cond: streams at the sites in the conditional pass, by name.
+        uncond: the same in the unconditional pass; None where the run has no guidance.
+        extra: tensors that condition the model other than through text, by name.
+    """
+
+    cond: Mapping[str, Stream]
+    uncond: Mapping[str, Stream] | None = None
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def streams(self, which: str) -> Mapping[str, Stream]:
+        """Streams of the pass ``"cond"`` or ``"uncond"``."""
+        side = self.cond if which == "cond" else self.uncond
+        if side is None:
+            raise ValueError("this sampling run has no unconditional pass (guidance is off)")
+        return side

@@ -1,0 +1,87 @@
+"""Where a checkpoint lies: a folder, or a hub repository brought into the local cache; and plain words when it cannot be had."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PROBE_SECONDS = 5.0
+
+
+class CheckpointError(OSError):
+    """A checkpoint that cannot be had; the message says what to set or run."""
+
+
+def folder(checkpoint: str | Path, fetch: Callable[..., str | Path], index: str, revision: str | None = None) -> Path:
+    """The folder of a checkpoint, downloaded if need be.
+
+    Args:
+        checkpoint: an existing folder, or a hub id ``owner/name``, optionally ``owner/name@revision``.
+        fetch: ``fetch(id, revision=..., local_files_only=...)`` that brings a repository into the cache.
+        index: the file that every such checkpoint has, as path within it.
+        revision: the revision if the id names none.
+
+    Raises:
+        CheckpointError: no such folder or repository, no access, or no network.
+    """
+    path = Path(checkpoint).expanduser()
+    if path.is_dir():
+        if not (path / index).is_file():
+            raise CheckpointError(f"{path} has no {index}: expected the folder of a whole pipeline")
+        return path
+    name, _, wanted = str(checkpoint).partition("@")
+    if not _looks_like_id(name):
+        raise CheckpointError(f"no folder {path}, and {name!r} is no hub id (owner/name)")
+    revision = wanted or revision
+    trouble = probe(name, revision)
+    if trouble is None:
+        return Path(fetch(name, revision=revision, local_files_only=False))
+    try:
+        return Path(fetch(name, revision=revision, local_files_only=True))
+    except Exception as error:
+        raise trouble from error
+
+
+def probe(name: str, revision: str | None = None) -> CheckpointError | None:
+    """Ask the hub for a repository, for at most a few seconds; the error that a reader needs, or None if all is well."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        HfApi().model_info(name, revision=revision, timeout=PROBE_SECONDS)
+        HfApi().auth_check(name)
+    except GatedRepoError:
+        return CheckpointError(
+            f"{name} is gated: accept its licence on its hub page, then run `hf auth login` or set HF_TOKEN to a token "
+            "that may read it"
+        )
+    except RevisionNotFoundError:
+        return CheckpointError(f"{name} has no revision {revision!r}")
+    except RepositoryNotFoundError:
+        return CheckpointError(f"the hub has no model {name!r} that you may see: check the spelling, or `hf auth login`")
+    except OfflineModeIsEnabled:
+        return CheckpointError(f"{name} is not in the local cache and HF_HUB_OFFLINE is set: {_elsewhere(name)}")
+    except Exception as error:  # the hub's client raises a different class for every way of having no network
+        return CheckpointError(f"the hub cannot be reached ({type(error).__name__}) and {name} is not in the local cache: "
+                               f"{_elsewhere(name)}")
+    return None
+
+
+def _elsewhere(name: str) -> str:
+    return (
+        f"unset HF_HUB_OFFLINE and go online, or run `hf download {name}` where there is a network and give the folder as "
+        "checkpoint"
+    )
+
+
+def _looks_like_id(name: str) -> bool:
+    parts = name.split("/")
+    return len(parts) == 2 and all(parts) and not name.startswith((".", "~"))
+
+
+def about(path: Path) -> dict[str, Any]:
+    """What a checkpoint folder says of itself in ``tada.json``: label, functional layers; empty where there is none."""
+    card = path / "tada.json"
+    return json.loads(card.read_text()) if card.is_file() else {}

@@ -1,0 +1,118 @@
+"""What the models that diffusers has a pipeline for share: loading, the sampling loop, guidance in one call."""
+
+from __future__ import annotations
+
+import copy
+import json
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from tada.models import ARCHITECTURES, Architecture, hub
+from tada.models.base import Latents, Model, Run, Sampling, pick_device
+from tada.models.context import Stream
+from tada.models.sites import trace
+
+
+class PipelineModel(Model):
+    """A diffusers pipeline behind the protocol; the loop is ours, the scheduler and the components are the pipeline's."""
+
+    pipeline_class: ClassVar[str]
+
+    def __init__(self, pipeline: Any, denoiser: nn.Module, checkpoint: str, functional: Sequence[int] | None) -> None:
+        super().__init__(checkpoint, functional)
+        for component in pipeline.components.values():
+            if isinstance(component, nn.Module):
+                component.eval().requires_grad_(False)
+        self.pipeline = pipeline
+        self.denoiser = denoiser
+        self.device, self.dtype = pipeline.device, denoiser.dtype  # type: ignore[assignment]
+        self.streams = trace(denoiser, self.trace_inputs())
+        self.sites = tuple(self.streams)
+
+    @classmethod
+    def open(cls, architecture: Architecture, checkpoint: str | Path | None, device: str | torch.device,
+             dtype: torch.dtype | None) -> Self:
+        """Load a checkpoint of this architecture; the arguments are those of :func:`tada.load`."""
+        from diffusers import DiffusionPipeline
+
+        wanted = str(checkpoint or architecture.hub_id)
+        path = hub.folder(wanted, DiffusionPipeline.download, "model_index.json")
+        _check_class(path, cls.pipeline_class)
+        device = pick_device(device)
+        dtype = dtype or (torch.float32 if device.type == "cpu" else torch.float16)
+        card = hub.about(path)
+        public = wanted.partition("@")[0] == architecture.hub_id
+        label = card.get("label") or (Path(wanted).name if Path(wanted).is_dir() else wanted)
+        functional = card.get("functional", architecture.paper_layers if public else None)
+        return cls(cls.load(path, dtype).to(device), label, functional)  # type: ignore[call-arg]
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path, dtype: torch.dtype) -> Any:
+        """The diffusers pipeline in ``folder``."""
+
+    @abstractmethod
+    def trace_inputs(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Arguments of the smallest forward pass, on the meta device, and the text tensors among them by stream."""
+
+    @abstractmethod
+    def denoise(self, x: Tensor, t: Tensor, run: Run) -> Tensor:
+        """One denoiser call on latents of ``rows * passes`` rows, fed by ``run``."""
+
+    def denoise_loop(self, noise: Latents, run: Run) -> Iterator[Tensor]:
+        scheduler = copy.deepcopy(self.pipeline.scheduler)
+        scheduler.set_timesteps(run.sampling.steps, device=self.device)
+        draws = [torch.Generator().manual_seed(seed) for seed in noise.seeds]
+        extra = self.pipeline.prepare_extra_step_kwargs(draws, 0.0)
+        x = noise.values * scheduler.init_noise_sigma
+        for step, t in enumerate(scheduler.timesteps):
+            prediction = self.guided(scheduler.scale_model_input(x, t), t, step, run)
+            x = scheduler.step(prediction, t, x, **extra).prev_sample
+            yield x
+
+    def guided(self, x: Tensor, t: Tensor, step: int, run: Run) -> Tensor:
+        """The denoiser's prediction for ``x`` at timestep ``t``, after classifier-free guidance."""
+        if run.conditioning.uncond is None:
+            run.enter(step, ("cond",))
+            return self.denoise(x, t, run)
+        run.enter(step, ("uncond", "cond"))
+        uncond, cond = self.denoise(torch.cat([x, x]), t, run).chunk(2)
+        return uncond + run.sampling.guidance * (cond - uncond)
+
+
+def _check_class(path: Path, expected: str) -> None:
+    """Raise if ``path`` holds another pipeline than ``expected``, saying under which name it loads."""
+    got = json.loads((path / "model_index.json").read_text()).get("_class_name")
+    if got == expected:
+        return
+    from importlib import import_module
+
+    for other in ARCHITECTURES.values():
+        module, _, adapter = other.adapter.partition(":")
+        if getattr(getattr(import_module(module), adapter), "pipeline_class", None) == got:
+            raise hub.CheckpointError(f"{path} holds a {got}, expected {expected}: load it as tada.load({other.name!r}, ...)")
+    raise hub.CheckpointError(f"{path} holds a {got}, expected {expected}")
+
+
+def stack_passes(value: Tensor, run: Run) -> Tensor:
+    """A tensor ``[rows, ...]`` that is the same in every pass, repeated for the passes of the running call."""
+    return torch.cat([value] * len(run.passes))
+
+
+def wants_guidance(sampling: Sampling) -> bool:
+    """Whether a run with these settings has an unconditional pass."""
+    return sampling.guidance > 1.0
+
+
+def bias(stream: Stream) -> Tensor | None:
+    """Additive attention mask ``[rows, 1, tokens]`` of a stream: 0 for real tokens, -10000 for padding."""
+    if stream.mask is None:
+        return None
+    if "bias" not in stream.memo:
+        stream.memo["bias"] = ((1 - stream.mask.to(stream.states.dtype)) * -10000.0).unsqueeze(1)
+    return stream.memo["bias"]

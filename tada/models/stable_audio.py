@@ -1,0 +1,108 @@
+"""Stable Audio Open: a diffusion transformer over waveform latents that reads T5 text and the clip's timing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from tada.models.base import Latents, Run, Sampling
+from tada.models.context import Conditioning, Context, Stream
+from tada.models.pipeline import PipelineModel, stack_passes, wants_guidance
+
+
+class StableAudio(PipelineModel):
+    """``StableAudioPipeline`` behind the protocol; one stream, ``"text"``: T5 tokens, then start and end second."""
+
+    name = "stable-audio"
+    pipeline_class = "StableAudioPipeline"
+    presets: ClassVar[dict[str, Sampling]] = {
+        "default": Sampling(steps=100, guidance=7.0),
+        "localisation": Sampling(steps=100, guidance=7.0),
+        "steering": Sampling(steps=100, guidance=7.0),
+    }
+
+    def __init__(self, pipeline: Any, checkpoint: str, functional: Sequence[int] | None = None) -> None:
+        super().__init__(pipeline, pipeline.transformer, checkpoint, functional)
+        self.sample_rate = pipeline.vae.config.sampling_rate
+        frames = self.denoiser.config.sample_size * pipeline.vae.hop_length  # type: ignore[union-attr]
+        self.longest = frames / self.sample_rate
+
+    @classmethod
+    def load(cls, folder: Path, dtype: torch.dtype) -> Any:
+        """The pipeline in ``folder``."""
+        from diffusers import StableAudioPipeline
+
+        return StableAudioPipeline.from_pretrained(folder, torch_dtype=dtype)
+
+    def encode_one(self, prompt: str, negative: str | None, lyrics: str | None) -> Context:
+        if lyrics is not None:
+            raise ValueError("Stable Audio does not sing from lyrics; leave lyrics out")
+        guided = negative is not None
+        states = self.pipeline.encode_prompt([prompt], self.device, guided, [negative] if guided else None)
+        cond = states[-1:]
+        uncond = states[:1] if guided else torch.zeros_like(cond)
+        return Context((prompt,), (negative,), (None,), {"text": Stream(cond)}, {"text": Stream(uncond)})
+
+    def noise_shape(self, seconds: float) -> tuple[int, ...]:
+        if not 0 < seconds <= self.longest:
+            raise ValueError(f"got seconds={seconds}; expected more than 0 and at most {self.longest:.4f}")
+        config = self.denoiser.config  # type: ignore[union-attr]
+        return (config.in_channels, config.sample_size)
+
+    def conditioning(self, context: Context, seconds: float, sampling: Sampling) -> Conditioning:
+        timing = self.pipeline.encode_duration(0.0, seconds, self.device, False, len(context))
+        told = torch.tensor([negative is not None for negative in context.negatives], device=self.device)
+        uncond = None
+        if wants_guidance(sampling):
+            timed = _with_timing(context.uncond["text"], timing)
+            uncond = {"text": Stream(timed.states * told.view(-1, 1, 1).to(timed.states.dtype))}
+        return Conditioning({"text": _with_timing(context.cond["text"], timing)}, uncond,
+                            {"duration": torch.cat(timing, dim=2)})
+
+    def denoise(self, x: Tensor, t: Tensor, run: Run) -> Tensor:
+        return self.denoiser(
+            x,
+            t.unsqueeze(0),
+            encoder_hidden_states=run.fed("text").states,
+            global_hidden_states=stack_passes(run.conditioning.extra["duration"], run),
+            rotary_embedding=self._rotary(x, run),
+            return_dict=False,
+        )[0]
+
+    def site_inputs(self, stream: Stream) -> dict[str, Any]:
+        if "projected" not in stream.memo:
+            stream.memo["projected"] = self.denoiser.cross_attention_proj(stream.states)  # type: ignore[operator]
+        return {"encoder_hidden_states": stream.memo["projected"]}
+
+    def to_audio(self, latents: Latents) -> Tensor:
+        audio = self.pipeline.vae.decode(latents.values).sample
+        return audio[:, :, : int(latents.seconds * self.sample_rate)]
+
+    def trace_inputs(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        config = self.denoiser.config  # type: ignore[union-attr]
+        text = torch.empty(1, 1, config.cross_attention_input_dim, device="meta")
+        arguments = {
+            "hidden_states": torch.empty(1, config.in_channels, 1, device="meta"),
+            "timestep": torch.zeros(1, device="meta"),
+            "encoder_hidden_states": text,
+            "global_hidden_states": torch.empty(1, 1, config.global_states_input_dim, device="meta"),
+        }
+        return arguments, {"text": text}
+
+    def _rotary(self, x: Tensor, run: Run) -> tuple[Tensor, Tensor]:
+        from diffusers.models.embeddings import get_1d_rotary_pos_embed
+
+        if "rotary" not in run.memo:
+            positions = x.shape[2] + 1  # the transformer puts one token of global conditioning in front
+            run.memo["rotary"] = get_1d_rotary_pos_embed(
+                self.pipeline.rotary_embed_dim, positions, use_real=True, repeat_interleave_real=False
+            )
+        return run.memo["rotary"]
+
+
+def _with_timing(text: Stream, timing: Sequence[Tensor]) -> Stream:
+    return Stream(torch.cat([text.states, *timing], dim=1))
