@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from tada.errors import unknown
+from tada.models.pipeline import quiet_loading
 
 
 def build(name: str, folder: str | Path, seed: int = 0, width: int = 8, topology: str | None = None) -> Path:
@@ -43,7 +44,7 @@ def build(name: str, folder: str | Path, seed: int = 0, width: int = 8, topology
         raise KeyError(unknown(f"topology of {name}", topology, topologies))
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), quiet_loading():
         torch.manual_seed(seed)
         builder(folder, width, topology)
     label = f"tiny random {name}" + ("" if topology == topologies[0] else f" ({topology})") + f", seed {seed}"

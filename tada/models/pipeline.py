@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -49,7 +51,8 @@ class PipelineModel(Model):
         public = wanted.partition("@")[0] == architecture.hub_id
         label = card.get("label") or (Path(wanted).name if Path(wanted).is_dir() else wanted)
         functional = card.get("functional", architecture.paper_layers if public else None)
-        return cls(cls.load(path, dtype).to(device), label, functional)  # type: ignore[call-arg]
+        with quiet_loading():
+            return cls(cls.load(path, dtype).to(device), label, functional)  # type: ignore[call-arg]
 
     @classmethod
     @abstractmethod
@@ -72,7 +75,9 @@ class PipelineModel(Model):
         x = noise.values * scheduler.init_noise_sigma
         for step, t in enumerate(scheduler.timesteps):
             prediction = self.guided(scheduler.scale_model_input(x, t), t, step, run)
-            x = scheduler.step(prediction, t, x, **extra).prev_sample
+            with warnings.catch_warnings():  # the Brownian tree remarks on its end points being rounded to float32
+                warnings.filterwarnings("ignore", "Should have", UserWarning)
+                x = scheduler.step(prediction, t, x, **extra).prev_sample
             yield x
 
     def guided(self, x: Tensor, t: Tensor, step: int, run: Run) -> Tensor:
@@ -83,6 +88,22 @@ class PipelineModel(Model):
         run.enter(step, ("uncond", "cond"))
         uncond, cond = self.denoise(torch.cat([x, x]), t, run).chunk(2)
         return uncond + run.sampling.guidance * (cond - uncond)
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """No progress bar and no remarks on deprecated internals of the libraries while components are read from disk."""
+    from diffusers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _check_class(path: Path, expected: str) -> None:

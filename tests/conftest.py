@@ -1,0 +1,63 @@
+"""Tiny models of every architecture, built once a test run and loaded through the path that public checkpoints take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+
+import tada
+from tada.models.base import Model
+
+torch.set_num_threads(1)
+
+SECONDS = 0.32
+
+
+def assert_same(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-5) -> None:
+    """Equal up to ``tolerance`` of their scale: random weights make latents some ten times larger than trained ones do."""
+    assert a.shape == b.shape
+    scale = max(1.0, b.abs().max().item())
+    assert (a - b).abs().max().item() <= tolerance * scale
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of the tiny checkpoint of an architecture."""
+    built: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        if name not in built:
+            built[name] = tada.tiny.build(name, tmp_path_factory.mktemp(name))
+        return built[name]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_folder: Callable[[str], Path]) -> Callable[[str], Model]:
+    """The tiny model of an architecture, shared by all tests: nothing may leave a mark on it."""
+    loaded: dict[str, Model] = {}
+
+    def model(name: str) -> Model:
+        if name not in loaded:
+            loaded[name] = tada.load(name, tiny_folder(name), device="cpu")
+        return loaded[name]
+
+    return model
+
+
+@pytest.fixture(params=list(tada.ARCHITECTURES))
+def model(request: pytest.FixtureRequest, tiny_model: Callable[[str], Model]) -> Model:
+    """Each architecture in turn, checked afterwards for hooks left behind."""
+    model = tiny_model(request.param)
+    yield model
+    left = [n for n, m in model.denoiser.named_modules() if m._forward_hooks or m._forward_pre_hooks]
+    assert not left, f"hooks left on {left[:3]}"
+    assert model.run is None and not model.interventions

@@ -1,0 +1,309 @@
+"""Record, edit and route: invariants, known answers, and errors instead of silence."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import tada
+from conftest import SECONDS, assert_same
+
+QUICK = tada.Sampling(steps=3, guidance=3.0)
+HAPPY, SAD = "a happy song", "a slow, sad ballad with piano and strings"
+
+
+def contexts(model, *prompts):
+    """Contexts of one row each, padded to one length."""
+    together = model.encode(list(prompts))
+    return [together[i] for i in range(len(prompts))]
+
+
+def sample(model, context, seeds=(1,), sampling=QUICK):
+    return model.sample(context, model.noise(list(seeds), SECONDS), sampling).values
+
+
+def shift(amount):
+    return lambda hidden, when: hidden + amount
+
+
+# ---- edit
+
+
+def test_zero_edit_is_bitwise_identity(model):
+    context = model.encode([HAPPY, SAD])
+    plain = sample(model, context, (1, 2))
+    with tada.edit(model, {"all": lambda hidden, when: hidden + 0.0 * torch.ones_like(hidden)}, passes="both"):
+        assert torch.equal(sample(model, context, (1, 2)), plain)
+
+
+def test_an_edit_changes_the_clip_and_only_inside_the_block(model):
+    context = model.encode(HAPPY)
+    plain = sample(model, context)
+    with tada.edit(model, {1: shift(3.0)}):
+        assert (sample(model, context) - plain).abs().max() > 1e-4
+    assert torch.equal(sample(model, context), plain)
+
+
+def test_an_edit_of_one_row_leaves_the_others(model):
+    context = model.encode([HAPPY, SAD])
+    rows = torch.tensor([0.0, 5.0]).view(-1, 1, 1)
+    plain = sample(model, context, (1, 2))
+    with tada.edit(model, {"all": shift(rows)}):
+        steered = sample(model, context, (1, 2))
+    assert_same(steered[0], plain[0])
+    assert (steered[1] - plain[1]).abs().max() > 1e-4
+
+
+def test_conditional_edits_leave_the_unconditional_rows_untouched(model):
+    context = model.encode([HAPPY, SAD])
+    with tada.record(model, 0, passes="both") as before:
+        sample(model, context, (1, 2), tada.Sampling(1, 3.0))
+    with tada.edit(model, {0: shift(2.0)}), tada.record(model, 0, passes="both") as after:
+        sample(model, context, (1, 2), tada.Sampling(1, 3.0))
+    assert torch.equal(after[0][0, 1], before[0][0, 1])
+    assert torch.equal(after[0][0, 0], before[0][0, 0] + 2.0)
+    with tada.edit(model, {0: shift(2.0)}, passes="uncond"), tada.record(model, 0, passes="both") as after:
+        sample(model, context, (1, 2), tada.Sampling(1, 3.0))
+    assert torch.equal(after[0][0, 0], before[0][0, 0])
+    assert torch.equal(after[0][0, 1], before[0][0, 1] + 2.0)
+
+
+def test_an_edit_knows_where_it_is(model):
+    seen = []
+    with tada.edit(model, {0: lambda h, when: seen.append(when) or h, 2: lambda h, when: h}, passes="both"):
+        sample(model, model.encode(HAPPY))
+    assert {w.site for w in seen} == {model.sites[0]} and {w.steps for w in seen} == {3}
+    assert sorted((w.step, w.is_cond) for w in seen) == [(s, c) for s in range(3) for c in (False, True)]
+
+
+def test_nested_edits_compose_in_order(model):
+    context = model.encode(HAPPY)
+    one = tada.Sampling(1, 3.0)
+    with tada.record(model, 0) as plain:
+        sample(model, context, sampling=one)
+    with (tada.edit(model, {0: shift(1.0)}), tada.edit(model, {0: lambda h, w: h * 2.0}),
+          tada.record(model, 0) as kept):
+        sample(model, context, sampling=one)
+    assert torch.equal(kept[0], (plain[0] + 1.0) * 2.0)
+
+
+def test_edits_of_some_steps(model):
+    steps = []
+    with tada.edit(model, {0: lambda h, when: steps.append(when.step) or h}, steps=range(1, 3)):
+        sample(model, model.encode(HAPPY))
+    assert steps == [1, 2]
+
+
+# ---- record
+
+
+def test_record_sees_what_the_network_goes_on_with(model):
+    """The residual stream after a site is the stream before it plus what was recorded, edits of any nesting included."""
+    block = model.denoiser.get_submodule(model.sites[0].rpartition(".")[0])
+    before, after = ("norm2", "norm3") if hasattr(block, "norm3") else ("cross_attn", "ff_input")
+    seen: dict[str, torch.Tensor] = {}
+
+    def watch(key):
+        return block.get_submodule(key).register_forward_pre_hook(lambda _, args: seen.update({key: args[0].clone()}))
+
+    if not hasattr(block, "norm3"):
+        pytest.skip("tested for ACE-Step in tests/ace_step")
+    handles = [watch(before), watch(after)]
+    try:
+        with tada.record(model, 0, passes="both") as kept, tada.edit(model, {0: shift(2.0)}, passes="both"):
+            sample(model, model.encode([HAPPY, SAD]), (1, 2), tada.Sampling(1, 3.0))
+    finally:
+        for handle in handles:
+            handle.remove()
+    cond, uncond = kept[0][0]
+    assert torch.equal(seen[before] + torch.cat([uncond, cond]), seen[after])
+
+
+def test_record_does_not_change_anything(model):
+    context = model.encode([HAPPY, SAD])
+    plain = sample(model, context, (1, 2))
+    with tada.record(model, passes="both"):
+        assert torch.equal(sample(model, context, (1, 2)), plain)
+
+
+def test_record_shapes_and_reduction(model):
+    context = model.encode([HAPPY, SAD])
+    with (tada.record(model, [0, 3]) as whole, tada.record(model, 0, reduce="mean") as mean,
+          tada.record(model, 0, reduce=lambda h: h.norm(dim=-1), steps=[0, 2]) as norms):
+        sample(model, context, (1, 2))
+    steps, rows, tokens, width = whole[model.sites[3]].shape
+    assert (steps, rows, width) == (3, 2, model.site_width(model.sites[3])) and list(whole) == [model.sites[0], model.sites[3]]
+    torch.testing.assert_close(mean[0], whole[0].mean(dim=2))
+    assert norms[0].shape == (2, 2, whole[0].shape[2]) and norms.steps == (0, 2)
+
+
+def test_runs_inside_one_block_are_joined_along_rows(model):
+    context = model.encode([HAPPY, SAD])
+    with tada.record(model, 0, reduce="mean") as together:
+        sample(model, context, (1, 2))
+    with tada.record(model, 0, reduce="mean") as apart:
+        sample(model, context[0], (1,))
+        sample(model, context[1], (2,))
+    torch.testing.assert_close(apart[0], together[0])
+
+
+def test_asking_for_a_site_that_was_not_recorded(model):
+    with tada.record(model, 0) as kept:
+        sample(model, model.encode(HAPPY))
+    with pytest.raises(KeyError, match="recorded site"):
+        kept[model.sites[1]]
+
+
+# ---- route
+
+
+def test_routing_every_site_is_sampling_the_source(model):
+    base, source = contexts(model, HAPPY, SAD)
+    with tada.route(model, "all", source):
+        routed = sample(model, base)
+    assert_same(routed, sample(model, source))
+    assert (routed - sample(model, base)).abs().max() > 1e-4
+
+
+def test_routing_a_prompt_to_itself_is_identity(model):
+    base = model.encode(HAPPY)
+    with tada.route(model, "all", base):
+        assert_same(sample(model, base), sample(model, base))
+
+
+def test_routing_rows_of_one_batch_equals_one_at_a_time(model):
+    base, source = contexts(model, HAPPY, SAD)
+    layers = (0, 5, len(model.sites) - 1)
+    alone = []
+    for layer in layers:
+        with tada.route(model, layer, source):
+            alone.append(sample(model, base)[0])
+    n = len(layers)
+    with tada.route(model, layers[0], source, rows=[0]), tada.route(model, layers[1], source, rows=[1]), \
+            tada.route(model, layers[2], source, rows=[False, False, True, False]):
+        batch = sample(model, base[[0] * (n + 1)], (1,) * (n + 1))
+    assert_same(batch[:n], torch.stack(alone))
+    assert_same(batch[n], sample(model, base)[0])
+    assert (batch[0] - batch[n]).abs().max() > 1e-6
+
+
+def test_routes_nest_the_inner_one_wins(model):
+    base, source, third = contexts(model, HAPPY, SAD, "fast techno")
+    with tada.route(model, "all", source), tada.route(model, "all", third):
+        assert_same(sample(model, base), sample(model, third))
+
+
+def test_route_edit_and_record_combine(model):
+    base, source = contexts(model, HAPPY, SAD)
+    with tada.edit(model, {0: shift(1.0)}), tada.record(model, 0) as direct:
+        sample(model, source, sampling=tada.Sampling(1, 3.0))
+    with tada.record(model, 0) as routed, tada.edit(model, {0: shift(1.0)}), tada.route(model, 0, source):
+        sample(model, base, sampling=tada.Sampling(1, 3.0))
+    assert_same(routed[0], direct[0])
+
+
+def test_routing_some_steps(model):
+    base, source = contexts(model, HAPPY, SAD)
+    with tada.route(model, "all", source, steps=range(3)):
+        whole = sample(model, base)
+    with tada.route(model, "all", source, steps=[2]):
+        late = sample(model, base)
+    assert_same(whole, sample(model, source))
+    assert (late - sample(model, base)).abs().max() > 1e-6 and (late - whole).abs().max() > 1e-6
+
+
+# ---- gone afterwards
+
+
+@pytest.mark.parametrize("intervention", ["record", "edit", "route"])
+def test_hooks_are_gone_after_exceptions(model, intervention):
+    context = model.encode(HAPPY)
+    plain = sample(model, context)
+    open_ = {"record": lambda: tada.record(model), "edit": lambda: tada.edit(model, {"all": shift(1.0)}),
+             "route": lambda: tada.route(model, "all", model.encode(SAD))}[intervention]
+    with pytest.raises(ZeroDivisionError), open_():
+        raise ZeroDivisionError
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.denoiser.modules())
+    assert torch.equal(sample(model, context), plain)
+
+
+def test_an_exception_inside_sampling_leaves_a_usable_model(model):
+    def fail(hidden, when):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), tada.edit(model, {0: fail}):
+        sample(model, model.encode(HAPPY))
+    assert model.run is None
+    sample(model, model.encode(HAPPY))
+
+
+# ---- errors
+
+
+def test_nothing_sampled_inside_the_block(model):
+    with pytest.raises(RuntimeError, match="never fired"), tada.record(model, 0):
+        pass
+
+
+def test_no_unconditional_pass_without_guidance(model):
+    with pytest.raises(RuntimeError, match="never fired"), tada.record(model, 0, passes="uncond"):
+        sample(model, model.encode(HAPPY), sampling=tada.Sampling(1, 1.0))
+
+
+@pytest.mark.parametrize("steps", [3, [0, 7], range(5)])
+def test_a_missing_step(model, steps):
+    with pytest.raises(ValueError, match="steps 0 to 2"), tada.edit(model, {0: shift(1.0)}, steps=steps):
+        sample(model, model.encode(HAPPY))
+
+
+@pytest.mark.parametrize("steps", [-1, []])
+def test_steps_that_cannot_be(model, steps):
+    with pytest.raises(ValueError, match="step ind"), tada.record(model, 0, steps=steps):
+        pass
+
+
+def test_unknown_arguments(model):
+    for make in (lambda: tada.record(model, "nowhere"), lambda: tada.edit(model, {"nowhere": shift(0.0)}),
+                 lambda: tada.route(model, "nowhere", model.encode(HAPPY))):
+        with pytest.raises(KeyError, match="no site 'nowhere'"), make():
+            pass
+    with pytest.raises(IndexError, match="no layer 64"), tada.record(model, 64):
+        pass
+    with pytest.raises(ValueError, match="no pass 'conditional'"), tada.record(model, 0, passes="conditional"):
+        pass
+    with pytest.raises(ValueError, match="no reduction"), tada.record(model, 0, reduce="max"):
+        pass
+    with pytest.raises(ValueError, match="no edits"), tada.edit(model, {}):
+        pass
+
+
+def test_contexts_of_different_length(model):
+    base, source = model.encode([HAPPY, SAD]), model.encode([SAD, HAPPY, HAPPY])
+    with pytest.raises(ValueError, match="3 rows for 2 clips"), tada.route(model, 0, source):
+        sample(model, base, (1, 2))
+    short, long = model.encode("a"), model.encode(SAD)
+    if short.tokens == long.tokens:
+        return
+    uneven = [site for site in model.sites if short.tokens.get(model.streams[site], 0) != long.tokens.get(model.streams[site], 1)]
+    with pytest.raises(ValueError, match=f"route at {uneven[0]}.*align"), tada.route(model, uneven[0], long):
+        sample(model, short)
+
+
+def test_route_rows_that_do_not_exist(model):
+    base = model.encode(HAPPY)
+    with pytest.raises(IndexError, match="rows"), tada.route(model, 0, base, rows=[1]):
+        sample(model, base)
+    with pytest.raises(ValueError, match="row mask"), tada.route(model, 0, base, rows=[True, False]):
+        sample(model, base)
+
+
+def test_an_edit_that_changes_the_shape(model):
+    with pytest.raises(ValueError, match="edit at"), tada.edit(model, {0: lambda h, w: h[:, :1]}):
+        sample(model, model.encode(HAPPY))
+
+
+def test_a_denoiser_called_outside_sampling(model):
+    module = model.denoiser.get_submodule(model.sites[0])
+    with pytest.raises(RuntimeError, match="outside model.sample"), tada.record(model, 0):
+        for hook in module._forward_hooks.values():
+            hook(module, (), torch.zeros(1, 1, 1))

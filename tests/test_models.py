@@ -1,0 +1,271 @@
+"""The protocol: sites, pipeline parity, independence of rows, and what bad input gets."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+import tada
+from conftest import SECONDS, assert_same
+from tada.models.context import Stream, join
+
+PROMPTS = ["a happy song", "a slow, sad ballad with piano and strings", "fast techno"]
+QUICK = tada.Sampling(steps=3, guidance=3.0)
+
+
+def sampled(model, prompts, seeds, sampling=QUICK, negative=None):
+    context = model.encode(prompts, negative)
+    return model.sample(context, model.noise(seeds, SECONDS), sampling).values
+
+
+# ---- sites
+
+
+def test_audioldm2_sites_are_in_the_papers_order(tiny_model):
+    sites = tiny_model("audioldm2").sites
+    places = [("down_blocks.1", (1, 2, 5, 6)), ("down_blocks.2", (1, 2, 5, 6)), ("down_blocks.3", (1, 2, 5, 6)),
+              ("mid_block", (1, 2)), *((f"up_blocks.{i}", (1, 2, 5, 6, 9, 10)) for i in range(3))]
+    expected = [f"{block}.attentions.{a}.transformer_blocks.{t}.attn2" for block, ids in places for a in ids for t in (0, 1)]
+    assert list(sites) == expected
+    assert sites[44] == "up_blocks.1.attentions.5.transformer_blocks.0.attn2"
+    assert sites[51] == "up_blocks.1.attentions.10.transformer_blocks.1.attn2"
+
+
+def test_audioldm2_streams_alternate_by_attention(tiny_model):
+    streams = tiny_model("audioldm2").streams
+    assert {s: n for s, n in streams.items() if "attentions.1." in s or "attentions.5." in s or "attentions.9." in s} == {
+        s: "gpt2" for s in streams if "attentions.1." in s or "attentions.5." in s or "attentions.9." in s}
+    assert list(streams.values()).count("t5") == 32
+
+
+def test_audioldm2_base_has_32_sites(tmp_path):
+    folder = tada.tiny.build("audioldm2", tmp_path, topology="base")
+    assert len(tada.load("audioldm2", folder, device="cpu").sites) == 32
+
+
+def test_stable_audio_sites(tiny_model):
+    assert tiny_model("stable-audio").sites == tuple(f"transformer_blocks.{i}.attn2" for i in range(24))
+
+
+def test_site_count_is_the_architectures(model):
+    assert len(model.sites) == tada.ARCHITECTURES[model.name].site_count
+    assert set(model.streams.values()) == set(model.encode("a").cond if model.name != "ace-step" else model.streams.values())
+
+
+def test_layers_by_index_name_and_set(model):
+    first, last = model.sites[0], model.sites[-1]
+    assert model.resolve(0) == model.resolve(first) == (first,)
+    assert model.resolve([0, last, -1]) == (first, last)
+    assert model.resolve("all") == model.resolve(None) == model.sites
+    for wrong, error in ((len(model.sites), IndexError), ("transformer_blocks.0.attn3", KeyError), ("functional", ValueError),
+                         ([], ValueError)):
+        with pytest.raises(error):
+            model.resolve(wrong)
+
+
+def test_functional_layers_and_their_complement(model):
+    model.functional = (1, 2)
+    try:
+        assert model.resolve("functional") == model.sites[1:3]
+        assert set(model.resolve("all-but-functional")) == set(model.sites) - set(model.sites[1:3])
+    finally:
+        model.functional = None
+
+
+def test_unknown_site_names_the_nearest(model):
+    with pytest.raises(KeyError, match="did you mean"):
+        model.resolve(model.sites[3][:-1])
+
+
+# ---- parity with the pipelines' own call
+
+
+@pytest.mark.parametrize("negative", [None, "low quality"])
+@pytest.mark.parametrize("guidance", [1.0, 3.5])
+def test_audioldm2_equals_its_pipeline(tiny_model, negative, guidance):
+    model = tiny_model("audioldm2")
+    noise = model.noise([7], SECONDS)
+    ours = model.decode(model.sample(model.encode(PROMPTS[1], negative), noise, tada.Sampling(4, guidance))).audio[:, 0]
+    theirs = model.pipeline([PROMPTS[1]], audio_length_in_s=SECONDS, num_inference_steps=4, guidance_scale=guidance,
+                            negative_prompt=[negative] if negative else None, latents=noise.values.clone(), output_type="pt").audios
+    assert ours.shape == theirs.shape
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("negative", [None, "low quality"])
+@pytest.mark.parametrize("guidance", [1.0, 3.5])
+def test_stable_audio_equals_its_pipeline(tiny_model, negative, guidance):
+    model = tiny_model("stable-audio")
+    noise = model.noise([7, 8], SECONDS)
+    prompts = PROMPTS[:2]
+    ours = model.decode(model.sample(model.encode(prompts, negative), noise, tada.Sampling(4, guidance))).audio
+    theirs = model.pipeline(prompts, audio_end_in_s=SECONDS, num_inference_steps=4, guidance_scale=guidance,
+                            negative_prompt=[negative] * 2 if negative else None, latents=noise.values.clone(),
+                            generator=[torch.Generator().manual_seed(s) for s in noise.seeds]).audios
+    assert ours.shape == theirs.shape
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+# ---- rows
+
+
+def test_a_row_is_the_same_alone_in_a_batch_and_in_another_order(model):
+    batch = sampled(model, PROMPTS, [1, 2, 3])
+    for row in range(3):
+        assert_same(sampled(model, PROMPTS[row], [row + 1])[0], batch[row])
+    order = [2, 0, 1]
+    shuffled = sampled(model, [PROMPTS[i] for i in order], [i + 1 for i in order])
+    assert_same(shuffled, batch[order])
+
+
+def test_rows_differ_by_seed_and_by_prompt(model):
+    a, b, c = sampled(model, [PROMPTS[0], PROMPTS[0], PROMPTS[1]], [1, 2, 1])
+    assert (a - b).abs().max() > 1e-3
+    assert (a - c).abs().max() > 1e-4
+
+
+def test_negative_prompts_are_per_row(model):
+    if model.name == "ace-step":
+        pytest.skip("ACE-Step has no negative prompt")
+    mixed = sampled(model, PROMPTS[:2], [1, 2], negative=["noise", None])
+    assert_same(mixed[0], sampled(model, PROMPTS[0], [1], negative="noise")[0])
+    assert_same(mixed[1], sampled(model, PROMPTS[1], [2])[0])
+    assert (mixed[0] - sampled(model, PROMPTS[0], [1])[0]).abs().max() > 1e-5
+
+
+def test_noise_depends_on_the_seed_alone(model):
+    one, three = model.noise(5, SECONDS), model.noise([4, 5, 6], SECONDS)
+    assert torch.equal(one.values[0], three.values[1])
+    assert torch.equal(three[1].values, one.values) and three[1].seeds == (5,)
+
+
+def test_decoding_is_per_row(model):
+    latents = model.sample(model.encode(PROMPTS), model.noise([1, 2, 3], SECONDS), QUICK)
+    torch.testing.assert_close(model.decode(latents[1]).audio[0], model.decode(latents).audio[1], atol=1e-5, rtol=0)
+
+
+def test_a_clip_is_the_same_alone_and_in_a_batch(model):
+    batch = model.generate(PROMPTS, [1, 2, 3], SECONDS, QUICK).audio
+    for row, prompt in enumerate(PROMPTS):
+        alone = model.generate(prompt, row + 1, SECONDS, QUICK).audio[0]
+        torch.testing.assert_close(alone, batch[row], atol=1e-5, rtol=0)
+
+
+# ---- generate, clips, records
+
+
+def test_generate_is_the_composition(model):
+    clips = model.generate(PROMPTS[:2], [3, 4], SECONDS, QUICK)
+    latents = model.sample(model.encode(PROMPTS[:2]), model.noise([3, 4], SECONDS), QUICK)
+    assert torch.equal(clips.audio, model.decode(latents).audio)
+    assert clips.sample_rate == tada.ARCHITECTURES[model.name].sample_rate
+    assert clips[0].seconds == pytest.approx(SECONDS, abs=0.2)
+
+
+def test_one_prompt_serves_many_seeds_and_the_other_way(model):
+    assert len(model.generate("a", [1, 2], SECONDS, QUICK)) == 2
+    assert len(model.generate(["a", "b"], 1, SECONDS, QUICK)) == 2
+    with pytest.raises(ValueError, match="3 prompts and 2 seeds"):
+        model.generate(PROMPTS, [1, 2], SECONDS, QUICK)
+
+
+def test_a_clip_knows_how_it_was_made(model, tmp_path):
+    with tada.edit(model, {0: lambda hidden, when: hidden}):
+        clip = model.generate("a happy song", 3, SECONDS, QUICK)[0]
+    record = clip.record
+    assert (record["model"], record["prompt"], record["seed"]) == (model.name, "a happy song", 3)
+    assert record["sampling"]["steps"] == 3 and "tiny random" in record["checkpoint"]
+    assert record["interventions"] == ["edit of 1 sites, cond"] and "torch" in record["versions"]
+    saved = clip.save(tmp_path / "x.wav")
+    assert saved.exists() and list(tmp_path.iterdir()) == [saved]
+
+
+def test_presets_and_settings(model):
+    assert model.sampling().steps == model.presets["default"].steps
+    changed = model.sampling("localisation", steps=2)
+    assert changed.steps == 2 and changed.guidance == model.presets["localisation"].guidance
+    assert dataclasses.asdict(model.sampling(tada.Sampling(5, 2.0)))["steps"] == 5
+    with pytest.raises(KeyError, match="preset"):
+        model.sampling("localization")
+    with pytest.raises(ValueError, match="steps=0"):
+        tada.Sampling(steps=0)
+
+
+# ---- contexts
+
+
+def test_contexts_pad_and_align_without_changing_the_clip(model):
+    short, long = model.encode(PROMPTS[0]), model.encode(PROMPTS[1])
+    padded, other = short.align(long)
+    assert padded.tokens == other.tokens
+    noise = model.noise(1, SECONDS)
+    assert_same(model.sample(padded, noise, QUICK).values, model.sample(short, noise, QUICK).values)
+
+
+def test_context_rows_and_join(model):
+    context = model.encode(PROMPTS)
+    again = join([context[2], context[0]])
+    assert again.prompts == (PROMPTS[2], PROMPTS[0]) == context[[2, 0]].prompts
+    assert context[torch.tensor([True, False, True])].prompts == (PROMPTS[0], PROMPTS[2])
+    with pytest.raises(IndexError, match="3 rows"):
+        context[3]
+
+
+def test_a_stream_without_mask_cannot_be_padded():
+    with pytest.raises(ValueError, match="fixed length"):
+        Stream(torch.zeros(1, 2, 3)).pad(4)
+    with pytest.raises(ValueError, match="cut text"):
+        Stream(torch.zeros(1, 2, 3), torch.ones(1, 2, dtype=torch.bool)).pad(1)
+
+
+# ---- bad input
+
+
+def test_rows_must_match(model):
+    with pytest.raises(ValueError, match="2 rows of context and 3 of noise"):
+        model.sample(model.encode(PROMPTS[:2]), model.noise([1, 2, 3], SECONDS), QUICK)
+
+
+def test_empty_input(model):
+    with pytest.raises(ValueError, match="no prompts"):
+        model.encode([])
+    with pytest.raises(ValueError, match="no seeds"):
+        model.noise([], SECONDS)
+    with pytest.raises(ValueError, match="seconds"):
+        model.noise(1, 0.0)
+    with pytest.raises(ValueError, match="2 of negative"):
+        model.encode(PROMPTS, ["a", "b"])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_broken_latents_name_step_and_row(model, value):
+    def spoil(hidden, when):
+        return torch.where(torch.tensor([False, True]).view(-1, 1, 1), torch.full_like(hidden, value), hidden)
+
+    with pytest.raises(ValueError, match=r"after step 1 of 3, rows \[1\]"), tada.edit(model, {2: spoil}, steps=1):
+        sampled(model, PROMPTS[:2], [1, 2])
+
+
+def test_broken_audio_names_the_row(model):
+    latents = model.sample(model.encode(PROMPTS[:2]), model.noise([1, 2], SECONDS), QUICK)
+    latents.values[1] = math.nan
+    with pytest.raises(ValueError, match=r"rows \[1\]"):
+        model.decode(latents)
+
+
+def test_lyrics_where_there_is_no_singing(tiny_model):
+    for name in ("audioldm2", "stable-audio"):
+        with pytest.raises(ValueError, match="lyrics"):
+            tiny_model(name).encode("a", lyrics="la la")
+
+
+def test_one_run_at_a_time(model):
+    def again(hidden, when):
+        sampled(model, PROMPTS[0], [1])
+        return hidden
+
+    with pytest.raises(RuntimeError, match="already sampling"), tada.edit(model, {0: again}):
+        sampled(model, PROMPTS[0], [1])
