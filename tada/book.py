@@ -45,7 +45,9 @@ def root(start: Path | None = None) -> Path:
     for folder in (start, *start.parents):
         if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
             return folder
-    raise notebooks.NotebookError(f"{start} is not inside a checkout of the companion: no _toc.yml here or above it.")
+    raise notebooks.NotebookError(
+        f"{start} is not inside a checkout of the companion: no _toc.yml here or above it."
+    )
 
 
 def profile(name: str) -> str:
@@ -74,7 +76,10 @@ def configuration(path: Path) -> dict[str, Any]:
     if not repository.get("url"):
         config.pop("repository", None)
         return config
-    config["launch_buttons"] = {"colab_url": "https://colab.research.google.com", "notebook_interface": "classic"}
+    config["launch_buttons"] = {
+        "colab_url": "https://colab.research.google.com",
+        "notebook_interface": "classic",
+    }
     config.setdefault("html", {}).update(use_repository_button=True, use_issues_button=True)
     return config
 
@@ -91,7 +96,9 @@ def load_yaml(path: Path) -> dict[str, Any]:
         twice = sorted({str(key) for key in keys if keys.count(key) > 1})
         if twice:
             line = node.start_mark.line + 1
-            raise BookError(f"{path.name}: {', '.join(twice)} is given twice in the mapping that starts at line {line}.")
+            raise BookError(
+                f"{path.name}: {', '.join(twice)} is given twice in the mapping that starts at line {line}."
+            )
         return dict(loader.construct_mapping(node, deep=True))
 
     Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
@@ -146,7 +153,9 @@ def describe(path: Path, failure: notebooks.Failure) -> str:
     )
 
 
-def stage(book: Path, source: Path, pages: Sequence[Page], chosen_by_page: dict[str, dict[str, object]]) -> None:
+def stage(
+    book: Path, source: Path, pages: Sequence[Page], chosen_by_page: dict[str, dict[str, object]]
+) -> None:
     """Lay out what Sphinx reads in `source`: configuration, contents, the written pages, the executed notebooks."""
     import yaml
 
@@ -160,7 +169,9 @@ def stage(book: Path, source: Path, pages: Sequence[Page], chosen_by_page: dict[
     (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf-8")
     (source / "notebooks").mkdir()
     for page in pages:
-        text = present(page, notebooks.parameters(book / "notebooks" / f"{page.name}.py"), chosen_by_page[page.name])
+        text = present(
+            page, notebooks.parameters(book / "notebooks" / f"{page.name}.py"), chosen_by_page[page.name]
+        )
         (source / "notebooks" / f"{page.name}.ipynb").write_text(text, encoding="utf-8")
 
 
@@ -229,7 +240,18 @@ def table(page: Page, declared: Sequence[notebooks.Parameter], chosen: dict[str,
 def html(source: Path, output: Path) -> None:
     """Build the staged book with Jupyter Book; nitpicky, and every warning is an error."""
     start = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
-    command = [*start, "build", str(source), "--path-output", str(source), "-n", "-W", "--keep-going", "--all", "--quiet"]
+    command = [
+        *start,
+        "build",
+        str(source),
+        "--path-output",
+        str(source),
+        "-n",
+        "-W",
+        "--keep-going",
+        "--all",
+        "--quiet",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     built = source / "_build" / "html"
     if done.returncode:
@@ -271,7 +293,9 @@ def build(
     html(source, site)
     problems = gates.check(site)
     if problems:
-        raise BookError(f"{len(problems)} problems in the built site:\n" + "\n".join(f"  {item}" for item in problems))
+        raise BookError(
+            f"{len(problems)} problems in the built site:\n" + "\n".join(f"  {item}" for item in problems)
+        )
     return site / "index.html"
 
 

@@ -42,7 +42,9 @@ def app() -> None:
 
 @app.command()
 @click.option("--profile", default="mini", show_default=True, metavar="NAME", help=PROFILE_HELP)
-@click.option("--only", multiple=True, metavar="START", help="Only notebooks whose name starts so, e.g. 01. Repeatable.")
+@click.option(
+    "--only", multiple=True, metavar="START", help="Only notebooks whose name starts so, e.g. 01. Repeatable."
+)
 @click.option("--force", is_flag=True, help="Execute notebooks that have not changed, too.")
 def book(profile: str, only: Sequence[str], force: bool) -> None:
     """Execute the notebooks and build the site; warnings are errors."""
@@ -55,9 +57,23 @@ def book(profile: str, only: Sequence[str], force: bool) -> None:
 
 @app.command()
 @click.argument("notebook")
-@click.option("-p", "--parameter", "given", nargs=2, multiple=True, metavar="NAME VALUE", help="Set a parameter. Repeatable.")
+@click.option(
+    "-p",
+    "--parameter",
+    "given",
+    nargs=2,
+    multiple=True,
+    metavar="NAME VALUE",
+    help="Set a parameter. Repeatable.",
+)
 @click.option("--profile", metavar="NAME", help=PROFILE_HELP)
-@click.option("--out", default="_build/runs", show_default=True, metavar="FOLDER", help="Where the executed notebook goes.")
+@click.option(
+    "--out",
+    default="_build/runs",
+    show_default=True,
+    metavar="FOLDER",
+    help="Where the executed notebook goes.",
+)
 def run(notebook: str, given: Sequence[tuple[str, str]], profile: str | None, out: str) -> None:
     """Execute NOTEBOOK (.py or .ipynb) with parameters of your own; the notebook itself is not touched."""
     from tada import book as books
@@ -68,7 +84,9 @@ def run(notebook: str, given: Sequence[tuple[str, str]], profile: str | None, ou
     chosen = notebooks.values(notebooks.parameters(path), pairs)
     output = notebooks.writable(Path(out)) / f"{path.stem}.ipynb"
     if output.exists() and output.samefile(path):
-        raise notebooks.NotebookError(f"{path} would be overwritten by its own run. Choose another folder with --out.")
+        raise notebooks.NotebookError(
+            f"{path} would be overwritten by its own run. Choose another folder with --out."
+        )
     done = notebooks.execute(path, output, chosen)
     if done.failure:
         _stop(books.describe(path, done.failure), 1)
@@ -86,9 +104,13 @@ def pair(check: bool) -> None:
     stale = notebooks.unpaired(folder)
     orphans = [path for path in stale if path.suffix == ".ipynb"]
     if orphans:
-        raise notebooks.NotebookError(f"{_near(orphans[0])} has no .py beside it: the .py is the source. Add it or remove the .ipynb.")
+        raise notebooks.NotebookError(
+            f"{_near(orphans[0])} has no .py beside it: the .py is the source. Add it or remove the .ipynb."
+        )
     if check and stale:
-        raise notebooks.NotebookError(f"{', '.join(map(_near, stale))}: the .ipynb differs from its .py. Run `tada pair`.")
+        raise notebooks.NotebookError(
+            f"{', '.join(map(_near, stale))}: the .ipynb differs from its .py. Run `tada pair`."
+        )
     for path in stale:
         notebooks.write_pair(path)
         click.echo(f"wrote {_near(path.with_suffix('.ipynb'))}")
@@ -103,7 +125,13 @@ def models() -> None:
 
     header = ("name", "public checkpoint", "sites", "paper's layers", "notes")
     rows = [
-        (item.name, item.hub_id, str(item.site_count), "{" + ", ".join(map(str, item.paper_layers)) + "}", item.notes)
+        (
+            item.name,
+            item.hub_id,
+            str(item.site_count),
+            "{" + ", ".join(map(str, item.paper_layers)) + "}",
+            item.notes,
+        )
         for item in ARCHITECTURES.values()
     ]
     _table([header, *rows], click.echo)
@@ -112,7 +140,11 @@ def models() -> None:
 def _table(rows: Sequence[tuple[str, ...]], tell: Callable[[str], None]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for row in rows:
-        tell("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip())
+        tell(
+            "  ".join(
+                [*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]
+            ).rstrip()
+        )
 
 
 def _near(path: Path) -> str:

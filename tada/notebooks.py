@@ -15,6 +15,8 @@ from typing import Any
 from tada.errors import unknown
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+# Threads that compete cost tiny models far more than they give; progress bars have no place on a page.
+KERNEL_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 INSTALL = "pip install 'tada-companion[book]'"
 
 
@@ -123,7 +125,9 @@ def values(declared: Sequence[Parameter], given: Iterable[tuple[str, str]]) -> d
         if name not in known:
             raise NotebookError(_unknown_parameter(name, declared))
         if name in result:
-            raise NotebookError(f"parameter {name} was given twice: keep one of {result[name]!r} and {text!r}.")
+            raise NotebookError(
+                f"parameter {name} was given twice: keep one of {result[name]!r} and {text!r}."
+            )
         result[name] = convert(known[name], text)
     return result
 
@@ -137,7 +141,8 @@ def execute(path: Path, output: Path, chosen: Mapping[str, object]) -> Execution
     papermill = _need("papermill")
     _need("ipykernel")
     writable(output.parent)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads that compete cost far more than they give
+    for name, value in KERNEL_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     start, failure = time.monotonic(), None
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -163,7 +168,9 @@ def writable(folder: Path) -> Path:
             pass
     except OSError as error:
         reason = error.strerror or str(error)
-        raise NotebookError(f"cannot write into {folder} ({reason}). Choose another folder with --out.") from None
+        raise NotebookError(
+            f"cannot write into {folder} ({reason}). Choose another folder with --out."
+        ) from None
     return folder
 
 
@@ -171,6 +178,7 @@ def _clean(notebook: Any) -> Any:
     nbformat = _need("nbformat")
     cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     for position, cell in enumerate(cells):
+        cell.metadata.pop("papermill", None)
         cell["id"] = hashlib.sha256(f"{position}\n{cell.source}".encode()).hexdigest()[:8]
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -245,4 +253,6 @@ def _need(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError:
-        raise NotebookError(f"{module} is not installed. Install what the notebooks need: {INSTALL}") from None
+        raise NotebookError(
+            f"{module} is not installed. Install what the notebooks need: {INSTALL}"
+        ) from None

@@ -1,0 +1,96 @@
+"""Photograph every page of the built site in headless Chromium and check it: no sideways scroll, no console message.
+
+Each page is seen at 1400 and 390 pixels, light and dark; pictures go to _build/looks. Needs chromium and chromedriver;
+without them it says so and stops with success.
+"""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import sys
+import tempfile
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+SITE, LOOKS = ROOT / "_build" / "html", ROOT / "_build" / "looks"
+WIDTHS = {1400: 900, 390: 844}
+SCHEMES = ("light", "dark")
+SKIPPED = {"genindex.html", "search.html", "index.html"}
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --hide-scrollbars"
+)
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+def serve() -> ThreadingHTTPServer:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(SITE)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def browser(profile: str) -> Any:
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
+    for flag in [*FLAGS.split(), f"--user-data-dir={profile}"]:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+
+
+def look(driver: Any, address: str, name: str, width: int, scheme: str) -> list[str]:
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    metrics = {"width": width, "height": WIDTHS[width], "deviceScaleFactor": 1, "mobile": width < 600}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    driver.get(address)
+    driver.execute_async_script("document.fonts.ready.then(() => setTimeout(arguments[0], 300))")
+    where = f"{name} at {width} px, {scheme}"
+    extent = driver.execute_script("return document.documentElement.scrollWidth")
+    problems = [f"{where}: {extent} px wide, scrolls sideways"] if extent > width else []
+    entries = [entry for entry in driver.get_log("browser") if entry["level"] in ("WARNING", "SEVERE")]
+    problems += [f"{where}: console says {entry['message']}" for entry in entries]
+    picture = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "format": "png"})
+    (LOOKS / f"{name.replace('/', '-').removesuffix('.html')}-{width}-{scheme}.png").write_bytes(
+        base64.b64decode(picture["data"])
+    )
+    return problems
+
+
+def main() -> int:
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        print("skipped: chromium and chromedriver are not installed (Debian: apt-get install chromium chromium-driver)")
+        return 0
+    pages = [page.relative_to(SITE).as_posix() for page in sorted(SITE.rglob("*.html"))]
+    pages = [page for page in pages if page not in SKIPPED and not page.startswith("_")]
+    if not pages:
+        print("there is no site to look at: run `make book` first")
+        return 1
+    LOOKS.mkdir(parents=True, exist_ok=True)
+    server = serve()
+    with tempfile.TemporaryDirectory() as profile:
+        driver = browser(profile)
+        try:
+            home = f"http://127.0.0.1:{server.server_port}/"
+            seen = [(page, width, scheme) for page in pages for width in WIDTHS for scheme in SCHEMES]
+            problems = [problem for view in seen for problem in look(driver, home + view[0], *view)]
+        finally:
+            driver.quit()
+            server.shutdown()
+    print("\n".join([*problems, f"{len(pages)} pages, {len(seen)} views, {len(problems)} problems, pictures in {LOOKS}"]))
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

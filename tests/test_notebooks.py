@@ -1,0 +1,153 @@
+"""Notebooks: pairs, parameters, execution."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tada import notebooks
+from tada.notebooks import NotebookError
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
+
+NOTEBOOK = """\
+# %% [markdown]
+# # A title
+
+# %% tags=["parameters"]
+steps: int = 4  # sampling steps
+prompt: str = "a song"  # what to ask for
+alphas: list[float] = [0.0, 1.0]  # strengths
+loud: bool = False  # whether to shout
+guidance: float = 3.5  # guidance scale
+
+# %%
+print(steps * 2, prompt, alphas, loud, guidance)
+"""
+
+
+@pytest.fixture
+def notebook(tmp_path: Path) -> Path:
+    path = tmp_path / "one.py"
+    path.write_text(NOTEBOOK)
+    return path
+
+
+def test_there_are_notebooks() -> None:
+    assert SOURCES
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_the_pair_is_what_the_source_gives(source: Path) -> None:
+    assert source.with_suffix(".ipynb").read_text() == notebooks.pair(source), "run `make pair`"
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_the_pair_is_clean(source: Path) -> None:
+    cells = json.loads(source.with_suffix(".ipynb").read_text())["cells"]
+    assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in cells)
+    assert all("injected-parameters" not in cell["metadata"].get("tags", []) for cell in cells)
+    assert len({cell["id"] for cell in cells}) == len(cells)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_every_parameter_is_typed_and_explained(source: Path) -> None:
+    for parameter in notebooks.parameters(source):
+        assert parameter.type != "None", parameter.name
+        assert parameter.help, parameter.name
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_every_plotting_cell_has_an_alt_text(source: Path) -> None:
+    for cell in notebooks.read(source).cells:
+        if cell.cell_type == "code" and ("plt." in cell.source or "plots." in cell.source):
+            assert len(cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")) > 20, cell.source
+
+
+def test_pairing_is_deterministic_and_drops_outputs(notebook: Path, tmp_path: Path) -> None:
+    assert notebooks.pair(notebook) == notebooks.pair(notebook)
+    executed = tmp_path / "out" / "one.ipynb"
+    assert notebooks.execute(notebook, executed, {"steps": 5}).failure is None
+    assert "10 a song" in executed.read_text()
+    assert notebooks.pair(executed) == notebooks.pair(notebook)  # outputs and the injected cell are gone
+
+
+def test_an_unpaired_a_changed_and_an_orphan_notebook_are_found(notebook: Path) -> None:
+    folder = notebook.parent
+    assert notebooks.unpaired(folder) == [notebook]
+    notebooks.write_pair(notebook)
+    assert notebooks.unpaired(folder) == []
+    notebook.write_text(NOTEBOOK.replace("4", "5"))
+    orphan = folder / "two.ipynb"
+    orphan.write_text("{}")
+    assert notebooks.unpaired(folder) == [notebook, orphan]
+
+
+def test_parameters_are_read_with_type_default_and_help(notebook: Path) -> None:
+    steps = notebooks.parameters(notebook)[0]
+    assert (steps.name, steps.type, steps.default, steps.help) == ("steps", "int", "4", "sampling steps")
+
+
+def test_values_are_typed(notebook: Path) -> None:
+    given = [("steps", "7"), ("prompt", "3"), ("alphas", "-1, 2"), ("loud", "TRUE"), ("guidance", "2")]
+    expected = {"steps": 7, "prompt": "3", "alphas": [-1.0, 2.0], "loud": True, "guidance": 2.0}
+    assert notebooks.values(notebooks.parameters(notebook), given) == expected
+    assert notebooks.values(notebooks.parameters(notebook), [("alphas", "[0.5]")]) == {"alphas": [0.5]}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (("steps", "2.5"), "steps is an int, got '2.5'"),
+        (("loud", "maybe"), "loud is a bool, got 'maybe'"),
+        (("alphas", "1,x"), r"alphas is a list\[float\], got '1,x'"),
+        (("guidance", "high"), "guidance is a float, got 'high'"),
+        (("step", "1"), r"did you mean 'steps'\?(.|\n)*steps: int = 4  # sampling steps(.|\n)*guidance: float"),
+    ],
+)
+def test_a_wrong_parameter_says_what_is_right(notebook: Path, given: tuple[str, str], expected: str) -> None:
+    with pytest.raises(NotebookError, match=expected):
+        notebooks.values(notebooks.parameters(notebook), [given])
+
+
+def test_a_parameter_given_twice_is_an_error(notebook: Path) -> None:
+    with pytest.raises(NotebookError, match="twice"):
+        notebooks.values(notebooks.parameters(notebook), [("steps", "1"), ("steps", "2")])
+
+
+def test_a_notebook_without_parameters_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "plain.py"
+    path.write_text("# %%\n1 + 1\n")
+    with pytest.raises(NotebookError, match="declares none"):
+        notebooks.values(notebooks.parameters(path), [("steps", "1")])
+
+
+def test_a_missing_notebook_names_the_nearest(notebook: Path) -> None:
+    with pytest.raises(NotebookError, match=r"did you mean '.*one\.py'"):
+        notebooks.find(notebook.with_name("ones.py"))
+    other = notebook.with_name("notes.txt")
+    other.write_text("")
+    with pytest.raises(NotebookError, match="not a notebook"):
+        notebooks.find(other)
+
+
+def test_a_failing_cell_is_named_and_the_partial_run_kept(tmp_path: Path) -> None:
+    path = tmp_path / "bad.py"
+    path.write_text("# %%\nprint('reached')\n\n# %%\nraise KeyError('lost')\n")
+    done = notebooks.execute(path, tmp_path / "out" / "bad.ipynb", {})
+    assert done.failure is not None
+    assert (done.failure.cell, done.failure.error) == (2, "KeyError: 'lost'")
+    assert "reached" in done.failure.output.read_text()
+
+
+def test_the_source_is_never_written(notebook: Path, tmp_path: Path) -> None:
+    notebooks.execute(notebook, tmp_path / "out" / "one.ipynb", {"steps": 9})
+    assert notebook.read_text() == NOTEBOOK
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", Path("/proc/nowhere")):
+        with pytest.raises(NotebookError, match="cannot write into"):
+            notebooks.writable(folder)
