@@ -24,7 +24,23 @@ _HOME = {
     "hooks": "tada.hooks",
 }
 
-__all__ = ["__version__", *_HOME]
+__all__ = [
+    "ARCHITECTURES",
+    "Clip",
+    "Clips",
+    "Context",
+    "Latents",
+    "Sampling",
+    "When",
+    "__version__",
+    "edit",
+    "hooks",
+    "load",
+    "models",
+    "record",
+    "route",
+    "tiny",
+]
 
 if TYPE_CHECKING:
     from tada import hooks, models, tiny

@@ -1,8 +1,9 @@
 """Record, edit and route: the three interventions on a model's cross-attention sites.
 
-Each is a context manager. They nest and combine: routes decide what text a site reads, edits then change what the site puts
-out, in the order in which they were entered, and records see the result, which is exactly what the network goes on with.
-Where a denoiser call holds both guidance passes, every function here sees one pass at a time, with one row per clip.
+Each is a context manager. They nest and combine: routes decide what text a site reads, edits then change what the
+site puts out, in the order in which they were entered, and records see the result, which is exactly what the network
+goes on with. Where a denoiser call holds both guidance passes, every function here sees one pass at a time, with one
+row per clip.
 """
 
 from __future__ import annotations
@@ -147,7 +148,8 @@ def edit(
         steps: denoising steps to edit; None for all.
 
     Raises:
-        RuntimeError: at exit, a site or a requested step that never fired. ValueError: a function that changes the shape.
+        RuntimeError: at exit, a site or a requested step that never fired.
+        ValueError: a function that changes the shape, or a step that the run does not have.
     """
     functions = {site: fn for key, fn in edits.items() for site in model.resolve(key)}
     if not functions:
@@ -170,10 +172,11 @@ def route(
     Args:
         model: the model.
         sites: layers by index, site name or layer set; None for all.
-        source_context: the context to read from, one row per clip or a single row for all, as long as the context that is
-            sampled (``a.align(b)`` pads two contexts to one length).
+        source_context: the context to read from, one row per clip or a single row for all, of the same length in tokens
+            as the sampled context (``a.align(b)`` pads two contexts to one length).
         rows: the clips that are routed, as bool mask or indices; None for all.
-        passes: guidance passes that are routed. Both, as the paper does it: the source's own unconditional side comes along.
+        passes: guidance passes that are routed. Both, as in the paper: the source's own
+            unconditional side comes along.
         steps: denoising steps that are routed; None for all.
 
     Raises:
@@ -222,10 +225,10 @@ class _Scope:
         if never:
             what = f"{', '.join(never[:3])}{' and more' if len(never) > 3 else ''}"
             raise RuntimeError(
-                f"{self.kind} on the {self.which} pass{'es' if self.which == 'both' else ''}: {what} never fired. Sample "
-                "inside the with block; without guidance (1 or below) there is no unconditional pass"
+                f"{self.kind} on the {self.which} pass{'es' if self.which == 'both' else ''}: {what} never fired. "
+                "Sample inside the with block; without guidance (1 or below) there is no unconditional pass"
             )
-        missing = sorted((self.steps or frozenset()) - set.intersection(*self.fired.values()))
+        missing = sorted(step for step in self.steps or () if any(step not in steps for steps in self.fired.values()))
         if missing:
             raise RuntimeError(f"{self.kind} never fired at steps {missing}: the {self.which} pass did not run there")
 
@@ -258,7 +261,9 @@ class _Route:
         if key not in run.memo:
             source = self.source[[0] * run.rows] if len(self.source) == 1 else self.source
             if len(source) != run.rows:
-                raise ValueError(f"route: got a source of {len(source)} rows for {run.rows} clips; expected as many, or one")
+                raise ValueError(
+                    f"route: got a source of {len(source)} rows for {run.rows} clips; expected as many, or one"
+                )
             run.memo[key] = model.conditioning(source, run.seconds, run.sampling)
         return run.memo[key].streams(which)[name]
 
@@ -360,9 +365,9 @@ class _Board:
             for item in edits:
                 if item.scope.covers(run, site, which):
                     parts[i], changed = _edited(item.functions[site], parts[i], when), True
-            for item in records:
-                if item.scope.covers(run, site, which):
-                    item.note(parts[i], when, run)
+            for watch in records:
+                if watch.scope.covers(run, site, which):
+                    watch.note(parts[i], when, run)
         if not changed:
             return None
         return parts[0] if len(parts) == 1 else torch.cat(parts)

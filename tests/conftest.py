@@ -21,7 +21,7 @@ SECONDS = 0.32
 
 
 def assert_same(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-5) -> None:
-    """Equal up to ``tolerance`` of their scale: random weights make latents some ten times larger than trained ones do."""
+    """Equal up to ``tolerance`` of their scale: random weights make latents larger than trained ones do."""
     assert a.shape == b.shape
     scale = max(1.0, b.abs().max().item())
     assert (a - b).abs().max().item() <= tolerance * scale

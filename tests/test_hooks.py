@@ -81,8 +81,11 @@ def test_nested_edits_compose_in_order(model):
     one = tada.Sampling(1, 3.0)
     with tada.record(model, 0) as plain:
         sample(model, context, sampling=one)
-    with (tada.edit(model, {0: shift(1.0)}), tada.edit(model, {0: lambda h, w: h * 2.0}),
-          tada.record(model, 0) as kept):
+    with (
+        tada.edit(model, {0: shift(1.0)}),
+        tada.edit(model, {0: lambda h, w: h * 2.0}),
+        tada.record(model, 0) as kept,
+    ):
         sample(model, context, sampling=one)
     assert torch.equal(kept[0], (plain[0] + 1.0) * 2.0)
 
@@ -98,7 +101,7 @@ def test_edits_of_some_steps(model):
 
 
 def test_record_sees_what_the_network_goes_on_with(model):
-    """The residual stream after a site is the stream before it plus what was recorded, edits of any nesting included."""
+    """The residual stream after a site is the one before it plus what was recorded, whatever the nesting."""
     block = model.denoiser.get_submodule(model.sites[0].rpartition(".")[0])
     before, after = ("norm2", "norm3") if hasattr(block, "norm3") else ("cross_attn", "ff_input")
     seen: dict[str, torch.Tensor] = {}
@@ -128,11 +131,17 @@ def test_record_does_not_change_anything(model):
 
 def test_record_shapes_and_reduction(model):
     context = model.encode([HAPPY, SAD])
-    with (tada.record(model, [0, 3]) as whole, tada.record(model, 0, reduce="mean") as mean,
-          tada.record(model, 0, reduce=lambda h: h.norm(dim=-1), steps=[0, 2]) as norms):
+    with (
+        tada.record(model, [0, 3]) as whole,
+        tada.record(model, 0, reduce="mean") as mean,
+        tada.record(model, 0, reduce=lambda h: h.norm(dim=-1), steps=[0, 2]) as norms,
+    ):
         sample(model, context, (1, 2))
     steps, rows, tokens, width = whole[model.sites[3]].shape
-    assert (steps, rows, width) == (3, 2, model.site_width(model.sites[3])) and list(whole) == [model.sites[0], model.sites[3]]
+    assert (steps, rows, width) == (3, 2, model.site_width(model.sites[3])) and list(whole) == [
+        model.sites[0],
+        model.sites[3],
+    ]
     torch.testing.assert_close(mean[0], whole[0].mean(dim=2))
     assert norms[0].shape == (2, 2, whole[0].shape[2]) and norms.steps == (0, 2)
 
@@ -179,8 +188,11 @@ def test_routing_rows_of_one_batch_equals_one_at_a_time(model):
         with tada.route(model, layer, source):
             alone.append(sample(model, base)[0])
     n = len(layers)
-    with tada.route(model, layers[0], source, rows=[0]), tada.route(model, layers[1], source, rows=[1]), \
-            tada.route(model, layers[2], source, rows=[False, False, True, False]):
+    with (
+        tada.route(model, layers[0], source, rows=[0]),
+        tada.route(model, layers[1], source, rows=[1]),
+        tada.route(model, layers[2], source, rows=[False, False, True, False]),
+    ):
         batch = sample(model, base[[0] * (n + 1)], (1,) * (n + 1))
     assert_same(batch[:n], torch.stack(alone))
     assert_same(batch[n], sample(model, base)[0])
@@ -219,8 +231,11 @@ def test_routing_some_steps(model):
 def test_hooks_are_gone_after_exceptions(model, intervention):
     context = model.encode(HAPPY)
     plain = sample(model, context)
-    open_ = {"record": lambda: tada.record(model), "edit": lambda: tada.edit(model, {"all": shift(1.0)}),
-             "route": lambda: tada.route(model, "all", model.encode(SAD))}[intervention]
+    open_ = {
+        "record": lambda: tada.record(model),
+        "edit": lambda: tada.edit(model, {"all": shift(1.0)}),
+        "route": lambda: tada.route(model, "all", model.encode(SAD)),
+    }[intervention]
     with pytest.raises(ZeroDivisionError), open_():
         raise ZeroDivisionError
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.denoiser.modules())
@@ -263,13 +278,19 @@ def test_steps_that_cannot_be(model, steps):
 
 
 def test_unknown_arguments(model):
-    for make in (lambda: tada.record(model, "nowhere"), lambda: tada.edit(model, {"nowhere": shift(0.0)}),
-                 lambda: tada.route(model, "nowhere", model.encode(HAPPY))):
+    for make in (
+        lambda: tada.record(model, "nowhere"),
+        lambda: tada.edit(model, {"nowhere": shift(0.0)}),
+        lambda: tada.route(model, "nowhere", model.encode(HAPPY)),
+    ):
         with pytest.raises(KeyError, match="no site 'nowhere'"), make():
             pass
     with pytest.raises(IndexError, match="no layer 64"), tada.record(model, 64):
         pass
-    with pytest.raises(ValueError, match="no pass 'conditional'"), tada.record(model, 0, passes="conditional"):
+    with (
+        pytest.raises(ValueError, match="no pass 'conditional'"),
+        tada.record(model, 0, passes="conditional"),
+    ):
         pass
     with pytest.raises(ValueError, match="no reduction"), tada.record(model, 0, reduce="max"):
         pass
@@ -284,7 +305,11 @@ def test_contexts_of_different_length(model):
     short, long = model.encode("a"), model.encode(SAD)
     if short.tokens == long.tokens:
         return
-    uneven = [site for site in model.sites if short.tokens.get(model.streams[site], 0) != long.tokens.get(model.streams[site], 1)]
+    uneven = [
+        site
+        for site in model.sites
+        if short.tokens.get(model.streams[site], 0) != long.tokens.get(model.streams[site], 1)
+    ]
     with pytest.raises(ValueError, match=f"route at {uneven[0]}.*align"), tada.route(model, uneven[0], long):
         sample(model, short)
 
@@ -304,6 +329,9 @@ def test_an_edit_that_changes_the_shape(model):
 
 def test_a_denoiser_called_outside_sampling(model):
     module = model.denoiser.get_submodule(model.sites[0])
-    with pytest.raises(RuntimeError, match="outside model.sample"), tada.record(model, 0):
-        for hook in module._forward_hooks.values():
+    with tada.record(model, 0) as kept:
+        (hook,) = module._forward_hooks.values()
+        with pytest.raises(RuntimeError, match="outside model.sample"):
             hook(module, (), torch.zeros(1, 1, 1))
+        sample(model, model.encode(HAPPY))
+    assert kept[0].shape[0] == 3

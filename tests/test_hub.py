@@ -29,13 +29,16 @@ def test_an_unreachable_hub_fails_at_once(monkeypatch):
     assert time.monotonic() - start < 20
 
 
-@pytest.mark.parametrize(("error", "words"), [
-    ("GatedRepoError", "accept its licence.*HF_TOKEN"),
-    ("RepositoryNotFoundError", "check the spelling"),
-    ("RevisionNotFoundError", "no revision"),
-    ("OfflineModeIsEnabled", "HF_HUB_OFFLINE is set"),
-    ("ConnectTimeout", "cannot be reached.*hf download"),
-])
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        ("GatedRepoError", "accept its licence.*HF_TOKEN"),
+        ("RepositoryNotFoundError", "check the spelling"),
+        ("RevisionNotFoundError", "no revision"),
+        ("OfflineModeIsEnabled", "HF_HUB_OFFLINE is set"),
+        ("ConnectTimeout", "cannot be reached.*hf download"),
+    ],
+)
 def test_every_trouble_with_the_hub_is_explained(monkeypatch, error, words):
     from huggingface_hub import HfApi, errors
 
@@ -64,7 +67,10 @@ def test_offline_takes_what_is_cached(monkeypatch, tmp_path):
 
 def test_online_downloads(monkeypatch, tmp_path):
     monkeypatch.setattr(hub, "probe", lambda name, revision: None)
-    assert hub.folder("a/b", lambda name, revision, local_files_only: tmp_path / str(local_files_only), "x") == tmp_path / "False"
+    assert (
+        hub.folder("a/b", lambda name, revision, local_files_only: tmp_path / str(local_files_only), "x")
+        == tmp_path / "False"
+    )
 
 
 @pytest.mark.parametrize("checkpoint", ["no/such/folder", "./nowhere", "word"])
@@ -92,7 +98,9 @@ def test_tiny_checkpoints_depend_on_the_seed_alone(tmp_path):
     import torch
 
     def weights(folder, seed):
-        return tada.load("stable-audio", tada.tiny.build("stable-audio", tmp_path / folder, seed), device="cpu").denoiser.state_dict()
+        return tada.load(
+            "stable-audio", tada.tiny.build("stable-audio", tmp_path / folder, seed), device="cpu"
+        ).denoiser.state_dict()
 
     one, same, other = weights("a", 1), weights("b", 1), weights("c", 2)
     assert all(torch.equal(one[name], same[name]) for name in one)
@@ -108,10 +116,13 @@ def test_building_does_not_touch_the_global_generator(tmp_path):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
-    ({"name": "stableaudio"}, "did you mean 'stable-audio'"),
-    ({"name": "audioldm2", "topology": "huge"}, "topology"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"name": "stableaudio"}, "did you mean 'stable-audio'"),
+        ({"name": "audioldm2", "topology": "huge"}, "topology"),
+    ],
+)
 def test_tiny_names_what_it_can_build(tmp_path, arguments, words):
     with pytest.raises(KeyError, match=words):
         tada.tiny.build(folder=tmp_path, **arguments)

@@ -26,9 +26,16 @@ def sampled(model, prompts, seeds, sampling=QUICK, negative=None):
 
 def test_audioldm2_sites_are_in_the_papers_order(tiny_model):
     sites = tiny_model("audioldm2").sites
-    places = [("down_blocks.1", (1, 2, 5, 6)), ("down_blocks.2", (1, 2, 5, 6)), ("down_blocks.3", (1, 2, 5, 6)),
-              ("mid_block", (1, 2)), *((f"up_blocks.{i}", (1, 2, 5, 6, 9, 10)) for i in range(3))]
-    expected = [f"{block}.attentions.{a}.transformer_blocks.{t}.attn2" for block, ids in places for a in ids for t in (0, 1)]
+    places = [
+        ("down_blocks.1", (1, 2, 5, 6)),
+        ("down_blocks.2", (1, 2, 5, 6)),
+        ("down_blocks.3", (1, 2, 5, 6)),
+        ("mid_block", (1, 2)),
+        *((f"up_blocks.{i}", (1, 2, 5, 6, 9, 10)) for i in range(3)),
+    ]
+    expected = [
+        f"{block}.attentions.{a}.transformer_blocks.{t}.attn2" for block, ids in places for a in ids for t in (0, 1)
+    ]
     assert list(sites) == expected
     assert sites[44] == "up_blocks.1.attentions.5.transformer_blocks.0.attn2"
     assert sites[51] == "up_blocks.1.attentions.10.transformer_blocks.1.attn2"
@@ -36,8 +43,9 @@ def test_audioldm2_sites_are_in_the_papers_order(tiny_model):
 
 def test_audioldm2_streams_alternate_by_attention(tiny_model):
     streams = tiny_model("audioldm2").streams
-    assert {s: n for s, n in streams.items() if "attentions.1." in s or "attentions.5." in s or "attentions.9." in s} == {
-        s: "gpt2" for s in streams if "attentions.1." in s or "attentions.5." in s or "attentions.9." in s}
+    assert {
+        s: n for s, n in streams.items() if "attentions.1." in s or "attentions.5." in s or "attentions.9." in s
+    } == {s: "gpt2" for s in streams if "attentions.1." in s or "attentions.5." in s or "attentions.9." in s}
     assert list(streams.values()).count("t5") == 32
 
 
@@ -52,7 +60,9 @@ def test_stable_audio_sites(tiny_model):
 
 def test_site_count_is_the_architectures(model):
     assert len(model.sites) == tada.ARCHITECTURES[model.name].site_count
-    assert set(model.streams.values()) == set(model.encode("a").cond if model.name != "ace-step" else model.streams.values())
+    assert set(model.streams.values()) == set(
+        model.encode("a").cond if model.name != "ace-step" else model.streams.values()
+    )
 
 
 def test_layers_by_index_name_and_set(model):
@@ -60,8 +70,12 @@ def test_layers_by_index_name_and_set(model):
     assert model.resolve(0) == model.resolve(first) == (first,)
     assert model.resolve([0, last, -1]) == (first, last)
     assert model.resolve("all") == model.resolve(None) == model.sites
-    for wrong, error in ((len(model.sites), IndexError), ("transformer_blocks.0.attn3", KeyError), ("functional", ValueError),
-                         ([], ValueError)):
+    for wrong, error in (
+        (len(model.sites), IndexError),
+        ("transformer_blocks.0.attn3", KeyError),
+        ("functional", ValueError),
+        ([], ValueError),
+    ):
         with pytest.raises(error):
             model.resolve(wrong)
 
@@ -89,8 +103,15 @@ def test_audioldm2_equals_its_pipeline(tiny_model, negative, guidance):
     model = tiny_model("audioldm2")
     noise = model.noise([7], SECONDS)
     ours = model.decode(model.sample(model.encode(PROMPTS[1], negative), noise, tada.Sampling(4, guidance))).audio[:, 0]
-    theirs = model.pipeline([PROMPTS[1]], audio_length_in_s=SECONDS, num_inference_steps=4, guidance_scale=guidance,
-                            negative_prompt=[negative] if negative else None, latents=noise.values.clone(), output_type="pt").audios
+    theirs = model.pipeline(
+        [PROMPTS[1]],
+        audio_length_in_s=SECONDS,
+        num_inference_steps=4,
+        guidance_scale=guidance,
+        negative_prompt=[negative] if negative else None,
+        latents=noise.values.clone(),
+        output_type="pt",
+    ).audios
     assert ours.shape == theirs.shape
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
@@ -102,9 +123,15 @@ def test_stable_audio_equals_its_pipeline(tiny_model, negative, guidance):
     noise = model.noise([7, 8], SECONDS)
     prompts = PROMPTS[:2]
     ours = model.decode(model.sample(model.encode(prompts, negative), noise, tada.Sampling(4, guidance))).audio
-    theirs = model.pipeline(prompts, audio_end_in_s=SECONDS, num_inference_steps=4, guidance_scale=guidance,
-                            negative_prompt=[negative] * 2 if negative else None, latents=noise.values.clone(),
-                            generator=[torch.Generator().manual_seed(s) for s in noise.seeds]).audios
+    theirs = model.pipeline(
+        prompts,
+        audio_end_in_s=SECONDS,
+        num_inference_steps=4,
+        guidance_scale=guidance,
+        negative_prompt=[negative] * 2 if negative else None,
+        latents=noise.values.clone(),
+        generator=[torch.Generator().manual_seed(s) for s in noise.seeds],
+    ).audios
     assert ours.shape == theirs.shape
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
@@ -245,7 +272,10 @@ def test_broken_latents_name_step_and_row(model, value):
     def spoil(hidden, when):
         return torch.where(torch.tensor([False, True]).view(-1, 1, 1), torch.full_like(hidden, value), hidden)
 
-    with pytest.raises(ValueError, match=r"after step 1 of 3, rows \[1\]"), tada.edit(model, {2: spoil}, steps=1):
+    with (
+        pytest.raises(ValueError, match=r"after step 1 of 3, rows \[1\]"),
+        tada.edit(model, {2: spoil}, steps=1),
+    ):
         sampled(model, PROMPTS[:2], [1, 2])
 
 

@@ -45,9 +45,7 @@ class AudioLDM2(PipelineModel):
         if lyrics is not None:
             raise ValueError("AudioLDM2 does not sing from lyrics; leave lyrics out")
         t5, mask, gpt2 = self.pipeline.encode_prompt([prompt], self.device, 1, True, negative_prompt=[negative or ""])
-        sides = [
-            {"gpt2": Stream(gpt2[i : i + 1]), "t5": Stream(t5[i : i + 1], mask[i : i + 1].bool())} for i in (1, 0)
-        ]
+        sides = [{"gpt2": Stream(gpt2[i : i + 1]), "t5": Stream(t5[i : i + 1], mask[i : i + 1].bool())} for i in (1, 0)]
         return Context((prompt,), (negative,), (None,), *sides)
 
     def noise_shape(self, seconds: float) -> tuple[int, ...]:
@@ -57,7 +55,7 @@ class AudioLDM2(PipelineModel):
             raise ValueError(f"got seconds={seconds}; expected {shortest:.4f} or more")
         frames = math.ceil(int(seconds / self._seconds_per_frame) / scale)
         bands = self.pipeline.vocoder.config.model_in_dim // scale
-        return (self.denoiser.config.in_channels, frames, bands)  # type: ignore[union-attr]
+        return (self.config.in_channels, frames, bands)
 
     def conditioning(self, context: Context, seconds: float, sampling: Sampling) -> Conditioning:
         return Conditioning(context.cond, context.uncond if wants_guidance(sampling) else None)
@@ -83,11 +81,14 @@ class AudioLDM2(PipelineModel):
         return audio[:, None, : int(latents.seconds * self.sample_rate)]
 
     def trace_inputs(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        config = self.denoiser.config  # type: ignore[union-attr]
+        config = self.config
         size = 2 ** (len(config.block_out_channels) - 1)
         widths = next(dims for dims in config.cross_attention_dim if isinstance(dims, list | tuple))
         gpt2_width, t5_width = [width for width in widths if width is not None]
-        texts = {"gpt2": torch.empty(1, 1, gpt2_width, device="meta"), "t5": torch.empty(1, 1, t5_width, device="meta")}
+        texts = {
+            "gpt2": torch.empty(1, 1, gpt2_width, device="meta"),
+            "t5": torch.empty(1, 1, t5_width, device="meta"),
+        }
         arguments = {
             "sample": torch.empty(1, config.in_channels, size, size, device="meta"),
             "timestep": torch.zeros(1, device="meta"),

@@ -181,8 +181,14 @@ class Model(ABC):
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         if not prompts:
             raise ValueError("got no prompts; expected one or more")
-        triples = list(zip(prompts, _per_row("negative", negative, len(prompts)),
-                           _per_row("lyrics", lyrics, len(prompts)), strict=True))
+        triples = list(
+            zip(
+                prompts,
+                _per_row("negative", negative, len(prompts)),
+                _per_row("lyrics", lyrics, len(prompts)),
+                strict=True,
+            )
+        )
         with torch.no_grad():
             encoded = {triple: self.encode_one(*triple) for triple in dict.fromkeys(triples)}
         return join([encoded[triple] for triple in triples])
@@ -204,8 +210,9 @@ class Model(ABC):
         rows = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         return Latents(torch.stack(rows).to(self.device, self.dtype), seeds, float(seconds))
 
-    def sample(self, context: Context, noise: Latents, sampling: Sampling | str | None = None,
-               progress: bool = False) -> Latents:
+    def sample(
+        self, context: Context, noise: Latents, sampling: Sampling | str | None = None, progress: bool = False
+    ) -> Latents:
         """Denoise.
 
         Args:
@@ -287,11 +294,15 @@ class Model(ABC):
         if not isinstance(preset, wanted):
             preset = replace(self.presets["default"], **asdict(preset))
         elif type(preset) is not wanted:
-            raise TypeError(f"{type(preset).__name__} has settings that {self.name} does not know: use {wanted.__name__}")
+            raise TypeError(
+                f"{type(preset).__name__} has settings that {self.name} does not know: use {wanted.__name__}"
+            )
         return replace(preset, **changes)
 
     def resolve(self, layers: Layers | None) -> tuple[str, ...]:
-        """Site names of layers given by index, by site name, or as ``"all"``, ``"functional"``, ``"all-but-functional"``.
+        """Site names of layers given by index, by site name, or as a layer set.
+
+        The layer sets are ``"all"``, ``"functional"`` and ``"all-but-functional"``.
 
         Raises:
             KeyError: no such site or layer set. IndexError: no such index. ValueError: an empty or unknown set.
@@ -314,7 +325,9 @@ class Model(ABC):
     def site_width(self, site: str) -> int:
         """Width of what a site adds to the hidden states."""
         module = self.denoiser.get_submodule(site)
-        return next(m for n, m in module.named_modules() if n.startswith("to_out") and isinstance(m, nn.Linear)).out_features
+        return next(
+            m for n, m in module.named_modules() if n.startswith("to_out") and isinstance(m, nn.Linear)
+        ).out_features
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.checkpoint}, {len(self.sites)} sites, {self.device}, {self.dtype}>"
@@ -395,5 +408,10 @@ def versions() -> dict[str, str]:
     import diffusers
     import transformers
 
-    return {"tada": tada.__version__, "torch": torch.__version__, "diffusers": diffusers.__version__,
-            "transformers": transformers.__version__, "python": platform.python_version()}
+    return {
+        "tada": tada.__version__,
+        "torch": torch.__version__,
+        "diffusers": diffusers.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -105,8 +105,10 @@ class Context:
         """Rows by index, slice, list of indices or bool mask; an index may repeat."""
         index = _row_index(rows, len(self))
         keep = index.tolist()
-        texts = {name: tuple(getattr(self, name)[i] for i in keep) for name in ("prompts", "negatives", "lyrics")}
-        return replace(self, **texts, **self._both(lambda s: s.rows(index.to(s.states.device))))
+        texts: dict[str, Any] = {
+            name: tuple(getattr(self, name)[i] for i in keep) for name in ("prompts", "negatives", "lyrics")
+        }
+        return replace(self, **texts, **self._both(lambda _, stream: stream.rows(index.to(stream.states.device))))
 
     @property
     def tokens(self) -> dict[str, int]:
@@ -115,16 +117,16 @@ class Context:
 
     def pad(self, tokens: Mapping[str, int]) -> Context:
         """Pad every stream to the named lengths (in tokens)."""
-        return replace(self, **{side: {n: s.pad(tokens[n]) for n, s in getattr(self, side).items()}
-                                for side in ("cond", "uncond")})
+        return replace(self, **self._both(lambda name, stream: stream.pad(tokens[name])))
 
     def align(self, other: Context) -> tuple[Context, Context]:
         """Both contexts padded to one common length per stream, so that one can be routed into the other."""
         longest = {n: max(_longest(c, n) for c in (self, other)) for n in self.cond}
         return self.pad(longest), other.pad(longest)
 
-    def _both(self, change: Any) -> dict[str, dict[str, Stream]]:
-        return {side: {n: change(s) for n, s in getattr(self, side).items()} for side in ("cond", "uncond")}
+    def _both(self, change: Callable[[str, Stream], Stream]) -> dict[str, Any]:
+        sides = {"cond": self.cond, "uncond": self.uncond}
+        return {side: {name: change(name, s) for name, s in streams.items()} for side, streams in sides.items()}
 
 
 def join(contexts: Sequence[Context]) -> Context:
@@ -139,8 +141,10 @@ def join(contexts: Sequence[Context]) -> Context:
     first = contexts[0]
     longest = {n: max(_longest(c, n) for c in contexts) for n in first.cond}
     padded = [c.pad(longest) for c in contexts]
-    sides = {side: {n: Stream.cat([getattr(c, side)[n] for c in padded]) for n in getattr(first, side)}
-             for side in ("cond", "uncond")}
+    sides = {
+        side: {n: Stream.cat([getattr(c, side)[n] for c in padded]) for n in getattr(first, side)}
+        for side in ("cond", "uncond")
+    }
     texts = {name: tuple(t for c in contexts for t in getattr(c, name)) for name in ("prompts", "negatives", "lyrics")}
     return Context(**texts, **sides)  # type: ignore[arg-type]
 

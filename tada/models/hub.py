@@ -1,4 +1,4 @@
-"""Where a checkpoint lies: a folder, or a hub repository brought into the local cache; and plain words when it cannot be had."""
+"""Where a checkpoint lies: a folder, or a hub repository in the local cache; and plain words when it cannot be had."""
 
 from __future__ import annotations
 
@@ -45,9 +45,14 @@ def folder(checkpoint: str | Path, fetch: Callable[..., str | Path], index: str,
 
 
 def probe(name: str, revision: str | None = None) -> CheckpointError | None:
-    """Ask the hub for a repository, for at most a few seconds; the error that a reader needs, or None if all is well."""
+    """Ask the hub for a repository, for a few seconds; the error that a reader needs, or None if all is well."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     try:
         HfApi().model_info(name, revision=revision, timeout=PROBE_SECONDS)
@@ -60,19 +65,23 @@ def probe(name: str, revision: str | None = None) -> CheckpointError | None:
     except RevisionNotFoundError:
         return CheckpointError(f"{name} has no revision {revision!r}")
     except RepositoryNotFoundError:
-        return CheckpointError(f"the hub has no model {name!r} that you may see: check the spelling, or `hf auth login`")
+        return CheckpointError(
+            f"the hub has no model {name!r} that you may see: check the spelling, or `hf auth login`"
+        )
     except OfflineModeIsEnabled:
         return CheckpointError(f"{name} is not in the local cache and HF_HUB_OFFLINE is set: {_elsewhere(name)}")
     except Exception as error:  # the hub's client raises a different class for every way of having no network
-        return CheckpointError(f"the hub cannot be reached ({type(error).__name__}) and {name} is not in the local cache: "
-                               f"{_elsewhere(name)}")
+        return CheckpointError(
+            f"the hub cannot be reached ({type(error).__name__}) and {name} is not in the local cache: "
+            f"{_elsewhere(name)}"
+        )
     return None
 
 
 def _elsewhere(name: str) -> str:
     return (
-        f"unset HF_HUB_OFFLINE and go online, or run `hf download {name}` where there is a network and give the folder as "
-        "checkpoint"
+        f"go online (with HF_HUB_OFFLINE unset), or run `hf download {name}` where there is a network and give the "
+        "folder as checkpoint"
     )
 
 

@@ -21,7 +21,7 @@ from tada.models.sites import trace
 
 
 class PipelineModel(Model):
-    """A diffusers pipeline behind the protocol; the loop is ours, the scheduler and the components are the pipeline's."""
+    """A diffusers pipeline behind the protocol; the loop is ours, scheduler and components are the pipeline's."""
 
     pipeline_class: ClassVar[str]
 
@@ -32,13 +32,19 @@ class PipelineModel(Model):
                 component.eval().requires_grad_(False)
         self.pipeline = pipeline
         self.denoiser = denoiser
+        self.config: Any = denoiser.config
         self.device, self.dtype = pipeline.device, denoiser.dtype  # type: ignore[assignment]
         self.streams = trace(denoiser, self.trace_inputs())
         self.sites = tuple(self.streams)
 
     @classmethod
-    def open(cls, architecture: Architecture, checkpoint: str | Path | None, device: str | torch.device,
-             dtype: torch.dtype | None) -> Self:
+    def open(
+        cls,
+        architecture: Architecture,
+        checkpoint: str | Path | None,
+        device: str | torch.device,
+        dtype: torch.dtype | None,
+    ) -> Self:
         """Load a checkpoint of this architecture; the arguments are those of :func:`tada.load`."""
         from diffusers import DiffusionPipeline
 
@@ -116,7 +122,9 @@ def _check_class(path: Path, expected: str) -> None:
     for other in ARCHITECTURES.values():
         module, _, adapter = other.adapter.partition(":")
         if getattr(getattr(import_module(module), adapter), "pipeline_class", None) == got:
-            raise hub.CheckpointError(f"{path} holds a {got}, expected {expected}: load it as tada.load({other.name!r}, ...)")
+            raise hub.CheckpointError(
+                f"{path} holds a {got}, expected {expected}: load it as tada.load({other.name!r}, ...)"
+            )
     raise hub.CheckpointError(f"{path} holds a {got}, expected {expected}")
 
 

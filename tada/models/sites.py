@@ -19,8 +19,8 @@ def trace(denoiser: nn.Module, feed: tuple[dict[str, Any], dict[str, Tensor]]) -
         feed: keyword arguments of a forward pass on the meta device, and the text tensors among them by stream name.
 
     Returns:
-        Site name to stream name, in the order of the forward pass. A site is a module that is handed text by keyword and
-        hands it by keyword to none of its own modules.
+        Site name to stream name, in the order of the forward pass. A site is a module that is handed text by keyword
+        and hands it by keyword to none of its own modules.
     """
     arguments, texts = feed
     with torch.device("meta"):
@@ -38,5 +38,6 @@ def trace(denoiser: nn.Module, feed: tuple[dict[str, Any], dict[str, Tensor]]) -
                 hook = module.register_forward_pre_hook(lambda _, __, kw, name=name: note(name, kw), with_kwargs=True)
                 stack.callback(hook.remove)
         ghost(**arguments)
-    return {name: stream for name, stream in handed.items()
-            if not any(other.startswith(name + ".") for other in handed)}
+    return {
+        name: stream for name, stream in handed.items() if not any(other.startswith(name + ".") for other in handed)
+    }

@@ -28,7 +28,7 @@ class StableAudio(PipelineModel):
     def __init__(self, pipeline: Any, checkpoint: str, functional: Sequence[int] | None = None) -> None:
         super().__init__(pipeline, pipeline.transformer, checkpoint, functional)
         self.sample_rate = pipeline.vae.config.sampling_rate
-        frames = self.denoiser.config.sample_size * pipeline.vae.hop_length  # type: ignore[union-attr]
+        frames = self.config.sample_size * pipeline.vae.hop_length
         self.longest = frames / self.sample_rate
 
     @classmethod
@@ -50,7 +50,7 @@ class StableAudio(PipelineModel):
     def noise_shape(self, seconds: float) -> tuple[int, ...]:
         if not 0 < seconds <= self.longest:
             raise ValueError(f"got seconds={seconds}; expected more than 0 and at most {self.longest:.4f}")
-        config = self.denoiser.config  # type: ignore[union-attr]
+        config = self.config
         return (config.in_channels, config.sample_size)
 
     def conditioning(self, context: Context, seconds: float, sampling: Sampling) -> Conditioning:
@@ -60,8 +60,11 @@ class StableAudio(PipelineModel):
         if wants_guidance(sampling):
             timed = _with_timing(context.uncond["text"], timing)
             uncond = {"text": Stream(timed.states * told.view(-1, 1, 1).to(timed.states.dtype))}
-        return Conditioning({"text": _with_timing(context.cond["text"], timing)}, uncond,
-                            {"duration": torch.cat(timing, dim=2)})
+        return Conditioning(
+            {"text": _with_timing(context.cond["text"], timing)},
+            uncond,
+            {"duration": torch.cat(timing, dim=2)},
+        )
 
     def denoise(self, x: Tensor, t: Tensor, run: Run) -> Tensor:
         return self.denoiser(
@@ -83,7 +86,7 @@ class StableAudio(PipelineModel):
         return audio[:, :, : int(latents.seconds * self.sample_rate)]
 
     def trace_inputs(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        config = self.denoiser.config  # type: ignore[union-attr]
+        config = self.config
         text = torch.empty(1, 1, config.cross_attention_input_dim, device="meta")
         arguments = {
             "hidden_states": torch.empty(1, config.in_channels, 1, device="meta"),

@@ -1,0 +1,89 @@
+"""What hooks cost: sampling plain, with 24 recording hooks and with 24 editing hooks, side by side in one run.
+
+    python benchmarks/hooks.py [--architecture stable-audio] [--width 64] [--rows 4] [--steps 20] [--rounds 15]
+
+The model is a tiny random one, wide enough that a run takes over a second. Rounds interleave the kinds in changing
+order, and a ratio is taken within each round, so that a busy machine disturbs all kinds alike. Targets: editing 1.03,
+recording means 1.05.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+import tada
+from tada.models.base import Model
+
+
+def kinds(model: Model) -> dict[str, Callable[[], AbstractContextManager]]:
+    """The interventions that are compared, on the first 24 sites."""
+    sites = model.sites[:24]
+    vectors = {site: torch.randn(model.site_width(site), dtype=model.dtype, device=model.device) for site in sites}
+
+    def add(hidden: torch.Tensor, when: tada.When) -> torch.Tensor:
+        return hidden + 0.01 * vectors[when.site]
+
+    return {
+        "plain": nullcontext,
+        "record": lambda: tada.record(model, sites, reduce="mean"),
+        "edit": lambda: tada.edit(model, dict.fromkeys(sites, add)),
+    }
+
+
+def measure(model: Model, rows: int, steps: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of every round, by kind."""
+    context = model.encode(["a happy song"] * rows)
+    noise = model.noise(range(rows), 0.64)
+    sampling = tada.Sampling(steps, 3.0)
+    contexts, seconds = kinds(model), {}
+    for round_ in range(rounds + 1):
+        order = list(contexts)
+        random.Random(round_).shuffle(order)
+        for kind in order:
+            start = time.perf_counter()
+            with contexts[kind]():
+                model.sample(context, noise, sampling)
+            if round_:  # the first round warms up
+                seconds.setdefault(kind, []).append(time.perf_counter() - start)
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--architecture", default="stable-audio", choices=list(tada.ARCHITECTURES))
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--rows", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        tada.tiny.build(options.architecture, folder, width=options.width)
+        model = tada.load(options.architecture, folder, device="cpu")
+        seconds = measure(model, options.rows, options.steps, options.rounds)
+    plain = seconds.pop("plain")
+    ratios = {kind: [a / b for a, b in zip(times, plain, strict=True)] for kind, times in seconds.items()}
+    report = {
+        "checkpoint": model.checkpoint,
+        "width": options.width,
+        "rows": options.rows,
+        "steps": options.steps,
+        "plain_seconds": round(statistics.median(plain), 3),
+    }
+    for kind, values in ratios.items():
+        low, middle, high = statistics.quantiles(values, n=4)
+        report[kind] = {"ratio": round(middle, 4), "quartiles": [round(low, 4), round(high, 4)]}
+    print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()
