@@ -54,11 +54,11 @@ class Kept(Mapping[str, Tensor]):
     def __init__(self, sites: Sequence[str], passes: tuple[Pass, ...]) -> None:
         self.sites, self.passes = tuple(sites), passes
         self._parts: dict[str, list[dict[tuple[int, Pass], Tensor]]] = {site: [] for site in sites}
-        self._runs: list[Run] = []
+        self._runs: list[object] = []
 
     def keep(self, run: Run, site: str, which: Pass, value: Tensor) -> None:
-        if not self._runs or self._runs[-1] is not run:
-            self._runs.append(run)
+        if not self._runs or self._runs[-1] is not run.key:
+            self._runs.append(run.key)
         parts = self._parts[site]
         parts.extend({} for _ in range(len(self._runs) - len(parts)))
         parts[-1][run.step, which] = value
@@ -208,12 +208,12 @@ class _Scope:
         if steps is not None and (not steps or min(steps) < 0):
             raise ValueError(f"got steps={self.wanted!r}; expected one or more step indices from 0")
         self.steps = None if steps is None else frozenset(steps)
+        self.last = max(steps or [0])
 
     def covers(self, run: Run, site: str, which: Pass) -> bool:
         """Whether the intervention applies here and now; notes that it did."""
-        if self.steps is not None and max(self.steps) >= run.sampling.steps:
-            last = run.sampling.steps - 1
-            raise ValueError(f"{self.kind} at step {max(self.steps)}: this run has steps 0 to {last}")
+        if self.last >= run.sampling.steps:
+            raise ValueError(f"{self.kind} at step {self.last}: this run has steps 0 to {run.sampling.steps - 1}")
         if which not in self.passes or (self.steps is not None and run.step not in self.steps):
             return False
         self.fired.setdefault(site, set()).add(run.step)

@@ -78,6 +78,7 @@ class Run:
         step: index of the current step.
         passes: guidance passes stacked along rows in the running denoiser call, in order.
         memo: scratch space of hooks, gone with the run.
+        key: stands for this run where the run itself should not be kept alive.
     """
 
     conditioning: Conditioning
@@ -87,6 +88,7 @@ class Run:
     step: int = 0
     passes: tuple[Pass, ...] = ("cond",)
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
+    key: object = field(default_factory=object, repr=False)
 
     def enter(self, step: int, passes: tuple[Pass, ...]) -> None:
         """Say where the run is, before a denoiser call."""
