@@ -25,6 +25,11 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --hide-scrollbars"
 )
+STILL = """
+const style = document.createElement("style");
+style.textContent = "*, *::before, *::after { transition: none !important; animation: none !important }";
+document.head.append(style);
+"""
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -50,18 +55,27 @@ def browser(profile: str) -> Any:
     return webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
 
 
-def look(driver: Any, address: str, name: str, width: int, scheme: str) -> list[str]:
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
-    metrics = {"width": width, "height": WIDTHS[width], "deviceScaleFactor": 1, "mobile": width < 600}
+def resize(driver: Any, width: int, height: int) -> None:
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def look(driver: Any, address: str, name: str, width: int, scheme: str) -> list[str]:
+    driver.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    resize(driver, width, WIDTHS[width])
     driver.get(address)
+    driver.execute_script(STILL)
     driver.execute_async_script("document.fonts.ready.then(() => setTimeout(arguments[0], 300))")
     where = f"{name} at {width} px, {scheme}"
     extent = driver.execute_script("return document.documentElement.scrollWidth")
     problems = [f"{where}: {extent} px wide, scrolls sideways"] if extent > width else []
     entries = [entry for entry in driver.get_log("browser") if entry["level"] in ("WARNING", "SEVERE")]
     problems += [f"{where}: console says {entry['message']}" for entry in entries]
-    picture = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "format": "png"})
+    resize(driver, width, driver.execute_script("return document.documentElement.scrollHeight"))
+    driver.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 200))")
+    picture = driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})
     (LOOKS / f"{name.replace('/', '-').removesuffix('.html')}-{width}-{scheme}.png").write_bytes(
         base64.b64decode(picture["data"])
     )
@@ -88,7 +102,9 @@ def main() -> int:
         finally:
             driver.quit()
             server.shutdown()
-    print("\n".join([*problems, f"{len(pages)} pages, {len(seen)} views, {len(problems)} problems, pictures in {LOOKS}"]))
+    print(
+        "\n".join([*problems, f"{len(pages)} pages, {len(seen)} views, {len(problems)} problems, pictures in {LOOKS}"])
+    )
     return 1 if problems else 0
 
 

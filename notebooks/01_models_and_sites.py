@@ -37,7 +37,7 @@ checkpoint: str = ""  # a hub id or folder for that model; empty builds a tiny r
 prompt: str = "a calm piano melody"  # what that model is asked for
 seed: int = 0  # of the noise the clip starts from
 steps: int = 10  # denoising steps
-seconds: float = 2.0  # length of the clip
+seconds: float = 1.0  # length of the clip
 
 # %% tags=["hide-input"]
 import tempfile
@@ -48,12 +48,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from IPython.display import display
 
 import tada
 
 # Known and harmless: deprecations inside the libraries, and rounding at the ends of the Brownian path.
 warnings.filterwarnings("ignore", module=r"torch\.nn\.utils|torchsde|diffusers")
-plt.rcParams.update({"figure.dpi": 200, "font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
+plt.rcParams.update({"figure.dpi": 200, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
 
 # %% [markdown]
 # ## Opening the models
@@ -64,8 +65,8 @@ plt.rcParams.update({"figure.dpi": 200, "font.size": 11, "axes.spines.top": Fals
 scratch = tempfile.TemporaryDirectory()
 models = {}
 for name in tada.ARCHITECTURES:
-    place = checkpoint if checkpoint and name == architecture else tada.tiny.build(name, Path(scratch.name) / name)
-    models[name] = tada.load(name, place)
+    named = checkpoint if name == architecture else ""
+    models[name] = tada.load(name, named or tada.tiny.build(name, Path(scratch.name) / name))
 
 
 # %% tags=["hide-input"]
@@ -94,7 +95,7 @@ def block_of(site):
 
 def show(frame):
     """A table in the look of the book."""
-    return frame.style.hide(axis="index").set_table_attributes('class="tada-table"')
+    return frame.style.hide(axis="index").set_table_attributes('class="dataframe tada-table"')
 
 
 def span(layers):
@@ -106,10 +107,10 @@ sites = {name: sites_of(model) for name, model in models.items()}
 overview = pd.DataFrame(
     {
         "model": [tada.ARCHITECTURES[name].title for name in models],
-        "checkpoint on this page": [model.checkpoint for model in models.values()],
         "sites": [len(model.sites) for model in models.values()],
+        "functional (paper)": [", ".join(map(str, frame.layer[frame.functional])) for frame in sites.values()],
         "text streams": [", ".join(sorted(frame.stream.unique())) for frame in sites.values()],
-        "functional layers (paper)": [", ".join(map(str, frame.layer[frame.functional])) for frame in sites.values()],
+        "checkpoint on this page": [model.checkpoint for model in models.values()],
         "public checkpoint": [tada.ARCHITECTURES[name].hub_id for name in models],
     }
 )
@@ -126,7 +127,7 @@ OKABE_ITO = ["#0072B2", "#E69F00", "#009E73", "#CC79A7"]
 streams = sorted(set(pd.concat(sites.values()).stream))
 colours = dict(zip(streams, OKABE_ITO, strict=False))
 
-figure, rows = plt.subplots(len(models), 1, figsize=(5.2, 2.3 * len(models) + 0.4), squeeze=False)
+figure, rows = plt.subplots(len(models), 1, figsize=(4.6, 2.15 * len(models) + 0.5), squeeze=False)
 for axis, (name, frame) in zip(rows[:, 0], sites.items(), strict=True):
     top = frame.width.max()
     marked = frame[frame.functional]
@@ -137,30 +138,54 @@ for axis, (name, frame) in zip(rows[:, 0], sites.items(), strict=True):
     for run in np.split(marked.layer.to_numpy(), np.flatnonzero(np.diff(marked.layer) > 1) + 1):
         if len(run):
             label = f"{run[0]}, {run[-1]}" if len(frame) <= 32 else "\n".join(map(str, run))
-            axis.text(run.mean(), frame.width[run].max() + 0.22 * top, label, ha="center", va="bottom", fontsize=9.5, linespacing=1.0)
+            axis.text(
+                run.mean(),
+                frame.width[run].max() + 0.22 * top,
+                label,
+                ha="center",
+                va="bottom",
+                fontsize=9.5,
+                linespacing=1.0,
+            )
     edges = frame.index[frame.block != frame.block.shift()].tolist()
     for start, stop in zip(edges, [*edges[1:], len(frame)], strict=True):
         if len(edges) > 1:
-            where = {"transform": axis.get_xaxis_transform(), "ha": "center", "va": "top", "fontsize": 9, "color": "0.35"}
-            axis.text((start + stop - 1) / 2, -0.19, frame.block[start].replace(" ", "\n"), **where)
+            where = {
+                "transform": axis.get_xaxis_transform(),
+                "ha": "center",
+                "va": "top",
+                "fontsize": 9,
+                "color": "0.35",
+            }
+            axis.text((start + stop - 1) / 2, -0.27, frame.block[start].replace(" ", "\n"), **where)
             axis.axvline(start - 0.5, ymax=0.62, color="0.85", linewidth=0.8, zorder=0)
     axis.set_title(tada.ARCHITECTURES[name].title, loc="left", fontsize=12, fontweight="bold", pad=19)
     axis.text(0, 1.05, models[name].checkpoint, transform=axis.transAxes, fontsize=9, color="0.35", va="bottom")
-    axis.set(xlim=(-0.7, len(frame) - 0.3), ylim=(0, 1.65 * top), yticks=[0, top], ylabel="width")
+    axis.set(xlim=(-0.7, len(frame) - 0.3), ylim=(0, 1.62 * top), yticks=[0, top], ylabel="width")
     axis.set_xticks(range(0, len(frame), 8 if len(frame) > 32 else 4))
     axis.spines["left"].set_bounds(0, top)
 rows[-1, 0].set_xlabel("layer index")
 handles = [plt.Rectangle((0, 0), 1, 1, color=colours[stream]) for stream in streams]
 handles.append(plt.Line2D([], [], marker="v", color="black", linestyle="none", markersize=5))
 labels = [*(f"reads {stream}" for stream in streams), "functional (paper)"]
-figure.legend(handles, labels, loc="lower center", ncols=4, frameon=False, fontsize=9, handlelength=1, columnspacing=1)
+figure.legend(
+    handles,
+    labels,
+    loc="lower center",
+    ncols=4,
+    frameon=False,
+    fontsize=8.5,
+    handlelength=0.9,
+    handletextpad=0.4,
+    columnspacing=0.9,
+)
 figure.tight_layout(rect=(0, 0.06, 1, 1), h_pad=1.5)
 plt.show()
 
 # %% [markdown]
 # AudioLDM2 is a U-Net: its sites sit in blocks that go down in resolution and up again, and it reads two texts. Two sites in a
 # row read the same stream, the next two the other. Of the paper's functional layers, 44 and 45 read the output of GPT-2,
-# 50 and 51 that of T5. Stable Audio Open is a plain stack of transformer blocks, each with one site and one text.
+# 50 and 51 that of T5. The other models are plain stacks of transformer blocks, each with one site and one text.
 # The same blocks, with their layers:
 
 # %% tags=["hide-input"]
@@ -227,8 +252,10 @@ hidden = full[model.sites[layer]][0, 0].float().cpu()
 grid.shape, hidden.shape
 
 # %% mystnb={"image": {"alt": "Two heat maps. Above, the size of every site's output at every denoising step, with a mark at the site that is shown below. Below, that site's output at the last step: positions in the sound from left to right, channels from bottom to top, negative values in blue and positive ones in red."}} tags=["hide-input"]
-figure, (above, below) = plt.subplots(2, 1, figsize=(5.2, 5.6), gridspec_kw={"height_ratios": [1, 1.1]})
-image = above.imshow(grid, aspect="auto", cmap="cividis", origin="lower", extent=(-0.5, grid.shape[1] - 0.5, -0.5, steps - 0.5))
+figure, (above, below) = plt.subplots(2, 1, figsize=(4.6, 5.2), gridspec_kw={"height_ratios": [1, 1.1]})
+image = above.imshow(
+    grid, aspect="auto", cmap="cividis", origin="lower", extent=(-0.5, grid.shape[1] - 0.5, -0.5, steps - 0.5)
+)
 above.plot(layer, steps - 0.5, "v", color="black", markersize=6, clip_on=False, zorder=3)
 above.set(xlabel="layer index", ylabel="denoising step")
 above.set_title("Size of each site's output", loc="left", fontsize=12, fontweight="bold", pad=22)
@@ -236,10 +263,14 @@ above.text(0, 1.05, f"root mean square · {model.checkpoint}", transform=above.t
 figure.colorbar(image, ax=above, pad=0.02)
 
 limit = float(hidden.abs().max())
-image = below.imshow(hidden.T, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, origin="lower", interpolation="nearest")
+image = below.imshow(
+    hidden.T, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, origin="lower", interpolation="nearest"
+)
 below.set(xlabel="position in the sound", ylabel="channel")
 below.set_title(f"Layer {layer} at step {steps - 1}", loc="left", fontsize=12, fontweight="bold", pad=22)
-below.text(0, 1.05, f"output of cross-attention · {model.checkpoint}", transform=below.transAxes, fontsize=9, color="0.35")
+below.text(
+    0, 1.05, f"output of cross-attention · {model.checkpoint}", transform=below.transAxes, fontsize=9, color="0.35"
+)
 figure.colorbar(image, ax=below, pad=0.02)
 figure.tight_layout(h_pad=1.5)
 plt.show()
@@ -256,7 +287,8 @@ plt.show()
 # page you are reading.
 #
 # ```shell
-# tada run notebooks/01_models_and_sites.py -p architecture audioldm2 -p checkpoint cvssp/audioldm2-large -p steps 50 -p seconds 10
+# tada run notebooks/01_models_and_sites.py -p architecture audioldm2 \
+#   -p checkpoint cvssp/audioldm2-large -p steps 50 -p seconds 10
 # ```
 #
 # Stable Audio Open is gated: accept its licence on its hub page and log in first.

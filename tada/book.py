@@ -45,9 +45,7 @@ def root(start: Path | None = None) -> Path:
     for folder in (start, *start.parents):
         if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
             return folder
-    raise notebooks.NotebookError(
-        f"{start} is not inside a checkout of the companion: no _toc.yml here or above it."
-    )
+    raise notebooks.NotebookError(f"{start} is not inside a checkout of the companion: no _toc.yml here or above it.")
 
 
 def profile(name: str) -> str:
@@ -153,9 +151,7 @@ def describe(path: Path, failure: notebooks.Failure) -> str:
     )
 
 
-def stage(
-    book: Path, source: Path, pages: Sequence[Page], chosen_by_page: dict[str, dict[str, object]]
-) -> None:
+def stage(book: Path, source: Path, pages: Sequence[Page], chosen_by_page: dict[str, dict[str, object]]) -> None:
     """Lay out what Sphinx reads in `source`: configuration, contents, the written pages, the executed notebooks."""
     import yaml
 
@@ -169,9 +165,7 @@ def stage(
     (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf-8")
     (source / "notebooks").mkdir()
     for page in pages:
-        text = present(
-            page, notebooks.parameters(book / "notebooks" / f"{page.name}.py"), chosen_by_page[page.name]
-        )
+        text = present(page, notebooks.parameters(book / "notebooks" / f"{page.name}.py"), chosen_by_page[page.name])
         (source / "notebooks" / f"{page.name}.ipynb").write_text(text, encoding="utf-8")
 
 
@@ -191,8 +185,7 @@ def contents(path: Path, executed: set[str]) -> dict[str, Any]:
 def present(page: Page, declared: Sequence[notebooks.Parameter], chosen: dict[str, object]) -> str:
     """An executed notebook as the text the book shows.
 
-    papermill's records are stripped; the parameters' code is folded and a table of what the page was run with
-    takes its place; the injected cell is dropped.
+    papermill's records are stripped, and a table of what the page was run with takes the place of the parameters' code.
     """
     import nbformat
 
@@ -205,8 +198,7 @@ def present(page: Page, declared: Sequence[notebooks.Parameter], chosen: dict[st
         if "injected-parameters" in tags:
             continue
         if "parameters" in tags:
-            cells.append(_table_cell(page, declared, chosen))
-            cell.metadata["tags"] = sorted(tags | {"hide-input"})
+            cell = nbformat.v4.new_markdown_cell(table(page, declared, chosen), id=cell.id)
         cells.append(cell)
     notebook.cells = cells
     return str(nbformat.writes(notebook, version=4)) + "\n"
@@ -228,7 +220,7 @@ def table(page: Page, declared: Sequence[notebooks.Parameter], chosen: dict[str,
         "|---|---|---|",
         *rows,
         "",
-        f"It took {page.seconds:.0f} s with {stamp}. Other values:",
+        f"It took {page.seconds:.0f} s with {stamp}. To run it with other values:",
         "```shell",
         f"tada run notebooks/{page.name}.py -p {declared[0].name} VALUE" if declared else "",
         "```",
@@ -293,9 +285,7 @@ def build(
     html(source, site)
     problems = gates.check(site)
     if problems:
-        raise BookError(
-            f"{len(problems)} problems in the built site:\n" + "\n".join(f"  {item}" for item in problems)
-        )
+        raise BookError(f"{len(problems)} problems in the built site:\n" + "\n".join(f"  {item}" for item in problems))
     return site / "index.html"
 
 
@@ -307,9 +297,3 @@ def _chosen(path: Path, name: str) -> dict[str, object]:
 def _left_out(item: Any, executed: set[str]) -> bool:
     file = item.get("file", "") if isinstance(item, dict) else ""
     return file.startswith("notebooks/") and file not in executed
-
-
-def _table_cell(page: Page, declared: Sequence[notebooks.Parameter], chosen: dict[str, object]) -> Any:
-    import nbformat
-
-    return nbformat.v4.new_markdown_cell(table(page, declared, chosen), id="parameters-table")

@@ -83,10 +83,8 @@ def run(notebook: str, given: Sequence[tuple[str, str]], profile: str | None, ou
     pairs = [*given, ("profile", books.profile(profile))] if profile else list(given)
     chosen = notebooks.values(notebooks.parameters(path), pairs)
     output = notebooks.writable(Path(out)) / f"{path.stem}.ipynb"
-    if output.exists() and output.samefile(path):
-        raise notebooks.NotebookError(
-            f"{path} would be overwritten by its own run. Choose another folder with --out."
-        )
+    if output.parent.samefile(path.parent):
+        raise notebooks.NotebookError(f"{out} is the notebook's own folder. Choose another with --out.")
     done = notebooks.execute(path, output, chosen)
     if done.failure:
         _stop(books.describe(path, done.failure), 1)
@@ -140,11 +138,7 @@ def models() -> None:
 def _table(rows: Sequence[tuple[str, ...]], tell: Callable[[str], None]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for row in rows:
-        tell(
-            "  ".join(
-                [*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]
-            ).rstrip()
-        )
+        tell("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip())
 
 
 def _near(path: Path) -> str:

@@ -12,7 +12,15 @@ from urllib.parse import unquote, urlsplit
 PAGE_BYTES = 300_000
 _ERROR_WORDS = re.compile(r"Traceback \(most recent call last\)|ModuleNotFoundError|IProgress not found")
 _WARNING_WORDS = re.compile(r"\b\w*Warning:")
-_LINKS = {"a": "href", "link": "href", "img": "src", "script": "src", "audio": "src", "source": "src", "iframe": "src"}
+_LINKS = {
+    "a": "href",
+    "link": "href",
+    "img": "src",
+    "script": "src",
+    "audio": "src",
+    "source": "src",
+    "iframe": "src",
+}
 _UNREAD = ("search.html", "genindex.html")
 
 
@@ -129,7 +137,9 @@ def _internal(target: str) -> bool:
 
 def _resolves(site: Path, page: Path, target: str) -> bool:
     parts = urlsplit(target)
-    file = (site / parts.path.lstrip("/") if parts.path.startswith("/") else page.parent / unquote(parts.path)).resolve()
+    file = (
+        site / parts.path.lstrip("/") if parts.path.startswith("/") else page.parent / unquote(parts.path)
+    ).resolve()
     if not parts.path:
         file = page.resolve()
     if file.is_dir():

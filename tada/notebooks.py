@@ -21,7 +21,7 @@ INSTALL = "pip install 'tada-companion[book]'"
 
 
 class NotebookError(ValueError):
-    """What a user can put right: a missing notebook, an unknown or ill-typed parameter, a folder that cannot be written."""
+    """What a user can put right: a missing notebook, a wrong parameter, a folder that cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Failure:
-    """Where an execution stopped: the cell's position (from 1), its code, the error, and the partly executed notebook."""
+    """Where an execution stopped: the cell's number, its code, the error, and the partly executed notebook."""
 
     cell: int
     source: str
@@ -125,9 +125,7 @@ def values(declared: Sequence[Parameter], given: Iterable[tuple[str, str]]) -> d
         if name not in known:
             raise NotebookError(_unknown_parameter(name, declared))
         if name in result:
-            raise NotebookError(
-                f"parameter {name} was given twice: keep one of {result[name]!r} and {text!r}."
-            )
+            raise NotebookError(f"parameter {name} was given twice: keep one of {result[name]!r} and {text!r}.")
         result[name] = convert(known[name], text)
     return result
 
@@ -168,9 +166,7 @@ def writable(folder: Path) -> Path:
             pass
     except OSError as error:
         reason = error.strerror or str(error)
-        raise NotebookError(
-            f"cannot write into {folder} ({reason}). Choose another folder with --out."
-        ) from None
+        raise NotebookError(f"cannot write into {folder} ({reason}). Choose another folder with --out.") from None
     return folder
 
 
@@ -178,7 +174,8 @@ def _clean(notebook: Any) -> Any:
     nbformat = _need("nbformat")
     cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     for position, cell in enumerate(cells):
-        cell.metadata.pop("papermill", None)
+        for name in ("papermill", "execution", *([] if cell.metadata.get("tags") else ["tags"])):
+            cell.metadata.pop(name, None)
         cell["id"] = hashlib.sha256(f"{position}\n{cell.source}".encode()).hexdigest()[:8]
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -253,6 +250,4 @@ def _need(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError:
-        raise NotebookError(
-            f"{module} is not installed. Install what the notebooks need: {INSTALL}"
-        ) from None
+        raise NotebookError(f"{module} is not installed. Install what the notebooks need: {INSTALL}") from None

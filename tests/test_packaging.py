@@ -99,7 +99,12 @@ def test_citation_names_the_paper_and_its_authors() -> None:
     paper = citation["preferred-citation"]
     assert citation["cff-version"] == "1.2.0"
     assert {"message", "title", "authors", "license"} <= set(citation)
-    assert [author["family-names"] for author in paper["authors"]] == ["Staniszewski", "Zaleska", "Modrzejewski", "Deja"]
+    assert [author["family-names"] for author in paper["authors"]] == [
+        "Staniszewski",
+        "Zaleska",
+        "Modrzejewski",
+        "Deja",
+    ]
     assert "2602.11910" in paper["url"]
 
 
@@ -109,4 +114,3 @@ def test_the_check_script_runs_the_readme_s_commands() -> None:
     for command in ("make test", "make book"):
         assert re.search(rf"^timed {command}$", script, re.M)
         assert command in readme
-

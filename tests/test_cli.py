@@ -1,0 +1,131 @@
+"""The command line: what it prints, and what a user who mistypes is told."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tada.cli import app
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOK = """\
+# %% tags=["parameters"]
+steps: int = 4  # sampling steps
+profile: str = "mini"  # how much to run
+
+# %%
+print("steps", steps * 2, profile)
+"""
+
+
+@pytest.fixture
+def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "01_one.py").write_text(NOTEBOOK)
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/index\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def tada(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+def told(*arguments: str) -> str:
+    """The message of a command that a user got wrong: on stderr, nothing on stdout, exit code 2, no traceback."""
+    result = tada(*arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+def test_help_is_instant_and_imports_nothing_heavy() -> None:
+    code = "import sys, tada.cli; print(*{'torch', 'diffusers', 'papermill', 'pandas'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == []
+    assert all(name in tada("--help").stdout for name in ("book", "run", "pair", "models"))
+
+
+def test_models_lists_every_architecture_with_its_facts() -> None:
+    lines = tada("models").stdout.splitlines()
+    stable = next(line for line in lines if line.startswith("stable-audio"))
+    assert "stabilityai/stable-audio-open-1.0" in stable
+    assert "24" in stable
+    assert "{11, 12}" in stable
+    assert "{44, 45, 50, 51}" in next(line for line in lines if line.startswith("audioldm2"))
+
+
+def test_an_unknown_command_names_the_nearest() -> None:
+    assert "did you mean 'book'" in told("bok")
+
+
+def test_run_writes_elsewhere_with_the_parameters_given(book: Path) -> None:
+    result = tada("run", "notebooks/01_one.py", "-p", "steps", "7", "--profile", "smoke", "--out", "out")
+    assert result.exit_code == 0, result.output
+    assert "out/01_one.ipynb" in result.stdout
+    assert "steps 14 smoke" in (book / "out" / "01_one.ipynb").read_text()
+    assert (book / "notebooks" / "01_one.py").read_text() == NOTEBOOK
+
+
+def test_run_takes_an_ipynb_too(book: Path) -> None:
+    assert tada("pair").exit_code == 0
+    before = (book / "notebooks" / "01_one.ipynb").read_text()
+    assert tada("run", "notebooks/01_one.ipynb", "-p", "steps", "-1").exit_code == 0
+    assert "steps -2 mini" in (book / "_build" / "runs" / "01_one.ipynb").read_text()
+    assert (book / "notebooks" / "01_one.ipynb").read_text() == before
+
+
+def test_run_refuses_to_overwrite_its_own_notebook(book: Path) -> None:
+    tada("pair")
+    assert "own folder" in told("run", "notebooks/01_one.ipynb", "--out", "notebooks")
+    assert "own folder" in told("run", "notebooks/01_one.py", "--out", "notebooks")
+
+
+@pytest.mark.usefixtures("book")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "notebooks/02_two.py"), "no notebook 'notebooks/02_two.py'; did you mean 'notebooks/01_one.py'"),
+        (("run", "notebooks/01_one.py", "-p", "stps", "1"), "did you mean 'steps'"),
+        (("run", "notebooks/01_one.py", "-p", "stps", "1"), 'profile: str = "mini"  # how much to run'),
+        (("run", "notebooks/01_one.py", "-p", "steps", "many"), "steps is an int, got 'many'"),
+        (("run", "notebooks/01_one.py", "--profile", "smok"), "did you mean 'smoke'"),
+        (("run", "notebooks/01_one.py", "--out", "/proc/nowhere"), "cannot write into /proc/nowhere"),
+        (("book", "--profile", "papr"), "did you mean 'paper'"),
+        (("book", "--only", "09"), "no notebook '09'"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_answered_with_what_is_right(arguments: tuple[str, ...], message: str) -> None:
+    assert message in told(*arguments)
+
+
+def test_outside_a_checkout_the_book_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "not inside a checkout" in told("book")
+
+
+def test_a_failing_notebook_shows_the_cell_and_keeps_the_run(book: Path) -> None:
+    (book / "notebooks" / "01_one.py").write_text("# %%\nprint('first')\n\n# %%\nlost = {}['key']\n")
+    result = tada("run", "notebooks/01_one.py", "--out", "out")
+    assert result.exit_code == 1
+    assert "cell [2]" in result.stderr
+    assert "lost = {}['key']" in result.stderr
+    assert "KeyError: 'key'" in result.stderr
+    assert "first" in (book / "out" / "01_one.ipynb").read_text()
+
+
+def test_pair_writes_and_checks(book: Path) -> None:
+    assert "differs" in told("pair", "--check")
+    assert "wrote notebooks/01_one.ipynb" in tada("pair").stdout
+    assert tada("pair", "--check").exit_code == 0
+    (book / "notebooks" / "lonely.ipynb").write_text("{}")
+    assert "has no .py" in told("pair")
+
+
+def test_the_readme_s_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
