@@ -1,0 +1,268 @@
+"""ACE-Step v1 behind the protocol: loading, conditioning, and the sampling loop with its two guidance passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from tada.errors import unknown
+from tada.models import hub
+from tada.models.ace_step import sampling as flow
+from tada.models.ace_step.codec import SAMPLE_RATE, Codec
+from tada.models.ace_step.files import PARTS, REVISION, Parts, read
+from tada.models.ace_step.text import text_states, tokenise
+from tada.models.ace_step.tokenizer import song_ids
+from tada.models.base import Latents, Model, Pass, Run, Sampling, pick_device
+from tada.models.context import Conditioning, Context, Stream
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from tada.models import Architecture
+
+LONGEST = 240.0
+SMALL_CARD = 20 * 2**30
+METHODS = ("apg", "cfg", "cfg_star")
+SOLVERS: dict[str, Callable[..., Iterator[Tensor]]] = {"euler": flow.euler, "heun": flow.heun}
+
+
+@dataclass(frozen=True)
+class AceStepSampling(Sampling):
+    """How ACE-Step samples a clip; the defaults are upstream's, but guided at every step.
+
+    Attributes:
+        steps: denoising steps.
+        guidance: scale; 1 and below means no guidance.
+        method: guidance rule: ``"apg"``, ``"cfg"`` or ``"cfg_star"``.
+        interval: the middle share of the steps that is guided, 0 to 1; other steps have no unconditional pass.
+        decay: 0 keeps the scale; 1 lets it fall to ``lowest`` over the guided steps.
+        lowest: scale at the last guided step where ``decay`` is 1.
+        omega: contrast of each step about its mean; 0 is none.
+        batch_mean: take omega's mean over the whole batch, as upstream: rows then depend on their batch.
+        solver: ``"euler"`` or ``"heun"``.
+        erg_tag: entropy rectifying guidance (ERG): the unconditional pass reads the prompt through weakened text
+            attention, not zeros; acts only together with ``erg_lyric``, as upstream.
+        erg_lyric: ERG: the unconditional pass reads the real lyrics through a weakened lyric encoder.
+        erg_diffusion: ERG: the unconditional pass has weakened cross-attention in late blocks.
+        pad_to: tokens to which the prompt is padded (or cut), with positions that count the padding, so that lyrics
+            start at one position; None counts real tokens only.
+    """
+
+    steps: int = 60
+    guidance: float = 15.0
+    method: Literal["apg", "cfg", "cfg_star"] = "apg"
+    interval: float = 1.0
+    decay: float = 0.0
+    lowest: float = 3.0
+    omega: float = 10.0
+    batch_mean: bool = False
+    solver: Literal["euler", "heun"] = "euler"
+    erg_tag: bool = True
+    erg_lyric: bool = True
+    erg_diffusion: bool = True
+    pad_to: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, valid in (("method", METHODS), ("solver", SOLVERS)):
+            if getattr(self, name) not in valid:
+                raise ValueError(unknown(name, getattr(self, name), valid))
+        if not 0 <= self.interval <= 1:
+            raise ValueError(f"got interval={self.interval}; expected 0 to 1, the share of the steps that is guided")
+        if self.pad_to is not None and self.pad_to < 1:
+            raise ValueError(f"got pad_to={self.pad_to}; expected a number of tokens, or None")
+
+
+class AceStep(Model):
+    """ACE-Step v1; one stream, ``"text"``: a speaker token, the prompt, the lyrics.
+
+    Without ERG the unconditional pass knows of the prompt only how long it is. With ERG (the default) it reads the
+    same prompt and lyrics, weakened: it then depends on the prompt, and a route over the conditional pass alone is
+    not the same as sampling the source.
+    """
+
+    name = "ace-step"
+    presets: ClassVar[dict[str, AceStepSampling]] = {
+        "default": AceStepSampling(interval=0.5),
+        "localisation": AceStepSampling(steps=50, guidance=7.0, omega=7.0, pad_to=128),
+        "steering": AceStepSampling(steps=60, guidance=5.0),
+        "steering-code": AceStepSampling(steps=30, guidance=5.0),
+    }
+
+    def __init__(self, parts: Parts, device: torch.device, checkpoint: str,
+                 functional: Sequence[int] | None = None) -> None:
+        super().__init__(checkpoint, functional)
+        self.parts = parts
+        self.denoiser = parts.transformer
+        self.codec = Codec(parts.autoencoder, parts.vocoder).eval()
+        self.device, self.dtype = device, parts.transformer.final_layer.linear.weight.dtype
+        self.sample_rate = SAMPLE_RATE
+        self.sites = tuple(parts.transformer.sites)
+        self.streams = dict.fromkeys(self.sites, "text")
+        self.offload = device.type == "cuda" and _memory(device) < SMALL_CARD
+        """Whether only the part at work (text encoder, denoiser, codec) is on the device; True on small cards."""
+        self._place(*self._stages() if not self.offload else ())
+
+    @classmethod
+    def open(cls, architecture: Architecture, checkpoint: str | Path | None, device: str | torch.device,
+             dtype: torch.dtype | None) -> Self:
+        """Load a checkpoint in the layout of the public repository; the arguments are those of :func:`tada.load`."""
+        from huggingface_hub import snapshot_download
+
+        wanted = str(checkpoint or architecture.hub_id)
+        public = wanted.partition("@")[0] == architecture.hub_id
+        path = hub.folder(wanted, snapshot_download, f"{PARTS[0]}/config.json", REVISION if public else None)
+        device = pick_device(device)
+        dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
+        card = hub.about(path)
+        label = card.get("label") or (Path(wanted).name if Path(wanted).is_dir() else wanted)
+        functional = card.get("functional", architecture.paper_layers if public else None)
+        return cls(read(path, dtype), device, label, functional)
+
+    # ---- text
+
+    def encode_one(self, prompt: str, negative: str | None, lyrics: str | None) -> Context:
+        if negative is not None:
+            raise ValueError("ACE-Step has no negative prompt: its unconditional pass is a weakened or empty prompt; "
+                             "leave negative out")
+        self._use(self.parts.text_encoder)
+        encoder, blocks = self.parts.text_encoder, self.parts.text_encoder.config.num_layers
+        ids, mask = tokenise(self.parts.tokenizer, [prompt], self.device)
+        positions = torch.arange(ids.shape[1], device=self.device)[None]
+
+        def text(weak_blocks: range) -> Stream:
+            states = text_states(encoder, ids, mask, weak_blocks).to(self.dtype)
+            return Stream(states, mask, positions)
+
+        tokens, real = (torch.tensor([x], device=self.device) for x in song_ids(lyrics or ""))
+        sung = Stream(tokens, real, torch.arange(tokens.shape[1], device=self.device)[None])
+        return Context((prompt,), (None,), (lyrics,), {"text": text(range(0)), "lyrics": sung},
+                       {"text": text(weak_range(blocks, 8, 10, 12)), "lyrics": sung})
+
+    def conditioning(self, context: Context, seconds: float, sampling: Sampling) -> Conditioning:
+        assert isinstance(sampling, AceStepSampling)
+        self._use(self.denoiser)
+        text, weak = (_fitted(side["text"], sampling.pad_to) for side in (context.cond, context.uncond))
+        lyrics = context.cond["lyrics"]
+        cond = {"text": self.parts.transformer.encode(text, lyrics)}
+        if sampling.guidance <= 1:
+            return Conditioning(cond)
+        if not sampling.erg_lyric:
+            return Conditioning(cond, {"text": self.parts.transformer.encode(_blank(text), _blank(lyrics))})
+        layers = weak_range(self.parts.transformer.config.lyric_layers, 4, 6, 6)
+        null = self.parts.transformer.encode(weak if sampling.erg_tag else _blank(text), lyrics, weak_lyrics=layers)
+        return Conditioning(cond, {"text": null})
+
+    def site_inputs(self, stream: Stream) -> dict[str, Any]:
+        return {"encoder": stream}
+
+    # ---- sampling
+
+    def sampling(self, preset: Sampling | str | None = None, **changes: Any) -> Sampling:
+        """As :meth:`Model.sampling`; a plain ``Sampling`` is guided at every step."""
+        if type(preset) is Sampling:
+            preset = AceStepSampling(**asdict(preset))
+        return super().sampling(preset, **changes)
+
+    def noise_shape(self, seconds: float) -> tuple[int, ...]:
+        frames = int(seconds * self.codec.vocoder.config.sampling_rate / self.codec.hop)
+        if frames < 1 or seconds > LONGEST:
+            shortest = self.codec.hop / self.codec.vocoder.config.sampling_rate
+            raise ValueError(f"got seconds={seconds}; expected {shortest:.3f} to {LONGEST:.0f}")
+        config = self.parts.transformer.config
+        return config.in_channels, config.patch_size[0], frames
+
+    def denoise_loop(self, noise: Latents, run: Run) -> Iterator[Tensor]:
+        settings = _settings(run)
+        sigmas = flow.schedule(settings.steps).tolist()
+        mix = flow.omega_mix(settings.omega, settings.batch_mean)
+        return SOLVERS[settings.solver](noise.values, self.velocity(run), sigmas, mix)
+
+    def velocity(self, run: Run) -> flow.Velocity:
+        """The guided velocity as a function of latents, noise level and index of the evaluation."""
+        settings, average = _settings(run), None
+        guided = flow.guided_steps(settings.steps, settings.interval if run.conditioning.uncond else 0.0)
+        per_step = 2 if settings.solver == "heun" else 1
+
+        def velocity(x: Tensor, sigma: float, i: int) -> Tensor:
+            nonlocal average
+            if i not in guided:
+                return self.predict(x, sigma, run, i // per_step, ("cond",))
+            cond, uncond = self.both(x, sigma, run, i // per_step)
+            scale = flow.decayed(settings.guidance, settings.lowest, settings.decay, i, guided)
+            if settings.method == "cfg":
+                return flow.cfg(cond, uncond, scale)
+            if settings.method == "cfg_star":
+                return flow.cfg_star(cond, uncond, scale, i)
+            v, average = flow.apg(cond, uncond, scale, average)
+            return v
+
+        return velocity
+
+    def both(self, x: Tensor, sigma: float, run: Run, step: int) -> tuple[Tensor, Tensor]:
+        """Conditional and unconditional velocity: one call, or two where ERG weakens blocks of the second."""
+        if not _settings(run).erg_diffusion:
+            cond, uncond = self.predict(torch.cat([x, x]), sigma, run, step, ("cond", "uncond")).chunk(2)
+            return cond, uncond
+        weak = weak_range(len(self.sites), 15, 20, 24)
+        return self.predict(x, sigma, run, step, ("cond",)), self.predict(x, sigma, run, step, ("uncond",), weak)
+
+    def predict(self, x: Tensor, sigma: float, run: Run, step: int, passes: tuple[Pass, ...],
+                weak_blocks: range = range(0)) -> Tensor:
+        """One denoiser call on latents ``[rows * passes, C, R, T]``; the velocity in float32."""
+        run.enter(step, passes)
+        timestep = torch.full((len(x),), 1000 * sigma, device=x.device)
+        return self.denoiser(x, timestep, run.fed("text"), weak_blocks=weak_blocks).float()
+
+    # ---- audio
+
+    def to_audio(self, latents: Latents) -> Tensor:
+        self._use(self.codec)
+        return self.codec.decode(latents.values)
+
+    # ---- where the parts are
+
+    def _stages(self) -> tuple[nn.Module, ...]:
+        return self.parts.text_encoder, self.denoiser, self.codec
+
+    def _use(self, part: nn.Module) -> None:
+        if self.offload:
+            self._place(part)
+
+    def _place(self, *here: nn.Module) -> None:
+        """Put the parts ``here`` on the device and all others on the CPU, those first."""
+        for stage in sorted(self._stages(), key=lambda stage: stage in here):
+            stage.to(self.device if stage in here else "cpu")
+
+
+def weak_range(count: int, start: int, stop: int, of: int) -> range:
+    """The layers that ERG weakens: ``start`` to ``stop`` of the public stack of ``of``, in proportion to ``count``."""
+    first = start * count // of
+    return range(first, max(stop * count // of, first + 1))
+
+
+def _settings(run: Run) -> AceStepSampling:
+    assert isinstance(run.sampling, AceStepSampling)
+    return run.sampling
+
+
+def _blank(stream: Stream) -> Stream:
+    return Stream(torch.zeros_like(stream.states), stream.mask, stream.positions)
+
+
+def _fitted(text: Stream, tokens: int | None) -> Stream:
+    """``text`` cut or padded to ``tokens``, with positions that count the padding; as it is for None."""
+    if tokens is None:
+        return text
+    assert text.mask is not None
+    cut = Stream(text.states[:, :tokens], text.mask[:, :tokens]).pad(tokens)
+    return Stream(cut.states, cut.mask, torch.arange(tokens, device=text.states.device).expand(len(text), -1))
+
+
+def _memory(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).total_memory

@@ -1,0 +1,105 @@
+"""ACE-Step v1 latents to audio and back: a deep-compression autoencoder over stereo mels, the vocoder, resampling."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tada.models.ace_step.vocoder import Vocoder, log_mel
+
+SAMPLE_RATE = 48000
+"""Of the audio handed out, in Hz; the vocoder works at 44.1 kHz."""
+LATENT_SCALE, LATENT_SHIFT = 0.1786, -1.9091
+MEL_LOW, MEL_HIGH = -11.0, 3.0
+
+
+class Codec(nn.Module):
+    """Latents to stereo audio and back; every row is treated alone."""
+
+    def __init__(self, autoencoder: Any, vocoder: Vocoder) -> None:
+        super().__init__()
+        self.autoencoder, self.vocoder = autoencoder, vocoder
+        self.stride: int = autoencoder.spatial_compression_ratio  # mel frames per latent frame
+        self.hop: int = self.stride * vocoder.upsampling  # samples per latent frame
+
+    def decode(self, latents: Tensor, window: int | None = None) -> Tensor:
+        """Audio of latents.
+
+        Args:
+            latents: ``[B, C, R, T]``.
+            window: latent frames per window of the autoencoder, to save memory: upstream's overlapped decoding (512),
+                close to but not equal to the whole; None takes all frames at once. The vocoder always works in pieces,
+                which changes nothing.
+
+        Returns:
+            Float32 ``[B, 2, ceil(hop * T * 160 / 147)]`` at 48 kHz.
+        """
+        waves = [self.vocode(self.mels(row[None], window)) for row in latents]
+        return resample(torch.cat(waves), self.vocoder.config.sampling_rate, SAMPLE_RATE)
+
+    def mels(self, latents: Tensor, window: int | None = None) -> Tensor:
+        """Log-mels ``[B, 2, n_mels, stride * T]`` of latents ``[B, C, R, T]``, left and right."""
+        z = latents / LATENT_SCALE + LATENT_SHIFT
+        whole = window is None or z.shape[-1] <= window
+        mel = self.autoencoder.decode(z).sample if whole else self._overlapped(z, window)  # type: ignore[arg-type]
+        return (mel * 0.5 + 0.5) * (MEL_HIGH - MEL_LOW) + MEL_LOW
+
+    def vocode(self, mels: Tensor) -> Tensor:
+        """Float32 waves ``[B, 2, hop * T]`` at the vocoder's rate."""
+        return torch.cat([self.vocoder.chunked(side).float() for side in mels.unbind(dim=1)], dim=1)
+
+    def encode(self, audio: Tensor, rate: int = SAMPLE_RATE) -> Tensor:
+        """Latents ``[B, C, R, T]`` of stereo audio ``[B, 2, samples]`` at ``rate``, padded to whole frames."""
+        audio = resample(audio, rate, self.vocoder.config.sampling_rate)
+        audio = F.pad(audio, (0, -audio.shape[-1] % self.hop))
+        mels = torch.stack([log_mel(side, self.vocoder.config) for side in audio.unbind(dim=1)], dim=1)
+        scaled = ((mels - MEL_LOW) / (MEL_HIGH - MEL_LOW) - 0.5) / 0.5
+        return (self.autoencoder.encode(scaled).latent - LATENT_SHIFT) * LATENT_SCALE
+
+    def _overlapped(self, z: Tensor, window: int) -> Tensor:
+        """Windows that overlap by half, a quarter of each cut off where it meets its neighbour."""
+        frames, trim, parts = z.shape[-1], window // 4, []
+        for start in range(0, frames - window // 2, window // 2):
+            stop = min(start + window, frames)
+            mel = self.autoencoder.decode(z[..., start:stop]).sample
+            left, right = (trim if start else 0), (trim if stop < frames else 0)
+            parts.append(mel[..., self.stride * left:self.stride * (stop - start - right)])
+        return torch.cat(parts, dim=-1)
+
+
+def resample(audio: Tensor, rate: int, new_rate: int, width: int = 6, rolloff: float = 0.99) -> Tensor:
+    """Resample with a Hann-windowed sinc, as the checkpoint's own pipeline does.
+
+    Args:
+        audio: float32 ``[..., samples]``.
+        rate: sample rate of ``audio``, in Hz.
+        new_rate: wanted sample rate, in Hz.
+        width: zero crossings of the sinc on each side.
+        rolloff: cut-off as a fraction of the lower Nyquist frequency.
+
+    Returns:
+        ``[..., ceil(samples * new_rate / rate)]``.
+    """
+    common = math.gcd(rate, new_rate)
+    old, new = rate // common, new_rate // common
+    if old == new:
+        return audio
+    kernels, reach = _sinc(old, new, width, rolloff)
+    flat = F.pad(audio.reshape(-1, 1, audio.shape[-1]), (reach, reach + old))
+    out = F.conv1d(flat, kernels.to(flat), stride=old).transpose(1, 2).flatten(1)
+    return out[:, :math.ceil(audio.shape[-1] * new / old)].reshape(*audio.shape[:-1], -1)
+
+
+def _sinc(old: int, new: int, width: int, rolloff: float) -> tuple[Tensor, int]:
+    """One filter ``[new, 1, taps]`` per output phase, and how many samples it reaches to the left."""
+    cutoff = min(old, new) * rolloff
+    reach = math.ceil(width * old / cutoff)
+    taps = torch.arange(-reach, reach + old, dtype=torch.float64) / old
+    phases = -torch.arange(new, dtype=torch.float64) / new
+    time = ((taps + phases[:, None]) * cutoff).clamp(-width, width)
+    window = torch.cos(time * math.pi / width / 2) ** 2
+    return (torch.sinc(time) * window * cutoff / old)[:, None], reach

@@ -1,0 +1,124 @@
+"""The parts of an ACE-Step v1 checkpoint, read and written in the layout of the public repository.
+
+Our own parts are checked by name and shape before a tensor is read, and no tensor is held twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from tada.models.ace_step.transformer import AceStepTransformer, TransformerConfig
+from tada.models.ace_step.vocoder import Vocoder, VocoderConfig
+
+REVISION = "82cd0d7b6322bd28cd4e830fe675ddb6180ce36c"
+PARTS = ("ace_step_transformer", "music_dcae_f8c8", "music_vocoder", "umt5-base")
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+UNUSED = ("transformer_blocks.*.cross_attn.add_*", "transformer_blocks.*.cross_attn.to_add_out.*", "projectors.*",
+          "mel_transform.*")
+"""Parameters of the public files that nothing here computes with."""
+IGNORED = ("_*", "ssl_*", "max_*", "drop_path_rate", "use_template")
+"""Configuration that nothing here computes with."""
+
+Config = TypeVar("Config")
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a checkpoint consists of; the tokenizer is a `transformers` fast tokenizer."""
+
+    transformer: AceStepTransformer
+    autoencoder: Any
+    vocoder: Vocoder
+    text_encoder: Any
+    tokenizer: Any
+
+
+def read(folder: Path, dtype: torch.dtype) -> Parts:
+    """All parts of the checkpoint in ``folder``, frozen, on the CPU; ValueError if a file does not fit its config."""
+    from diffusers import AutoencoderDC
+    from transformers import AutoTokenizer, UMT5EncoderModel
+
+    network, codec, vocoder, text = (folder / part for part in PARTS)
+    sizes, rates = read_config(network, TransformerConfig), read_config(vocoder, VocoderConfig)
+    return Parts(
+        load(lambda: AceStepTransformer(sizes), network, dtype),
+        AutoencoderDC.from_pretrained(codec, torch_dtype=dtype).eval().requires_grad_(False),
+        load(lambda: Vocoder(rates), vocoder, dtype),
+        UMT5EncoderModel.from_pretrained(text, dtype=dtype).eval().requires_grad_(False),
+        AutoTokenizer.from_pretrained(text))
+
+
+def write(parts: Parts, folder: Path) -> None:
+    """Write all parts into ``folder``, as `read` wants them."""
+    network, codec, vocoder, text = (folder / part for part in PARTS)
+    save(parts.transformer, network, {"_class_name": "ACEStepTransformer2DModel", **asdict(parts.transformer.config)})
+    parts.autoencoder.save_pretrained(codec)
+    save(parts.vocoder, vocoder, {"_class_name": "ADaMoSHiFiGANV1", **asdict(parts.vocoder.config)})
+    parts.text_encoder.save_pretrained(text)
+    parts.tokenizer.save_pretrained(text)
+
+
+def read_config(folder: Path, kind: Callable[..., Config]) -> Config:
+    """The ``config.json`` of ``folder`` as the dataclass ``kind``; an unknown key is a ValueError."""
+    values = json.loads((folder / "config.json").read_text())
+    wanted = {key: _tuples(value) for key, value in values.items() if not _matches(key, IGNORED)}
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    if set(wanted) - known or values.get("use_template"):
+        raise ValueError(f"{folder}/config.json: got {sorted(set(wanted) - known) or 'use_template'}; "
+                         f"expected no other than {sorted(known)}")
+    return kind(**wanted)
+
+
+def load(build: Callable[[], Network], folder: Path, dtype: torch.dtype) -> Network:
+    """The module that ``build`` makes, on the meta device, with the weights of ``folder`` as ``dtype``.
+
+    Raises:
+        ValueError: missing, unexpected or misshapen parameters, the first few by name.
+    """
+    from safetensors import safe_open
+
+    with torch.device("meta"):
+        module = build()
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
+        names = [name for name in file.keys() if not _matches(name, UNUSED)]  # noqa: SIM118
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+        _compare(folder, found, {name: tuple(value.shape) for name, value in module.state_dict().items()})
+        module.load_state_dict({name: file.get_tensor(name).to(dtype) for name in names}, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+def save(module: nn.Module, folder: Path, config: Mapping[str, Any]) -> None:
+    """Write ``config.json`` and the safetensors of ``module`` into ``folder``, each file in one move."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json.part").write_text(json.dumps(dict(config), indent=2) + "\n")
+    save_file({name: value.contiguous() for name, value in module.state_dict().items()}, folder / f"{WEIGHTS}.part")
+    for name in ("config.json", WEIGHTS):
+        os.replace(folder / f"{name}.part", folder / name)
+
+
+def _compare(folder: Path, found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    problems = {"missing": [n for n in wanted if n not in found], "unexpected": [n for n in found if n not in wanted],
+                "misshapen": [f"{n} {found[n]} for {s}" for n, s in wanted.items() if found.get(n, s) != s]}
+    said = [f"{len(names)} {kind} ({', '.join(sorted(names)[:3])})" for kind, names in problems.items() if names]
+    if said:
+        raise ValueError(f"{folder / WEIGHTS} does not fit its config.json: {'; '.join(said)}")
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,231 @@
+"""ACE-Step's sampling: schedules, solver steps and guidance, and whole runs of the public sources."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from parity import assert_parity, given, meta, padded, tensors, transformer
+
+from tada.models.ace_step import sampling as flow
+from tada.models.ace_step.adapter import AceStep, AceStepSampling
+from tada.models.ace_step.files import Parts
+from tada.models.base import Latents
+from tada.models.context import Context, Stream
+
+NAME = "parity_a_sampler"
+LOOP = "parity_a_loop"
+
+
+def recorded(solver, sigmas, velocities, x, mix):
+    """The latents that each evaluation of the velocity is asked about, and its noise level."""
+    asked = []
+
+    def velocity(x, sigma, i):
+        asked.append((x, sigma))
+        return velocities[i] if i < len(velocities) else torch.zeros_like(x)
+
+    *_, x = solver(x, velocity, sigmas, mix)
+    return [x for x, _ in asked[1:]] + [x], [sigma for _, sigma in asked]
+
+
+# ---- parity
+
+
+@pytest.mark.parametrize("steps", meta(NAME)["steps"])
+def test_schedule_parity(steps):
+    sigmas = flow.schedule(steps)
+    assert_parity(sigmas, NAME, f"euler.{steps}.sigmas", 1e-6)
+    assert_parity(1000 * sigmas[:-1], NAME, f"euler.{steps}.timesteps", 1e-3)
+    for solver in (flow.euler, flow.heun):
+        _, asked = recorded(solver, sigmas.tolist(), [], torch.zeros(1, 1, 1, 1), flow.omega_mix(0.0))
+        assert_parity(1000 * torch.tensor(asked), NAME, f"{solver.__name__}.{steps}.timesteps", 1e-3)
+
+
+def test_schedule_is_the_shifted_flow_matching_scheduler():
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    scheduler.set_timesteps(13)
+    torch.testing.assert_close(flow.schedule(13), scheduler.sigmas, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("omega", meta(NAME)["omegas"])
+@pytest.mark.parametrize("solver", [flow.euler, flow.heun])
+def test_solver_parity(solver, omega):
+    sigmas = flow.schedule(meta(NAME)["step_n"]).tolist()
+    mix = flow.omega_mix(omega, batch_mean=True)
+    latents, _ = recorded(solver, sigmas, given(NAME, "velocity"), given(NAME, "sample"), mix)
+    for i in range(3):
+        assert_parity(latents[i], NAME, f"{solver.__name__}.omega_{omega:.0f}.step_{i}", 1e-5)
+
+
+def test_pingpong_parity():
+    x, sigmas = given(NAME, "sample"), flow.schedule(meta(NAME)["step_n"]).tolist()
+    draw = torch.Generator().manual_seed(meta(NAME)["pingpong_seed"])
+    for i in range(3):
+        noise = torch.randn(x.shape, generator=draw)
+        x = flow.pingpong_step(x, given(NAME, "velocity")[i], sigmas[i], sigmas[i + 1], noise)
+        assert_parity(x, NAME, f"pingpong.omega_0.step_{i}", 1e-5)
+
+
+def test_guidance_parity():
+    values, average = meta(NAME), None
+    for i in range(3):
+        cond, uncond = given(NAME, "cond")[i], given(NAME, "uncond")[i]
+        v, average = flow.apg(cond, uncond, values["guidance"], average)
+        assert_parity(v, NAME, f"apg.step_{i}", 1e-5)
+        assert_parity(flow.cfg(cond, uncond, values["guidance"]), NAME, f"cfg.step_{i}", 1e-5)
+        assert_parity(flow.cfg_star(cond, uncond, values["guidance"], i), NAME, f"cfg_star.step_{i}", 1e-5)
+        v = flow.double(cond, given(NAME, "text_only")[i], uncond, values["guidance_text"], values["guidance_lyric"])
+        assert_parity(v, NAME, f"double.step_{i}", 1e-5)
+
+
+# ---- whole runs
+
+
+@pytest.fixture(scope="module")
+def model():
+    """ACE-Step with the fixture's transformer; the parts that no run needs are left out."""
+    class Nothing(torch.nn.Module):
+        spatial_compression_ratio = upsampling = 1
+        config = None
+
+    return AceStep(Parts(transformer(LOOP), Nothing(), Nothing(), Nothing(), None), torch.device("cpu"), "parity")
+
+
+def run_inputs(case):
+    kind = "nolyric" if case.get("no_lyrics") else "lyric"
+    lyrics = Stream(given(LOOP, f"{kind}_ids"), given(LOOP, f"{kind}_mask").bool())
+    text, weak = (padded(given(LOOP, n), given(LOOP, "text_mask")) for n in ("text_states", "text_states_erg"))
+    context = Context(("",) * 2, (None,) * 2, ("",) * 2, {"text": text, "lyrics": lyrics},
+                      {"text": weak, "lyrics": lyrics})
+    settings = AceStepSampling(
+        steps=case["infer_steps"], guidance=case["guidance_scale"], method=case["cfg_type"],
+        interval=case["guidance_interval"], decay=case["guidance_interval_decay"], lowest=case["min_guidance_scale"],
+        omega=case["omega_scale"], batch_mean=True, erg_tag=case["use_erg_tag"], erg_lyric=case["use_erg_lyric"],
+        erg_diffusion=case["use_erg_diffusion"], solver="heun" if case["scheduler_type"] == "heun" else "euler")
+    return context, Latents(tensors(LOOP)["out.default.noise"], tuple(case["seeds"]), case["duration"]), settings
+
+
+def special(case):
+    return case["scheduler_type"] == "pingpong" or "oss_steps" in case or "guidance_scale_text" in case
+
+
+@pytest.mark.parametrize("name", [n for n, case in meta(LOOP)["cases"].items() if not special(case)])
+def test_run_parity(model, name):
+    assert_parity(model.sample(*run_inputs(meta(LOOP)["cases"][name])).values, LOOP, f"{name}.final", 5e-4)
+
+
+def test_every_step_of_the_default_run(model):
+    context, noise, settings = run_inputs(meta(LOOP)["cases"]["default"])
+    velocities = []
+    with torch.no_grad(), model._running(context, noise, settings) as run:
+        velocity = model.velocity(run)
+        solve = flow.euler(noise.values, lambda x, sigma, i: velocities.append(velocity(x, sigma, i)) or velocities[-1],
+                           flow.schedule(10).tolist(), flow.omega_mix(10.0, batch_mean=True))
+        assert_parity(torch.stack(list(solve)), LOOP, "default.latents", 5e-4)
+    assert_parity(torch.stack(velocities), LOOP, "default.guided", 5e-4)
+
+
+def test_noise_parity(model):
+    draws = [torch.randn((1, 8, 16, 24), generator=torch.Generator().manual_seed(seed)) for seed in (11, 12)]
+    assert torch.equal(torch.cat(draws), tensors(LOOP)["out.default.noise"])
+
+
+def test_pingpong_run_parity(model):
+    case = meta(LOOP)["cases"]["pingpong"]
+    context, noise, settings = run_inputs(case)
+    draw, x, sigmas = torch.Generator().manual_seed(case["seeds"][0]), noise.values, flow.schedule(10).tolist()
+    torch.randn((1, 8, 16, 24), generator=draw)
+    with torch.no_grad(), model._running(context, noise, settings) as run:
+        velocity = model.velocity(run)
+        for i in range(10):
+            fresh = torch.randn(x.shape, generator=draw)
+            x = flow.pingpong_step(x, velocity(x, sigmas[i], i), sigmas[i], sigmas[i + 1], fresh)
+    assert_parity(x, LOOP, "pingpong.final", 5e-4)
+
+
+def test_chosen_steps_run_parity(model):
+    case = meta(LOOP)["cases"]["oss_steps"]
+    context, noise, settings = run_inputs({**case, "infer_steps": len(case["oss_steps"])})
+    sigmas = flow.schedule(0, keep=case["oss_steps"]).tolist()
+    with torch.no_grad(), model._running(context, noise, settings) as run:
+        *_, x = flow.euler(noise.values, model.velocity(run), sigmas, flow.omega_mix(10.0, batch_mean=True))
+    assert_parity(x, LOOP, "oss_steps.final", 5e-4)
+
+
+@pytest.mark.parametrize("name", ["double", "double_erg"])
+def test_double_guidance_run_parity(model, name):
+    case = meta(LOOP)["cases"][name]
+    context, noise, settings = run_inputs(case)
+    network, text, lyrics = model.denoiser, context.cond["text"], context.cond["lyrics"]
+    silent = Stream(lyrics.states * 0, lyrics.mask)
+    text_only = network.encode(text, lyrics, weak_lyrics=(4, 5)) if settings.erg_lyric else network.encode(text, silent)
+    guided = flow.guided_steps(settings.steps, settings.interval)
+    with torch.no_grad(), model._running(context, noise, settings) as run:
+        def velocity(x, sigma, i):
+            cond = model.predict(x, sigma, run, i, ("cond",))
+            if i not in guided:
+                return cond
+            weak = range(15, 20) if settings.erg_diffusion else range(0)
+            uncond = model.predict(x, sigma, run, i, ("uncond",), weak)
+            other = network(x, torch.full((2,), 1000 * sigma), text_only)
+            return flow.double(cond, other, uncond, case["guidance_scale_text"], case["guidance_scale_lyric"])
+
+        *_, x = flow.euler(noise.values, velocity, flow.schedule(10).tolist(), flow.omega_mix(10.0, batch_mean=True))
+    assert_parity(x, LOOP, f"{name}.final", 5e-4)
+
+
+# ---- what must hold beyond the fixtures
+
+
+def test_euler_and_heun_follow_a_straight_line_exactly():
+    data, noise = torch.full((1, 1, 1, 1), 2.0), torch.full((1, 1, 1, 1), -1.0)
+    for solver in (flow.euler, flow.heun):
+        *_, x = solver(noise, lambda x, sigma, i: noise - data, flow.schedule(7).tolist(), flow.omega_mix(0.0))
+        torch.testing.assert_close(x, data)
+
+
+def test_heun_is_of_second_order():
+    """On dx/dsigma = x the error falls with the square of the step length, for Euler with the step length."""
+    def error(solver, steps):
+        sigmas = torch.linspace(1, 0, steps + 1).tolist()
+        *_, x = solver(torch.ones(1, 1, 1, 1), lambda x, sigma, i: x, sigmas, flow.omega_mix(0.0))
+        return abs(float(x) - float(torch.exp(torch.tensor(-1.0))))
+
+    assert 1.7 < error(flow.euler, 20) / error(flow.euler, 40) < 2.3
+    assert error(flow.heun, 40) < error(flow.euler, 40) / 5
+
+
+@pytest.mark.parametrize("omega", [0.0, 7.0, 10.0])
+def test_omega_keeps_the_mean_of_each_row_and_scales_the_rest(omega):
+    change = torch.randn(3, 2, 4, 5, generator=torch.Generator().manual_seed(0)) + torch.tensor([1.0, 5.0, -2.0])[
+        :, None, None, None]
+    mixed = flow.omega_mix(omega)(change)
+    torch.testing.assert_close(mixed.mean((1, 2, 3)), change.mean((1, 2, 3)))
+    weight = 0.9 + 0.2 / (1 + torch.exp(torch.tensor(-0.1 * omega)))
+    torch.testing.assert_close(mixed.flatten(1).std(1), weight * change.flatten(1).std(1))
+    torch.testing.assert_close(flow.omega_mix(omega)(change[1:2])[0], mixed[1])
+    assert omega == 0 or not torch.allclose(flow.omega_mix(omega, batch_mean=True)(change), mixed, atol=1e-3)
+
+
+def test_apg_changes_nothing_along_the_conditional_velocity():
+    draw = torch.Generator().manual_seed(0)
+    cond, uncond = torch.randn(2, 3, 4, 5, generator=draw), torch.randn(2, 3, 4, 5, generator=draw)
+    v, _ = flow.apg(cond, uncond, 15.0, None)
+    along = ((v - cond) * cond).sum((-2, -1))
+    torch.testing.assert_close(along, torch.zeros(2, 3), atol=1e-4, rtol=0)
+    assert ((v - cond).norm(dim=(-2, -1)) <= 14 * 2.5 + 1e-4).all()
+    same, _ = flow.apg(cond, cond, 15.0, None)
+    torch.testing.assert_close(same, cond)
+
+
+def test_guided_steps_and_decay():
+    assert flow.guided_steps(60, 0.5) == range(15, 45)
+    assert flow.guided_steps(10, 1.0) == range(10)
+    assert len(flow.guided_steps(10, 0.0)) == 0
+    guided = range(2, 7)
+    assert flow.decayed(9.0, 3.0, 1.0, 2, guided) == 9.0
+    assert flow.decayed(9.0, 3.0, 1.0, 6, guided) == 3.0
+    assert flow.decayed(9.0, 3.0, 0.0, 6, guided) == 9.0
+    assert flow.decayed(9.0, 3.0, 1.0, 4, range(4, 5)) == 9.0
