@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
-PROFILE ?= smoke
+PROFILE ?= mini
 
 # One thread a process: tiny models run many times slower when threads compete for few cores.
 export OMP_NUM_THREADS ?= 1

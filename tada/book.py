@@ -269,7 +269,7 @@ def build(
         tell: is called with one line per step.
 
     Raises:
-        NotebookError: unknown profile or notebook, a notebook and its pair differ.
+        NotebookError: an unknown profile or notebook.
         BookError: a notebook failed, Sphinx warned, or a gate found a problem.
     """
     profile(name)
