@@ -103,8 +103,10 @@ def test_what_erg_changes(ace, vocabulary):
     """Each part of ERG changes the clip, but for the prompt's part without the lyrics' part."""
     context = ace.encode(PROMPTS, lyrics="la la")
     plain = dataclasses.replace(GUIDED, **NO_ERG)
-    clips = {name: sampled(ace, context, settings=dataclasses.replace(plain, **{n: True for n in name.split("+") if n}))
-             for name in ("", "erg_tag", "erg_lyric", "erg_tag+erg_lyric", "erg_diffusion")}
+    clips = {
+        name: sampled(ace, context, settings=dataclasses.replace(plain, **{n: True for n in name.split("+") if n}))
+        for name in ("", "erg_tag", "erg_lyric", "erg_tag+erg_lyric", "erg_diffusion")
+    }
     assert torch.equal(clips["erg_tag"], clips[""])
     for one, other in (("", "erg_lyric"), ("erg_lyric", "erg_tag+erg_lyric"), ("", "erg_diffusion")):
         assert (clips[one] - clips[other]).abs().max() > 1e-4
@@ -112,8 +114,10 @@ def test_what_erg_changes(ace, vocabulary):
 
 def test_the_unconditional_pass_knows_the_prompt_only_under_erg(ace):
     first, second = ace.encode(["a happy song", "a gloomy one"])[[0]], ace.encode(["a happy song", "a gloomy one"])[[1]]
-    null = {erg: [ace.conditioning(c, SECONDS, settings).uncond["text"].states for c in (first, second)]
-            for erg, settings in (("plain", dataclasses.replace(GUIDED, **NO_ERG)), ("erg", GUIDED))}
+    null = {
+        erg: [ace.conditioning(c, SECONDS, settings).uncond["text"].states for c in (first, second)]
+        for erg, settings in (("plain", dataclasses.replace(GUIDED, **NO_ERG)), ("erg", GUIDED))
+    }
     assert torch.equal(*null["plain"])
     assert not torch.allclose(*null["erg"], atol=1e-4)
 
@@ -150,8 +154,10 @@ def test_record_sees_what_the_block_adds(ace):
     def keep_norm(module, args):
         seen["after"] = args[0].clone()
 
-    handles = [block.cross_attn.register_forward_pre_hook(before, with_kwargs=True),
-               block.ff.register_forward_pre_hook(keep_norm)]
+    handles = [
+        block.cross_attn.register_forward_pre_hook(before, with_kwargs=True),
+        block.ff.register_forward_pre_hook(keep_norm),
+    ]
     vectors = []
     handles.append(ace.denoiser.t_block.register_forward_hook(lambda _, __, out: vectors.append(out)))
     try:
@@ -162,14 +168,23 @@ def test_record_sees_what_the_block_adds(ace):
             handle.remove()
     stream = seen["before"] + kept[ace.sites[3]][0]
     shift, scale = (block.scale_shift_table + vectors[0].unflatten(-1, (6, -1)))[:, 3:5].split(1, dim=1)
-    torch.testing.assert_close(torch.nn.functional.rms_norm(stream, stream.shape[-1:], eps=1e-6) * (1 + scale) + shift,
-                               seen["after"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        torch.nn.functional.rms_norm(stream, stream.shape[-1:], eps=1e-6) * (1 + scale) + shift,
+        seen["after"],
+        atol=1e-5,
+        rtol=0,
+    )
 
 
 def test_sites_are_the_modules_that_are_handed_text(ace):
     handed = []
-    hooks = [m.register_forward_pre_hook(lambda _, __, kw, n=n: handed.append(n) if "encoder" in kw else None,
-                                         with_kwargs=True) for n, m in ace.denoiser.named_modules() if n]
+    hooks = [
+        m.register_forward_pre_hook(
+            lambda _, __, kw, n=n: handed.append(n) if "encoder" in kw else None, with_kwargs=True
+        )
+        for n, m in ace.denoiser.named_modules()
+        if n
+    ]
     try:
         sampled(ace, ace.encode("a"), (1,), AceStepSampling(steps=1, guidance=1.0))
     finally:
@@ -189,8 +204,9 @@ def test_presets_are_upstreams_and_the_papers(ace):
     assert ace.sampling(tada.Sampling(5, 3.0)) == AceStepSampling(steps=5, guidance=3.0)
 
 
-@pytest.mark.parametrize("wrong", [{"method": "apq"}, {"solver": "ddim"}, {"interval": 1.5}, {"pad_to": 0},
-                                   {"steps": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"method": "apq"}, {"solver": "ddim"}, {"interval": 1.5}, {"pad_to": 0}, {"steps": 0}]
+)
 def test_wrong_settings_are_errors(wrong):
     with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
         AceStepSampling(**wrong)

@@ -95,7 +95,7 @@ def test_rows_are_decoded_alone(codec):
     together = codec.decode(latents)
     assert together.shape == (3, 2, math.ceil(4 * 4096 * 160 / 147))
     for row in range(3):
-        torch.testing.assert_close(codec.decode(latents[row:row + 1])[0], together[row], atol=1e-6, rtol=0)
+        torch.testing.assert_close(codec.decode(latents[row : row + 1])[0], together[row], atol=1e-6, rtol=0)
 
 
 def test_windows_cover_every_frame_and_stay_near_the_whole(codec):

@@ -86,6 +86,7 @@ def test_guidance_parity():
 @pytest.fixture(scope="module")
 def model():
     """ACE-Step with the fixture's transformer; the parts that no run needs are left out."""
+
     class Nothing(torch.nn.Module):
         spatial_compression_ratio = upsampling = 1
         config = None
@@ -97,13 +98,23 @@ def run_inputs(case):
     kind = "nolyric" if case.get("no_lyrics") else "lyric"
     lyrics = Stream(given(LOOP, f"{kind}_ids"), given(LOOP, f"{kind}_mask").bool())
     text, weak = (padded(given(LOOP, n), given(LOOP, "text_mask")) for n in ("text_states", "text_states_erg"))
-    context = Context(("",) * 2, (None,) * 2, ("",) * 2, {"text": text, "lyrics": lyrics},
-                      {"text": weak, "lyrics": lyrics})
+    context = Context(
+        ("",) * 2, (None,) * 2, ("",) * 2, {"text": text, "lyrics": lyrics}, {"text": weak, "lyrics": lyrics}
+    )
     settings = AceStepSampling(
-        steps=case["infer_steps"], guidance=case["guidance_scale"], method=case["cfg_type"],
-        interval=case["guidance_interval"], decay=case["guidance_interval_decay"], lowest=case["min_guidance_scale"],
-        omega=case["omega_scale"], batch_mean=True, erg_tag=case["use_erg_tag"], erg_lyric=case["use_erg_lyric"],
-        erg_diffusion=case["use_erg_diffusion"], solver="heun" if case["scheduler_type"] == "heun" else "euler")
+        steps=case["infer_steps"],
+        guidance=case["guidance_scale"],
+        method=case["cfg_type"],
+        interval=case["guidance_interval"],
+        decay=case["guidance_interval_decay"],
+        lowest=case["min_guidance_scale"],
+        omega=case["omega_scale"],
+        batch_mean=True,
+        erg_tag=case["use_erg_tag"],
+        erg_lyric=case["use_erg_lyric"],
+        erg_diffusion=case["use_erg_diffusion"],
+        solver="heun" if case["scheduler_type"] == "heun" else "euler",
+    )
     return context, Latents(tensors(LOOP)["out.default.noise"], tuple(case["seeds"]), case["duration"]), settings
 
 
@@ -121,8 +132,12 @@ def test_every_step_of_the_default_run(model):
     velocities = []
     with torch.no_grad(), model._running(context, noise, settings) as run:
         velocity = model.velocity(run)
-        solve = flow.euler(noise.values, lambda x, sigma, i: velocities.append(velocity(x, sigma, i)) or velocities[-1],
-                           flow.schedule(10).tolist(), flow.omega_mix(10.0, batch_mean=True))
+        solve = flow.euler(
+            noise.values,
+            lambda x, sigma, i: velocities.append(velocity(x, sigma, i)) or velocities[-1],
+            flow.schedule(10).tolist(),
+            flow.omega_mix(10.0, batch_mean=True),
+        )
         assert_parity(torch.stack(list(solve)), LOOP, "default.latents", 5e-4)
     assert_parity(torch.stack(velocities), LOOP, "default.guided", 5e-4)
 
@@ -163,6 +178,7 @@ def test_double_guidance_run_parity(model, name):
     text_only = network.encode(text, lyrics, weak_lyrics=(4, 5)) if settings.erg_lyric else network.encode(text, silent)
     guided = flow.guided_steps(settings.steps, settings.interval)
     with torch.no_grad(), model._running(context, noise, settings) as run:
+
         def velocity(x, sigma, i):
             cond = model.predict(x, sigma, run, i, ("cond",))
             if i not in guided:
@@ -188,6 +204,7 @@ def test_euler_and_heun_follow_a_straight_line_exactly():
 
 def test_heun_is_of_second_order():
     """On dx/dsigma = x the error falls with the square of the step length, for Euler with the step length."""
+
     def error(solver, steps):
         sigmas = torch.linspace(1, 0, steps + 1).tolist()
         *_, x = solver(torch.ones(1, 1, 1, 1), lambda x, sigma, i: x, sigmas, flow.omega_mix(0.0))
@@ -199,8 +216,10 @@ def test_heun_is_of_second_order():
 
 @pytest.mark.parametrize("omega", [0.0, 7.0, 10.0])
 def test_omega_keeps_the_mean_of_each_row_and_scales_the_rest(omega):
-    change = torch.randn(3, 2, 4, 5, generator=torch.Generator().manual_seed(0)) + torch.tensor([1.0, 5.0, -2.0])[
-        :, None, None, None]
+    change = (
+        torch.randn(3, 2, 4, 5, generator=torch.Generator().manual_seed(0))
+        + torch.tensor([1.0, 5.0, -2.0])[:, None, None, None]
+    )
     mixed = flow.omega_mix(omega)(change)
     torch.testing.assert_close(mixed.mean((1, 2, 3)), change.mean((1, 2, 3)))
     weight = 0.9 + 0.2 / (1 + torch.exp(torch.tensor(-0.1 * omega)))

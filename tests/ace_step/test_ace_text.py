@@ -76,19 +76,34 @@ def test_bracketed_text_that_is_no_tag_is_unknown(stand_in):
     assert tokenizer.song_ids("[ab]")[0] == [261, 259, 1, 10, 11, 1, 2]
 
 
-@pytest.mark.parametrize(("text", "cleaned"), [
-    ('He said "Hello" to Dr. Who', "he said hello to doctor who"), ("UPPER case  double", "upper case double"),
-    ("tabs\tand - done", "tabs and - done"), ("you & me @ home", "you and me at home"), ("50° or 3%", None),
-    ("Col. Mustard, Lt. Dan, street. Mrs. X", "colonel mustard, lieutenant dan, street. misess x")])
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ('He said "Hello" to Dr. Who', "he said hello to doctor who"),
+        ("UPPER case  double", "upper case double"),
+        ("tabs\tand - done", "tabs and - done"),
+        ("you & me @ home", "you and me at home"),
+        ("50° or 3%", None),
+        ("Col. Mustard, Lt. Dan, street. Mrs. X", "colonel mustard, lieutenant dan, street. misess x"),
+    ],
+)
 def test_cleaning(text, cleaned):
     assert tokenizer.clean(text) == (cleaned or "fifty degree or three percent")
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("in 1999", "in one thousand, nine hundred and ninety-nine"), ("$20", "twenty dollars"),
-    ("£1.50", "one pound sterling, fifty pence"), ("€3", "three euro"),
-    ("1,234", "one thousand, two hundred and thirty-four"),
-    ("3.5 nights", "three point five nights"), ("21st and 2nd", "twenty-first and second"), ("none", "none")])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("in 1999", "in one thousand, nine hundred and ninety-nine"),
+        ("$20", "twenty dollars"),
+        ("£1.50", "one pound sterling, fifty pence"),
+        ("€3", "three euro"),
+        ("1,234", "one thousand, two hundred and thirty-four"),
+        ("3.5 nights", "three point five nights"),
+        ("21st and 2nd", "twenty-first and second"),
+        ("none", "none"),
+    ],
+)
 def test_numbers_in_words(text, words):
     assert tokenizer.numbers_in_words(text) == words
 

@@ -11,10 +11,25 @@ from parity import assert_parity, assert_same_shapes, given, meta, padded, trans
 from tada.models.ace_step.transformer import AceStepTransformer, TransformerConfig
 from tada.models.context import Stream
 
-SMALL = TransformerConfig(num_layers=3, inner_dim=48, num_attention_heads=3, attention_head_dim=16, mlp_ratio=1.5,
-                          text_embedding_dim=20, speaker_embedding_dim=12, lyric_encoder_vocab_size=31,
-                          lyric_hidden_size=40, lyric_layers=2, lyric_heads=4, lyric_ff_size=24, patch_hidden_size=36,
-                          patch_norm_groups=6, in_channels=5, out_channels=5, patch_size=(12, 1))
+SMALL = TransformerConfig(
+    num_layers=3,
+    inner_dim=48,
+    num_attention_heads=3,
+    attention_head_dim=16,
+    mlp_ratio=1.5,
+    text_embedding_dim=20,
+    speaker_embedding_dim=12,
+    lyric_encoder_vocab_size=31,
+    lyric_hidden_size=40,
+    lyric_layers=2,
+    lyric_heads=4,
+    lyric_ff_size=24,
+    patch_hidden_size=36,
+    patch_norm_groups=6,
+    in_channels=5,
+    out_channels=5,
+    patch_size=(12, 1),
+)
 
 
 def streams(kind="lyric"):
@@ -60,8 +75,9 @@ def test_encode_parity():
     assert_parity(raw, "parity_a", "lyric_encoder", 1e-4)
 
 
-@pytest.mark.parametrize(("case", "kind", "time"), [("decode_1", "lyric", 1), ("decode_2", "lyric", 2),
-                                                    ("decode_1_nolyric", "nolyric", 1)])
+@pytest.mark.parametrize(
+    ("case", "kind", "time"), [("decode_1", "lyric", 1), ("decode_2", "lyric", 2), ("decode_1_nolyric", "nolyric", 1)]
+)
 def test_decode_parity(case, kind, time):
     sample = transformer("parity_a")(given("parity_a", "latents"), given("parity_a", f"timestep_{time}"), encoded(kind))
     assert_parity(sample, "parity_a", f"{case}.sample", 1e-4)
@@ -82,11 +98,13 @@ def test_parity_inside_every_block():
     for i, block in enumerate(model.transformer_blocks):
         parts = {"attn": block.attn, "cross_attn": block.cross_attn, "ff": block.ff, "block": block}
         for name, module in parts.items():
-            handles.append(module.register_forward_hook(
-                lambda _, __, out, key=f"{name}.{i}": seen.__setitem__(key, out)))
+            handles.append(
+                module.register_forward_hook(lambda _, __, out, key=f"{name}.{i}": seen.__setitem__(key, out))
+            )
     for name in ("timestep_embedder", "t_block", "proj_in"):
-        handles.append(model.get_submodule(name).register_forward_hook(
-            lambda _, __, out, key=name: seen.__setitem__(key, out)))
+        handles.append(
+            model.get_submodule(name).register_forward_hook(lambda _, __, out, key=name: seen.__setitem__(key, out))
+        )
     try:
         model(given("parity_a", "latents"), given("parity_a", "timestep_1"), encoded())
     finally:

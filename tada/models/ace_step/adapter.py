@@ -94,8 +94,9 @@ class AceStep(Model):
         "steering-code": AceStepSampling(steps=30, guidance=5.0),
     }
 
-    def __init__(self, parts: Parts, device: torch.device, checkpoint: str,
-                 functional: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, parts: Parts, device: torch.device, checkpoint: str, functional: Sequence[int] | None = None
+    ) -> None:
         super().__init__(checkpoint, functional)
         self.parts = parts
         self.denoiser = parts.transformer
@@ -104,13 +105,13 @@ class AceStep(Model):
         self.sample_rate = SAMPLE_RATE
         self.sites = tuple(parts.transformer.sites)
         self.streams = dict.fromkeys(self.sites, "text")
-        self.offload = device.type == "cuda" and _memory(device) < SMALL_CARD
+        self.offload = device.type == "cuda" and torch.cuda.get_device_properties(device).total_memory < SMALL_CARD
         """Whether only the part at work (text encoder, denoiser, codec) is on the device; True on small cards."""
-        self._place(*self._stages() if not self.offload else ())
+        for part in () if self.offload else (parts.text_encoder, parts.transformer, self.codec):
+            part.to(device)
 
     @classmethod
-    def open(cls, architecture: Architecture, checkpoint: str | Path | None, device: str | torch.device,
-             dtype: torch.dtype | None) -> Self:
+    def open(cls, architecture: Architecture, checkpoint: Any, device: Any, dtype: torch.dtype | None) -> Self:
         """Load a checkpoint in the layout of the public repository; the arguments are those of :func:`tada.load`."""
         from huggingface_hub import snapshot_download
 
@@ -128,8 +129,7 @@ class AceStep(Model):
 
     def encode_one(self, prompt: str, negative: str | None, lyrics: str | None) -> Context:
         if negative is not None:
-            raise ValueError("ACE-Step has no negative prompt: its unconditional pass is a weakened or empty prompt; "
-                             "leave negative out")
+            raise ValueError("ACE-Step has no negative prompt (see AceStepSampling.erg_tag); leave negative out")
         self._use(self.parts.text_encoder)
         encoder, blocks = self.parts.text_encoder, self.parts.text_encoder.config.num_layers
         ids, mask = tokenise(self.parts.tokenizer, [prompt], self.device)
@@ -141,21 +141,21 @@ class AceStep(Model):
 
         tokens, real = (torch.tensor([x], device=self.device) for x in song_ids(lyrics or ""))
         sung = Stream(tokens, real, torch.arange(tokens.shape[1], device=self.device)[None])
-        return Context((prompt,), (None,), (lyrics,), {"text": text(range(0)), "lyrics": sung},
-                       {"text": text(weak_range(blocks, 8, 10, 12)), "lyrics": sung})
+        cond, uncond = ({"text": text(weak), "lyrics": sung} for weak in (range(0), weak_range(blocks, 8, 10, 12)))
+        return Context((prompt,), (None,), (lyrics,), cond, uncond)
 
     def conditioning(self, context: Context, seconds: float, sampling: Sampling) -> Conditioning:
         assert isinstance(sampling, AceStepSampling)
         self._use(self.denoiser)
+        network, lyrics = self.parts.transformer, context.cond["lyrics"]
         text, weak = (_fitted(side["text"], sampling.pad_to) for side in (context.cond, context.uncond))
-        lyrics = context.cond["lyrics"]
-        cond = {"text": self.parts.transformer.encode(text, lyrics)}
+        cond = {"text": network.encode(text, lyrics)}
         if sampling.guidance <= 1:
             return Conditioning(cond)
         if not sampling.erg_lyric:
-            return Conditioning(cond, {"text": self.parts.transformer.encode(_blank(text), _blank(lyrics))})
-        layers = weak_range(self.parts.transformer.config.lyric_layers, 4, 6, 6)
-        null = self.parts.transformer.encode(weak if sampling.erg_tag else _blank(text), lyrics, weak_lyrics=layers)
+            return Conditioning(cond, {"text": network.encode(_blank(text), _blank(lyrics))})
+        layers = weak_range(network.config.lyric_layers, 4, 6, 6)
+        null = network.encode(weak if sampling.erg_tag else _blank(text), lyrics, weak_lyrics=layers)
         return Conditioning(cond, {"text": null})
 
     def site_inputs(self, stream: Stream) -> dict[str, Any]:
@@ -212,12 +212,13 @@ class AceStep(Model):
         weak = weak_range(len(self.sites), 15, 20, 24)
         return self.predict(x, sigma, run, step, ("cond",)), self.predict(x, sigma, run, step, ("uncond",), weak)
 
-    def predict(self, x: Tensor, sigma: float, run: Run, step: int, passes: tuple[Pass, ...],
-                weak_blocks: range = range(0)) -> Tensor:
+    def predict(
+        self, x: Tensor, sigma: float, run: Run, step: int, passes: tuple[Pass, ...], weak: range = range(0)
+    ) -> Tensor:
         """One denoiser call on latents ``[rows * passes, C, R, T]``; the velocity in float32."""
         run.enter(step, passes)
         timestep = torch.full((len(x),), 1000 * sigma, device=x.device)
-        return self.denoiser(x, timestep, run.fed("text"), weak_blocks=weak_blocks).float()
+        return self.denoiser(x, timestep, run.fed("text"), weak_blocks=weak).float()
 
     # ---- audio
 
@@ -225,19 +226,11 @@ class AceStep(Model):
         self._use(self.codec)
         return self.codec.decode(latents.values)
 
-    # ---- where the parts are
-
-    def _stages(self) -> tuple[nn.Module, ...]:
-        return self.parts.text_encoder, self.denoiser, self.codec
-
-    def _use(self, part: nn.Module) -> None:
-        if self.offload:
-            self._place(part)
-
-    def _place(self, *here: nn.Module) -> None:
-        """Put the parts ``here`` on the device and all others on the CPU, those first."""
-        for stage in sorted(self._stages(), key=lambda stage: stage in here):
-            stage.to(self.device if stage in here else "cpu")
+    def _use(self, *parts: nn.Module) -> None:
+        """Where the device is small, put ``parts`` on it and all others on the CPU, those first."""
+        stages = (self.parts.text_encoder, self.denoiser, self.codec)
+        for stage in sorted(stages, key=lambda stage: stage in parts) if self.offload else ():
+            stage.to(self.device if stage in parts else "cpu")
 
 
 def weak_range(count: int, start: int, stop: int, of: int) -> range:
@@ -262,7 +255,3 @@ def _fitted(text: Stream, tokens: int | None) -> Stream:
     assert text.mask is not None
     cut = Stream(text.states[:, :tokens], text.mask[:, :tokens]).pad(tokens)
     return Stream(cut.states, cut.mask, torch.arange(tokens, device=text.states.device).expand(len(text), -1))
-
-
-def _memory(device: torch.device) -> int:
-    return torch.cuda.get_device_properties(device).total_memory

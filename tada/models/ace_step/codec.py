@@ -67,7 +67,7 @@ class Codec(nn.Module):
             stop = min(start + window, frames)
             mel = self.autoencoder.decode(z[..., start:stop]).sample
             left, right = (trim if start else 0), (trim if stop < frames else 0)
-            parts.append(mel[..., self.stride * left:self.stride * (stop - start - right)])
+            parts.append(mel[..., self.stride * left : self.stride * (stop - start - right)])
         return torch.cat(parts, dim=-1)
 
 
@@ -91,7 +91,7 @@ def resample(audio: Tensor, rate: int, new_rate: int, width: int = 6, rolloff: f
     kernels, reach = _sinc(old, new, width, rolloff)
     flat = F.pad(audio.reshape(-1, 1, audio.shape[-1]), (reach, reach + old))
     out = F.conv1d(flat, kernels.to(flat), stride=old).transpose(1, 2).flatten(1)
-    return out[:, :math.ceil(audio.shape[-1] * new / old)].reshape(*audio.shape[:-1], -1)
+    return out[:, : math.ceil(audio.shape[-1] * new / old)].reshape(*audio.shape[:-1], -1)
 
 
 def _sinc(old: int, new: int, width: int, rolloff: float) -> tuple[Tensor, int]:

@@ -22,14 +22,15 @@ class RelativeAttention(nn.Module):
         self.heads = heads
         self.linear_q, self.linear_k, self.linear_v, self.linear_out = (nn.Linear(dim, dim) for _ in range(4))
         self.linear_pos = nn.Linear(dim, dim, bias=False)
-        self.pos_bias_u, self.pos_bias_v = (
-            nn.Parameter(nn.init.xavier_uniform_(torch.empty(heads, dim // heads))) for _ in range(2))
+        self.pos_bias_u, self.pos_bias_v = (nn.Parameter(torch.randn(heads, dim // heads) * 0.1) for _ in range(2))
 
     def forward(self, hidden: Tensor, mask: Tensor, distances: Tensor, query_scale: float = 1.0) -> Tensor:
         """``hidden`` ``[B, M, D]``, key mask ``[B, M]``, waves ``[2M - 1, D]`` of distances M-1 down to 1-M."""
-        q, k, v, p = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (
-            self.linear_q(hidden) * query_scale, self.linear_k(hidden), self.linear_v(hidden),
-            self.linear_pos(distances)[None]))
+        projected = self.linear_q(hidden) * query_scale, self.linear_k(hidden), self.linear_v(hidden)
+        heads = (
+            x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (*projected, self.linear_pos(distances)[None])
+        )
+        q, k, v, p = heads
         by_distance = (q + self.pos_bias_v[:, None]) @ p.transpose(-1, -2)
         bias = _shift(by_distance) / math.sqrt(q.shape[-1])
         bias = bias.masked_fill(~mask[:, None, None], torch.finfo(bias.dtype).min)
@@ -53,8 +54,8 @@ class LyricLayer(nn.Module):
         super().__init__()
         self.norm_mha, self.norm_ff = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.self_attn = RelativeAttention(dim, heads)
-        self.feed_forward = nn.Sequential(
-            OrderedDict(w_1=nn.Linear(dim, hidden), silu=nn.SiLU(), w_2=nn.Linear(hidden, dim)))
+        layers = OrderedDict(w_1=nn.Linear(dim, hidden), silu=nn.SiLU(), w_2=nn.Linear(hidden, dim))
+        self.feed_forward = nn.Sequential(layers)
 
     def forward(self, x: Tensor, mask: Tensor, distances: Tensor, query_scale: float) -> Tensor:
         x = x + self.self_attn(self.norm_mha(x), mask, distances, query_scale)

@@ -110,8 +110,9 @@ def cfg_star(cond: Tensor, uncond: Tensor, scale: float, i: int) -> Tensor:
     return cfg(cond, uncond * share, scale)
 
 
-def apg(cond: Tensor, uncond: Tensor, scale: float, average: Tensor | None, momentum: float = -0.75,
-        limit: float = 2.5) -> tuple[Tensor, Tensor]:
+def apg(
+    cond: Tensor, uncond: Tensor, scale: float, average: Tensor | None, momentum: float = -0.75, limit: float = 2.5
+) -> tuple[Tensor, Tensor]:
     """Adaptive projected guidance (arXiv 2410.02416): only what is orthogonal to the conditional velocity, clipped.
 
     Returns the guided velocity, and the running difference to hand to the next call as ``average`` (None in the

@@ -19,10 +19,12 @@ VARIABLE = "TADA_LYRIC_VOCAB"
 
 NO_LYRICS, LINE_END, START = 0, 2, 261
 
-ABBREVIATIONS = {
-    "mrs": "misess", "mr": "mister", "dr": "doctor", "st": "saint", "co": "company", "jr": "junior", "maj": "major",
-    "gen": "general", "drs": "doctors", "rev": "reverend", "lt": "lieutenant", "hon": "honorable", "sgt": "sergeant",
-    "capt": "captain", "esq": "esquire", "ltd": "limited", "col": "colonel", "ft": "fort"}
+_SHORT = (
+    "mrs misess, mr mister, dr doctor, st saint, co company, jr junior, maj major, gen general, drs doctors, "
+    "rev reverend, lt lieutenant, hon honorable, sgt sergeant, capt captain, esq esquire, ltd limited, col colonel, "
+    "ft fort"
+)
+ABBREVIATIONS = dict(pair.split() for pair in _SHORT.split(", "))
 SYMBOLS = {"&": "and", "@": "at", "%": "percent", "#": "hash", "$": "dollar", "£": "pound", "°": "degree"}
 CURRENCIES = {"£": "GBP", "$": "USD", "€": "EUR"}
 
@@ -86,8 +88,7 @@ def _money(text: str) -> str:
 def _latin(line: str) -> str:
     foreign = [c for c in line if c.isalpha() and not unicodedata.name(c, "").startswith("LATIN")]
     if foreign:
-        raise ValueError(f"got {''.join(foreign[:8])!r} in the lyrics line {line!r}; expected English: "
-                         "lyrics in other scripts are not supported so far")
+        raise ValueError(f"got {''.join(foreign[:8])!r} in {line!r}; expected English: no other scripts are supported")
     return line
 
 
@@ -111,5 +112,7 @@ def _fetch() -> str:
     try:
         return pooch.retrieve(URL, f"sha256:{SHA256}", fname="ace_step_v1_lyrics.json", path=pooch.os_cache("tada"))
     except (OSError, ValueError) as error:
-        raise OSError(f"cannot fetch the lyric vocabulary of ACE-Step ({error}): get {URL} on a machine that is "
-                      f"online and set {VARIABLE} to the file; lyrics \"\" need none") from error
+        raise OSError(
+            f"cannot fetch the lyric vocabulary of ACE-Step ({error}): get {URL} on a machine that is "
+            f'online and set {VARIABLE} to the file; lyrics "" need none'
+        ) from error

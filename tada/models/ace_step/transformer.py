@@ -48,8 +48,7 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         if self.num_attention_heads * self.attention_head_dim != self.inner_dim or self.patch_size[1] != 1:
-            raise ValueError(f"got {self}; expected inner_dim = num_attention_heads * attention_head_dim and patches "
-                             "that are one frame wide")
+            raise ValueError(f"got {self}; expected inner_dim = heads * attention_head_dim, and patches one frame wide")
 
 
 Rotary = tuple[Tensor, Tensor]
@@ -117,8 +116,14 @@ class CrossAttention(_Attention):
         super().__init__(dim, heads)
         self.theta = theta
 
-    def forward(self, hidden: Tensor, encoder: Stream, rotary: Rotary, frame_mask: Tensor | None = None,
-                query_scale: float = 1.0) -> Tensor:
+    def forward(
+        self,
+        hidden: Tensor,
+        encoder: Stream,
+        rotary: Rotary,
+        frame_mask: Tensor | None = None,
+        query_scale: float = 1.0,
+    ) -> Tensor:
         """What the block adds to its hidden states ``[B, T, D]``.
 
         Args:
@@ -130,8 +135,8 @@ class CrossAttention(_Attention):
         """
         keys, values = self.keys_values(encoder)
         mask = None if encoder.mask is None else encoder.mask.bool()[:, None, None]
-        out = F.scaled_dot_product_attention(
-            rotate(self.split(self.to_q(hidden) * query_scale), rotary), keys, values, attn_mask=mask)
+        queries = rotate(self.split(self.to_q(hidden) * query_scale), rotary)
+        out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
         if frame_mask is not None:
             out = out * frame_mask[:, None, :, None]
         return self.merge(out)
@@ -177,23 +182,23 @@ class Block(nn.Module):
         self.ff = GatedConv(dim, int(dim * config.mlp_ratio))
         self.scale_shift_table = nn.Parameter(torch.randn(6, dim) / math.sqrt(dim))
 
-    def forward(self, hidden: Tensor, time: Tensor, encoder: Stream, rotary: Rotary,
-                frame_mask: Tensor | None, query_scale: float) -> Tensor:
+    def forward(
+        self, hidden: Tensor, time: Tensor, encoder: Stream, rotary: Rotary, mask: Tensor | None, query_scale: float
+    ) -> Tensor:
         """``hidden`` ``[B, T, D]`` under time vectors ``[B, 6, D]`` and the text ``encoder``."""
         shift1, scale1, gate1, shift2, scale2, gate2 = (self.scale_shift_table + time).split(1, dim=1)
-        hidden = hidden + gate1 * self.attn(rms_norm(hidden) * (1 + scale1) + shift1, rotary, frame_mask)
-        hidden = hidden + self.cross_attn(hidden, encoder=encoder, rotary=rotary, frame_mask=frame_mask,
-                                          query_scale=query_scale)
+        hidden = hidden + gate1 * self.attn(rms_norm(hidden) * (1 + scale1) + shift1, rotary, mask)
+        text = {"encoder": encoder, "rotary": rotary, "frame_mask": mask, "query_scale": query_scale}
+        hidden = hidden + self.cross_attn(hidden, **text)
         return hidden + gate2 * self.ff(rms_norm(hidden) * (1 + scale2) + shift2)
 
 
 def patch_embed(config: TransformerConfig) -> nn.Module:
     """Latents ``[B, C, R, T]`` to ``[B, D, 1, T]``; the GroupNorm takes statistics over all frames of a row."""
     hidden, patch = config.patch_hidden_size, config.patch_size
-    return nn.Sequential(OrderedDict(early_conv_layers=nn.Sequential(
-        nn.Conv2d(config.in_channels, hidden, patch, stride=patch),
-        nn.GroupNorm(config.patch_norm_groups, hidden, eps=1e-6),
-        nn.Conv2d(hidden, config.inner_dim, 1))))
+    first, last = nn.Conv2d(config.in_channels, hidden, patch, stride=patch), nn.Conv2d(hidden, config.inner_dim, 1)
+    layers = nn.Sequential(first, nn.GroupNorm(config.patch_norm_groups, hidden, eps=1e-6), last)
+    return nn.Sequential(OrderedDict(early_conv_layers=layers))
 
 
 class TimestepEmbedder(nn.Module):
@@ -234,16 +239,15 @@ class AceStepTransformer(nn.Module):
     def __init__(self, config: TransformerConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or TransformerConfig()
-        dim = config.inner_dim
+        dim, lyric_dim = config.inner_dim, config.lyric_hidden_size
         self.proj_in = patch_embed(config)
         self.timestep_embedder = TimestepEmbedder(dim)
         self.t_block = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
         self.speaker_embedder = nn.Linear(config.speaker_embedding_dim, dim)
         self.genre_embedder = nn.Linear(config.text_embedding_dim, dim)
-        self.lyric_embs = nn.Embedding(config.lyric_encoder_vocab_size, config.lyric_hidden_size)
-        self.lyric_encoder = LyricEncoder(config.lyric_hidden_size, config.lyric_layers, config.lyric_heads,
-                                          config.lyric_ff_size)
-        self.lyric_proj = nn.Linear(config.lyric_hidden_size, dim)
+        self.lyric_embs = nn.Embedding(config.lyric_encoder_vocab_size, lyric_dim)
+        self.lyric_encoder = LyricEncoder(lyric_dim, config.lyric_layers, config.lyric_heads, config.lyric_ff_size)
+        self.lyric_proj = nn.Linear(lyric_dim, dim)
         self.transformer_blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.final_layer = FinalLayer(dim, config.patch_size[0], config.out_channels)
 
@@ -252,8 +256,9 @@ class AceStepTransformer(nn.Module):
         """Dotted names of the cross-attention modules, in forward order."""
         return [f"transformer_blocks.{i}.cross_attn" for i in range(len(self.transformer_blocks))]
 
-    def encode(self, text: Stream, lyrics: Stream, speaker: Tensor | None = None,
-               weak_lyrics: Collection[int] = ()) -> Stream:
+    def encode(
+        self, text: Stream, lyrics: Stream, speaker: Tensor | None = None, weak_lyrics: Collection[int] = ()
+    ) -> Stream:
         """What cross-attention reads: speaker, text and lyrics in one sequence.
 
         Args:
@@ -268,15 +273,21 @@ class AceStepTransformer(nn.Module):
         if speaker is None:
             speaker = text.states.new_zeros(len(text), self.config.speaker_embedding_dim)
         sung = self.lyric_encoder(self.lyric_embs(lyrics.states), stream_mask(lyrics), weak_lyrics)
-        states = torch.cat([self.speaker_embedder(speaker)[:, None], self.genre_embedder(text.states),
-                            self.lyric_proj(sung)], dim=1)
+        voice = self.speaker_embedder(speaker)[:, None]
+        states = torch.cat([voice, self.genre_embedder(text.states), self.lyric_proj(sung)], dim=1)
         first = torch.zeros(len(text), 1, dtype=torch.long, device=states.device)
         told = stream_positions(text) + 1
         positions = torch.cat([first, told, stream_positions(lyrics) + told.amax(1, keepdim=True) + 1], dim=1)
         return Stream(states, torch.cat([first == 0, stream_mask(text), stream_mask(lyrics)], dim=1), positions)
 
-    def forward(self, latents: Tensor, timestep: Tensor, encoder: Stream, weak_blocks: Collection[int] = (),
-                frame_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        encoder: Stream,
+        weak_blocks: Collection[int] = (),
+        frame_mask: Tensor | None = None,
+    ) -> Tensor:
         """Velocity (noise minus data) at one noise level.
 
         Args:

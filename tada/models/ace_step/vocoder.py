@@ -36,6 +36,11 @@ class VocoderConfig:
     n_mels: int = 128
 
     @property
+    def resblocks(self) -> list[tuple[int, Sequence[int]]]:
+        """Kernel size and dilations of each residual block of a stage."""
+        return list(zip(self.resblock_kernel_sizes, self.resblock_dilation_sizes, strict=True))
+
+    @property
     def halo(self) -> int:
         """Mel frames on each side that can reach a sample: half the receptive field, rounded up."""
         reach = self.kernel_sizes[0] // 2 * (1 + sum(self.depths)) + self.pre_conv_kernel_size // 2
@@ -43,8 +48,7 @@ class VocoderConfig:
         for up, kernel in zip(self.upsample_rates, self.upsample_kernel_sizes, strict=True):
             head += math.ceil(kernel / up) / rate
             rate *= up
-            head += max((size // 2) * (sum(dilations) + len(dilations)) for size, dilations in zip(
-                self.resblock_kernel_sizes, self.resblock_dilation_sizes, strict=True)) / rate
+            head += max((n // 2) * (sum(d) + len(d)) for n, d in self.resblocks) / rate
         return reach + math.ceil(head + self.post_conv_kernel_size / rate)
 
 
@@ -96,15 +100,12 @@ class Backbone(nn.Module):
     def __init__(self, config: VocoderConfig) -> None:
         super().__init__()
         dims, kernel = config.dims, config.kernel_sizes[0]
-        stem = nn.Sequential(
-            nn.Conv1d(config.input_channels, dims[0], kernel, padding=kernel // 2, padding_mode="replicate"),
-            ChannelNorm(dims[0], eps=1e-6))
-        between = (nn.Sequential(ChannelNorm(a, eps=1e-6), nn.Conv1d(a, b, 1))
-                   for a, b in zip(dims, dims[1:], strict=False))
-        self.channel_layers = nn.ModuleList([stem, *between])
-        self.stages = nn.ModuleList(
-            nn.Sequential(*(ConvNeXtBlock(dim, kernel) for _ in range(depth)))
-            for dim, depth in zip(dims, config.depths, strict=True))
+        stem = nn.Conv1d(config.input_channels, dims[0], kernel, padding=kernel // 2, padding_mode="replicate")
+        steps = [(ChannelNorm(a, eps=1e-6), nn.Conv1d(a, b, 1)) for a, b in zip(dims, dims[1:], strict=False)]
+        layers = [(stem, ChannelNorm(dims[0], eps=1e-6)), *steps]
+        self.channel_layers = nn.ModuleList(nn.Sequential(*layer) for layer in layers)
+        stages = ([ConvNeXtBlock(dim, kernel) for _ in range(n)] for dim, n in zip(dims, config.depths, strict=True))
+        self.stages = nn.ModuleList(nn.Sequential(*stage) for stage in stages)
         self.norm = ChannelNorm(dims[-1], eps=1e-6)
 
     def forward(self, mel: Tensor) -> Tensor:
@@ -135,12 +136,11 @@ class Head(nn.Module):
         super().__init__()
         widths = [config.upsample_initial_channel >> i for i in range(len(config.upsample_rates) + 1)]
         self.conv_pre = NormedConv(config.num_mels, widths[0], config.pre_conv_kernel_size)
-        self.ups = nn.ModuleList(
-            NormedConv(a, b, kernel, up=up) for a, b, kernel, up in zip(
-                widths, widths[1:], config.upsample_kernel_sizes, config.upsample_rates, strict=False))
+        stages = zip(widths, widths[1:], config.upsample_kernel_sizes, config.upsample_rates, strict=False)
+        self.ups = nn.ModuleList(NormedConv(a, b, kernel, up=up) for a, b, kernel, up in stages)
         self.resblocks = nn.ModuleList(
-            ResBlock(width, kernel, dilations) for width in widths[1:] for kernel, dilations in zip(
-                config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True))
+            ResBlock(width, kernel, dilations) for width in widths[1:] for kernel, dilations in config.resblocks
+        )
         self.conv_post = NormedConv(widths[-1], 1, config.post_conv_kernel_size)
         self.kernels = len(config.resblock_kernel_sizes)
 
@@ -149,7 +149,7 @@ class Head(nn.Module):
         x = self.conv_pre(x)
         for stage, up in enumerate(self.ups):
             x = up(F.silu(x))
-            blocks = self.resblocks[stage * self.kernels:(stage + 1) * self.kernels]
+            blocks = self.resblocks[stage * self.kernels : (stage + 1) * self.kernels]
             x = sum(block(x) for block in blocks) / self.kernels
         return self.conv_post(F.silu(x)).tanh()
 
@@ -177,8 +177,8 @@ class Vocoder(nn.Module):
         halo, total, rate, parts = self.config.halo, mel.shape[-1], self.upsampling, []
         for start in range(0, total, frames):
             stop, left = min(start + frames, total), max(start - halo, 0)
-            wave = self(mel[..., left:stop + halo])
-            parts.append(wave[..., (start - left) * rate:(stop - left) * rate])
+            wave = self(mel[..., left : stop + halo])
+            parts.append(wave[..., (start - left) * rate : (stop - left) * rate])
         return torch.cat(parts, dim=-1)
 
 
@@ -189,7 +189,7 @@ def log_mel(audio: Tensor, config: VocoderConfig) -> Tensor:
     padded = F.pad(audio[:, None], (margin // 2, (margin + 1) // 2), "reflect")[:, 0]
     window = torch.hann_window(config.win_length, device=audio.device)
     spectrum = torch.stft(padded, size, hop, config.win_length, window, center=False, return_complex=True)
-    magnitude = (spectrum.real ** 2 + spectrum.imag ** 2 + 1e-6).sqrt()
+    magnitude = (spectrum.real**2 + spectrum.imag**2 + 1e-6).sqrt()
     return (mel_filters(config).to(audio.device) @ magnitude).clamp(min=1e-5).log()
 
 
