@@ -1,7 +1,7 @@
 """Tiny checkpoints: random weights in the real classes, with the sites of the public models at minimal width.
 
-They are saved in the hub's own folder layout, so that what loads them is what loads the public checkpoints. Their sound is noise;
-they are for tests, for trying code, and for looking at the topology.
+They are saved in the hub's own folder layout, so that what loads them is what loads the public checkpoints. Their
+sound is noise; they are for tests, for trying code, and for looking at the topology.
 """
 
 from __future__ import annotations
@@ -60,7 +60,14 @@ def _audioldm2(folder: Path, width: int, topology: str) -> None:
         AutoencoderKL,
         DDIMScheduler,
     )
-    from transformers import ClapFeatureExtractor, ClapModel, GPT2Config, GPT2LMHeadModel, SpeechT5HifiGan, SpeechT5HifiGanConfig
+    from transformers import (
+        ClapFeatureExtractor,
+        ClapModel,
+        GPT2Config,
+        GPT2LMHeadModel,
+        SpeechT5HifiGan,
+        SpeechT5HifiGanConfig,
+    )
 
     gpt2_width, t5_width, clap_width = 24, 32, 16
     dims = (None, gpt2_width, t5_width, None) if topology == "large" else (None, gpt2_width, t5_width)
@@ -112,7 +119,12 @@ def _audioldm2(folder: Path, width: int, topology: str) -> None:
         feature_extractor=ClapFeatureExtractor(),
         unet=unet,
         scheduler=DDIMScheduler(
-            beta_start=0.0015, beta_end=0.0195, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False, steps_offset=1
+            beta_start=0.0015,
+            beta_end=0.0195,
+            beta_schedule="scaled_linear",
+            clip_sample=False,
+            set_alpha_to_one=False,
+            steps_offset=1,
         ),
         vocoder=vocoder,
     )
@@ -155,19 +167,33 @@ def _stable_audio(folder: Path, width: int, topology: str) -> None:
     pipeline = StableAudioPipeline(
         vae=vae,
         text_encoder=_t5(text_width),
-        projection_model=StableAudioProjectionModel(text_encoder_dim=text_width, conditioning_dim=text_width, min_value=0, max_value=512),
+        projection_model=StableAudioProjectionModel(
+            text_encoder_dim=text_width, conditioning_dim=text_width, min_value=0, max_value=512
+        ),
         tokenizer=_t5_tokenizer(128),
         transformer=transformer,
         scheduler=CosineDPMSolverMultistepScheduler(
-            sigma_min=0.3, sigma_max=500, solver_order=2, prediction_type="v_prediction", sigma_data=1.0, sigma_schedule="exponential"
+            sigma_min=0.3,
+            sigma_max=500,
+            solver_order=2,
+            prediction_type="v_prediction",
+            sigma_data=1.0,
+            sigma_schedule="exponential",
         ),
     )
     pipeline.save_pretrained(folder)
 
 
+def _ace_step(folder: Path, width: int, topology: str) -> None:
+    from tada.models.ace_step import tiny
+
+    tiny.build(folder, width, topology)
+
+
 _BUILDERS: dict[str, tuple[Callable[[Path, int, str], None], tuple[str, ...]]] = {
     "audioldm2": (_audioldm2, ("large", "base")),
     "stable-audio": (_stable_audio, ("full",)),
+    "ace-step": (_ace_step, ("full",)),
 }
 
 
@@ -175,7 +201,13 @@ def _t5(width: int) -> Any:
     from transformers import T5Config, T5EncoderModel
 
     config = T5Config(
-        vocab_size=len(_characters()) + 3, d_model=width, d_kv=8, d_ff=2 * width, num_layers=2, num_heads=2, use_cache=False
+        vocab_size=len(_characters()) + 3,
+        d_model=width,
+        d_kv=8,
+        d_ff=2 * width,
+        num_layers=2,
+        num_heads=2,
+        use_cache=False,
     )
     return T5EncoderModel(config)
 
@@ -183,10 +215,27 @@ def _t5(width: int) -> Any:
 def _clap_config(width: int) -> Any:
     from transformers import ClapConfig
 
-    text = {"vocab_size": 261, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
-            "max_position_embeddings": 82, "projection_dim": width}
-    audio = {"hidden_size": 32, "projection_dim": width, "depths": [1, 1], "num_attention_heads": [2, 2], "num_mel_bins": 64,
-             "spec_size": 64, "patch_size": 4, "patch_stride": [4, 4], "window_size": 4, "patch_embeds_hidden_size": 16}
+    text = {
+        "vocab_size": 261,
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "max_position_embeddings": 82,
+        "projection_dim": width,
+    }
+    audio = {
+        "hidden_size": 32,
+        "projection_dim": width,
+        "depths": [1, 1],
+        "num_attention_heads": [2, 2],
+        "num_mel_bins": 64,
+        "spec_size": 64,
+        "patch_size": 4,
+        "patch_stride": [4, 4],
+        "window_size": 4,
+        "patch_embeds_hidden_size": 16,
+    }
     return ClapConfig(text_config=text, audio_config=audio, projection_dim=width)
 
 
@@ -206,7 +255,12 @@ def _t5_tokenizer(longest: int) -> Any:
         single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)]
     )
     return T5TokenizerFast(
-        tokenizer_object=tokenizer, extra_ids=0, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=longest
+        tokenizer_object=tokenizer,
+        extra_ids=0,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        model_max_length=longest,
     )
 
 

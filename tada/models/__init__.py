@@ -45,11 +45,36 @@ class Architecture:
 ARCHITECTURES: dict[str, Architecture] = {
     a.name: a
     for a in (
-        Architecture("audioldm2", "AudioLDM2", "cvssp/audioldm2-large", 64, (44, 45, 50, 51), 16_000,
-                     "U-Net, two text streams; the base and music checkpoints have 32 sites",
-                     "tada.models.audioldm2:AudioLDM2"),
-        Architecture("stable-audio", "Stable Audio Open", "stabilityai/stable-audio-open-1.0", 24, (11, 12), 44_100,
-                     "gated: accept the licence and log in to the hub", "tada.models.stable_audio:StableAudio"),
+        Architecture(
+            "audioldm2",
+            "AudioLDM2",
+            "cvssp/audioldm2-large",
+            64,
+            (44, 45, 50, 51),
+            16_000,
+            "U-Net, two text streams; the base and music checkpoints have 32 sites",
+            "tada.models.audioldm2:AudioLDM2",
+        ),
+        Architecture(
+            "stable-audio",
+            "Stable Audio Open",
+            "stabilityai/stable-audio-open-1.0",
+            24,
+            (11, 12),
+            44_100,
+            "gated: accept the licence and log in to the hub",
+            "tada.models.stable_audio:StableAudio",
+        ),
+        Architecture(
+            "ace-step",
+            "ACE-Step v1",
+            "ACE-Step/ACE-Step-v1-3.5B",
+            24,
+            (6, 7),
+            48_000,
+            "linear transformer, one text stream (prompt, then lyrics); sings from lyrics",
+            "tada.models.ace_step.adapter:AceStep",
+        ),
     )
 }
 
@@ -65,8 +90,9 @@ def load(
     """Load a model.
 
     Args:
-        name: ``"audioldm2"`` or ``"stable-audio"``.
-        checkpoint: None for the paper's public checkpoint, a hub id (``owner/name`` or ``owner/name@revision``), or a folder.
+        name: ``"audioldm2"``, ``"stable-audio"`` or ``"ace-step"``.
+        checkpoint: None for the paper's public checkpoint, a hub id (``owner/name`` or ``owner/name@revision``), or
+            a folder.
         device: a torch device; ``"auto"`` takes CUDA, then MPS, then the CPU.
         dtype: of the weights; None for float32 on the CPU and the public checkpoint's usual half precision on a GPU.
 
@@ -74,13 +100,16 @@ def load(
         The model in evaluation mode.
 
     Raises:
-        KeyError: an unknown architecture. CheckpointError (an OSError): a checkpoint that cannot be had, with what to do.
+        KeyError: an unknown architecture.
+        CheckpointError: a checkpoint that cannot be had, with what to do; it is an OSError.
     """
     if name not in ARCHITECTURES:
         raise KeyError(unknown("architecture", name, ARCHITECTURES))
     architecture = ARCHITECTURES[name]
     if checkpoint in SHIPPED:
-        raise KeyError(f"no {checkpoint!r} checkpoint of {name} is shipped with this version: give a hub id or a folder, "
-                       f"or build a random one with tada.tiny.build({name!r}, folder)")
+        raise KeyError(
+            f"no {checkpoint!r} checkpoint of {name} is shipped with this version: give a hub id or a folder, "
+            f"or build a random one with tada.tiny.build({name!r}, folder)"
+        )
     module, _, adapter = architecture.adapter.partition(":")
     return getattr(import_module(module), adapter).open(architecture, checkpoint, device, dtype)
