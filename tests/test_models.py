@@ -60,9 +60,7 @@ def test_stable_audio_sites(tiny_model):
 
 def test_site_count_is_the_architectures(model):
     assert len(model.sites) == tada.ARCHITECTURES[model.name].site_count
-    assert set(model.streams.values()) == set(
-        model.encode("a").cond if model.name != "ace-step" else model.streams.values()
-    )
+    assert set(model.streams.values()) == set(model.conditioning(model.encode("a"), SECONDS, model.sampling()).cond)
 
 
 def test_layers_by_index_name_and_set(model):
@@ -154,9 +152,9 @@ def test_rows_differ_by_seed_and_by_prompt(model):
     assert (a - c).abs().max() > 1e-4
 
 
-def test_negative_prompts_are_per_row(model):
-    if model.name == "ace-step":
-        pytest.skip("ACE-Step has no negative prompt")
+@pytest.mark.parametrize("name", ["audioldm2", "stable-audio"])
+def test_negative_prompts_are_per_row(tiny_model, name):
+    model = tiny_model(name)
     mixed = sampled(model, PROMPTS[:2], [1, 2], negative=["noise", None])
     assert_same(mixed[0], sampled(model, PROMPTS[0], [1], negative="noise")[0])
     assert_same(mixed[1], sampled(model, PROMPTS[1], [2])[0])
