@@ -295,6 +295,24 @@ def test_an_unknown_setting_in_a_config_is_an_error(broken):
         tada.load("ace-step", folder, device="cpu")
 
 
+def test_the_public_checkpoint_is_pinned_and_knows_its_layers(tiny_folder, monkeypatch):
+    asked = []
+
+    def folder(checkpoint, fetch, index, revision=None):
+        asked.append((checkpoint, index, revision))
+        return tiny_folder("ace-step")
+
+    monkeypatch.setattr("tada.models.hub.folder", folder)
+    assert tada.load("ace-step", device="cpu").resolve("functional") == tuple(
+        f"transformer_blocks.{i}.cross_attn" for i in (6, 7)
+    )
+    tada.load("ace-step", "someone/else", device="cpu")
+    assert asked == [
+        ("ACE-Step/ACE-Step-v1-3.5B", "ace_step_transformer/config.json", "82cd0d7b6322bd28cd4e830fe675ddb6180ce36c"),
+        ("someone/else", "ace_step_transformer/config.json", None),
+    ]
+
+
 def test_the_public_config_file_is_understood(tmp_path):
     """Its keys, those that nothing here computes with among them, give the default sizes."""
     from parity import meta

@@ -142,9 +142,10 @@ def test_every_step_of_the_default_run(model):
     assert_parity(torch.stack(velocities), LOOP, "default.guided", 5e-4)
 
 
-def test_noise_parity(model):
-    draws = [torch.randn((1, 8, 16, 24), generator=torch.Generator().manual_seed(seed)) for seed in (11, 12)]
-    assert torch.equal(torch.cat(draws), tensors(LOOP)["out.default.noise"])
+def test_noise_parity(tiny_model):
+    case = meta(LOOP)["cases"]["default"]
+    noise = tiny_model("ace-step").noise(case["seeds"], case["duration"])
+    assert torch.equal(noise.values, tensors(LOOP)["out.default.noise"])
 
 
 def test_pingpong_run_parity(model):

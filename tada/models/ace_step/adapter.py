@@ -44,7 +44,7 @@ class AceStepSampling(Sampling):
         lowest: scale at the last guided step where ``decay`` is 1.
         omega: contrast of each step about its mean; 0 is none.
         batch_mean: take omega's mean over the whole batch, as upstream: rows then depend on their batch.
-        solver: ``"euler"`` or ``"heun"``.
+        solver: ``"euler"`` or ``"heun"``, whose evaluations (two a step) are what ``interval`` counts, as upstream.
         erg_tag: entropy rectifying guidance (ERG): the unconditional pass reads the prompt through weakened text
             attention, not zeros; acts only together with ``erg_lyric``, as upstream.
         erg_lyric: ERG: the unconditional pass reads the real lyrics through a weakened lyric encoder.
@@ -81,6 +81,9 @@ class AceStepSampling(Sampling):
 class AceStep(Model):
     """ACE-Step v1; one stream, ``"text"``: a speaker token, the prompt, the lyrics.
 
+    Lyrics are English lines and tags such as ``[verse]``; ``[inst]`` asks for music without voice, None or ``""``
+    leaves the singing to the model.
+
     Without ERG the unconditional pass knows of the prompt only how long it is. With ERG (the default) it reads the
     same prompt and lyrics, weakened: it then depends on the prompt, and a route over the conditional pass alone is
     not the same as sampling the source.
@@ -111,7 +114,13 @@ class AceStep(Model):
             part.to(device)
 
     @classmethod
-    def open(cls, architecture: Architecture, checkpoint: Any, device: Any, dtype: torch.dtype | None) -> Self:
+    def open(
+        cls,
+        architecture: Architecture,
+        checkpoint: str | Path | None,
+        device: str | torch.device,
+        dtype: torch.dtype | None,
+    ) -> Self:
         """Load a checkpoint in the layout of the public repository; the arguments are those of :func:`tada.load`."""
         from huggingface_hub import snapshot_download
 
