@@ -48,11 +48,11 @@ Edit = Callable[[Tensor, When], Tensor]
 class Kept(Mapping[str, Tensor]):
     """What :func:`record` kept: ``kept[site]`` is ``[steps, rows, ...]``, or ``[steps, 2, rows, ...]`` for both passes.
 
-    Runs made one after the other inside the same ``with`` are joined along rows. A site may be given by its index.
+    Runs made one after the other inside the same ``with`` are joined along rows. A site may be given by its layer index.
     """
 
-    def __init__(self, sites: Sequence[str], passes: tuple[Pass, ...]) -> None:
-        self.sites, self.passes = tuple(sites), passes
+    def __init__(self, model: Model, sites: tuple[str, ...], passes: tuple[Pass, ...]) -> None:
+        self.sites, self.passes, self._layers = sites, passes, model.sites
         self._parts: dict[str, list[dict[tuple[int, Pass], Tensor]]] = {site: [] for site in sites}
         self._runs: list[object] = []
 
@@ -70,11 +70,11 @@ class Kept(Mapping[str, Tensor]):
         return tuple(sorted({step for step, _ in first[0]})) if first else ()
 
     def __getitem__(self, site: str | int) -> Tensor:
-        if isinstance(site, int):
-            site = self.sites[site]
+        if isinstance(site, int) and -len(self._layers) <= site < len(self._layers):
+            site = self._layers[site]
         if site not in self._parts:
             raise KeyError(unknown("recorded site", site, self.sites))
-        runs = [_stacked(part, self.passes) for part in self._parts[site]]
+        runs = [_stacked(part, self.passes) for part in self._parts[str(site)]]
         if not runs:
             raise KeyError(f"nothing recorded at {site} yet: sample inside the with block")
         return runs[0] if len(runs) == 1 else torch.cat(runs, dim=len(self.passes))
@@ -121,7 +121,7 @@ def record(
     """
     names = model.resolve(sites)
     scope = _Scope("record", names, passes, steps)
-    kept = Kept(names, scope.passes)
+    kept = Kept(model, names, scope.passes)
     shrink = _reducer(reduce)
 
     def note(hidden: Tensor, when: When, run: Run) -> None:

@@ -104,6 +104,7 @@ def _audioldm2(folder: Path, width: int, topology: str) -> None:
             resblock_kernel_sizes=[3],
             resblock_dilation_sizes=[[1, 3]],
             normalize_before=False,
+            initializer_range=0.2,  # with the default the sound is at -200 dB
         )
     )
     gpt2 = GPT2Config(n_embd=gpt2_width, n_layer=2, n_head=2, n_positions=256, n_ctx=256, vocab_size=99)

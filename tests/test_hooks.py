@@ -136,7 +136,8 @@ def test_record_shapes_and_reduction(model):
         tada.record(model, 0, reduce=lambda h: h.norm(dim=-1), steps=[0, 2]) as norms,
     ):
         sample(model, context, (1, 2))
-    steps, rows, tokens, width = whole[model.sites[3]].shape
+    steps, rows, tokens, width = whole[3].shape
+    assert torch.equal(whole[3], whole[model.sites[3]])
     assert (steps, rows, width) == (3, 2, model.site_width(model.sites[3])) and list(whole) == [
         model.sites[0],
         model.sites[3],
@@ -160,6 +161,8 @@ def test_asking_for_a_site_that_was_not_recorded(model):
         sample(model, model.encode(HAPPY))
     with pytest.raises(KeyError, match="recorded site"):
         kept[model.sites[1]]
+    with pytest.raises(KeyError, match="recorded site"):
+        kept[1]
 
 
 # ---- route
