@@ -349,6 +349,8 @@ def test_offload_keeps_one_part_on_the_device(ace, monkeypatch):
     for name, part in parts.items():
         monkeypatch.setattr(part, "to", lambda device, name=name: move(name, device))
     monkeypatch.setattr(ace, "device", torch.device("meta"))
+    ace._use(ace.codec)
+    assert not here, "nothing moves where there is room for all"
     monkeypatch.setattr(ace, "offload", True)
     for part in parts.values():
         ace._use(part)
