@@ -41,7 +41,6 @@ seconds: float = 1.0  # length of the clip
 
 # %% tags=["hide-input"]
 import tempfile
-import warnings
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -52,8 +51,6 @@ from IPython.display import display
 
 import tada
 
-# Known and harmless: deprecations inside the libraries, and rounding at the ends of the Brownian path.
-warnings.filterwarnings("ignore", module=r"torch\.nn\.utils|torchsde|diffusers")
 plt.rcParams.update({"figure.dpi": 200, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
 
 # %% [markdown]

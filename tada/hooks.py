@@ -48,7 +48,7 @@ Edit = Callable[[Tensor, When], Tensor]
 class Kept(Mapping[str, Tensor]):
     """What :func:`record` kept: ``kept[site]`` is ``[steps, rows, ...]``, or ``[steps, 2, rows, ...]`` for both passes.
 
-    Runs made one after the other inside the same ``with`` are joined along rows. A site may be given by its layer index.
+    Runs made one after the other inside the same ``with`` are joined along rows. An index means the layer of the model.
     """
 
     def __init__(self, model: Model, sites: tuple[str, ...], passes: tuple[Pass, ...]) -> None:
