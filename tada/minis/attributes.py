@@ -1,8 +1,8 @@
 """What a synthetic clip is asked to be: the paper's concepts as six attributes.
 
-Drums and maracas are instruments in the paper. Here they are an attribute of their own, ``percussion``, since a band has a
-tune and a beat at once; ``instrument`` is the one that plays the tune. An open field (None) is drawn from the seed, except
-``voice`` and ``percussion``, where None means that there is none.
+Drums and maracas are instruments in the paper. Here they are an attribute of their own, ``percussion``, since a band
+has a tune and a beat at once; ``instrument`` is the one that plays the tune. An open field (None) is drawn from the
+seed, except ``voice`` and ``percussion``, where None means that there is none.
 """
 
 from __future__ import annotations

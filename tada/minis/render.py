@@ -46,7 +46,12 @@ def render(attributes: Attributes, seed: int) -> Audio:
 
     Returns:
         float32 ``[65536]`` at 16 kHz, at most 0.98 in magnitude.
+
+    Raises:
+        ValueError: a negative seed.
     """
+    if seed < 0:
+        raise ValueError(f"got seed={seed}; expected 0 or more")
     settled = settle(attributes, seed)
     rng = generator(seed, "mix")
     dry, wet = mix(settled, write(settled, seed), seed, rng)
@@ -72,7 +77,11 @@ def mix(attributes: Attributes, events: Sequence[Event], seed: int, rng: np.rand
         if name == "tune" and attributes.voice:
             gain *= _BACKING
         if part:
-            bus = _song(attributes, part, seed) if name == "song" else _stage(attributes, part, generator(seed, "feel " + name))
+            bus = (
+                _song(attributes, part, seed)
+                if name == "song"
+                else _stage(attributes, part, generator(seed, "feel " + name))
+            )
             dry += gain * bus
             wet += gain * SENDS[name] * bus
     return dry, wet
@@ -140,7 +149,9 @@ def _room(number: int) -> NDArray[np.complex64]:
     """Spectrum of a room's reverberation: noise that decays in 0.5 to 0.9 s, after a short gap."""
     rng = np.random.default_rng([number, 7])
     time = np.arange(14_000) / SAMPLE_RATE
-    tail = rng.standard_normal(len(time)) * np.exp(-6.9 * time / (0.5 + 0.13 * number)) * (time > 0.012 + 0.004 * number)
+    tail = (
+        rng.standard_normal(len(time)) * np.exp(-6.9 * time / (0.5 + 0.13 * number)) * (time > 0.012 + 0.004 * number)
+    )
     spectrum = rfft(tail, _PADDED)
     f = np.fft.rfftfreq(_PADDED, 1 / SAMPLE_RATE)
     shaped = spectrum * (f / (f + 180)) / (1 + (f / 3200) ** 2)

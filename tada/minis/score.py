@@ -16,9 +16,12 @@ from tada.minis.attributes import BOUNDARY, Attributes
 
 SECONDS = 4.096
 
+Rhythm = Sequence[tuple[float, ...]]
+"""A bar: for each stroke its beat, and what else the part wants to know of it."""
+
 
 class Event(NamedTuple):
-    """One note or stroke: sound's name, MIDI pitch (0 for strokes), beat and length in beats, level (1 = forte), part."""
+    """One note or stroke: sound, MIDI pitch (0 for strokes), beat and length in beats, level (1 is loud), part."""
 
     sound: str
     pitch: int
@@ -202,21 +205,23 @@ def _accent(beat: float, rng: np.random.Generator) -> float:
     return (1.0 if beat % 1 < 1e-6 else 0.8) * rng.uniform(0.88, 1.08)
 
 
-def _bars(attributes: Attributes, rhythm: Iterable[tuple[float, ...]]) -> Iterator[tuple[float, ...]]:
+def _bars(attributes: Attributes, rhythm: Rhythm) -> Iterator[tuple[float, ...]]:
     """A bar's rhythm, repeated: the first number of each entry is its beat, moved to each bar."""
-    entries = list(rhythm)
     for bar in range(int(beats(attributes) // 4) + 1):
-        yield from ((4 * bar + beat, *rest) for beat, *rest in entries)
+        yield from ((4 * bar + entry[0], *entry[1:]) for entry in rhythm)
 
 
 # Bass: (beat, length, which tone of the chord)
 
-BASSES = {
+BASSES: dict[tuple[str, str], tuple[str, Rhythm]] = {
     ("jazz", "slow"): ("double bass", ((0, 0.95, 0), (1, 0.95, 2), (2, 0.95, 0), (3, 0.95, 1))),
     ("jazz", "fast"): ("double bass", ((0, 0.95, 0), (1, 0.95, 1), (2, 0.95, 2), (3, 0.95, 1))),
     ("techno", "slow"): ("synth bass", tuple((b + s, 0.2, 0) for b in range(4) for s in (0.25, 0.5, 0.75))),
     ("techno", "fast"): ("synth bass", tuple((b + 0.5, 0.4, 0) for b in range(4))),
-    ("reggae", "slow"): ("dub bass", ((0, 0.7, 0), (0.75, 0.25, 0), (1.5, 0.5, 2), (2, 0.7, 0), (3, 0.5, 2), (3.5, 0.5, 1))),
+    ("reggae", "slow"): (
+        "dub bass",
+        ((0, 0.7, 0), (0.75, 0.25, 0), (1.5, 0.5, 2), (2, 0.7, 0), (3, 0.5, 2), (3.5, 0.5, 1)),
+    ),
     ("reggae", "fast"): ("dub bass", ((0, 1.3, 0), (1.5, 0.5, 0), (2, 0.9, 2), (3, 0.9, 1))),
 }
 
@@ -232,20 +237,20 @@ def bass(attributes: Attributes, harmony: Harmony, seed: int) -> Iterator[Event]
 
 # Comping: (beat, length)
 
-COMPS = {
-    ("jazz", "slow"): ("organ", ((0, 0.9), (1.66, 0.3), (2.66, 0.8)), ((0.66, 0.3), (2, 0.9), (3.66, 0.3))),
-    ("jazz", "fast"): ("organ", ((0, 0.9), (1.62, 0.35)), ((0.62, 0.35), (2.62, 0.35))),
-    ("techno", "slow"): ("stab", ((0, 0.25), (0.75, 0.25), (1.5, 0.25), (2, 0.25), (2.75, 0.25), (3.5, 0.25))),
-    ("techno", "fast"): ("stab", ((0, 0.4), (1.5, 0.4), (3, 0.4))),
-    ("reggae", "slow"): ("bubble", ((0.5, 0.25), (1.5, 0.25), (2.5, 0.25), (3.5, 0.25))),
-    ("reggae", "fast"): ("bubble", ((0.5, 0.3), (1.5, 0.3), (2.5, 0.3), (3.5, 0.3))),
+COMPS: dict[tuple[str, str], tuple[str, tuple[Rhythm, ...]]] = {
+    ("jazz", "slow"): ("organ", (((0, 0.9), (1.66, 0.3), (2.66, 0.8)), ((0.66, 0.3), (2, 0.9), (3.66, 0.3)))),
+    ("jazz", "fast"): ("organ", (((0, 0.9), (1.62, 0.35)), ((0.62, 0.35), (2.62, 0.35)))),
+    ("techno", "slow"): ("stab", (tuple((beat, 0.25) for beat in (0, 0.75, 1.5, 2, 2.75, 3.5)),)),
+    ("techno", "fast"): ("stab", (((0, 0.4), (1.5, 0.4), (3, 0.4)),)),
+    ("reggae", "slow"): ("bubble", (tuple((beat + 0.5, 0.25) for beat in range(4)),)),
+    ("reggae", "fast"): ("bubble", (tuple((beat + 0.5, 0.3) for beat in range(4)),)),
 }
 
 
 def comping(attributes: Attributes, harmony: Harmony, seed: int) -> Iterator[Event]:
     """The chords of the genre's keyboard: on the organ for jazz, as stabs for techno, off the beat for reggae."""
     rng = generator(seed, "comping")
-    name, *rhythms = COMPS[str(attributes.genre), speed(attributes)]
+    name, rhythms = COMPS[str(attributes.genre), speed(attributes)]
     tones = 4 if attributes.genre == "jazz" else 3
     lowest = 55 if attributes.mood == "happy" else 52
     for beat, length in _bars(attributes, rhythms[rng.integers(len(rhythms))]):
@@ -268,29 +273,43 @@ def percussion(attributes: Attributes, seed: int) -> Iterator[Event]:
             yield Event(sound, 0, beat, 1.0, level * rng.uniform(0.85, 1.1), "percussion")
 
 
-def _kit(attributes: Attributes, rng: np.random.Generator) -> dict[str, list[tuple[float, float]]]:
-    pace, four = speed(attributes), range(4)
-    swing = SWING[pace]
-    if attributes.genre == "jazz":
-        ride = [(0, 1), (1, 0.9), (1 + swing, 0.6), (2, 1), (3, 0.9), (3 + swing, 0.6)]
-        ghost = [(float(rng.choice((0, 1, 2, 3))) + swing, 0.4)]
-        kick = [(b, 0.55) for b in four]
-        return {"ride": ride, "closed hat": [(1, 0.8), (3, 0.8)], "kick": kick, "snare": ghost}
-    if attributes.genre == "techno":
-        soft = [(b + s, 0.4) for b in four for s in (0.25, 0.75)] if pace == "slow" else []
-        hats = [(b + 0.5, 0.8) for b in four]
-        return {"deep kick": [(b, 1) for b in four], "open hat": hats, "closed hat": soft, "clap": [(1, 0.8), (3, 0.8)]}
-    drop = [(b, 0.8) for b in four] if rng.random() < 0.5 else [(0, 0.5), (2, 1)]
-    hats = [(b + s, 0.7 if s else 0.5) for b in four for s in (0, 0.5)]
-    return {"kick": drop, "rim": [(2, 0.9)] if pace == "fast" else [(1, 0.8), (3, 0.8)], "closed hat": hats}
-
-
-def _maracas(attributes: Attributes) -> dict[str, list[tuple[float, float]]]:
+def _kit(attributes: Attributes, rng: np.random.Generator) -> dict[str, Rhythm]:
     pace = speed(attributes)
     if attributes.genre == "jazz":
-        parts = (0.0, SWING[pace])
+        return _jazz_kit(SWING[pace], float(rng.integers(4)))
+    if attributes.genre == "techno":
+        return _techno_kit(pace)
+    return _reggae_kit(pace, one_drop=rng.random() < 0.5)
+
+
+def _jazz_kit(swing: float, ghost: float) -> dict[str, Rhythm]:
+    ride = [(0.0, 1.0), (1, 0.9), (1 + swing, 0.6), (2, 1), (3, 0.9), (3 + swing, 0.6)]
+    kick = [(beat, 0.55) for beat in range(4)]
+    return {"ride": ride, "closed hat": [(1, 0.8), (3, 0.8)], "kick": kick, "snare": [(ghost + swing, 0.4)]}
+
+
+def _techno_kit(pace: str) -> dict[str, Rhythm]:
+    soft = [(beat + part, 0.4) for beat in range(4) for part in (0.25, 0.75)] if pace == "slow" else []
+    hats = [(beat + 0.5, 0.8) for beat in range(4)]
+    return {
+        "deep kick": [(beat, 1) for beat in range(4)],
+        "open hat": hats,
+        "closed hat": soft,
+        "clap": [(1, 0.8), (3, 0.8)],
+    }
+
+
+def _reggae_kit(pace: str, one_drop: bool) -> dict[str, Rhythm]:
+    kick = [(0, 0.5), (2, 1.0)] if one_drop else [(beat, 0.8) for beat in range(4)]
+    hats = [(beat + part, 0.7 if part else 0.5) for beat in range(4) for part in (0, 0.5)]
+    return {"kick": kick, "rim": [(2, 0.9)] if pace == "fast" else [(1, 0.8), (3, 0.8)], "closed hat": hats}
+
+
+def _maracas(attributes: Attributes) -> dict[str, Rhythm]:
+    pace = speed(attributes)
+    parts: tuple[float, ...] = (0, 0.5)
+    if attributes.genre == "jazz":
+        parts = (0, SWING[pace])
     elif attributes.genre == "techno" and pace == "slow":
-        parts = (0.0, 0.25, 0.5, 0.75)
-    else:
-        parts = (0.0, 0.5)
-    return {"shake": [(b + part, 0.6 if part else 1.0) for b in range(4) for part in parts]}
+        parts = (0, 0.25, 0.5, 0.75)
+    return {"shake": [(beat + part, 0.6 if part else 1.0) for beat in range(4) for part in parts]}

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, rfft
 
-from tada.minis.sounds import SAMPLE_RATE, Audio, hertz
+from tada.minis.sounds import SAMPLE_RATE, Audio, Signal
 
 # Formants of sung vowels of a man in Hz; a woman's lie higher by SCALE.
 VOWELS = {
@@ -53,11 +53,12 @@ def sing(
     vowels = [str(one) for one in rng.choice(list(VOWELS), 2, replace=False)]
     masks = _masks(starts, lengths, [i % 2 for i in range(len(starts))], frames)
     return sum(
-        irfft(spectrum * _response(voice, vowel, frames), frames) * mask for vowel, mask in zip(vowels, masks, strict=True)
+        irfft(spectrum * _response(voice, vowel, frames), frames) * mask
+        for vowel, mask in zip(vowels, masks, strict=True)
     ).astype(np.float32)
 
 
-def _glide(starts: Sequence[float], pitches: Sequence[int], frames: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def _glide(starts: Sequence[float], pitches: Sequence[int], frames: int, rng: np.random.Generator) -> Signal:
     """Pitch in Hz, one value per block: glides of some 50 ms between notes, and a vibrato that comes late."""
     time = np.arange(0, frames, _BLOCK) / SAMPLE_RATE
     note = np.clip(np.searchsorted(starts, time, "right") - 1, 0, None)
@@ -66,10 +67,10 @@ def _glide(starts: Sequence[float], pitches: Sequence[int], frames: int, rng: np
     late = np.clip((time - np.asarray(starts)[note]) / 0.3, 0, 1)
     rate, drift = rng.uniform(5.0, 6.2), rng.normal(0, 0.04)
     vibrato = rng.uniform(0.2, 0.4) * late * np.sin(2 * np.pi * rate * time + rng.uniform(0, 6))
-    return hertz(smooth + vibrato + drift)
+    return 440 * 2 ** ((smooth + vibrato + drift - 69) / 12)
 
 
-def _pulses(voice: str, frequency: NDArray[np.float64]) -> Audio:
+def _pulses(voice: str, frequency: Signal) -> Audio:
     """The glottis: a band-limited pulse train that follows the pitch."""
     phase = np.cumsum(np.repeat(frequency / SAMPLE_RATE, _BLOCK))
     return _table(voice)[(phase * _TABLE).astype(np.int64) % _TABLE]
@@ -82,7 +83,7 @@ def _table(voice: str) -> Audio:
     return (np.cos(turn[:, None] * np.arange(1, len(levels) + 1)) @ levels).astype(np.float32)
 
 
-def _harmonics(voice: str) -> NDArray[np.float64]:
+def _harmonics(voice: str) -> Signal:
     """Levels of the glottis's harmonics, as many as stay below 8 kHz."""
     return np.arange(1, 22 if voice == "female" else 46) ** -0.75
 

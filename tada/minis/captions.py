@@ -1,0 +1,341 @@
+"""Captions of synthetic music in the manner of MusicCaps: a small grammar over the concepts' words.
+
+A caption mentions some of the attributes and promises those only. The rest of it (other instruments, recording,
+place, use) is chance and says nothing about the clip. Its structure depends on the seed and on which attributes are
+mentioned, not on their values: the same seed with another value gives the counterfactual caption.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tada.errors import unknown
+from tada.minis.attributes import CLASSES, Attributes
+from tada.minis.filler import FILLER, FOREIGN_ITEMS
+from tada.minis.lexicon import ROLES, Span, find
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A caption, the attributes it mentions with their classes, and where its concept words are."""
+
+    text: str
+    mentioned: Mapping[str, str]
+    spans: tuple[Span, ...]
+
+
+SENTENCES: Mapping[str, tuple[str, ...]] = {
+    "voice": (
+        "a(n) {voice} vocalist sings {manner}",
+        "a(n) {voice} voice is singing {manner}",
+        "a(n) {voice} vocal sings the {part} melody",
+        "there is a(n) {voice} vocalist singing {manner} in the lead",
+        "a(n) {voice person} is singing over it",
+        "it is sung by a(n) {voice person}",
+        "the {voice} singer has a {timbre} voice",
+        "the song has {voice} vocals",
+        "a(n) {voice} singer sings this {adjective} melody",
+        "the vocals are by a(n) {voice} singer",
+    ),
+    "tempo": (
+        "the tempo is {tempo pace}",
+        "it has a(n) {tempo pace} tempo",
+        "it is played at a(n) {tempo pace} tempo",
+        "the song moves at a(n) {tempo pace} pace",
+        "the music is played {tempo adverb}",
+        "the rhythm is {tempo} and {adjective}",
+        "a(n) {tempo} bass line plays along",
+        "it sounds {tempo} and {adjective}",
+        "it sounds {adjective}, {tempo} and {adjective}",
+        "the song is {tempo}, {adjective} and {adjective}",
+        "the tempo is {tempo pace} with a(n) {adjective} bass line",
+    ),
+    "mood": (
+        "it sounds {mood}",
+        "it sounds {mood} and {adjective}",
+        "it sounds {adjective}, {mood} and {adjective}",
+        "the mood is {mood}",
+        "the mood of this song is {mood}",
+        "the melody is {mood} and {adjective}",
+        "the atmosphere is {mood}",
+        "there is a(n) {mood} feeling to it",
+        "the song is {adjective}, {adjective} and {mood}",
+    ),
+    "instrument": (
+        "a(n) {instrument} is playing the {part} melody",
+        "the {part} melody is played on the {instrument}",
+        "the {instrument} plays {figure}",
+        "a(n) {adjective} {instrument} melody leads the song",
+        "a(n) {instrument player} plays {figure}",
+        "{instrument plural} play {figure}",
+        "there is a(n) {instrument} playing {figure}",
+        "the tune is played by the {instrument}",
+    ),
+    "percussion": (
+        "the rhythm is played on the {percussion}",
+        "there is a simple {percussion pattern} beat",
+        "a simple {percussion pattern} pattern can be heard",
+        "the beat is kept by the {percussion}",
+        "it is supported by {percussion} in the background",
+        "the {percussion pattern} part plays a simple rhythm",
+    ),
+    "genre": (
+        "the genre is {genre name}",
+        "it is in the style of {genre name}",
+        "this is a(n) {genre} {noun}",
+        "it sounds like {genre name}",
+        "it has a(n) {genre feel} feel",
+        "it could be a(n) {genre} {noun}",
+    ),
+}
+"""Attribute -> sentences that mention it."""
+
+ITEMS: Mapping[str, tuple[str, ...]] = {
+    "voice": (
+        "{voice} vocals",
+        "{voice} vocal",
+        "a(n) {voice} voice",
+        "a(n) {voice} singer",
+        "a(n) {voice} vocalist",
+        "a(n) {adjective} {voice} vocal singing",
+        "a(n) {voice person} singing",
+    ),
+    "instrument": (
+        "{instrument}",
+        "a(n) {instrument}",
+        "a(n) {instrument} melody",
+        "{instrument plural}",
+        "a(n) {adjective} {instrument} melody",
+        "{instrument} playing {figure}",
+        "a(n) {build} {instrument}",
+        "{build} {instrument} accompaniment",
+    ),
+    "percussion": (
+        "{percussion}",
+        "a(n) {percussion pattern} beat",
+        "{adjective} {percussion}",
+        "a(n) {percussion pattern} pattern",
+    ),
+}
+"""Attribute -> what a song may be said to have."""
+
+QUALITIES: Mapping[str, tuple[str, ...]] = {"mood": ("{mood}",), "tempo": ("{tempo}",), "genre": ("{genre}",)}
+"""Attribute -> adjectives before the noun, in this order."""
+
+TAGS: Mapping[str, tuple[str, ...]] = {
+    "voice": ("{voice} vocals", "{voice} vocal", "{voice} singer", "{voice} voice", "{voice person} singing"),
+    "tempo": ("{tempo}", "{tempo pace} tempo", "{tempo} rhythm", "{tempo}"),
+    "mood": ("{mood}", "{mood} mood", "{mood}"),
+    "instrument": ("{instrument}", "{instrument} melody", "{instrument}"),
+    "percussion": ("{percussion}", "{percussion pattern} beat"),
+    "genre": ("{genre}", "{genre} music"),
+}
+
+BARE: Mapping[str, tuple[str, ...]] = {
+    "voice": (
+        "{base} with {voice} vocals",
+        "{base}, with {voice} vocal",
+        "a song with {voice} vocals",
+        "{voice} singer",
+        "a {voice} singer",
+        "{voice} vocals",
+        "this is a music of a {voice} vocal singing",
+        "{voice}, {voice person}, vocal singing",
+        "{voice} vocal singing. {base}. {voice person} voice",
+        "{base} sung by a {voice person}",
+    ),
+    "tempo": (
+        "{tempo} {core}",
+        "a(n) {tempo} {core}",
+        "{tempo} song, {base}",
+        "{tempo} track",
+        "{tempo}",
+        "very {tempo pace} song. {base}. {tempo pace} song",
+    ),
+    "mood": ("a(n) {mood} {core}", "{mood} {core}", "{mood} song, {base}", "{mood}", "{base}, {mood}"),
+    "instrument": (
+        "{base} with {instrument}",
+        "{base}, with {instrument}",
+        "a(n) {instrument} song",
+        "a song with {instrument}",
+        "{instrument}",
+        "{core}, {instrument}",
+        "a(n) {instrument} solo",
+    ),
+    "percussion": ("{base} with {percussion}", "{base}, with {percussion}", "a song with {percussion}", "{percussion}"),
+    "genre": (
+        "{genre} song, {base}",
+        "a(n) {genre} song",
+        "{genre} music",
+        "a(n) {genre} {core}",
+        "{genre}",
+        "{base}, {genre}",
+    ),
+}
+"""Attribute -> short forms: the paper's templates and queries, and what a user would type."""
+
+_SILENT = {
+    "sentences": ("there are no voices in this song", "the song is instrumental", "there is no voice in this song"),
+    "items": ("an instrumental part",),
+    "tags": ("instrumental", "no voice"),
+    "bare": ("an instrumental song", "{base}, instrumental", "{base} without vocals", "instrumental music"),
+}
+
+
+def caption(
+    attributes: Attributes, seed: int, mention: Iterable[str] | None = None, form: str | None = None
+) -> Caption:
+    """A caption of a clip.
+
+    Args:
+        attributes: of the clip; open fields cannot be mentioned, nor can the absence of percussion.
+        seed: of all choices.
+        mention: the attributes to mention; None draws them: one, several, all or none.
+        form: ``"bare"``, ``"tags"``, ``"phrase"`` or ``"sentences"``; None draws it.
+
+    Raises:
+        ValueError: an unknown form, or an attribute that does not exist or cannot be mentioned.
+    """
+    rng = np.random.default_rng([seed, 77])
+    labels = {name: value for name, value in attributes.labels().items() if (name, value) != ("percussion", "none")}
+    names = _chosen(labels, mention, rng)
+    if form is not None and form not in FORMS:
+        raise ValueError(unknown("form", form, FORMS))
+    shape = form or str(rng.choice(list(FORMS), p=(0.25, 0.1, 0.2, 0.45)))
+    said = {name: labels[name] for name in CLASSES if name in names}
+    text = _finish(FORMS[shape](_Speaker(said, rng)), rng)
+    return Caption(text, said, find(text))
+
+
+def _chosen(labels: Mapping[str, str], mention: Iterable[str] | None, rng: np.random.Generator) -> set[str]:
+    """Names of the attributes to mention."""
+    kind, coins, one = rng.random(), rng.random(len(CLASSES)), rng.integers(len(CLASSES))
+    if mention is not None:
+        for name in (names := set(mention)):
+            if name not in labels:
+                raise ValueError(unknown("attribute to mention", name, labels))
+        return names
+    if kind < 0.35:
+        return {list(CLASSES)[one]} & set(labels)
+    return {
+        name for name, coin in zip(CLASSES, coins, strict=True) if name in labels and coin < (0.5 if kind < 0.9 else 1)
+    }
+
+
+class _Speaker:
+    """Fills templates with the words of the attributes to mention, and with filler."""
+
+    def __init__(self, labels: Mapping[str, str], rng: np.random.Generator) -> None:
+        self.labels, self.rng = labels, rng
+
+    def say(self, template: str) -> str:
+        """The template with its slots filled, from the left."""
+        return re.sub(r"\{([^}]+)\}", lambda slot: self._word(slot[1]), template)
+
+    def one(self, table: Mapping[str, Sequence[str]], name: str, kind: str) -> str:
+        """A template of the attribute, filled; ``kind`` names the templates for when nobody sings."""
+        silent = name == "voice" and self.labels[name] == "none"
+        template = _pick(_SILENT[kind] if silent else table[name], self.rng.random())
+        apart = np.random.default_rng(self.rng.bit_generator.random_raw())  # however many words it takes, others stay
+        return _Speaker(self.labels, apart).say(template)
+
+    def some(self, name: str) -> str:
+        """Filler of a kind, filled."""
+        return self.say(_pick(FILLER[name], self.rng.random()))
+
+    def _word(self, slot: str) -> str:
+        attribute, _, role = slot.partition(" ")
+        if attribute in ROLES:
+            return _pick(ROLES[attribute][role][self.labels[attribute]], self.rng.random())
+        return self.some(slot)
+
+
+def _pick(options: Sequence[str], place: float) -> str:
+    return options[int(place * len(options))]
+
+
+def _bare(speaker: _Speaker) -> str:
+    """A few words on one attribute, the others as tags behind."""
+    names = list(speaker.labels)
+    if not names:
+        return speaker.some("base")
+    first = names[speaker.rng.integers(len(names))]
+    rest = [speaker.one(TAGS, name, "tags") for name in names if name != first]
+    return ", ".join([speaker.one(BARE, first, "bare"), *rest])
+
+
+def _tags(speaker: _Speaker) -> str:
+    """Comma-separated words in any order, with some that say nothing."""
+    tags = [speaker.one(TAGS, name, "tags") for name in speaker.labels]
+    tags += [speaker.some("tag") for _ in range(speaker.rng.integers(1, 5))]
+    return ", ".join(_shuffled(tags, speaker.rng))
+
+
+def _phrase(speaker: _Speaker) -> str:
+    """One noun phrase: adjectives, noun, what it has, and a mood or two after commas."""
+    head = _head(speaker, [name for name in QUALITIES if name in speaker.labels])
+    items = _items(speaker, [name for name in ITEMS if name in speaker.labels])
+    trail = [speaker.some("trail") for _ in range(speaker.rng.integers(0, 3))]
+    article = "a(n) " if speaker.rng.random() < 0.5 else ""
+    return ", ".join([article + head + (f" with {items}" if items else ""), *trail])
+
+
+def _sentences(speaker: _Speaker) -> str:
+    """An opening sentence, one for each attribute it left out, and others between them."""
+    rng = speaker.rng
+    early = {name for name in speaker.labels if rng.random() < 0.5}
+    frame = speaker.some("opening")
+    early -= set() if "[items]" in frame else set(ITEMS)
+    early -= set() if "[head]" in frame else set(QUALITIES)
+    opening = frame.replace("[head]", _head(speaker, [name for name in QUALITIES if name in early]))
+    opening = opening.replace("[items]", _items(speaker, [name for name in ITEMS if name in early], at_least=1))
+    late = [name for name in speaker.labels if name not in early]
+    rest = [speaker.one(SENTENCES, name, "sentences") for name in late]
+    rest += [speaker.some("sentence") for _ in range(rng.integers(0, 4))]
+    return ". ".join([opening, *_shuffled(rest, rng)])
+
+
+FORMS: Mapping[str, Callable[[_Speaker], str]] = {
+    "bare": _bare,
+    "tags": _tags,
+    "phrase": _phrase,
+    "sentences": _sentences,
+}
+"""Form -> how it is made."""
+
+
+def _head(speaker: _Speaker, names: Sequence[str]) -> str:
+    """Adjectives and a noun."""
+    adjectives = [speaker.one(QUALITIES, name, "tags") for name in _shuffled(names, speaker.rng)]
+    if speaker.rng.random() < 0.3:
+        adjectives.insert(0, speaker.some("adjective"))
+    return " ".join([*adjectives, speaker.some("noun")])
+
+
+def _items(speaker: _Speaker, names: Sequence[str], at_least: int = 0) -> str:
+    """What the song has, as a list in any order."""
+    items = [speaker.one(ITEMS, name, "items") for name in names]
+    extra = max(at_least - len(items), int(speaker.rng.integers(0, 3)))
+    items += [
+        speaker.some("item") if speaker.rng.random() < 0.85 else _pick(FOREIGN_ITEMS, speaker.rng.random())
+        for _ in range(extra)
+    ]
+    items = _shuffled(items, speaker.rng)
+    return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
+
+
+def _shuffled(values: Sequence[str], rng: np.random.Generator) -> list[str]:
+    return [values[place] for place in rng.permutation(len(values))]
+
+
+def _finish(text: str, rng: np.random.Generator) -> str:
+    """Articles before vowels, capitals where sentences begin, a full stop at the end; short forms often without."""
+    text = re.sub(r"\ba\(n\) (?=(\w))", lambda m: "an " if m[1].lower() in "aeiou" else "a ", text)
+    plain = rng.random()
+    if ". " not in text and len(text.split()) < 12 and plain < 0.6:
+        return text
+    return re.sub(r"(^|\. )(\w)", lambda m: m[1] + m[2].upper(), text) + "."

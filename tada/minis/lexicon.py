@@ -1,0 +1,187 @@
+"""The words of the concepts: which attribute a word promises, and the word that says nothing in its place.
+
+The keywords are those of the paper's authors; a few more are the words that their swaps put in. Words of concepts
+that the renderer cannot play (metal, opera, saxophone, ...) are known too, as ``foreign``: captions may hold them,
+clips do not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+ROLES: Mapping[str, Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "voice": {
+        "": {
+            "female": ("female",) * 9 + ("girlish",),
+            "male": ("male",) * 9 + ("boyish",),
+        },
+        "person": {"female": ("woman",) * 5 + ("lady", "girl"), "male": ("man",) * 5 + ("guy", "boy")},
+    },
+    "tempo": {
+        "": {
+            "slow": ("slow",) * 6
+            + ("slow-paced", "leisurely", "sedate", "plodding", "slow-moving", "slowed-down", "slower"),
+            "fast": ("fast",) * 4
+            + ("energetic", "groovy") * 2
+            + ("fast-paced", "rapid", "dynamic", "quick", "tireless", "sprightly", "lively", "vigorous")
+            + ("fast-moving", "faster"),
+        },
+        "pace": {
+            "slow": ("slow",) * 5 + ("leisurely", "sedate", "plodding", "slower", "slowed"),
+            "fast": ("fast",) * 5 + ("rapid", "quick", "lively", "energetic", "faster", "agitated"),
+        },
+        "adverb": {"slow": ("slowly",), "fast": ("quickly",) * 3 + ("rapidly", "fastly", "hastily")},
+    },
+    "mood": {
+        "": {
+            "happy": ("happy",) * 4
+            + ("joyful", "upbeat", "uplifting", "cheerful") * 2
+            + ("lighthearted", "joyous", "hopeful"),
+            "sad": ("sad",) * 5 + ("depressing", "dejected") * 2 + ("sorrowful", "gloomy", "downbeat", "melancholic"),
+        },
+    },
+    "instrument": {
+        "": {
+            "piano": ("piano",),
+            "guitar": ("guitar",),
+            "flute": ("flute",),
+            "trumpet": ("trumpet",),
+            "violin": ("violin", "violin", "violin", "fiddle"),
+        },
+        "plural": {
+            "piano": ("pianos",),
+            "guitar": ("guitars",),
+            "flute": ("flutes",),
+            "trumpet": ("trumpets",),
+            "violin": ("violins", "violins", "violins", "fiddles"),
+        },
+        "player": {
+            "piano": ("pianist",),
+            "guitar": ("guitarist",),
+            "flute": ("flutist",),
+            "trumpet": ("trumpeter",),
+            "violin": ("violinist",),
+        },
+    },
+    "percussion": {
+        "": {"drums": ("drums", "drums", "percussion"), "maracas": ("maracas",)},
+        "pattern": {"drums": ("drum", "drum", "percussion"), "maracas": ("maracas", "maraca")},
+    },
+    "genre": {
+        "": {
+            "jazz": ("jazz",) * 4 + ("blues",),
+            "techno": ("techno",) * 4 + ("electro",),
+            "reggae": ("reggae",) * 5 + ("Jamaican", "tropical"),
+        },
+        "name": {"jazz": ("jazz",) * 4 + ("blues",), "techno": ("techno",), "reggae": ("reggae",)},
+        "feel": {
+            "jazz": ("jazz", "blues"),
+            "techno": ("techno", "electro"),
+            "reggae": ("summer", "beach", "vacation", "tropical"),
+        },
+    },
+}
+"""Attribute -> role in a sentence ("" is the usual one) -> class -> words, the likelier ones more than once."""
+
+NEUTRAL: Mapping[tuple[str, str], str] = {
+    ("voice", ""): "human",
+    ("voice", "person"): "person",
+    ("tempo", ""): "steady",
+    ("tempo", "pace"): "steady",
+    ("tempo", "adverb"): "steadily",
+    ("mood", ""): "musical",
+    ("instrument", ""): "instrument",
+    ("instrument", "plural"): "instruments",
+    ("instrument", "player"): "player",
+    ("percussion", ""): "sounds",
+    ("percussion", "pattern"): "sound",
+    ("genre", ""): "modern",
+    ("genre", "name"): "modern",
+    ("genre", "feel"): "modern",
+}
+"""The word that takes a concept word's place, of the same kind."""
+
+SILENT = {
+    "instrumental": "musical",
+    "no voices": "many parts",
+    "no voice": "some depth",
+    "without vocals": "with feeling",
+}
+"""Ways to say that nobody sings, and what says nothing instead."""
+
+FOREIGN: Mapping[str, tuple[str, ...]] = {
+    "modern": ("heavy metal", "metal", "heavy", "rock", "opera"),
+    "group": ("choir", "orchestra"),
+    "instrument": ("saxophone", "sax", "cello", "bongo", "harmonica", "harp", "trombone", "xylophone"),
+    "instruments": ("saxophones", "cellos", "bongos", "harmonicas", "harps", "trombones", "xylophones"),
+}
+"""Neutral word -> words of concepts that no render has."""
+
+
+class Word(NamedTuple):
+    """What a word promises: attribute, class (for ``foreign`` the word itself), and the neutral word of its kind."""
+
+    attribute: str
+    value: str
+    neutral: str
+
+
+class Span(NamedTuple):
+    """A concept word in a text: ``text[start:end]``, and what it promises."""
+
+    start: int
+    end: int
+    attribute: str
+    value: str
+
+
+@lru_cache
+def words() -> Mapping[str, Word]:
+    """Every concept word, in lower case."""
+    table = {word: Word("voice", "none", neutral) for word, neutral in SILENT.items()}
+    for neutral, group in FOREIGN.items():
+        table |= {word: Word("foreign", word, neutral) for word in group}
+    for attribute, roles in ROLES.items():
+        for role, classes in roles.items():
+            for value, group in classes.items():
+                for word in group:
+                    table.setdefault(word.lower(), Word(attribute, value, NEUTRAL[attribute, role]))
+    return table
+
+
+def find(text: str) -> tuple[Span, ...]:
+    """The concept words of a text, whole words in any case, the longest where they overlap."""
+    hits = (match for match in _pattern().finditer(text))
+    return tuple(Span(*hit.span("word"), *words()[hit["word"].lower()][:2]) for hit in hits)
+
+
+def neutralise(text: str) -> str:
+    """The text with neutral words in place of all concept words; articles and capitals are put right.
+
+    >>> neutralise("An energetic song with a piano")
+    'A steady song with an instrument'
+    """
+    return _pattern().sub(_neutral, text)
+
+
+def _neutral(match: re.Match[str]) -> str:
+    new = words()[match["word"].lower()].neutral
+    if match["article"]:
+        new = ("an" if new[0] in "aeiou" else "a") + match["gap"] + new
+    return new[0].upper() + new[1:] if match[0][0].isupper() and _opens(match) else new
+
+
+def _opens(match: re.Match[str]) -> bool:
+    """Whether a sentence begins here."""
+    before = match.string[: match.start()].rstrip()
+    return not before or before[-1] in ".!?"
+
+
+@lru_cache
+def _pattern() -> re.Pattern[str]:
+    longest_first = sorted(words(), key=len, reverse=True)
+    either = "|".join(map(re.escape, longest_first))
+    return re.compile(rf"\b(?:(?P<article>an?)(?P<gap>\s+))?(?P<word>{either})\b", re.IGNORECASE)

@@ -1,0 +1,197 @@
+"""Signal estimators: tempo, voice and mode of clips from their waveforms, none of them trained.
+
+They are a second opinion beside the probes, and tell by how much. Each row is heard by itself. They know the
+renderer's ranges: two bands of tempo that stay apart under doubling and halving, and one stretch of pitch for each
+voice.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from scipy.fft import irfft, rfft
+
+from tada.minis.sounds import SAMPLE_RATE, Audio, Signal
+
+# Tempo
+
+HOP = 128
+"""Frames between two values of an onset envelope: 8 ms."""
+
+_SLOWEST, _FOLD = 60.0, 80.5
+"""Beats per minute: pulses are looked for over the octave above 60; those over 80.5 are half of a fast tempo."""
+
+_LAGS = {1.0: 1.0, 2.0: 1.0, 0.5: 0.5, 0.25: 0.25}
+"""Multiples of a pulse's period at which the envelope should be like itself, and their weights."""
+
+
+def tempo(audio: Audio) -> Signal:
+    """Beats per minute by autocorrelation of onset envelopes.
+
+    Octaves are told apart by range: the pulse's period is found up to a factor of two, and the answer is the one
+    tempo in 60 to 80.5 or 161 to 240 that has it. A tempo between those comes out doubled or halved.
+
+    Args:
+        audio: float ``[rows, frames]`` at 16 kHz, at least 3 s.
+
+    Returns:
+        float ``[rows]``.
+    """
+    if audio.shape[-1] < 3 * SAMPLE_RATE:
+        raise ValueError(f"got {audio.shape[-1] / SAMPLE_RATE:.2f} s of audio; expected at least 3 s to find a tempo")
+    likeness = _autocorrelation(onsets(audio))
+    pulses = np.geomspace(_SLOWEST, 2 * _SLOWEST, 400, endpoint=False)
+    periods = 60 / pulses * SAMPLE_RATE / HOP
+    scores = sum(weight * _at(likeness, multiple * periods) for multiple, weight in _LAGS.items())
+    best = pulses[np.asarray(scores).sum(1).argmax(1)]
+    return np.where(best < _FOLD, best, 2 * best)
+
+
+def onsets(audio: Audio) -> Signal:
+    """Onset envelopes by spectral flux.
+
+    Args:
+        audio: float ``[rows, frames]`` at 16 kHz.
+
+    Returns:
+        ``[rows, 3, time]``, 125 values a second, not negative: below 200 Hz, 200 Hz to 3 kHz, above.
+    """
+    power = np.log1p(1000 * _magnitudes(audio, 512, HOP, 512) ** 2)
+    rise = np.maximum(power[:, 2:] - power[:, :-2], 0)
+    edges = (0, 7, 96, 257)
+    return np.stack([rise[:, :, low:high].mean(2) for low, high in zip(edges[:-1], edges[1:], strict=True)], 1)
+
+
+def _autocorrelation(envelope: Signal) -> Signal:
+    """Unbiased, of the last axis, 1 at lag 0; an envelope of nothing gives 0."""
+    length = envelope.shape[-1]
+    spectrum = rfft(envelope - envelope.mean(-1, keepdims=True), 2 * length)
+    products = irfft(np.abs(spectrum) ** 2)[..., :length] / np.arange(length, 0, -1)
+    return products / np.maximum(products[..., :1], 1e-12)
+
+
+def _at(values: Signal, places: Signal) -> Signal:
+    """Values at fractional places of the last axis; 0 where fewer than 40 products were averaged."""
+    low = np.floor(places).astype(int)
+    inside = low + 1 < values.shape[-1] - 40
+    low = np.where(inside, low, 0)
+    part = places - low
+    return np.where(inside, (1 - part) * values[..., low] + part * values[..., low + 1], 0)
+
+
+# Voice
+
+_BANDS = {"female": (200.0, 345.0), "male": (92.0, 165.0)}
+_STEPS = 150
+_SUNG = {"female": 1.7, "male": 1.15}
+"""How clear a moving pitch must be to count as a voice: between what renders with and without one show."""
+
+_FFT, _RATE = 4096, 640
+
+
+class Voices(NamedTuple):
+    """Who sings in each row (``"female"``, ``"male"``, ``"none"``), and the median pitch sung in Hz (NaN for none)."""
+
+    label: list[str]
+    hertz: Signal
+
+
+def voice(audio: Audio) -> Voices:
+    """Who sings, by fundamental frequency: a full harmonic series in a voice's range whose pitch keeps moving.
+
+    Steady tones (piano, organ, trumpet) have the series without the movement, a violin the movement an octave above.
+
+    Args:
+        audio: float ``[rows, frames]`` at 16 kHz.
+    """
+    spectrum = _magnitudes(audio, 1280, _RATE, _FFT)
+    level = np.log(spectrum + 1e-3 * spectrum.mean((1, 2), keepdims=True) + 1e-9)
+    series = {name: _series(level, name) for name in _BANDS}
+    clear = {name: _moving(*pair) - _SUNG[name] for name, pair in series.items()}
+    best = np.stack([np.zeros(len(audio)), clear["female"], clear["male"]]).argmax(0)
+    medians = {name: _median_pitch(*pair) for name, pair in series.items()}
+    pitch = np.choose(best, [np.full(len(audio), np.nan), medians["female"], medians["male"]])
+    return Voices([("none", "female", "male")[choice] for choice in best], pitch)
+
+
+def _series(level: Signal, name: str) -> tuple[Signal, Signal]:
+    """How clear the best harmonic series of a band is, and its pitch in semitones, each ``[rows, time]``."""
+    clear = level @ _comb(name)
+    return clear.max(-1), (12 * np.log2(_pitches(name)))[clear.argmax(-1)]
+
+
+def _pitches(name: str) -> Signal:
+    return np.geomspace(*_BANDS[name], _STEPS)
+
+
+@lru_cache
+def _comb(name: str) -> Signal:
+    """Weights ``[bins, pitches]``: mean level at the harmonics from 300 Hz to 4.5 kHz less that between them."""
+    width = SAMPLE_RATE / _FFT
+    comb = np.zeros((_FFT // 2 + 1, _STEPS), np.float32)
+    for column, pitch in enumerate(_pitches(name)):
+        orders = np.arange(np.ceil(300 / pitch), np.floor(4500 / pitch) + 1)
+        for shift, weight in ((0.0, 1.0), (0.5, -0.5), (-0.5, -0.5)):
+            np.add.at(comb[:, column], np.round((orders + shift) * pitch / width).astype(int), weight / len(orders))
+    return comb
+
+
+def _moving(clear: Signal, pitch: Signal) -> Signal:
+    """Mean clearness over time, counted where the pitch moves by 3 to 50 cents from one frame to the next."""
+    step = np.abs(np.diff(pitch, axis=1))
+    return np.where((step > 0.03) & (step < 0.5), (clear[:, 1:] + clear[:, :-1]) / 2, 0).mean(1)
+
+
+def _median_pitch(clear: Signal, pitch: Signal) -> Signal:
+    """In Hz, over the frames of above-median clearness."""
+    kept = np.where(clear >= np.median(clear, 1, keepdims=True), pitch, np.nan)
+    return 2 ** (np.nanmedian(kept, 1) / 12)
+
+
+# Mode
+
+_SCALES = {
+    "major": (1, 0, 0.6, 0, 1, 0.6, 0, 1, 0, 0.6, 0, 0.5),
+    "minor": (1, 0, 0.6, 1, 0, 0.6, 0, 1, 0.6, 0, 0.5, 0),
+}
+
+
+def mode(audio: Audio) -> list[str]:
+    """``"major"`` or ``"minor"`` of each row: the scale that its pitch classes fit, with the tonic in the first bass.
+
+    The weakest of the estimators: clips of four seconds have two or three chords, and relative keys share theirs.
+
+    Args:
+        audio: float ``[rows, frames]`` at 16 kHz.
+    """
+    spectrum = _magnitudes(audio, 4096, 1024, 8192) ** 2
+    fit = _standard(_chroma(spectrum.mean(1), 100, 1000)) @ _templates().T / 12
+    tonic = _standard(_chroma(spectrum[:, :10].mean(1), 45, 110)) / 6
+    best = (fit + np.tile(tonic, (1, 2))).argmax(1)
+    return ["major" if index < 12 else "minor" for index in best]
+
+
+def _templates() -> Signal:
+    """The two scales on all tonics, ``[24, 12]``."""
+    return np.stack([np.roll(_standard(np.array(scale)), tonic) for scale in _SCALES.values() for tonic in range(12)])
+
+
+def _chroma(power: Signal, low: float, high: float) -> Signal:
+    """Power of the pitch classes between two frequencies, C first, ``[rows, 12]``, from spectra ``[rows, 4097]``."""
+    frequency = np.maximum(np.fft.rfftfreq(8192, 1 / SAMPLE_RATE), 1)
+    pitch = 69 + 12 * np.log2(frequency / 440)
+    near = np.exp(-(((pitch - np.round(pitch)) / 0.2) ** 2)) * ((frequency >= low) & (frequency < high))
+    classes = np.round(pitch).astype(int)[:, None] % 12 == np.arange(12)
+    return power @ (near[:, None] * classes)
+
+
+def _standard(values: Signal) -> Signal:
+    return (values - values.mean(-1, keepdims=True)) / (values.std(-1, keepdims=True) + 1e-12)
+
+
+def _magnitudes(audio: Audio, window: int, hop: int, length: int) -> Signal:
+    """Magnitudes ``[rows, time, length // 2 + 1]`` of Hann-windowed frames, zero-padded to a length."""
+    frames = np.lib.stride_tricks.sliding_window_view(audio, window, axis=-1)[:, ::hop]
+    return np.abs(rfft(frames * np.hanning(window).astype(np.float32), length, axis=-1))

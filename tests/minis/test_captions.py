@@ -1,0 +1,239 @@
+"""Captions say what they promise, in grammatical English, and neutral ones say nothing."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+import numpy as np
+import pytest
+
+from tada.minis.attributes import CLASSES, Attributes, draw, of_labels
+from tada.minis.captions import FORMS, Caption, caption
+from tada.minis.filler import FILLER
+from tada.minis.lexicon import ROLES, find, neutralise, words
+
+# The keywords of the paper's authors, by concept: what a caption's words are counted by.
+KEYWORDS = {
+    "female": "female woman girlish",
+    "male": "male man",
+    "fast": "fast rapid dynamic quick quickly fastly energetic tireless sprightly groovy lively fast-paced vigorous",
+    "slow": "slow slowed slower slowly slow-paced leisurely sedate plodding slow-moving",
+    "happy": "happy joyful upbeat uplifting cheerful",
+    "sad": "sad depressing dejected",
+    "reggae": "reggae jamaican tropical summer vacation beach",
+    "metal": "metal heavy rock",
+    "jazz": "jazz blues",
+    "opera": "opera choir orchestra",
+    "violin": "violin fiddle",
+    "trumpet": "trumpet trumpets",
+    "saxophone": "saxophone sax saxophones",
+    "drums": "drums drum percussion",
+    "cello": "cello cellos",
+    "bongos": "bongos bongo",
+    "flute": "flute flutes",
+    "maracas": "maracas maraca",
+    "harmonica": "harmonica harmonicas",
+    "trombone": "trombone trombones",
+    "xylophone": "xylophone xylophones",
+}
+FOREIGN = {"metal", "opera", "saxophone", "cello", "bongos", "harmonica", "trombone", "xylophone"}
+
+
+def concepts(text: str) -> set[str]:
+    """The concepts whose keywords a text has, as whole words."""
+    return {c for c, keys in KEYWORDS.items() if re.search(rf"\b(?:{'|'.join(keys.split())})\b", text, re.IGNORECASE)}
+
+
+@lru_cache
+def some() -> tuple[tuple[Attributes, int, Caption], ...]:
+    return tuple((draw(seed), seed, caption(draw(seed), seed)) for seed in range(3000))
+
+
+def texts() -> list[str]:
+    originals = [one.text for _, _, one in some()]
+    return originals + [neutralise(text) for text in originals]
+
+
+def test_captions_are_the_same_again() -> None:
+    assert all(caption(attributes, seed) == one for attributes, seed, one in some()[:200])
+
+
+def test_captions_are_many() -> None:
+    assert len({one.text for _, _, one in some()}) > 2700
+    assert len({len(one.mentioned) for _, _, one in some()}) >= 6
+
+
+def test_articles_fit_and_nothing_is_left_of_the_grammar() -> None:
+    for text in texts():
+        assert not re.search(r"\ba (?=[aeiou])", text, re.IGNORECASE), text
+        assert not re.search(r"\ban (?![aeiou])", text, re.IGNORECASE), text
+        assert not re.search(r"\b(an?) (an?)\b|  |[{}\[\]]|\(n\)| [,.]|,,|\.\.|,\.|, *$", text, re.IGNORECASE), text
+        assert text == text.strip()
+        assert not re.search(r"\b(\w+) \1\b", text), text
+
+
+def test_sentences_begin_with_capitals_and_end() -> None:
+    for text in texts():
+        if text.endswith("."):
+            assert all(part[0].isupper() or not part[0].isalpha() for part in text.split(". ")), text
+        else:
+            assert len(text.split()) < 14
+
+
+def test_spans_are_the_concept_words() -> None:
+    for _, _, one in some():
+        for span in one.spans:
+            word = words()[one.text[span.start : span.end].lower()]
+            assert (word.attribute, word.value) == (span.attribute, span.value)
+
+
+def test_captions_promise_what_they_mention_and_nothing_else() -> None:
+    for attributes, _, one in some():
+        labels = attributes.labels()
+        assert all(labels[name] == value for name, value in one.mentioned.items())
+        said = {(span.attribute, span.value) for span in one.spans if span.attribute != "foreign"}
+        assert said == set(one.mentioned.items()), one.text
+
+
+def test_keywords_stand_for_what_is_mentioned() -> None:
+    for _, _, one in some():
+        assert concepts(one.text) - FOREIGN <= set(one.mentioned.values()), one.text
+
+
+def test_every_keyword_that_can_be_played_occurs() -> None:
+    seen = {one.text[span.start : span.end].lower() for _, _, one in some() for span in one.spans}
+    wanted = {key for concept, keys in KEYWORDS.items() if concept not in FOREIGN for key in keys.split()}
+    assert wanted <= seen, wanted - seen
+
+
+def test_neutral_captions_have_no_concept() -> None:
+    for _, _, one in some():
+        text = neutralise(one.text)
+        assert not concepts(text), text
+        assert not find(text), text
+        assert neutralise(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "neutral"),
+    [
+        ("An energetic song with a piano", "A steady song with an instrument"),
+        ("a happy song", "a musical song"),
+        ("Slow-paced jazz. Female singer.", "Steady modern. Human singer."),
+        ("a woman's voice over a Jamaican beat", "a person's voice over a modern beat"),
+        ("The female and the humane", "The human and the humane"),
+        ("A song in the key of C", "A song in the key of C"),
+        ("it is a EDM track with no voices", "it is a EDM track with many parts"),
+    ],
+)
+def test_neutralising_by_hand(text: str, neutral: str) -> None:
+    assert neutralise(text) == neutral
+
+
+def test_filler_holds_no_concept() -> None:
+    for kind, phrases in FILLER.items():
+        for phrase in phrases:
+            assert not find(phrase), f"{kind}: {phrase}"
+
+
+def test_a_counterfactual_differs_in_the_concept_words_alone() -> None:
+    for seed in range(300):
+        one, other = draw(seed), draw(seed + 5000)
+        mention = [n for n in CLASSES if "none" not in (one.labels()[n], other.labels()[n])]
+        pair = [caption(attributes, seed, mention) for attributes in (one, other)]
+        skeletons = [_without_spans(each) for each in pair]
+        assert skeletons[0] == skeletons[1]
+        assert [span.attribute for span in pair[0].spans] == [span.attribute for span in pair[1].spans]
+
+
+def _without_spans(one: Caption) -> str:
+    text = one.text
+    for span in reversed(one.spans):
+        text = text[: span.start] + "*" + text[span.end :]
+    return re.sub(r"\ban? (?=\*)", "a ", text, flags=re.IGNORECASE)
+
+
+def test_mention_and_form_are_obeyed() -> None:
+    wanted = of_labels({"tempo": "fast", "mood": "sad", "voice": "male"})
+    for form in FORMS:
+        for seed in range(20):
+            assert set(caption(wanted, seed, ["tempo", "voice"], form).mentioned) == {"tempo", "voice"}
+            assert (
+                caption(wanted, seed, [], form).spans == ()
+                or find(caption(wanted, seed, [], form).text)[0].attribute == "foreign"
+            )
+
+
+def test_what_cannot_be_mentioned_is_refused() -> None:
+    with pytest.raises(ValueError, match="percussion"):
+        caption(Attributes(mood="sad"), 0, ["percussion"])
+    with pytest.raises(ValueError, match="tempo"):
+        caption(Attributes(mood="sad", tempo=70), 0, ["tmepo"])
+    with pytest.raises(ValueError, match="sentences"):
+        caption(Attributes(mood="sad"), 0, form="sentence")
+
+
+PAPER = {
+    "voice": (
+        "a song with female vocals",
+        "a song with male vocals",
+        "a song, with female vocal",
+        "background music with male vocals",
+        "this is a music of a female vocal singing",
+        "female, woman, vocal singing",
+        "female singer",
+        "male vocal singing. a melody. man voice",
+    ),
+    "tempo": (
+        "fast song",
+        "slow song",
+        "a slow song",
+        "a fast-paced track",
+        "a fast track",
+        "slow song, a melody",
+        "fast melody",
+    ),
+    "mood": (
+        "a happy song",
+        "a sad song",
+        "a cheerful track",
+        "happy song, a melody",
+        "sad song, a tune",
+        "a happy melody",
+    ),
+    "instrument": (
+        "a piano song",
+        "a song with piano",
+        "a melody, with violin",
+        "a song with violin",
+        "track, piano",
+        "a tune with piano",
+    ),
+    "percussion": ("a song with drums", "a melody with drums", "a track, with drums"),
+    "genre": ("jazz song, a song", "a jazz song", "reggae music", "a techno track"),
+}
+"""Templates and queries of the paper and its code, filled."""
+
+
+@pytest.mark.parametrize("attribute", PAPER)
+def test_the_paper_s_own_prompts_are_in_the_language(attribute: str) -> None:
+    classes = [one for one in CLASSES[attribute] if one != "none"]
+    made = {
+        caption(of_labels({attribute: value}), seed, [attribute], "bare").text.lower().rstrip(".")
+        for value in classes
+        for seed in range(2500)
+    }
+    assert set(PAPER[attribute]) <= made, set(PAPER[attribute]) - made
+
+
+def test_every_class_has_words_in_every_role() -> None:
+    for attribute, roles in ROLES.items():
+        for role, classes in roles.items():
+            expected = set(CLASSES[attribute]) - {"none"}
+            assert set(classes) == expected, (attribute, role)
+
+
+def test_single_attributes_are_asked_for_often_enough() -> None:
+    alone = np.mean([len(one.mentioned) == 1 for _, _, one in some()])
+    assert 0.3 < alone < 0.6
