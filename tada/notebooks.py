@@ -151,7 +151,7 @@ def execute(path: Path, output: Path, chosen: Mapping[str, object]) -> Execution
                 kernel_name=KERNEL["name"],
                 cwd=str(path.parent),
                 progress_bar=False,
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             )
         except papermill.PapermillExecutionError as error:
             failure = Failure(error.exec_count or 0, error.source, f"{error.ename}: {error.evalue}", output)

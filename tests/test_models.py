@@ -117,6 +117,7 @@ def test_audioldm2_equals_its_pipeline(tiny_model, negative, guidance):
 
 @pytest.mark.parametrize("negative", [None, "low quality"])
 @pytest.mark.parametrize("guidance", [1.0, 3.5])
+@pytest.mark.filterwarnings("ignore:Should have:UserWarning")
 def test_stable_audio_equals_its_pipeline(tiny_model, negative, guidance):
     model = tiny_model("stable-audio")
     noise = model.noise([7, 8], SECONDS)
