@@ -183,6 +183,13 @@ plt.show()
 # AudioLDM2 is a U-Net: its sites sit in blocks that go down in resolution and up again, and it reads two texts. Two sites in a
 # row read the same stream, the next two the other. Of the paper's functional layers, 44 and 45 read the output of GPT-2,
 # 50 and 51 that of T5. The other models are plain stacks of transformer blocks, each with one site and one text.
+#
+# Each model is asked twice per step: once with the prompt, once without it, and guidance exaggerates the difference. The
+# unconditional pass of AudioLDM2 and Stable Audio reads a negative prompt or nothing. That of ACE-Step is different: by default
+# (entropy rectifying guidance, ERG) it reads the same prompt and lyrics, weakened. What a site reads there still depends on the
+# prompt, so routing another prompt to the conditional pass alone is not the whole swap; `tada.route` therefore routes both
+# passes unless told otherwise.
+#
 # The same blocks, with their layers:
 
 # %% tags=["hide-input"]
