@@ -173,9 +173,8 @@ class Board:
 
     def drop(self, item: Intervention) -> None:
         for site in item.scope.sites:
-            for table in (self.inputs, self.outputs):
-                if item in (items := table.get(site, [])):  # type: ignore[attr-defined]
-                    items.remove(item)
+            self.inputs[site] = [other for other in self.inputs.get(site, ()) if other is not item]
+            self.outputs[site] = [other for other in self.outputs.get(site, ()) if other is not item]
             self._hook(site)
 
     def _hook(self, site: str) -> None:
