@@ -17,15 +17,6 @@ from tada.models.base import Model
 
 torch.set_num_threads(1)
 
-SECONDS = 0.32
-
-
-def assert_same(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-5) -> None:
-    """Equal up to ``tolerance`` of their scale: random weights make latents larger than trained ones do."""
-    assert a.shape == b.shape
-    scale = max(1.0, b.abs().max().item())
-    assert (a - b).abs().max().item() <= tolerance * scale
-
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import tada
-from conftest import SECONDS, assert_same
+from checks import SECONDS, assert_same
 
 QUICK = tada.Sampling(steps=3, guidance=3.0)
 HAPPY, SAD = "a happy song", "a slow, sad ballad with piano and strings"

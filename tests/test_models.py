@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import tada
-from conftest import SECONDS, assert_same
+from checks import SECONDS, assert_same
 from tada.models.context import Stream, join
 
 PROMPTS = ["a happy song", "a slow, sad ballad with piano and strings", "fast techno"]

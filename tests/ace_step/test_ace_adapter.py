@@ -316,7 +316,6 @@ def test_the_public_checkpoint_is_pinned_and_knows_its_layers(tiny_folder, monke
 def test_the_public_config_file_is_understood(tmp_path):
     """Its keys, those that nothing here computes with among them, give the default sizes."""
     from parity import meta
-
     from tada.models.ace_step.files import read_config
     from tada.models.ace_step.transformer import TransformerConfig
     from tada.models.ace_step.vocoder import VocoderConfig

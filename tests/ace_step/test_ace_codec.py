@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
-from parity import assert_parity, assert_same_shapes, config, filled, given, meta
 
+from parity import assert_parity, assert_same_shapes, config, filled, given, meta
 from tada.models.ace_step.codec import Codec, resample
 from tada.models.ace_step.vocoder import Vocoder, VocoderConfig, log_mel
 

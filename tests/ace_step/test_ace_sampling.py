@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from parity import assert_parity, given, meta, padded, tensors, transformer
 
+from parity import assert_parity, given, meta, padded, tensors, transformer
 from tada.models.ace_step import sampling as flow
 from tada.models.ace_step.adapter import AceStep, AceStepSampling
 from tada.models.ace_step.files import Parts

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from parity import assert_parity, filled, given, meta
 
+from parity import assert_parity, filled, given, meta
 from tada.models.ace_step import tokenizer
 from tada.models.ace_step.text import text_states
 

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 import torch
-from parity import assert_parity, assert_same_shapes, given, meta, padded, transformer
 
+from parity import assert_parity, assert_same_shapes, given, meta, padded, transformer
 from tada.models.ace_step.transformer import AceStepTransformer, TransformerConfig
 from tada.models.context import Stream
 
