@@ -221,6 +221,17 @@ def test_padding_to_a_length_moves_lyrics_but_not_a_prompt_alone(ace, vocabulary
     assert ace.conditioning(silent, SECONDS, dataclasses.replace(GUIDED, pad_to=5)).cond["text"].tokens == 1 + 5 + 1
 
 
+def test_a_prompt_longer_than_the_padding_is_cut_before_it_is_encoded(ace):
+    """Its row is that of its first words, also beside a short prompt; what was cut off leaves no trace."""
+    to = dataclasses.replace(GUIDED, pad_to=8)
+    long, other = "abc def ghijkl", "abc def xyzxyzxyz"  # seven letters and pieces, then the end token
+    both = ace.conditioning(ace.encode([long, "a"]), SECONDS, to).cond["text"]
+    alone = ace.conditioning(ace.encode(long), SECONDS, to).cond["text"]
+    assert alone.tokens == 1 + 8 + 1
+    assert torch.equal(alone.states, ace.conditioning(ace.encode(other), SECONDS, to).cond["text"].states)
+    torch.testing.assert_close(both.states[:1], alone.states, atol=1e-6, rtol=0)
+
+
 def test_erg_layers_of_other_depths():
     assert weak_range(24, 15, 20, 24) == range(15, 20)
     assert weak_range(12, 8, 10, 12) == range(8, 10)

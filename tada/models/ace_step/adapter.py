@@ -15,10 +15,10 @@ from tada.models import hub
 from tada.models.ace_step import sampling as flow
 from tada.models.ace_step.codec import SAMPLE_RATE, Codec
 from tada.models.ace_step.files import PARTS, REVISION, Parts, read
-from tada.models.ace_step.text import text_states, tokenise
+from tada.models.ace_step.text import MAX_TOKENS, text_states, tokenise
 from tada.models.ace_step.tokenizer import song_ids
 from tada.models.base import Latents, Model, Pass, Run, Sampling, pick_device
-from tada.models.context import Conditioning, Context, Stream
+from tada.models.context import Conditioning, Context, Stream, join
 
 if TYPE_CHECKING:
     from typing import Self
@@ -49,7 +49,7 @@ class AceStepSampling(Sampling):
             attention, not zeros; acts only together with ``erg_lyric``, as upstream.
         erg_lyric: ERG: the unconditional pass reads the real lyrics through a weakened lyric encoder.
         erg_diffusion: ERG: the unconditional pass has weakened cross-attention in late blocks.
-        pad_to: tokens to which the prompt is padded (or cut), with positions that count the padding, so that lyrics
+        pad_to: tokens to which the prompt is cut or padded, with positions that count the padding, so that lyrics
             start at one position; None counts real tokens only.
     """
 
@@ -136,12 +136,12 @@ class AceStep(Model):
 
     # ---- text
 
-    def encode_one(self, prompt: str, negative: str | None, lyrics: str | None) -> Context:
+    def encode_one(self, prompt: str, negative: str | None, lyrics: str | None, longest: int = MAX_TOKENS) -> Context:
         if negative is not None:
             raise ValueError("ACE-Step has no negative prompt (see AceStepSampling.erg_tag); leave negative out")
         self._use(self.parts.text_encoder)
         encoder, blocks = self.parts.text_encoder, self.parts.text_encoder.config.num_layers
-        ids, mask = tokenise(self.parts.tokenizer, [prompt], self.device)
+        ids, mask = tokenise(self.parts.tokenizer, [prompt], self.device, longest)
         positions = torch.arange(ids.shape[1], device=self.device)[None]
 
         def text(weak_blocks: range) -> Stream:
@@ -155,6 +155,7 @@ class AceStep(Model):
 
     def conditioning(self, context: Context, seconds: float, sampling: Sampling) -> Conditioning:
         assert isinstance(sampling, AceStepSampling)
+        context = self._shortened(context, sampling.pad_to)
         self._use(self.denoiser)
         network, lyrics = self.parts.transformer, context.cond["lyrics"]
         text, weak = (_fitted(side["text"], sampling.pad_to) for side in (context.cond, context.uncond))
@@ -166,6 +167,14 @@ class AceStep(Model):
         layers = weak_range(network.config.lyric_layers, 4, 6, 6)
         null = network.encode(weak if sampling.erg_tag else _blank(text), lyrics, weak_lyrics=layers)
         return Conditioning(cond, {"text": null})
+
+    def _shortened(self, context: Context, tokens: int | None) -> Context:
+        """``context``, encoded anew if a prompt has more than ``tokens``: a prompt is cut before it is encoded."""
+        mask = context.cond["text"].mask
+        if tokens is None or mask is None or int(mask.sum(dim=1).max()) <= tokens:
+            return context
+        rows = zip(context.prompts, context.lyrics, strict=True)
+        return join([self.encode_one(prompt, None, lyrics, tokens) for prompt, lyrics in rows])
 
     def site_inputs(self, stream: Stream) -> dict[str, Any]:
         return {"encoder": stream}
@@ -258,9 +267,9 @@ def _blank(stream: Stream) -> Stream:
 
 
 def _fitted(text: Stream, tokens: int | None) -> Stream:
-    """``text`` cut or padded to ``tokens``, with positions that count the padding; as it is for None."""
+    """``text`` padded to ``tokens``, with positions that count the padding; as it is for None."""
     if tokens is None:
         return text
     assert text.mask is not None
-    cut = Stream(text.states[:, :tokens], text.mask[:, :tokens]).pad(tokens)
-    return Stream(cut.states, cut.mask, torch.arange(tokens, device=text.states.device).expand(len(text), -1))
+    fitted = Stream(text.states[:, :tokens], text.mask[:, :tokens]).pad(tokens)  # what is cut off is padding
+    return Stream(fitted.states, fitted.mask, torch.arange(tokens, device=text.states.device).expand(len(text), -1))

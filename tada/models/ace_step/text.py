@@ -14,9 +14,11 @@ from tada.models.ace_step.lyrics import ERG_SCALE
 MAX_TOKENS = 256
 
 
-def tokenise(tokenizer: Any, prompts: list[str], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """Token ids and bool mask ``[B, L]`` of prompts, padded to the longest and cut at 256."""
-    batch = tokenizer(prompts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+def tokenise(
+    tokenizer: Any, prompts: list[str], device: torch.device | str = "cpu", longest: int = MAX_TOKENS
+) -> tuple[Tensor, Tensor]:
+    """Token ids and bool mask ``[B, L]`` of prompts, padded to the longest of them and cut at ``longest``."""
+    batch = tokenizer(prompts, padding=True, truncation=True, max_length=longest, return_tensors="pt")
     return batch["input_ids"].to(device), batch["attention_mask"].to(device).bool()
 
 
