@@ -1,0 +1,375 @@
+"""Counterfactual pairs: the released rules, the grammar of ours, and captions of every kind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tada import concepts, pairs
+from tada.concepts import Concept
+
+ROOT = Path(__file__).parents[1]
+NAME = "musiccaps-public.csv"
+PLACES = [os.environ.get("TADA_MUSICCAPS"), *ROOT.glob(f"data/{NAME}"), *ROOT.parent.glob(f"*/data/{NAME}")]
+MUSICCAPS = next((Path(place) for place in PLACES if place and Path(place).is_file()), None)
+
+MADE_UP = """\
+ytid,caption
+a,"A female voice sings. Her melody is slow, and the band supports her."
+b,"The male singer sings,
+a guitar and a drum play behind him."
+c,"This has ""quotes"", <b>violins</b> &amp; a fiddle 🎻."
+d,"An upbeat JAZZ song with a violinist; Violins and strings."
+e,"A woman and a man sing."
+f,
+g,"Trumpets, a trumpet and a trumpeter."
+h,"Techno & reggae."
+i,"Females only, no males."
+j,"A rapid flute and an energetic flutist."
+"""
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Path:
+    path = tmp_path / "captions.csv"
+    path.write_text(MADE_UP, encoding="utf-8")
+    return path
+
+
+def only(frame: pd.DataFrame, concept: str, source_id: str) -> pd.Series:
+    part = frame[(frame["concept"] == concept) & (frame["source_id"] == source_id)]
+    assert len(part) == 1, f"{concept} of caption {source_id}: {len(part)} pairs"
+    return part.iloc[0]
+
+
+def swapped(text: str, concept: str) -> str:
+    return pairs.swap(text, concepts.get(concept))
+
+
+# ---- the released rules
+
+
+def test_the_released_rules_on_a_made_up_table(csv):
+    made = pairs.build(csv, rules="authors")
+    found = {concept: "".join(part["source_id"]) for concept, part in made.groupby("concept")}
+    # e has both sexes, i has no word of female (females is none) and "males" is none either, h has no excluded word
+    assert found["female"] == "a" and found["male"] == "b"
+    assert found["violin"] == "c" and found["trumpet"] == "g"  # d: "violinist", "Violins" are no keywords
+    assert found["jazz"] == "d" and found["reggae"] == "h" and found["flute"] == "j"
+    assert found["fast"] == "j" and found["slow"] == "a" and found["happy"] == "d" and found["drums"] == "b"
+
+
+def test_released_swaps_are_lower_case_whole_words_faults_and_all(csv):
+    made = pairs.build(csv, rules="authors")
+    assert only(made, "female", "a")["source"] == "A male voice sings. his melody is slow, and the band supports his."
+    assert only(made, "male", "b")["source"] == "The female singer sings, a guitar and a drum play behind her."
+    assert only(made, "violin", "c")["source"] == 'This has "quotes", <b>trumpet</b> &amp; a trumpet 🎻.'
+    assert only(made, "flute", "j")["source"] == "A rapid maracas and an energetic maracast."
+    assert only(made, "jazz", "d")["source"].startswith("An upbeat opera song")
+
+
+def test_the_limit_takes_the_first_in_file_order():
+    captions = [f"violin {n}" for n in range(9)]
+    made = pairs.build(captions, "violin", rules="authors", limit=4)
+    assert list(made["target"]) == captions[:4] and made.attrs["candidates"] == {"violin": 9}
+
+
+@pytest.mark.skipif(MUSICCAPS is None, reason="the MusicCaps csv is not here: name it in TADA_MUSICCAPS")
+def test_musiccaps_gives_the_released_count():
+    made = pairs.build(MUSICCAPS, rules="authors")
+    counts = made["concept"].value_counts()
+    assert len(made) == 3246 and len(counts) == 21 and counts.max() == 256
+    assert made.attrs["candidates"]["drums"] == 1851 and counts["maracas"] == 14
+
+
+# ---- our rules
+
+
+@pytest.mark.parametrize(
+    ("concept", "text", "expected"),
+    [
+        ("female", "She sings. Her voice is high; they support her.", "He sings. His voice is high; they support him."),
+        (
+            "female",
+            "the band that accompanies her consists of drums",
+            "the band that accompanies him consists of drums",
+        ),
+        ("female", "The women's choir and two girls", "The men's choir and two boys"),
+        ("male", "He plays his guitar; they join him.", "She plays her guitar; they join her."),
+        ("male", "the melody is his.", "the melody is hers."),
+        ("happy", "An upbeat song with an uplifting end", "A downbeat song with a depressing end"),
+        ("sad", "a downbeat, DEPRESSING, Sad song", "an upbeat, UPLIFTING, Happy song"),
+        ("fast", "A fast-paced song speeds up", "A slow-paced song slows down"),
+        ("slow", "it is slowed  down, slowly", "it is sped up, quickly"),
+        ("drums", "The drum set, a drummer and drums", "The maraca set, a maraca player and maracas"),
+        ("maracas", "a maraca and maracas", "a drum and drums"),
+        ("violin", "Violins, a violinist, fiddles", "Trumpets, a trumpeter, trumpets"),
+        ("guitar", "an e-guitar and an electric guitar", "an e-piano and an electric piano"),
+        ("reggae", "a Jamaican reggae song", "an American techno song"),
+        ("jazz", "a jazzy feel, jazz-like", "a techno feel, techno-like"),
+    ],
+)
+def test_the_grammar_is_kept(concept, text, expected):
+    assert swapped(text, concept) == expected
+
+
+def test_parts_of_other_words_are_left_alone():
+    assert swapped("human, mankind, Germany, there", "male") == "human, mankind, Germany, there"
+    assert swapped("technology and breakfast", "techno") == "technology and breakfast"
+
+
+def test_every_concept_of_the_paper_has_pairs_that_keep_every_rule():
+    made = pairs.build(limit=40)
+    assert set(made["concept"]) == set(concepts.names()) and len(concepts.names()) == 15
+    assert made["concept"].value_counts().min() >= 32
+    assert not any(made.attrs["rejected"].values())
+    for row in made.itertuples():
+        assert_pair(row.concept, row.target, row.source)
+
+
+STEMS = {
+    "female": r"female|wom[ae]n|girl|feminin|lad(?:y|ies)\b|she\b|hers?\b",
+    "male": r"male|m[ae]n\b|gentlem|guys?\b|boy|masculin|he\b|his\b|him\b",
+    "slow": "slow|leisur|sedate|plod|sluggish|down-?tempo",
+    "fast": "fast|rapid|quick|brisk|speed|sped|up-?tempo",
+    "happy": "happ|joy|cheer(?:y|ful)|upbeat|uplift|jolly|jovial|merr[iy]|glee|light-?heart|elat|overjoy|heartwarm",
+    "sad": "sad|sorrow|melanchol|gloom|depress|mourn|dreary|downbeat|moros|tearful|heavy-heart|deject|heartbr|grief",
+    "drums": "drum",
+    "maracas": "maraca",
+    "flute": "flut|flaut",
+    "guitar": "guitar",
+    "piano": "pian",
+    "trumpet": "trumpet",
+    "violin": "violin|fiddl",
+    "jazz": "jazz",
+    "techno": r"techno\b",
+    "reggae": "reggae",
+}
+"""Written apart from the package's word lists: what may not begin a word of the other side."""
+
+
+def assert_pair(concept: str, target: str, source: str) -> None:
+    """The written rules: concept only in the target, counterpart only in the source, and nothing else changed."""
+    other = concepts.get(concept).counterfactual
+    has, hasnt = re.compile(rf"\b(?:{STEMS[concept]})", re.I), re.compile(rf"\b(?:{STEMS[other]})", re.I)
+    assert has.search(target) and not has.search(source), (concept, target, source)
+    assert hasnt.search(source) and not hasnt.search(target), (concept, target, source)
+    at, rebuilt = 0, ""
+    for change in pairs.changes(target, source):
+        rebuilt += target[at : change["start"]] + change["after"]
+        at = change["end"]
+        words = change["before"].lower().split()
+        swaps = concepts.get(concept).swaps
+        known = {part for word in swaps for part in re.split(r"[\s-]", word)} | {"a", "an"}
+        assert words and all(set(re.split(r"[-]", word)) <= known for word in words), change
+    assert rebuilt + target[at:] == source
+    assert not re.search(r"\b(?:a\s+(?:upbeat|uplifting|uptempo|American)|an\s+(?:down|sad|slow|male|violin))", source)
+
+
+@pytest.mark.skipif(MUSICCAPS is None, reason="the MusicCaps csv is not here: name it in TADA_MUSICCAPS")
+def test_fifty_random_musiccaps_pairs_a_concept_keep_every_rule():
+    made = pairs.build(MUSICCAPS)
+    assert set(made["concept"]) == set(concepts.names())
+    for _, part in made.groupby("concept"):
+        for row in part.sample(min(50, len(part)), random_state=0).itertuples():
+            assert_pair(row.concept, row.target, row.source)
+
+
+def test_every_counterpart_is_of_the_counterfactual():
+    """No swap may put in a word of its own concept, and each is a word that bars a target."""
+    for name, concept in concepts.paper().items():
+        for word, other in concept.swaps.items():
+            assert not pairs._any(tuple(concept.swaps)).search(other), f"{name}: {word} -> {other}"
+        assert set(concept.keywords) <= set(concept.swaps)
+
+
+def test_concepts_ask_ears_in_the_paper_s_words():
+    assert concepts.get("violin").query("clap") == "This is a music of Violin music"
+    assert concepts.get("violin").query("muq") == "A violin-based track"
+    assert concepts.get("female").judge == "clap" and concepts.get("slow").judge == "muq"
+    with pytest.raises(KeyError, match="did you mean 'clap'"):
+        concepts.get("violin").query("clip")
+
+
+# ---- rewriters and their checks
+
+
+def test_every_rule_of_the_check_can_fail():
+    violin = concepts.get("violin")
+    good = ("A violin and an oboe.", "A trumpet and an oboe.")
+    assert pairs.faults(violin, *good) == []
+    bad = {
+        "the target has no word of the concept": ("An oboe.", "An oboe."),
+        "the target has a word of the counterfactual": ("A violin, trumpets.", "A trumpet, trumpets."),
+        "the counterfactual keeps a word of the concept": ("A violin, violins.", "A trumpet, violins."),
+        "the counterfactual has no word of its own": ("A violin.", "A cello."),
+        "more than the concept was changed": ("A violin and an oboe.", "A trumpet and an organ."),
+        "a changed word has the wrong article": ("A violin.", "An trumpet."),
+        "a changed word lost its case": ("Violins play.", "trumpets play."),
+    }
+    for rule, texts in bad.items():
+        assert rule in pairs.faults(violin, *texts), rule
+    assert pairs.faults(violin, "A Violin, Loud", "A Trumpet, loud") == ["more than the concept was changed"]
+
+
+def test_a_rewriter_may_be_any_callable_and_its_mistakes_are_counted():
+    answers = {"a violin": "a trumpet", "the violin": "the violin", "one violin": "two trumpets", "this violin": ""}
+    made = pairs.build(list(answers), "violin", rewriter=lambda text, concept: answers[text])
+    assert list(made["source"]) == ["a trumpet"]
+    assert sum(made.attrs["rejected"]["violin"].values()) == 3
+    assert made.attrs["rejected"]["violin"]["the counterfactual keeps a word of the concept"] == 1
+
+
+def test_a_rewriter_is_told_the_concept_and_may_use_words_of_its_own():
+    def rewriter(text: str, concept: Concept) -> str:
+        assert (concept.name, concept.counterfactual) == ("violin", "trumpet")
+        return text.replace("violin", "muted trumpet")
+
+    made = pairs.build(["A violin and an oboe."], ["violin"], rewriter=rewriter)
+    assert made["source"][0] == "A muted trumpet and an oboe."
+
+
+def test_a_local_language_model_rewrites_and_is_checked(tmp_path):
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    letters = {piece: i for i, piece in enumerate(["<eos>", *sorted(pre_tokenizers.ByteLevel.alphabet())])}
+    bytewise = Tokenizer(models.BPE(vocab=letters, merges=[]))
+    bytewise.pre_tokenizer, bytewise.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bytewise, eos_token="<eos>")
+    GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=len(letters))).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    rewriter = pairs.language_model_rewriter(tmp_path, longest=8)
+    answer = rewriter("A violin.", concepts.get("violin"))
+    assert isinstance(answer, str) and "\n" not in answer and answer == rewriter("A violin.", concepts.get("violin"))
+    with pytest.raises(ValueError, match="no pair for violin.*refused"):
+        pairs.build(["A violin."], "violin", rewriter=rewriter)
+    with pytest.raises(ValueError, match="without a tokenizer"):
+        pairs.language_model_rewriter(object())
+
+
+# ---- captions of every kind
+
+
+def test_quotes_line_breaks_html_and_emoji_survive(csv):
+    made = pairs.build(csv)
+    row = only(made, "violin", "c")
+    assert row["target"] == 'This has "quotes", <b>violins</b> &amp; a fiddle 🎻.'
+    assert row["source"] == 'This has "quotes", <b>trumpets</b> &amp; a trumpet 🎻.'
+    assert only(made, "male", "b")["target"] == "The male singer sings, a guitar and a drum play behind him."
+    for row in made.itertuples():
+        assert [row.target[c["start"] : c["end"]] for c in row.changed] == [c["before"] for c in row.changed]
+
+
+def test_captions_come_from_files_tables_and_lists(csv, tmp_path):
+    table = pd.read_csv(csv)
+    table.to_parquet(tmp_path / "captions.parquet")
+    ways = [csv, str(csv), table, tmp_path / "captions.parquet"]
+    built = [pairs.build(way, "violin") for way in ways]
+    assert all(frame.equals(built[0]) for frame in built)
+    assert list(pairs.build(["A violin."], "violin")["source_id"]) == ["0"]
+
+
+def test_ids_are_those_of_the_texts(csv):
+    one, two = pairs.build(csv), pairs.build(csv, limit=1)
+    assert one["pair"].is_unique
+    assert set(two["pair"]) < set(one["pair"])
+
+
+def test_the_embedded_captions_are_the_same_each_time():
+    frame = pairs.synthetic(50)
+    pairs.synthetic.cache_clear()
+    assert frame.equals(pairs.synthetic(50)) and frame["caption"].nunique() > 40
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty"),
+        ("caption\n", "0 rows without any caption"),
+        ("captions,id\nA violin.,1\n", "did you mean 'captions'"),
+        ('caption\n""\n" "\n', "without any caption"),
+    ],
+)
+def test_bad_tables_are_refused_with_reasons(tmp_path, content, message):
+    path = tmp_path / "captions.csv"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        pairs.build(path)
+
+
+def test_what_is_wrong_is_said():
+    with pytest.raises(FileNotFoundError, match="google/MusicCaps"):
+        pairs.build("nowhere.csv")
+    with pytest.raises(KeyError, match="did you mean 'violin'"):
+        pairs.build(["A violin."], "violins")
+    with pytest.raises(KeyError, match="did you mean 'authors'"):
+        pairs.build(["A violin."], rules="author")
+    with pytest.raises(ValueError, match="limit=0"):
+        pairs.build(["A violin."], limit=0)
+    with pytest.raises(ValueError, match="1 have one of its words, 0 of them no excluded word"):
+        pairs.build(["A violin and a trumpet."], "violin")
+    with pytest.raises(ValueError, match="none of the 1 captions"):
+        pairs.build(["An oboe."])
+    with pytest.raises(ValueError, match="no concepts"):
+        pairs.build(["A violin."], [])
+
+
+def test_a_concept_without_pairs_is_left_out_and_counted():
+    made = pairs.build(["A violin."])
+    assert list(made["concept"]) == ["violin"] and made.attrs["candidates"]["jazz"] == 0
+
+
+def test_a_concept_of_ones_own():
+    oboe = Concept("oboe", "tuba", ("oboe",), ("tuba",), {"oboe": "tuba"})
+    made = pairs.build(["An oboe.", "An oboe, a tuba."], oboe)
+    assert list(made["source"]) == ["A tuba."]
+
+
+# ---- controls, summary, files
+
+
+def test_controls_say_nothing_of_the_concept(csv):
+    made = pairs.with_controls(pairs.build(limit=8))
+    for row in made.itertuples():
+        words = pairs._any((*concepts.get(row.concept).swaps, *concepts.get(row.concept).excluded))
+        assert not words.search(row.unrelated)
+        assert row.paraphrase != row.source
+        assert set(re.findall(r"\w+", row.source)) <= set(re.findall(r"\w+", row.paraphrase))
+    with pytest.raises(ValueError, match="speak of violin"):
+        pairs.with_controls(pairs.build(["A violin."], "violin"), ["A violin."])
+    assert pairs.reorder("One. Two! Three?") == "Three? One. Two!"
+
+
+def test_the_summary_counts_and_finds_leaks():
+    frame = pairs.build(["A happy song.", "A happy, vibrant song, cheerful."], "happy")
+    row = pairs.summary(frame).iloc[0]
+    assert (row["pairs"], row["words"], row["changed"], row["longer"], row["leak"]) == (2, 4.0, 1.5, 0.0, 0.5)
+
+
+def test_exports_come_back_the_same(csv, tmp_path):
+    made = pairs.build(csv)
+    paths = pairs.export(made, tmp_path / "out")
+    plain = pd.read_csv(paths["csv"])
+    assert plain.drop(columns="changed").equals(made.drop(columns="changed"))
+    assert [json.loads(text) for text in plain["changed"]] == list(made["changed"])
+    for path in (paths["parquet"], paths["dataset"] / "data" / "train-00000-of-00001.parquet"):
+        again = pd.read_parquet(path)
+        assert again.drop(columns="changed").equals(made.drop(columns="changed"))
+        assert [list(spans) for spans in again["changed"]] == [list(np.array(s)) for s in made["changed"]]
+    card = (paths["dataset"] / "README.md").read_text()
+    assert card.startswith("---\nconfigs:") and f"{len(made)} pairs" in card and "data/train-*.parquet" in card
+    assert not list((tmp_path / "out").rglob("*.partial"))
+
+
+def test_the_dataset_folder_opens_with_datasets(csv, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    made = pairs.build(csv)
+    loaded = datasets.load_dataset(str(pairs.export(made, tmp_path)["dataset"]), split="train")
+    assert loaded["target"] == list(made["target"])
