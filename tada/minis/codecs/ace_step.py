@@ -1,0 +1,137 @@
+"""The ACE-Step mini's codec: an ``AutoencoderDC`` of mels and the vocoder at 16 kHz, latents ``[8, 16, 32]`` a clip."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tada.minis.codecs import mels
+from tada.minis.codecs.material import Clips
+from tada.minis.fit import fit
+from tada.minis.sounds import SAMPLE_RATE
+from tada.models.ace_step.codec import LATENT_SCALE, LATENT_SHIFT, MEL_HIGH, MEL_LOW, Codec
+from tada.models.ace_step.vocoder import Vocoder, VocoderConfig, log_mel
+
+VOCODER = VocoderConfig(
+    depths=(1, 1),
+    dims=(96, 96),
+    num_mels=96,
+    upsample_rates=(4, 8, 8),
+    upsample_kernel_sizes=(8, 16, 16),
+    resblock_kernel_sizes=(3, 7),
+    resblock_dilation_sizes=((1, 3),) * 2,
+    upsample_initial_channel=128,
+    pre_conv_kernel_size=3,
+    post_conv_kernel_size=13,
+    sampling_rate=SAMPLE_RATE,
+    n_fft=1024,
+    win_length=1024,
+    hop_length=256,
+    f_min=40,
+    f_max=7800,
+)
+SIDE: Mapping[str, Any] = {
+    "block_types": "ResBlock",
+    "block_out_channels": (32, 32, 64, 64),  # the first counts for the ratio only: no layers there
+    "layers_per_block": (0, 1, 1, 1),
+    "qkv_multiscales": ((),) * 4,
+}
+STEPS = {"autoencoder": 4000, "vocoder": 8000}
+RATES = {"autoencoder": 1e-3, "vocoder": 1e-3}
+SPREAD = 0.31
+"""About the standard deviation of what :func:`sees` returns."""
+BATCHES = {"autoencoder": (8, 32_768), "vocoder": (8, 16_384)}
+"""Of each stage: crops a step, and their length in frames."""
+
+
+def build(seed: int = 0) -> Codec:
+    """An untrained codec; what the adapter does to latents is in the autoencoder's weights."""
+    from diffusers import AutoencoderDC
+
+    torch.manual_seed(seed)
+    sides = {f"{side}_{key}": value for side in ("encoder", "decoder") for key, value in SIDE.items()}
+    shape = {
+        "in_channels": 2,
+        "latent_channels": 8,
+        "downsample_block_type": "Conv",
+        "upsample_block_type": "interpolate",
+    }
+    autoencoder = AutoencoderDC(**shape, **sides, encoder_out_shortcut=False, decoder_in_shortcut=False)
+    vocoder = Vocoder(VOCODER)
+    with torch.no_grad():
+        last, first = autoencoder.encoder.conv_out, autoencoder.decoder.conv_in
+        last.weight /= LATENT_SCALE
+        last.bias.copy_(last.bias / LATENT_SCALE + LATENT_SHIFT)
+        first.weight *= LATENT_SCALE
+        first.bias -= LATENT_SHIFT * first.weight.sum((1, 2, 3))
+        for stage in vocoder.backbone.stages:
+            stage[0].gamma.fill_(0.1)  # type: ignore[index]
+    return Codec(autoencoder, vocoder)
+
+
+def train(
+    folder: str | Path,
+    audio: Clips,
+    device: str = "cpu",
+    limit: float = math.inf,
+    steps: Mapping[str, int] = STEPS,
+    compiled: bool = True,
+) -> Codec:
+    """Train autoencoder and vocoder in turn; a killed run goes on where its last checkpoint was.
+
+    Args:
+        folder: of a folder per stage, with checkpoint and curve.
+        audio: what to learn from, from :func:`tada.minis.codecs.material.renders`.
+        device: where to train.
+        limit: seconds after which each stage stops in this call; the later stage then uses what it has.
+        steps: of each stage.
+        compiled: whether to compile the networks.
+    """
+    codec = build().to(device)
+    cuts = {stage: mels.cutter(audio, *BATCHES[stage], device) for stage in STEPS}
+    ways = (lambda seen: _encoded(codec, seen), lambda latents: _decoded(codec, latents))
+    loss = mels.tells(*ways, sees, cuts["autoencoder"], SPREAD)
+    fit(codec.autoencoder, loss, Path(folder) / "autoencoder", steps["autoencoder"], RATES["autoencoder"], limit=limit)
+    codec.autoencoder.eval().requires_grad_(False)
+    vocoder: Any = torch.compile(codec.vocoder) if compiled else codec.vocoder
+    loss = mels.sounds(lambda seen: vocoder(seen)[:, 0], lambda row, step: retold(codec, row, step), cuts["vocoder"])
+    fit(codec.vocoder, loss, Path(folder) / "vocoder", steps["vocoder"], RATES["vocoder"], limit=limit)
+    codec.vocoder.eval().requires_grad_(False)
+    return codec
+
+
+def sees(audio: Tensor) -> Tensor:
+    """Mels ``[rows, 2, 128, frames // 256]`` of mono audio as the autoencoder wants them, -1..1, both sides alike."""
+    mel = (log_mel(audio, VOCODER) - MEL_LOW) / (MEL_HIGH - MEL_LOW) * 2 - 1
+    return mel[:, None].expand(-1, 2, -1, -1)
+
+
+def retold(codec: Codec, audio: Tensor, step: int) -> Tensor:
+    """Log-mels ``[rows, 128, time]`` of mono audio after the autoencoder, through latents with some noise."""
+    told = _decoded(codec, mels.disturbed(_encoded(codec, sees(audio)), step))
+    return (told[:, 0].float() * 0.5 + 0.5) * (MEL_HIGH - MEL_LOW) + MEL_LOW
+
+
+def _encoded(codec: Codec, seen: Tensor) -> Tensor:
+    return (codec.autoencoder.encode(seen).latent - LATENT_SHIFT) * LATENT_SCALE
+
+
+def _decoded(codec: Codec, latents: Tensor) -> Tensor:
+    return codec.autoencoder.decode(latents / LATENT_SCALE + LATENT_SHIFT).sample
+
+
+@torch.no_grad()
+def encode(codec: Codec, audio: Tensor) -> Tensor:
+    """Latents ``[rows, 8, 16, frames / 2048]`` of audio ``[rows, frames]`` at 16 kHz."""
+    return codec.encode(audio[:, None].expand(-1, 2, -1), SAMPLE_RATE)
+
+
+@torch.no_grad()
+def decode(codec: Codec, latents: Tensor) -> Tensor:
+    """Audio ``[rows, 2, frames]`` at 48 kHz of latents."""
+    return codec.decode(latents)

@@ -1,0 +1,142 @@
+"""The AudioLDM2 mini's codec: an ``AutoencoderKL`` of mels and ``SpeechT5HifiGan``, latents ``[8, 52, 8]`` a clip."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tada.minis.codecs import mels
+from tada.minis.codecs.material import Clips
+from tada.minis.fit import fit
+from tada.minis.sounds import SAMPLE_RATE
+from tada.models.ace_step.vocoder import VocoderConfig, log_mel
+
+MEL = VocoderConfig(
+    sampling_rate=SAMPLE_RATE, n_fft=1024, win_length=1024, hop_length=160, f_min=0, f_max=8000, n_mels=64
+)
+CENTRE, SPREAD = -3.8, 2.1
+"""About the mean and the standard deviation of a render's log-mel."""
+VAE: Mapping[str, Any] = {
+    "in_channels": 1,
+    "out_channels": 1,
+    "latent_channels": 8,
+    "block_out_channels": (16, 32, 48, 48),
+    "layers_per_block": 1,
+    "norm_num_groups": 8,
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "mid_block_add_attention": False,
+}
+VOCODER: Mapping[str, Any] = {
+    "model_in_dim": MEL.n_mels,
+    "sampling_rate": SAMPLE_RATE,
+    "upsample_initial_channel": 128,
+    "upsample_rates": [5, 4, 8],
+    "upsample_kernel_sizes": [11, 8, 16],
+    "resblock_kernel_sizes": [3, 7],
+    "resblock_dilation_sizes": [[1, 3], [1, 3]],
+    "normalize_before": True,
+}
+RATIO = 8
+"""Mel frames per latent frame."""
+
+STEPS = {"vae": 4000, "vocoder": 8000}
+RATES = {"vae": 1e-3, "vocoder": 1e-3}
+BATCHES = {"vae": (8, 25_600), "vocoder": (8, 15_360)}
+"""Of each stage: crops a step, and their length in frames."""
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The autoencoder and the vocoder."""
+
+    vae: Any
+    vocoder: Any
+
+
+def build(seed: int = 0) -> Parts:
+    """Untrained parts; the first and the last layer know about the mel's mean and spread."""
+    from diffusers import AutoencoderKL
+    from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
+
+    torch.manual_seed(seed)
+    vae, vocoder = AutoencoderKL(**VAE, scaling_factor=1.0), SpeechT5HifiGan(SpeechT5HifiGanConfig(**VOCODER))
+    for module in vocoder.modules():
+        if isinstance(module, torch.nn.Conv1d | torch.nn.ConvTranspose1d):
+            module.reset_parameters()  # its own start is 100 times too quiet to learn from spectra
+    with torch.no_grad():
+        first, last = vae.encoder.conv_in, vae.decoder.conv_out
+        first.weight /= SPREAD
+        first.bias -= CENTRE * first.weight.sum((1, 2, 3))
+        last.weight *= SPREAD
+        last.bias.fill_(CENTRE)
+        vocoder.mean.fill_(CENTRE)
+        vocoder.scale.fill_(SPREAD)
+    return Parts(vae, vocoder)
+
+
+def train(
+    folder: str | Path,
+    audio: Clips,
+    device: str = "cpu",
+    limit: float = math.inf,
+    steps: Mapping[str, int] = STEPS,
+    compiled: bool = True,
+) -> Parts:
+    """Train autoencoder and vocoder in turn; a killed run goes on where its last checkpoint was.
+
+    Args:
+        folder: of a folder per stage, with checkpoint and curve.
+        audio: what to learn from, from :func:`tada.minis.codecs.material.renders`.
+        device: where to train.
+        limit: seconds after which each stage stops in this call; the later stage then uses what it has.
+        steps: of each stage.
+        compiled: whether to compile the vocoder.
+    """
+    parts = build()
+    parts.vae.to(device)
+    parts.vocoder.to(device)
+    cuts = {stage: mels.cutter(audio, *BATCHES[stage], device) for stage in STEPS}
+    ways = (lambda seen: _encoded(parts, seen), lambda latents: parts.vae.decode(latents).sample)
+    loss = mels.tells(*ways, sees, cuts["vae"], SPREAD)
+    fit(parts.vae, loss, Path(folder) / "vae", steps["vae"], RATES["vae"], limit=limit)
+    parts.vae.eval().requires_grad_(False)
+    vocoder: Any = torch.compile(parts.vocoder) if compiled else parts.vocoder
+    loss = mels.sounds(vocoder, lambda row, step: retold(parts, row, step), cuts["vocoder"])
+    fit(parts.vocoder, loss, Path(folder) / "vocoder", steps["vocoder"], RATES["vocoder"], limit=limit)
+    parts.vocoder.eval().requires_grad_(False)
+    return parts
+
+
+def sees(audio: Tensor) -> Tensor:
+    """Log-mels ``[rows, 1, time, 64]`` of audio ``[rows, frames]``, padded with silence to whole latent frames."""
+    padded = F.pad(audio, (0, -audio.shape[-1] % (RATIO * MEL.hop_length)))
+    return log_mel(padded, MEL).transpose(1, 2)[:, None]
+
+
+def retold(parts: Parts, audio: Tensor, step: int) -> Tensor:
+    """Log-mels ``[rows, time, 64]`` of audio after the autoencoder, through latents with some noise."""
+    return parts.vae.decode(mels.disturbed(_encoded(parts, sees(audio)), step)).sample[:, 0].float()
+
+
+def _encoded(parts: Parts, seen: Tensor) -> Tensor:
+    return parts.vae.encode(seen).latent_dist.mode()
+
+
+@torch.no_grad()
+def encode(parts: Parts, audio: Tensor) -> Tensor:
+    """Latents ``[rows, 8, time, 8]`` of audio ``[rows, frames]`` at 16 kHz, scaled as the diffusion model's are."""
+    return _encoded(parts, sees(audio)) * parts.vae.config.scaling_factor
+
+
+@torch.no_grad()
+def decode(parts: Parts, latents: Tensor) -> Tensor:
+    """Audio ``[rows, frames]`` at 16 kHz of latents."""
+    return parts.vocoder(parts.vae.decode(latents / parts.vae.config.scaling_factor).sample[:, 0])

@@ -1,0 +1,44 @@
+"""How far one sound is from another, by their spectra."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tada.minis.mel import log_mel
+
+WINDOWS = (256, 512, 1024, 2048, 4096)
+FLOOR = 1e-3
+"""Magnitudes below this are silence; a full-scale sine has magnitude 0.5."""
+
+
+def spectral(one: Tensor, other: Tensor, windows: tuple[int, ...] = WINDOWS) -> Tensor:
+    """Distance of magnitude spectra at several resolutions (Yamamoto et al. 2020, equation 6), a mean over windows.
+
+    Args:
+        one: ``[rows, frames]``, what is judged.
+        other: the same shape, the truth.
+        windows: lengths in frames, with a hop of a quarter.
+
+    Returns:
+        A scalar: the relative error of magnitudes plus the mean error of their natural logarithms.
+    """
+    return torch.stack([_at(one, other, window) for window in windows]).mean()
+
+
+def _at(one: Tensor, other: Tensor, window: int) -> Tensor:
+    x, y = magnitude(one, window), magnitude(other, window)
+    relative = ((x - y).square().sum((1, 2)) / y.square().sum((1, 2)).clamp_min(1e-4)).sqrt().mean()
+    return relative + ((x + FLOOR).log() - (y + FLOOR).log()).abs().mean()
+
+
+def magnitude(audio: Tensor, window: int) -> Tensor:
+    """Magnitudes ``[rows, window // 2 + 1, time]`` under a Hann window of unit sum."""
+    shape = torch.hann_window(window, device=audio.device)
+    spectrum = torch.stft(audio, window, window // 4, window=shape / shape.sum(), return_complex=True)
+    return (spectrum.real.square() + spectrum.imag.square() + 1e-12).sqrt()
+
+
+def mel(one: Tensor, other: Tensor) -> Tensor:
+    """Mean difference of the log-mel spectrograms that the ears look at."""
+    return (log_mel(one) - log_mel(other)).abs().mean()

@@ -1,0 +1,89 @@
+"""Stages that the two codecs over mel spectrograms share: an autoencoder of mels, then a vocoder of what it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from tada.minis.codecs.distance import mel, spectral
+from tada.minis.codecs.material import Clips, crops
+from tada.minis.fit import Loss
+
+NOISE = 0.1
+"""Standard deviation of what is added to latents in training: those of a diffusion model are not exact."""
+
+
+def tells(
+    encode: Callable[[Tensor], Tensor],
+    decode: Callable[[Tensor], Tensor],
+    sees: Callable[[Tensor], Tensor],
+    cut: Callable[[int], Tensor],
+    spread: float,
+) -> Loss:
+    """Loss of an autoencoder of mels.
+
+    Args:
+        encode: mels ``[rows, channels, ...]`` to latents ``[rows, latents, ...]``.
+        decode: the way back.
+        sees: audio ``[rows, frames]`` to mels, time last or last but one.
+        cut: step -> audio.
+        spread: of the mels, so that errors count in standard deviations.
+    """
+
+    def at(step: int) -> tuple[Tensor, dict[str, float]]:
+        seen = sees(cut(step))
+        with torch.autocast(seen.device.type, torch.bfloat16):
+            latents = encode(seen)
+            told = decode(disturbed(latents, step)).float()
+        error, shape = (told - seen).abs().mean() / spread, _edges(told, seen) / spread
+        form = moments(latents.float())
+        return error + shape + 0.1 * form, {"error": error.item(), "edges": shape.item(), "moments": form.item()}
+
+    return at
+
+
+def sounds(
+    run: Callable[[Tensor], Tensor], retold: Callable[[Tensor, int], Tensor], cut: Callable[[int], Tensor]
+) -> Loss:
+    """Loss of a vocoder.
+
+    Args:
+        run: mels to audio ``[rows, frames]``.
+        retold: audio and step to mels as they come out of the autoencoder.
+        cut: step -> audio.
+    """
+
+    def at(step: int) -> tuple[Tensor, dict[str, float]]:
+        truth = cut(step)
+        with torch.autocast(truth.device.type, torch.bfloat16):
+            with torch.no_grad():
+                seen = retold(truth, step)
+            sound = run(seen).float()[:, : truth.shape[1]]
+        figures = {"spectral": spectral(sound, truth), "mel": mel(sound, truth)}
+        return figures["spectral"] + figures["mel"], {name: value.item() for name, value in figures.items()}
+
+    return at
+
+
+def cutter(audio: Clips, batch: int, frames: int, device: str) -> Callable[[int], Tensor]:
+    """Step -> a step's own crops ``[batch, frames]`` on the device."""
+    return lambda step: crops(audio, step, batch, frames).to(device)
+
+
+def disturbed(latents: Tensor, step: int) -> Tensor:
+    """Latents with some noise, drawn from the step."""
+    draws = torch.randn(latents.shape, generator=torch.Generator().manual_seed(step))
+    return latents + NOISE * draws.to(latents)
+
+
+def moments(latents: Tensor) -> Tensor:
+    """How far the channels of ``[rows, channels, ...]`` are from zero mean and unit variance."""
+    channels = latents.transpose(0, 1).flatten(1)
+    return channels.mean(1).square().mean() + (channels.std(1) - 1).square().mean()
+
+
+def _edges(one: Tensor, other: Tensor) -> Tensor:
+    """Mean error of the differences between neighbours along the last two axes: of onsets and of partials."""
+    return torch.stack([(one.diff(dim=axis) - other.diff(dim=axis)).abs().mean() for axis in (-1, -2)]).mean()

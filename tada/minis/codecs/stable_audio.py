@@ -1,0 +1,163 @@
+"""The Stable Audio mini's codec: an ``AutoencoderOobleck`` at 16 kHz, 28 latents in 64 frames a clip."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tada.minis.codecs import gist as gists
+from tada.minis.codecs.distance import mel, spectral
+from tada.minis.codecs.gist import Gist, look
+from tada.minis.codecs.material import Clips, crops
+from tada.minis.fit import Loss, fit
+from tada.minis.sounds import SAMPLE_RATE
+from tada.models.pipeline import quiet_loading
+
+LATENTS = 28
+CONFIG: Mapping[str, Any] = {
+    "encoder_hidden_size": 2 * LATENTS,  # the class wants it so
+    "downsampling_ratios": [16, 8, 8],
+    "channel_multiples": [1, 2, 2],
+    "decoder_channels": 32,
+    "decoder_input_channels": LATENTS,
+    "audio_channels": 1,
+    "sampling_rate": SAMPLE_RATE,
+}
+HOP = math.prod(CONFIG["downsampling_ratios"])
+
+STEPS = {"gist": 4000, "decoder": 8000, "encoder": 2000}
+RATES = {"gist": 2e-3, "decoder": 1e-3, "encoder": 1e-3}
+BATCHES = {"gist": (16, 32), "decoder": (8, 16), "encoder": (4, 16)}
+"""Of each stage: crops a step, and their length in latent frames."""
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The autoencoder, and the network that its latents were found with."""
+
+    vae: Any
+    gist: Gist
+
+
+def build(seed: int = 0) -> Parts:
+    """Untrained parts."""
+    from diffusers import AutoencoderOobleck
+
+    torch.manual_seed(seed)
+    with quiet_loading():  # the class's weight norm is an old one
+        return Parts(AutoencoderOobleck(**CONFIG), Gist(LATENTS))
+
+
+def train(
+    folder: str | Path,
+    audio: Clips,
+    device: str = "cpu",
+    limit: float = math.inf,
+    steps: Mapping[str, int] = STEPS,
+    compiled: bool = True,
+) -> Parts:
+    """Train the three stages in turn; a killed run goes on where its last checkpoint was.
+
+    Args:
+        folder: of a folder per stage, with checkpoint and curve.
+        audio: what to learn from, from :func:`tada.minis.codecs.material.renders`.
+        device: where to train.
+        limit: seconds after which each stage stops in this call; later stages then use what it has.
+        steps: of each stage.
+        compiled: whether to compile the autoencoder's halves (a minute; half the time a step on CPUs).
+    """
+    parts = build()
+    parts.vae.to(device)
+    parts.gist.to(device)
+    halves = {"gist": parts.gist, "decoder": parts.vae.decoder, "encoder": parts.vae.encoder}
+    losses = {"gist": _tells, "decoder": _sounds, "encoder": _agrees}
+    for stage, module in halves.items():
+        run = torch.compile(module) if compiled and stage != "gist" else module
+        loss = losses[stage](parts, run, audio, device)
+        fit(module, loss, Path(folder) / stage, steps[stage], RATES[stage], limit=limit)
+        module.eval().requires_grad_(False)
+    return parts
+
+
+def _tells(parts: Parts, run: Any, audio: Clips, device: str) -> Loss:
+    def at(step: int) -> tuple[Tensor, dict[str, float]]:
+        draws = torch.Generator().manual_seed(step)
+        return gists.loss(parts.gist, _crops("gist", audio, step).to(device), draws), {}
+
+    return at
+
+
+def _sounds(parts: Parts, run: Any, audio: Clips, device: str, noise: float = 0.1) -> Loss:
+    """The decoder's sound against the truth, from latents with a little noise, as a diffusion model's have."""
+
+    def at(step: int) -> tuple[Tensor, dict[str, float]]:
+        truth = _crops("decoder", audio, step).to(device)
+        latents = _latents(parts, truth)
+        draws = torch.randn(latents.shape, generator=torch.Generator().manual_seed(step)).to(device)
+        with torch.autocast(truth.device.type, torch.bfloat16):
+            sound = run(latents + noise * draws)[:, 0].float()
+        figures = {"spectral": spectral(sound, truth), "mel": mel(sound, truth)}
+        return figures["spectral"] + figures["mel"], {name: value.item() for name, value in figures.items()}
+
+    return at
+
+
+def _agrees(parts: Parts, run: Any, audio: Clips, device: str) -> Loss:
+    """The encoder's mean against the latents; its scale learns how wrong the mean is."""
+
+    def at(step: int) -> tuple[Tensor, dict[str, float]]:
+        truth = _crops("encoder", audio, step).to(device)
+        with torch.autocast(truth.device.type, torch.bfloat16):
+            mean, scale = run(truth[:, None]).float().chunk(2, dim=1)
+        error = (mean - _latents(parts, truth)).square()
+        std = F.softplus(scale) + 1e-4
+        doubt = (std.log() + error.detach() / (2 * std.square())).mean()
+        return error.mean() + 0.01 * doubt, {"error": error.mean().item(), "doubt": doubt.item()}
+
+    return at
+
+
+def _crops(stage: str, audio: Clips, step: int) -> Tensor:
+    batch, frames = BATCHES[stage]
+    return crops(audio, step, batch, frames * HOP, HOP)
+
+
+@torch.no_grad()
+def _latents(parts: Parts, audio: Tensor) -> Tensor:
+    with torch.autocast(audio.device.type, torch.bfloat16):
+        return parts.gist.encode(look(audio)).float()
+
+
+@torch.no_grad()
+def encode(parts: Parts, audio: Tensor) -> Tensor:
+    """Latents ``[rows, 28, frames / 1024]`` of audio ``[rows, frames]`` at 16 kHz, as the autoencoder hears them."""
+    return torch.cat([parts.vae.encode(row[None, None]).latent_dist.mode() for row in audio])
+
+
+@torch.no_grad()
+def decode(parts: Parts, latents: Tensor) -> Tensor:
+    """Audio ``[rows, frames]`` at 16 kHz of latents, row by row, which is quicker on CPUs."""
+    return torch.cat([parts.vae.decode(row[None]).sample[:, 0] for row in latents])
+
+
+def gist(parts: Parts, audio: Tensor) -> Tensor:
+    """The latents of audio ``[rows, frames]`` themselves: what a diffusion model should learn."""
+    return parts.gist.encode(look(audio))
+
+
+def save(parts: Parts, folder: str | Path) -> None:
+    """Write the autoencoder in fp16, as the pipeline's folder ``vae``."""
+    parts.vae.half().save_pretrained(Path(folder) / "vae")
+    parts.vae.float()
+
+
+def modules(parts: Parts) -> list[nn.Module]:
+    """What a pipeline folder needs of the codec."""
+    return [parts.vae]

@@ -1,0 +1,161 @@
+"""Codecs: real classes, recipes that resume, latents of the promised shapes, distances with known answers."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from tada.minis.codecs import ace_step, audioldm2, gist, judge, stable_audio
+from tada.minis.codecs.distance import mel, spectral
+from tada.minis.codecs.material import crops, renders
+from tada.minis.codecs.mels import moments
+from tada.minis.probe import Probe
+from tests.minis.conftest import Renders
+
+RECIPES = {"stable-audio": stable_audio, "ace-step": ace_step, "audioldm2": audioldm2}
+SHAPES = {"stable-audio": (28, 64), "ace-step": (8, 16, 32), "audioldm2": (8, 52, 8)}
+RATES = {"stable-audio": 16_000, "ace-step": 48_000, "audioldm2": 16_000}
+
+
+def networks(parts: Any) -> list[nn.Module]:
+    if isinstance(parts, nn.Module):
+        return [parts]
+    return [getattr(parts, name) for name in ("vae", "vocoder") if hasattr(parts, name)]
+
+
+@pytest.fixture(params=RECIPES, scope="module")
+def recipe(request: pytest.FixtureRequest) -> tuple[str, ModuleType, Any]:
+    module = RECIPES[request.param]
+    parts = module.build()
+    for network in networks(parts):
+        network.eval()
+    return request.param, module, parts
+
+
+def test_a_codec_has_its_shapes_and_keeps_within_its_size(
+    recipe: tuple[str, ModuleType, Any], renders: Renders
+) -> None:
+    name, module, parts = recipe
+    audio = torch.from_numpy(renders.audio[:2])
+    latents = module.encode(parts, audio)
+    assert tuple(latents.shape[1:]) == SHAPES[name]
+    sound = module.decode(parts, latents)
+    assert sound.shape[-1] >= audio.shape[1] * RATES[name] // 16_000
+    assert sound.isfinite().all()
+    assert sum(value.numel() for network in networks(parts) for value in network.parameters()) <= 1_200_000
+
+
+def test_rows_are_independent(recipe: tuple[str, ModuleType, Any], renders: Renders) -> None:
+    _, module, parts = recipe
+    audio = torch.from_numpy(renders.audio[:2, :16_384])
+    together, alone = module.encode(parts, audio), module.encode(parts, audio[1:])
+    assert torch.allclose(together[1:], alone, atol=1e-5)
+    assert torch.allclose(module.decode(parts, together)[1:], module.decode(parts, alone), atol=1e-4)
+
+
+def test_the_ace_step_codec_starts_as_one_without_the_adapters_constants(renders: Renders) -> None:
+    codec = ace_step.build()
+    latents = ace_step.encode(codec, torch.from_numpy(renders.audio[:4]))
+    raw = codec.autoencoder.encode(ace_step.sees(torch.from_numpy(renders.audio[:4]))).latent
+    assert latents.std() < 0.5 * raw.std()
+    assert abs(latents.mean()) < 0.5
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_killed_recipe_ends_as_if_it_had_not_been(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = RECIPES[name]
+    audio = renders_of_noise()
+    steps = dict.fromkeys(module.STEPS, 2)
+    monkeypatch.setattr(module, "BATCHES", {stage: (1, _short(name)) for stage in steps})
+    whole = module.train(tmp_path / "whole", audio, steps=steps, compiled=False)
+    for _ in range(2 * len(steps)):  # every call stops each unfinished stage after one step
+        module.train(tmp_path / "killed", audio, steps=steps, compiled=False, limit=0.0)
+    last = list(module.STEPS)[0]
+    curves = [pd.read_csv(tmp_path / run / last / "curve.csv") for run in ("whole", "killed")]
+    assert np.allclose(curves[0]["loss"], curves[1]["loss"], rtol=1e-6)
+    assert curves[1]["step"].iloc[-1] == 2
+    assert networks(whole)
+
+
+def _short(name: str) -> int:
+    return {"stable-audio": 8, "ace-step": 8192, "audioldm2": 7680}[name]
+
+
+def renders_of_noise() -> Any:
+    return (0.1 * np.random.default_rng(0).standard_normal((4, 16_384))).astype(np.float16)
+
+
+def test_renders_are_made_once(tmp_path: Path) -> None:
+    path = tmp_path / "renders.npy"
+    made = renders(path, clips=2, first=9)
+    before = path.stat().st_mtime_ns
+    again = renders(path, clips=2, first=9)
+    assert np.array_equal(made, again)
+    assert path.stat().st_mtime_ns == before
+    assert not list(tmp_path.glob("*.partial"))
+    with pytest.raises(ValueError, match="expected"):
+        renders(path, clips=3)
+
+
+def test_crops_depend_on_the_step_alone() -> None:
+    audio = np.arange(4 * 4096, dtype=np.float16).reshape(4, 4096) % 512
+    assert torch.equal(crops(audio, 5, 3, 256, 64), crops(audio, 5, 3, 256, 64))
+    assert not torch.equal(crops(audio, 5, 3, 256, 64), crops(audio, 6, 3, 256, 64))
+    assert set((crops(audio, 5, 32, 256, 64)[:, 0] % 64).tolist()) == {0.0}
+
+
+def test_distances_have_their_known_answers(renders: Renders) -> None:
+    audio = torch.from_numpy(renders.audio[:2])
+    assert spectral(audio, audio).item() == 0
+    assert mel(audio, audio).item() == 0
+    assert spectral(-audio, audio).item() == pytest.approx(0, abs=1e-5)
+    assert spectral(audio * 2, audio).item() > 1
+    assert spectral(torch.zeros_like(audio), audio).item() > spectral(0.9 * audio, audio).item()
+    # the mel's floor apart, half the amplitude is log 4 less in power
+    assert mel(0.5 * audio, audio).item() == pytest.approx(math.log(4), rel=0.1)
+
+
+def test_moments_vanish_for_a_standard_normal() -> None:
+    normal = torch.randn(8, 4, 5000, generator=torch.Generator().manual_seed(0))
+    assert moments(normal).item() < 1e-3
+    assert moments(2 * normal).item() == pytest.approx(1, rel=0.05)
+    assert moments(normal + 3).item() == pytest.approx(9, rel=0.05)
+
+
+def test_a_gist_learns_to_tell(renders: Renders) -> None:
+    torch.manual_seed(0)
+    network = gist.Gist(8, width=32)
+    audio = torch.from_numpy(renders.audio[:8, :16_384])
+    seen = gist.look(audio)
+    assert seen.shape == (8, gist.BANDS, 64)
+    assert abs(seen.mean()) < 1.5 and 0.5 < seen.std() < 2
+    latents = network.encode(seen)
+    assert latents.shape == (8, 8, 16)
+    assert torch.allclose(latents.var((0, 2)), torch.ones(8), atol=0.1)
+    assert network.decode(latents).shape == seen.shape
+    adam = torch.optim.Adam(network.parameters(), 3e-3)
+    losses = []
+    for step in range(30):
+        loss = gist.loss(network, audio, torch.Generator().manual_seed(step))
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_the_judge_finds_a_perfect_codec_perfect() -> None:
+    torch.manual_seed(0)
+    frame, figures = judge.measure(lambda x: x[:, None], lambda z: z, 16_000, Probe().eval(), clips=4)
+    assert (frame["accuracy"] == frame["before"]).all()
+    assert figures["mel"] == figures["spectral"] == 0
+    frame, figures = judge.measure(lambda x: x[:, None], lambda z: 0 * z, 16_000, Probe().eval(), clips=4)
+    assert figures["mel"] > 1
