@@ -22,6 +22,7 @@ _HOME = {
     "tiny": "tada.tiny",
     "models": "tada.models",
     "hooks": "tada.hooks",
+    "steering": "tada.steering",
 }
 
 __all__ = [
@@ -39,11 +40,12 @@ __all__ = [
     "models",
     "record",
     "route",
+    "steering",
     "tiny",
 ]
 
 if TYPE_CHECKING:
-    from tada import hooks, models, tiny
+    from tada import hooks, models, steering, tiny
     from tada.audio import Clip, Clips
     from tada.hooks import When, edit, record, route
     from tada.models import ARCHITECTURES, load

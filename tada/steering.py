@@ -1,0 +1,396 @@
+"""Steering by contrastive activation addition (CAA): fit a direction per site and step, add it while sampling.
+
+Equations are those of section 3 of the paper. A :class:`Vector` is a plain value: it adds, scales and negates, several
+combine into one, and it is saved as safetensors beside json. Vectors from other sources (features of a sparse
+autoencoder) are the same thing and are applied the same way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tada.hooks import Edit, Passes, Steps, When, edit, record
+from tada.models.base import Layers, Model, Sampling, versions
+
+Alpha = float | Sequence[float] | Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Vector:
+    """Directions in which to push what sites add to the hidden states.
+
+    Attributes:
+        directions: site to float32 ``[steps, dim]``; one step serves all steps.
+        info: where they come from: checkpoint, prompts, seeds, sampling, versions.
+    """
+
+    directions: Mapping[str, Tensor]
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.directions:
+            raise ValueError("got a vector without sites; expected at least one")
+        lengths = {len(direction) for direction in self.directions.values()}
+        if len(lengths) > 1:
+            raise ValueError(f"got directions of {sorted(lengths)} steps; expected as many at every site")
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Sites that have a direction."""
+        return tuple(self.directions)
+
+    @property
+    def steps(self) -> int:
+        """Denoising steps that have a direction of their own; 1 serves all."""
+        return len(next(iter(self.directions.values())))
+
+    def __add__(self, other: Vector) -> Vector:
+        return combine([self, other])
+
+    def __sub__(self, other: Vector) -> Vector:
+        return combine([self, other], [1.0, -1.0])
+
+    def __mul__(self, factor: float) -> Vector:
+        return self._each(lambda direction: direction * factor)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Vector:
+        return self * -1.0
+
+    def unit(self) -> Vector:
+        """The same with every direction of length 1; a direction of length 0 stays."""
+        return self._each(_unit)
+
+    def step_mean(self) -> Vector:
+        """One unit direction per site for all steps: the mean over steps."""
+        return self._each(lambda direction: _unit(direction.mean(dim=0, keepdim=True)))
+
+    def of(self, model: Model) -> Vector:
+        """The same vector declared fit for the checkpoint of ``model``, which is otherwise refused."""
+        return replace(self, info={**self.info, "checkpoint": model.checkpoint})
+
+    @contextmanager
+    def apply(
+        self,
+        model: Model,
+        alpha: Alpha,
+        layers: Layers | None = "functional",
+        passes: Passes = "cond",
+        renorm: bool = True,
+        steps: Steps = None,
+    ) -> Iterator[None]:
+        """Steer everything sampled inside the block: ``h' = ReNorm(h + alpha v, h)`` (text below eq. 2, eq. 3; eq. 8).
+
+        Args:
+            model: the model, of the checkpoint that the vector comes from.
+            alpha: strength, 0 leaves the clip as it is to the last bit; one for all clips or one per row.
+            layers: where to steer: indices, site names or a layer set; None for all sites of the vector.
+            passes: guidance passes to steer.
+            renorm: keep the length of every frame (eq. 3); eq. 8 does without.
+            steps: denoising steps to steer; None for all.
+
+        Raises:
+            ValueError: a strength that is not finite or not one per row, another checkpoint, another number of steps.
+            KeyError: a layer without direction.
+        """
+        strength = _strength(alpha).to(model.device, model.dtype)
+
+        def push(hidden: Tensor, direction: Tensor) -> Tensor:
+            factor = _per_row(strength, hidden)
+            moved = hidden + factor * direction
+            return torch.where(factor == 0, hidden, renormalise(moved, hidden) if renorm else moved)
+
+        with edit(model, self._edits(model, layers, push), passes, steps):
+            yield
+
+    @contextmanager
+    def remove(
+        self,
+        model: Model,
+        strength: Alpha = 1.0,
+        layers: Layers | None = "functional",
+        passes: Passes = "cond",
+        steps: Steps = None,
+    ) -> Iterator[None]:
+        """Project the direction out of what sites put out, inside the block.
+
+        Args:
+            model: the model, of the checkpoint that the vector comes from.
+            strength: 0 changes nothing, 1 leaves no share along the direction; one for all clips or one per row.
+            layers: where: indices, site names or a layer set; None for all sites of the vector.
+            passes: guidance passes to edit.
+            steps: denoising steps to edit; None for all.
+
+        Raises:
+            ValueError, KeyError: as :meth:`apply`.
+        """
+        factor = _strength(strength).to(model.device, model.dtype)
+
+        def project(hidden: Tensor, direction: Tensor) -> Tensor:
+            unit = _unit(direction)
+            share = (hidden * unit).sum(dim=-1, keepdim=True)
+            return hidden - _per_row(factor, hidden) * share * unit
+
+        with edit(model, self._edits(model, layers, project), passes, steps):
+            yield
+
+    def save(self, path: str | Path) -> Path:
+        """Write ``path`` (safetensors) and the json beside it, each replaced only when complete; return the first."""
+        from safetensors.torch import save
+
+        path = Path(path).with_suffix(".safetensors")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = save({site: direction.contiguous() for site, direction in self.directions.items()})
+        about = {"sha256": hashlib.sha256(data).hexdigest(), "info": dict(self.info)}
+        _replace(path, data)
+        _replace(path.with_suffix(".json"), (json.dumps(about, indent=1) + "\n").encode())
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Vector:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: one of the two files is missing. ValueError: they do not belong together, or are damaged.
+        """
+        from safetensors.torch import load
+
+        path = Path(path).with_suffix(".safetensors")
+        data, about = path.read_bytes(), json.loads(path.with_suffix(".json").read_text())
+        if hashlib.sha256(data).hexdigest() != about["sha256"]:
+            raise ValueError(
+                f"{path} is not what {path.stem}.json describes: damaged or replaced; fit the vector again"
+            )
+        order = about["info"].get("sites") or sorted(load(data))
+        tensors = load(data)
+        return cls({site: tensors[site] for site in order}, about["info"])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Vector:
+        return replace(self, directions={site: change(direction) for site, direction in self.directions.items()})
+
+    def _edits(
+        self, model: Model, layers: Layers | None, change: Callable[[Tensor, Tensor], Tensor]
+    ) -> dict[str | int, Edit]:
+        """An edit for each layer, with the direction of the step it runs in."""
+        fitted = self.info.get("checkpoint", model.checkpoint)
+        if fitted != model.checkpoint:
+            raise ValueError(
+                f"this vector was fitted on {fitted}, the model is {model.checkpoint}: fit one for it, or insist "
+                "with vector.of(model)"
+            )
+        sites = self.sites if layers is None else model.resolve(layers)
+        missing = [site for site in sites if site not in self.directions]
+        if missing:
+            raise KeyError(
+                f"no direction at {', '.join(missing[:3])}: this vector has {len(self.sites)} sites, from "
+                f"{self.sites[0]} to {self.sites[-1]}; fit it there or give layers that it has"
+            )
+        tables = {site: self.directions[site].to(model.device, model.dtype) for site in sites}
+
+        def run(hidden: Tensor, when: When) -> Tensor:
+            if self.steps not in (1, when.steps):
+                raise ValueError(
+                    f"this vector has directions for {self.steps} steps, the run has {when.steps}: sample with "
+                    f"steps={self.steps}, fit it anew, or use vector.step_mean()"
+                )
+            return change(hidden, tables[when.site][when.step if self.steps > 1 else 0])
+
+        return dict.fromkeys(sites, run)
+
+
+def means(
+    model: Model,
+    prompts: Sequence[str],
+    seeds: int | Sequence[int],
+    seconds: float,
+    sampling: Sampling | str | None = None,
+    sites: Layers | None = None,
+    passes: Passes = "cond",
+    lyrics: str | Sequence[str | None] | None = None,
+    negative: str | None = None,
+    batch: int = 8,
+    progress: bool = False,
+) -> dict[str, Tensor]:
+    """Mean of what sites put out over frames, seeds and prompts.
+
+    Args:
+        model: the model.
+        prompts: one or more.
+        seeds: every prompt is sampled with each of them.
+        seconds: length of the clips.
+        sampling: settings, or the name of a preset.
+        sites: layers by index, site name or layer set; None for all.
+        passes: ``"cond"`` or ``"uncond"``.
+        lyrics: for models that sing; one for all prompts, or one per prompt.
+        negative: negative prompt, for models that have one.
+        batch: clips per sampling run.
+        progress: show a progress bar.
+
+    Returns:
+        Site to float32 ``[steps, dim]`` on the CPU.
+    """
+    from tqdm.auto import tqdm
+
+    if passes == "both":
+        raise ValueError("got passes='both'; expected 'cond' or 'uncond': fit the two passes apart")
+    sung = [lyrics] * len(prompts) if lyrics is None or isinstance(lyrics, str) else list(lyrics)
+    seeds = [seeds] if isinstance(seeds, int) else list(seeds)
+    jobs = [(prompt, words, seed) for prompt, words in zip(prompts, sung, strict=True) for seed in seeds]
+    if not jobs:
+        raise ValueError(f"got {len(prompts)} prompts and {len(seeds)} seeds; expected one or more of each")
+    totals: dict[str, Tensor] = {}
+    for start in tqdm(range(0, len(jobs), batch), disable=not progress, desc="means", leave=False):
+        texts, words, draws = zip(*jobs[start : start + batch], strict=True)
+        context = model.encode(texts, negative, words)
+        with record(model, sites, reduce="mean", passes=passes) as kept:
+            model.sample(context, model.noise(draws, seconds), sampling)
+        for site, hidden in kept.items():
+            totals[site] = totals.get(site, torch.zeros(())) + hidden.float().sum(dim=1).cpu()
+    return {site: total / len(jobs) for site, total in totals.items()}
+
+
+def contrast(
+    model: Model,
+    positive: Sequence[str],
+    negative: Sequence[str],
+    seeds: int | Sequence[int],
+    seconds: float,
+    sampling: Sampling | str | None = None,
+    sites: Layers | None = None,
+    passes: Passes = "cond",
+    lyrics: str | Sequence[str | None] | None = None,
+    batch: int = 8,
+    progress: bool = False,
+) -> Vector:
+    """Fit a steering vector from prompt pairs (eq. 2), one unit direction per site and step.
+
+    Args:
+        model: the model.
+        positive: prompts with the concept.
+        negative: their counterparts without it, in the same order (not a negative prompt of the sampler).
+        seeds: every prompt is sampled with each of them; both sides of a pair share their noise.
+        seconds: length of the clips.
+        sampling: settings, or the name of a preset.
+        sites: layers by index, site name or layer set; None for all.
+        passes: the guidance pass that is looked at, ``"cond"`` or ``"uncond"``.
+        lyrics: for models that sing; one for all pairs, or one per pair.
+        batch: clips per sampling run.
+        progress: show a progress bar.
+
+    Returns:
+        A vector that pushes from the negative to the positive side.
+
+    Raises:
+        ValueError: sides of different length, or pairs that differ nowhere.
+    """
+    if len(positive) != len(negative):
+        raise ValueError(f"got {len(positive)} positive and {len(negative)} negative prompts; expected pairs")
+    settings = model.sampling(sampling)
+    how = {"seeds": seeds, "seconds": seconds, "sampling": settings, "sites": sites, "passes": passes,
+           "lyrics": lyrics, "batch": batch, "progress": progress}  # fmt: skip
+    with_, without = (means(model, prompts, **how) for prompts in (positive, negative))  # type: ignore[arg-type]
+    differences = {site: with_[site] - without[site] for site in with_}
+    if not any(difference.any() for difference in differences.values()):
+        raise ValueError("the positive and the negative prompts put out the same at every site: do they differ?")
+    info = {
+        "method": "caa",
+        "model": model.name,
+        "checkpoint": model.checkpoint,
+        "positive": list(positive),
+        "negative": list(negative),
+        "lyrics": lyrics if lyrics is None or isinstance(lyrics, str) else list(lyrics),
+        "seeds": [seeds] if isinstance(seeds, int) else list(seeds),
+        "seconds": seconds,
+        "sampling": asdict(settings),
+        "passes": passes,
+        "sites": list(differences),
+        "versions": versions(),
+    }
+    return Vector({site: _unit(difference) for site, difference in differences.items()}, info)
+
+
+def combine(vectors: Sequence[Vector], weights: Sequence[float] | None = None, orthogonal: bool = False) -> Vector:
+    """The weighted sum of vectors, each steering where it has directions.
+
+    Args:
+        vectors: of one checkpoint and with equal steps (or one step for all).
+        weights: one per vector; None for ones.
+        orthogonal: first take from each vector what the ones before it already point to (Gram-Schmidt per site and
+            step, lengths kept), so that a concept is not steered twice.
+
+    Returns:
+        A vector over the union of their sites.
+
+    Raises:
+        ValueError: no vectors, another number of weights, other checkpoints or steps.
+    """
+    weights = [1.0] * len(vectors) if weights is None else list(weights)
+    if not vectors or len(weights) != len(vectors):
+        raise ValueError(f"got {len(vectors)} vectors and {len(weights)} weights; expected as many, and at least one")
+    checkpoints = {str(v.info["checkpoint"]) for v in vectors if "checkpoint" in v.info}
+    steps = {v.steps for v in vectors} - {1}
+    if len(checkpoints) > 1 or len(steps) > 1:
+        raise ValueError(
+            f"vectors of one checkpoint and step count combine; got {sorted(checkpoints)}, {sorted(steps)}"
+        )
+    sites = dict.fromkeys(site for vector in vectors for site in vector.sites)
+    directions = {}
+    for site in sites:
+        pairs = [(v.directions[site], w) for v, w in zip(vectors, weights, strict=True) if site in v.directions]
+        parts = orthogonalise([d for d, _ in pairs]) if orthogonal else [d for d, _ in pairs]
+        shape = (max(steps, default=1), parts[0].shape[-1])
+        directions[site] = sum((p * w for p, (_, w) in zip(parts, pairs, strict=True)), torch.zeros(shape))
+    info = {"method": "combination", "weights": weights, "parts": [dict(v.info) for v in vectors], "sites": list(sites)}
+    return Vector(directions, info | ({"checkpoint": checkpoints.pop()} if checkpoints else {}))
+
+
+def orthogonalise(directions: Sequence[Tensor]) -> list[Tensor]:
+    """Directions ``[steps, dim]``, each made orthogonal to those before it, lengths kept (Gram-Schmidt per step)."""
+    done: list[Tensor] = []
+    for direction in directions:
+        rest = direction
+        for other in map(_unit, done):
+            rest = rest - (rest * other).sum(dim=-1, keepdim=True) * other
+        done.append(_unit(rest) * direction.norm(dim=-1, keepdim=True))
+    return done
+
+
+def renormalise(moved: Tensor, hidden: Tensor) -> Tensor:
+    """``moved`` ``[..., dim]`` with the lengths of ``hidden`` along the last axis (eq. 3)."""
+    smallest = torch.finfo(moved.dtype).tiny
+    return moved * (hidden.norm(dim=-1, keepdim=True) / moved.norm(dim=-1, keepdim=True).clamp_min(smallest))
+
+
+def _unit(direction: Tensor) -> Tensor:
+    norm = direction.norm(dim=-1, keepdim=True)
+    return torch.where(norm > 0, direction / norm, torch.zeros_like(direction))
+
+
+def _strength(alpha: Alpha) -> Tensor:
+    strength = torch.as_tensor(alpha, dtype=torch.float32)
+    if strength.dim() > 1 or not strength.isfinite().all():
+        raise ValueError(f"got alpha={alpha!r}; expected a finite number, or one per row")
+    return strength
+
+
+def _per_row(strength: Tensor, hidden: Tensor) -> Tensor:
+    """``strength`` shaped for ``hidden`` ``[rows, tokens, dim]``."""
+    if strength.dim() and len(strength) != len(hidden):
+        raise ValueError(f"got {len(strength)} strengths for {len(hidden)} rows; expected one, or one per row")
+    return strength.view(-1, 1, 1)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(data)
+    partial.replace(path)
