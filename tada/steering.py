@@ -106,9 +106,8 @@ class Vector:
         strength = _strength(alpha).to(model.device, model.dtype)
 
         def push(hidden: Tensor, direction: Tensor) -> Tensor:
-            factor = _per_row(strength, hidden)
-            moved = hidden + factor * direction
-            return torch.where(factor == 0, hidden, renormalise(moved, hidden) if renorm else moved)
+            moved = hidden + _per_row(strength, hidden) * direction
+            return renormalise(moved, hidden) if renorm else moved
 
         with edit(model, self._edits(model, layers, push), passes, steps):
             yield
