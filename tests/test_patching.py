@@ -1,0 +1,558 @@
+"""The sweep against the naive loop and known answers; impact, its intervals and the rule; screening; resuming."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import tada
+from checks import SECONDS, assert_same
+from tada import patching, screening
+from tada.models.base import Model
+from tada.store import Store
+
+QUICK = tada.Sampling(steps=2, guidance=3.0)
+SETS = [1, [0, 2]]
+PAIRS = pd.DataFrame(
+    {
+        "concept": ["violin", "violin", "happy"],
+        "target": ["a violin song", "slow, with two violins", "a happy tune"],
+        "source": ["a trumpet song", "slow, with two trumpets", "a sad tune"],
+    }
+)
+
+
+class Ears:
+    """A score that remembers what it heard."""
+
+    key = "ears of the tests"
+
+    def __init__(self) -> None:
+        self.heard: dict[str, torch.Tensor] = {}
+        self.batches: list[int] = []
+
+    def __call__(self, clips, rows):
+        self.batches.append(len(rows))
+        self.heard |= dict(zip(rows["unit_hash"], clips.audio, strict=True))
+        return clips.audio.double().square().mean(dim=(1, 2)).numpy()
+
+
+def power(clips, rows):
+    """A score that a worker can import."""
+    return {"power": clips.audio.double().square().mean(dim=(1, 2)).numpy(), "rows": np.ones(len(rows))}
+
+
+def sweep(model, pairs=PAIRS[:1], seeds=1, sets=SETS, score=None, batch=4, **options):
+    options["batch"] = batch
+    return patching.sweep(model, pairs, seeds, sets, QUICK, SECONDS, score=score or Ears(), **options)
+
+
+def naive(model: Model, pair: pd.Series, seed: int, layers: str, rows: int = 1) -> torch.Tensor:
+    """One intervention a run: the clip of a pair with some layers routed, ``rows`` times in its batch."""
+    context = model.encode([pair["source"], pair["target"]])
+    base, source = context[[0] * rows], context[[1] * rows]
+    noise = model.noise([seed] * rows, SECONDS)
+    if layers == "none":
+        return model.decode(model.sample(base, noise, QUICK)).audio[0]
+    sites = "all" if layers == "all" else [int(layer) for layer in layers.split("+")]
+    with tada.route(model, sites, source):
+        return model.decode(model.sample(base, noise, QUICK)).audio[0]
+
+
+# ---- the sweep is the naive loop
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+def test_the_sweep_is_the_naive_loop_to_the_bit(model, rows):
+    """Batches of one shape give equal bits; with more than one row the naive run fills its batch with one clip."""
+    ears = Ears()
+    frame = sweep(model, score=ears, batch=rows)
+    assert list(frame["layers"]) == ["none", "all", "1", "0+2"] and set(ears.batches) == {rows}
+    for row in frame.itertuples():
+        if row.layers != "all":
+            assert torch.equal(ears.heard[row.unit_hash], naive(model, PAIRS.iloc[0], 1, row.layers, rows)), row.layers
+    clips = list(ears.heard.values())
+    assert len({clip.double().sum().item() for clip in clips}) == 4, "the routed layers change the sound"
+
+
+def test_all_is_the_target_prompt_and_routing_every_layer(model):
+    ears = Ears()
+    frame = sweep(model, score=ears, batch=1)
+    every = ears.heard[frame[frame["layers"] == "all"]["unit_hash"].item()]
+    context = model.encode([PAIRS["source"][0], PAIRS["target"][0]])
+    target = model.decode(model.sample(context[1], model.noise(1, SECONDS), QUICK)).audio[0]
+    assert torch.equal(every, target)
+    assert_same(every, naive(model, PAIRS.iloc[0], 1, "all"))
+
+
+def test_other_batches_change_a_clip_by_rounding_only(model):
+    one, five = Ears(), Ears()
+    sweep(model, PAIRS[:1], [1, 2], score=one, batch=1)
+    sweep(model, PAIRS[:1], [1, 2], score=five, batch=5)
+    assert one.heard.keys() == five.heard.keys() and set(five.batches) == {5, 3}
+    for unit, clip in one.heard.items():
+        assert_same(five.heard[unit], clip)
+
+
+def test_what_else_is_computed_does_not_change_a_bit(tiny_model):
+    model = tiny_model("ace-step")
+    few, many = Ears(), Ears()
+    sweep(model, PAIRS, [1], [1], score=few, batch=4)
+    sweep(model, PAIRS, [1], [3, 1, [0, 2]], score=many, batch=4)
+    assert few.heard.keys() < many.heard.keys()
+    assert all(torch.equal(many.heard[unit], clip) for unit, clip in few.heard.items())
+
+
+def test_layer_sets_by_any_name_are_one_set(tiny_model):
+    model = tiny_model("ace-step")
+    names = [3, model.sites[3], [-21], (5, 4), [model.sites[4], 5], "all"]
+    assert list(patching.resolve_sets(model, names)) == ["3", "4+5"]
+    assert len(patching.resolve_sets(model, None)) == len(model.sites)
+
+
+def test_the_table_says_all(tiny_model):
+    model = tiny_model("ace-step")
+    frame = sweep(model, PAIRS, [1, 2], score=power, batch=24)
+    assert list(frame) == [*patching.COLUMNS, "unit_hash"]
+    assert len(frame) == 3 * 2 * 4 * 2 and set(frame["metric"]) == {"power", "rows"} and frame["value"].notna().all()
+    targets = frame[frame["layers"] == "all"].drop_duplicates("pair")["prompt"]
+    assert list(targets) == list(PAIRS["target"])
+    assert set(frame[frame["layers"] != "all"]["prompt"]) == set(PAIRS["source"])
+    assert frame["model"].unique() == ["ace-step"] and frame["checkpoint"].unique() == [model.checkpoint]
+
+
+def test_text_is_encoded_once_and_no_clip_twice(tiny_model, monkeypatch):
+    model, said, made = tiny_model("ace-step"), [], []
+    encode, sample = model.encode_one, model.sample
+    monkeypatch.setattr(model, "encode_one", lambda *text: said.append(text[0]) or encode(*text))
+    monkeypatch.setattr(model, "sample", lambda context, *rest: made.append(len(context)) or sample(context, *rest))
+    sweep(model, PAIRS, [1, 2], batch=6)
+    assert sorted(said) == sorted([*PAIRS["target"], *PAIRS["source"]])
+    assert sum(made) == 3 * 2 * (2 + len(SETS)), "pairs x seeds x (L + 2), and no recorded clean run"
+
+
+# ---- known answers
+
+
+class Towards:
+    """How far a clip has come from the clip without the target's text to the one with it: 0 at none, 1 at all."""
+
+    key = "towards"
+
+    def __init__(self, frame: pd.DataFrame, heard: dict[str, torch.Tensor]) -> None:
+        self.ends = {
+            (row.pair, row.seed, row.layers): heard[row.unit_hash]
+            for row in frame.itertuples()
+            if row.layers in ("none", "all")
+        }
+
+    def __call__(self, clips, rows):
+        return [self.one(clip.samples, row) for clip, row in zip(clips, rows.itertuples(), strict=True)]
+
+    def one(self, clip, row):
+        none, every = (self.ends[row.pair, row.seed, end].double() for end in ("none", "all"))
+        return (((clip - none) * (every - none)).sum() / (every - none).square().sum()).item()
+
+
+@pytest.fixture
+def planted(tiny_model):
+    """A model whose text acts at sites 3 and 8 only: all other cross-attention puts out nothing."""
+    model = tiny_model("ace-step")
+    dead = [site for layer, site in enumerate(model.sites) if layer not in (3, 8)]
+    with tada.edit(model, dict.fromkeys(dead, lambda hidden, when: hidden * 0), passes="both"):
+        yield model
+
+
+def planted_scores(model, sets, **options):
+    ears, pairs = Ears(), PAIRS.assign(concept="violin")
+    frame = sweep(model, pairs, 1, [], score=ears, batch=12)
+    return sweep(model, pairs, 1, sets, score=Towards(frame, ears.heard), batch=12, **options)
+
+
+def test_planted_layers_are_found_and_no_others(planted):
+    scores = planted_scores(planted, [*range(len(planted.sites)), [3, 8], [4, 5, 6, 7]])
+    impacts = patching.impact(scores)
+    of = {row.layers: row.impact for row in impacts.itertuples()}
+    assert of["3+8"] == pytest.approx(1.0, abs=1e-6), "both layers together are the full swap"
+    others = [of[str(layer)] for layer in range(len(planted.sites)) if layer not in (3, 8)]
+    assert max(map(abs, others)) < 1e-9 and abs(of["4+5+6+7"]) < 1e-9
+    assert of["3"] > 0.05 and of["8"] > 0.05
+    called = patching.functional(impacts)
+    assert set(called[called["functional"]]["layers"]) == {"3", "8"}
+
+
+def test_screening_ranks_the_planted_layers_first(planted):
+    found = screening.screen(planted, PAIRS, [1], [*range(12), [3, 8]], QUICK, SECONDS, steps=[0, 1])
+    assert len(found) == 3 * 2 * 13
+    assert set(screening.rank(found[found["layers"] != "3+8"])[:2]) == {"3", "8"}
+    assert np.allclose(found[found["layers"] == "3+8"]["change"], 1.0, atol=1e-5)
+    assert found[~found["layers"].isin(["3", "8", "3+8"])]["change"].abs().max() < 1e-5
+
+
+def test_a_screened_call_is_the_call_of_the_run(model):
+    """The denoiser asked again with what was kept says what it said; layers outside the run are refused."""
+    said = []
+    handle = model.denoiser.register_forward_hook(lambda _, args, output: said.append(output))
+    try:
+        frame = screening.screen(model, PAIRS[:1], 1, [0, 1], QUICK, SECONDS, steps=[1])
+    finally:
+        handle.remove()
+    kept, again = (value[0] if isinstance(value, tuple) else value for value in (said[-2], said[-1]))
+    conditional = kept[-1:] if len(kept) == 2 else next(s for s in reversed(said[:-1]) if len(s) == 1)
+    if model.name != "ace-step":  # whose conditional pass is a call of its own, before the unconditional one
+        assert_same(again[:1].float(), conditional.float())
+    assert len(again) == 4 and (frame["change"] > 0).all()
+    with pytest.raises(ValueError, match="steps of 0 to 1"):
+        screening.screen(model, PAIRS[:1], 1, [0], QUICK, SECONDS, steps=[2])
+
+
+def test_controls_route_other_prompts(tiny_model):
+    model, ears = tiny_model("ace-step"), Ears()
+    pairs = PAIRS[:1].assign(paraphrase=["a song of trumpets"], unrelated=PAIRS["source"][:1])
+    frame = sweep(model, pairs, score=ears, controls=("paraphrase", "unrelated"), batch=4)
+    assert list(frame["method"].value_counts(sort=False)) == [4, 2, 2]
+    heard = {(row.method, row.layers): ears.heard[row.unit_hash] for row in frame.itertuples()}
+    none = heard["patch", "none"]
+    assert torch.equal(heard["patch-unrelated", "1"], none), "the prompt itself, routed, changes nothing"
+    assert not torch.equal(heard["patch-paraphrase", "1"], none)
+    with pytest.raises(ValueError, match="with_controls"):
+        sweep(model, controls=("paraphrase",))
+
+
+# ---- the store and resuming
+
+
+def test_a_second_run_computes_nothing_and_a_larger_one_only_what_is_new(tiny_model, tmp_path):
+    model, ears = tiny_model("ace-step"), Ears()
+    first = sweep(model, PAIRS, score=ears, store=tmp_path)
+    assert sum(ears.batches) == 12
+    pd.testing.assert_frame_equal(sweep(model, PAIRS, score=ears, store=tmp_path), first)
+    assert sum(ears.batches) == 12, "a second run asked for clips"
+    sweep(model, PAIRS, sets=[*SETS, 5], score=ears, store=tmp_path)
+    assert sum(ears.batches) == 15
+    assert len(list((tmp_path / "parts").glob("*.parquet"))) == 1
+
+
+def test_all_that_determines_a_score_is_in_its_hash(tiny_model, tmp_path):
+    model, other = tiny_model("ace-step"), Ears()
+    other.key = "other ears"
+    hashes = [
+        sweep(model),
+        sweep(model, seeds=2),
+        sweep(model, PAIRS[1:2]),
+        sweep(model, score=other),
+        sweep(model, lyrics=""),
+        patching.sweep(model, PAIRS[:1], 1, SETS, tada.Sampling(3, 3.0), SECONDS, score=Ears()),
+        patching.sweep(model, PAIRS[:1], 1, SETS, QUICK, SECONDS / 2, score=Ears()),
+    ]
+    units = [unit for frame in hashes for unit in frame["unit_hash"]]
+    assert len(units) == 28 == len(set(units))
+
+
+def test_other_weights_are_another_model(tiny_model, tmp_path):
+    model = tiny_model("ace-step")
+    before = patching.fingerprint(model)
+    assert before == patching.fingerprint(model)
+    weight = model.denoiser.get_submodule(model.sites[0]).to_q.weight
+    kept = weight.detach().clone()
+    try:
+        weight.data[0, 0] += 1e-3
+        assert patching.fingerprint(model) != before
+    finally:
+        weight.data.copy_(kept)
+    seeded = tada.load("ace-step", tada.tiny.build("ace-step", tmp_path, seed=1), device="cpu")
+    assert patching.fingerprint(seeded) != before
+
+
+def test_a_run_cut_anywhere_ends_in_the_same_table(tiny_model, tmp_path):
+    model = tiny_model("ace-step")
+    whole = sweep(model, PAIRS, [1, 2], store=tmp_path / "whole", batch=4)
+
+    class Falls(Ears):
+        def __call__(self, clips, rows):
+            if len(self.batches) == 2:
+                raise KeyboardInterrupt
+            return super().__call__(clips, rows)
+
+    heard = 0
+    for _ in range(2):
+        ears = Falls()
+        with pytest.raises(KeyboardInterrupt):
+            sweep(model, PAIRS, [1, 2], score=ears, store=tmp_path / "cut", batch=4)
+        heard += sum(ears.batches)
+    ears = Ears()
+    pd.testing.assert_frame_equal(sweep(model, PAIRS, [1, 2], score=ears, store=tmp_path / "cut", batch=4), whole)
+    assert heard + sum(ears.batches) == len(whole)
+
+
+RUN = """
+import sys
+import pandas as pd, torch, tada
+from functools import partial
+from test_patching import PAIRS, QUICK, SETS, SECONDS, power
+from tada import patching
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    load = partial(tada.load, "ace-step", sys.argv[1], device="cpu")
+    patching.sweep(load, pd.concat([PAIRS] * 4).assign(pair=range(12)), 1, SETS, QUICK, SECONDS, score=power,
+                   store=sys.argv[2], batch=4, workers=int(sys.argv[3]))
+"""
+
+
+def test_killed_sweeps_go_on_where_they_were_and_workers_change_nothing(tiny_folder, tiny_model, tmp_path):
+    """Workers of a killed sweep end with it; the table is that of an undisturbed run in one process."""
+    script = tmp_path / "run.py"
+    script.write_text(RUN)
+    cut = tmp_path / "cut"
+    many = pd.concat([PAIRS] * 4).assign(pair=range(12))
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(tiny_folder("ace-step")), str(cut), "2"],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+    )
+    deadline = time.monotonic() + 60
+    while process.poll() is None and len(list((cut / "parts").glob("*.parquet"))) < 3:
+        assert time.monotonic() < deadline, "nothing was stored in a minute"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    time.sleep(0.8)
+    stored = Store(cut).known()
+    assert stored, "the workers had stored something"
+    time.sleep(0.4)
+    assert Store(cut).known() == stored, "a worker went on alone"
+
+    def both(store):
+        return patching.sweep(
+            partial(tada.load, "ace-step", tiny_folder("ace-step"), device="cpu"),
+            many,
+            1,
+            SETS,
+            QUICK,
+            SECONDS,
+            score=power,
+            store=store,
+            batch=4,
+        )
+
+    pd.testing.assert_frame_equal(both(cut), both(tmp_path / "whole"))
+
+
+def test_clips_are_kept_when_asked_and_made_again_when_gone(tiny_model, tmp_path):
+    model, ears = tiny_model("ace-step"), Ears()
+    frame = sweep(model, score=ears, store=tmp_path / "store", keep=tmp_path / "clips")
+    files = sorted(path.stem for path in (tmp_path / "clips").glob("*.flac"))
+    assert files == sorted(frame["unit_hash"])
+    (tmp_path / "clips" / f"{files[0]}.flac").unlink()
+    again = sweep(model, score=ears, store=tmp_path / "store", keep=tmp_path / "clips")
+    pd.testing.assert_frame_equal(again, frame)
+    assert sum(ears.batches) == 5 and len(list((tmp_path / "clips").glob("*.flac"))) == 4
+
+
+# ---- batch size and memory
+
+
+def test_memory_that_does_not_suffice_halves_the_batch(tiny_model, monkeypatch, caplog):
+    model, ears = tiny_model("ace-step"), Ears()
+    sample = model.sample
+
+    def small(context, *rest):
+        if len(context) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return sample(context, *rest)
+
+    monkeypatch.setattr(model, "sample", small)
+    with caplog.at_level(logging.WARNING, "tada.patching"):
+        frame = sweep(model, PAIRS, score=ears, batch=9)
+    assert set(ears.batches) == {3} and len(frame) == 12
+    assert "going on with 5 rows" in caplog.text and "going on with 3 rows" in caplog.text
+    monkeypatch.setattr(model, "sample", lambda *_: (_ for _ in ()).throw(RuntimeError("another fault")))
+    with pytest.raises(RuntimeError, match="another fault"):
+        sweep(model)
+
+
+def test_the_best_batch_is_found_within_memory_and_remembered(tiny_model, monkeypatch, tmp_path):
+    model, seen = tiny_model("ace-step"), []
+    sample = model.sample
+
+    def slow(context, noise, sampling):
+        if len(context) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        if sampling.steps == 1:
+            seen.append(len(context))
+            time.sleep(0.3)  # so that more rows pay
+        return sample(context, noise, sampling)
+
+    monkeypatch.setattr(model, "sample", slow)
+    ears = Ears()
+    sweep(model, PAIRS, score=ears, store=tmp_path, batch=None)
+    assert max(ears.batches) == 4 and seen == [1, 1, 2, 2, 4, 4]
+    sweep(model, PAIRS, seeds=1, sets=[5, 6], score=ears, store=tmp_path, batch=None)
+    assert len(seen) == 6, "the batch was looked for again"
+
+
+# ---- what is wrong is said
+
+
+def test_wrong_input_is_refused_with_reasons(tiny_model):
+    model = tiny_model("ace-step")
+    with pytest.raises(IndexError, match="no layer 24"):
+        sweep(model, sets=[24])
+    with pytest.raises(KeyError, match="no site"):
+        sweep(model, sets=["transformer_blocks.1.attn"])
+    with pytest.raises(ValueError, match=r"such as \[3\]"):
+        sweep(model, sets=3)
+    with pytest.raises(ValueError, match="no pairs"):
+        sweep(model, PAIRS[:0])
+    with pytest.raises(ValueError, match="did you mean 'sources'"):
+        sweep(model, PAIRS.rename(columns={"source": "sources"}))
+    with pytest.raises(ValueError, match="none of them twice"):
+        sweep(model, seeds=[1, 1])
+    with pytest.raises(ValueError, match="one or more"):
+        sweep(model, seeds=[])
+    with pytest.raises(ValueError, match="there twice"):
+        sweep(model, pd.concat([PAIRS, PAIRS]))
+    with pytest.raises(ValueError, match="a value each"):
+        sweep(model, score=power_of_one)
+    with pytest.raises(ValueError, match="attribute key"):
+        sweep(model, score=lambda clips, rows: [0.0] * len(rows))
+    with pytest.raises(ValueError, match="functools.partial"):
+        sweep(model, workers=2)
+    with pytest.raises(ValueError, match="functional layers"):
+        sweep(model, sets=["functional"])
+
+
+def power_of_one(clips, rows):
+    return [1.0]
+
+
+def test_captions_of_every_kind_go_through(tiny_model):
+    odd = pd.DataFrame({"concept": ["x"], "target": ['"a" <b>violin</b>\n🎻'], "source": ['"a" <b>trumpet</b>\n🎺']})
+    assert len(sweep(tiny_model("ace-step"), odd)) == 4
+
+
+# ---- impact
+
+
+def scores(values: dict[str, list[float]], method: str = "patch", concept: str = "c", seeds: int = 1) -> pd.DataFrame:
+    """A table of scores: layers -> value of each pair, the same for every seed."""
+    rows = [
+        {"checkpoint": "k", "model": "m", "concept": concept, "metric": "s", "method": method, "layers": layers}
+        | {"pair": f"p{pair}", "seed": seed, "value": value}
+        for layers, line in values.items()
+        for pair, value in enumerate(line)
+        for seed in range(seeds)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_impact_is_equation_9_unrounded_and_unclipped():
+    none, every = [0.1, 0.2, 0.3, 0.2], [0.5, 0.6, 0.7, 0.7]
+    table = scores({"none": none, "all": every, "0": none, "1": every, "2": [0.0, 0.1, 0.2, 0.0], "3": [1.0] * 4})
+    impacts = patching.impact(table).set_index("layers")["impact"]
+    assert impacts["0"] == 0 and impacts["1"] == 1
+    assert impacts["2"] == pytest.approx((0.075 - 0.2) / (0.625 - 0.2)) and impacts["2"] < 0
+    assert impacts["3"] == pytest.approx((1.0 - 0.2) / (0.625 - 0.2)) and impacts["3"] > 1
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says():
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(100):
+        level, effect = rng.normal(0, 1, 40), 1 + 0.3 * rng.normal(size=40)
+        layer = level + 0.4 * effect + 0.2 * rng.normal(size=40)
+        row = patching.impact(scores({"none": level, "all": level + effect, "0": layer}), resamples=300).iloc[0]
+        hits += row["low"] <= 0.4 <= row["high"]
+        assert row["known"] and row["effect_low"] < row["effect"] < row["effect_high"]
+    assert 86 <= hits <= 100
+
+
+def test_the_bootstrap_is_paired_and_seeded():
+    """What all clips of a prompt share cancels: levels that differ wildly do not widen the interval."""
+    level = np.random.default_rng(1).normal(0, 100, 20)
+    table = scores({"none": level, "all": level + 1, "0": level + 0.5})
+    row = patching.impact(table).iloc[0]
+    assert row["low"] == pytest.approx(0.5, abs=1e-6) and row["high"] == pytest.approx(0.5, abs=1e-6)
+    noisy = table.assign(value=table["value"] + np.random.default_rng(2).normal(0, 0.1, len(table)))
+    pd.testing.assert_frame_equal(patching.impact(noisy, seed=3), patching.impact(noisy, seed=3))
+    assert patching.impact(noisy, seed=3)["low"][0] != patching.impact(noisy, seed=4)["low"][0]
+
+
+def test_more_prompts_narrow_the_interval_and_more_seeds_of_a_prompt_do_not():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.3, 64)
+
+    def width(pairs: int, seeds: int = 1) -> float:
+        values = {"none": [0.0] * pairs, "all": [1.0] * pairs, "0": list(0.5 + noise[:pairs])}
+        row = patching.impact(scores(values, seeds=seeds)).iloc[0]
+        assert (row["pairs"], row["clips"]) == (pairs, pairs * seeds)
+        return row["high"] - row["low"]
+
+    assert width(64) < 0.7 * width(16)
+    assert width(16, seeds=4) == pytest.approx(width(16))
+
+
+def test_a_small_full_swap_makes_the_impact_unknown():
+    table = scores({"none": [0.0, 1.0] * 4, "all": [1.1, 0.0] * 4, "0": [0.5] * 8})
+    row = patching.impact(table).iloc[0]
+    assert not row["known"] and (row["low"], row["high"]) == (-np.inf, np.inf)
+    assert row["effect_low"] < 0 < row["effect_high"] and np.isfinite(row["impact"])
+
+
+def test_a_single_pair_has_an_impact_but_no_interval():
+    row = patching.impact(scores({"none": [0.0], "all": [2.0], "0": [1.0]})).iloc[0]
+    assert row["impact"] == 0.5 and not row["known"] and row["low"] == -np.inf
+
+
+def test_scores_with_gaps_are_refused():
+    table = scores({"none": [0.0, 0.1], "all": [1.0, 1.0], "0": [0.5, 0.5]})
+    with pytest.raises(ValueError, match=r"concept c.*no clips with layers 'all'"):
+        patching.impact(table[table["layers"] != "all"])
+    with pytest.raises(ValueError, match="pair p1 has 0 clips"):
+        patching.impact(table[:-1])
+    with pytest.raises(ValueError, match="1 scores are NaN"):
+        patching.impact(table.assign(value=[np.nan, *table["value"][1:]]))
+
+
+def test_the_rule_needs_an_interval_above_the_control_s_and_a_share():
+    rng = np.random.default_rng(0)
+
+    def about(value: float) -> list[float]:
+        return list(value + rng.normal(0, 0.01, 16))
+
+    values = {"none": 0.0, "all": 1.0, "5": 0.6, "6": 0.3, "7": 0.05, "8": 0.0, "9": 0.2}
+    table = scores({layers: about(value) for layers, value in values.items()})
+    control = scores(
+        {"5": about(0.0), "6": about(0.01), "7": about(0.0), "8": about(0.0), "9": about(0.2)}, "patch-unrelated"
+    )
+    called = patching.functional(patching.impact(pd.concat([table, control])))
+    assert list(called["layers"]) == ["5", "6", "9", "7", "8"]
+    assert list(called[called["functional"]]["layers"]) == ["5", "6"], "9 is no better than its control, 7 adds little"
+    assert set(patching.functional(patching.impact(table)).query("functional")["layers"]) == {"5", "6", "9"}
+    full = patching.functional(patching.impact(pd.concat([table, control])), share=1.0)
+    assert list(full[full["functional"]]["layers"]) == ["5", "6", "7"]
+    assert full["share"].dropna().iloc[-1] == pytest.approx(1.0)
+
+
+def test_the_aggregate_shows_its_spread_and_leaves_out_what_is_unknown():
+    one = scores({"none": [0.0, 0.0], "all": [1.0, 1.0], "0": [0.2, 0.2]}, concept="a")
+    two = scores({"none": [0.0, 0.0], "all": [1.0, 1.0], "0": [0.6, 0.6]}, concept="b")
+    lost = scores({"none": [0.0, 1.0], "all": [1.0, 0.0], "0": [9.0, 9.0]}, concept="c")
+    row = patching.aggregate(patching.impact(pd.concat([one, two, lost]))).iloc[0]
+    assert (row["mean"], row["low"], row["high"]) == pytest.approx((0.4, 0.2, 0.6))
+    assert row["std"] == pytest.approx(np.std([0.2, 0.6], ddof=1)) and (row["concepts"], row["unknown"]) == (2, 1)
+
+
+def test_growing_sets_add_one_layer_at_a_time():
+    assert patching.growing(["7", "6", "5"]) == [[7], [7, 6], [7, 6, 5]]
+    assert patching.growing([7, 6, 5], most=1) == [[7]]
