@@ -13,11 +13,13 @@ import pytest
 import torch
 from torch import nn
 
+import tada
 from tada.minis.codecs import ace_step, audioldm2, gist, judge, stable_audio
 from tada.minis.codecs.distance import mel, spectral
 from tada.minis.codecs.material import crops, renders
 from tada.minis.codecs.mels import moments
 from tada.minis.probe import Probe
+from tada.models.base import Latents
 from tests.minis.conftest import Renders
 
 RECIPES = {"stable-audio": stable_audio, "ace-step": ace_step, "audioldm2": audioldm2}
@@ -59,6 +61,22 @@ def test_rows_are_independent(recipe: tuple[str, ModuleType, Any], renders: Rend
     together, alone = module.encode(parts, audio), module.encode(parts, audio[1:])
     assert torch.allclose(together[1:], alone, atol=1e-5)
     assert torch.allclose(module.decode(parts, together)[1:], module.decode(parts, alone), atol=1e-4)
+
+
+def test_the_adapters_open_what_is_saved(recipe: tuple[str, ModuleType, Any], renders: Renders, tmp_path: Path) -> None:
+    name, module, parts = recipe
+    audio = torch.from_numpy(renders.audio[:2, :16_384])
+    if name == "audioldm2":
+        module.scale(parts, audio)
+    latents = module.encode(parts, audio)
+    if name == "audioldm2":
+        assert latents.std().item() == pytest.approx(1, rel=1e-3)
+    module.save(parts, tada.tiny.build(name, tmp_path))
+    model = tada.load(name, tmp_path, device="cpu")
+    sound = model.decode(Latents(latents, (0, 1), 1.024)).audio
+    expected = module.decode(parts, latents).reshape(2, sound.shape[1], -1)[..., : sound.shape[-1]]
+    assert sound.shape[-1] >= 1.0 * model.sample_rate == RATES[name]
+    assert (sound - expected).abs().max() < 0.02 * expected.abs().max()  # the weights were rounded to fp16
 
 
 def test_the_ace_step_codec_starts_as_one_without_the_adapters_constants(renders: Renders) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from tada.minis.codecs import mels
 from tada.minis.codecs.material import Clips
 from tada.minis.fit import fit
 from tada.minis.sounds import SAMPLE_RATE
+from tada.models.ace_step import files
 from tada.models.ace_step.codec import LATENT_SCALE, LATENT_SHIFT, MEL_HIGH, MEL_LOW, Codec
 from tada.models.ace_step.vocoder import Vocoder, VocoderConfig, log_mel
 
@@ -41,11 +44,11 @@ SIDE: Mapping[str, Any] = {
     "layers_per_block": (0, 1, 1, 1),
     "qkv_multiscales": ((),) * 4,
 }
-STEPS = {"autoencoder": 4000, "vocoder": 8000}
+STEPS = {"autoencoder": 3000, "vocoder": 8000}
 RATES = {"autoencoder": 1e-3, "vocoder": 1e-3}
 SPREAD = 0.31
 """About the standard deviation of what :func:`sees` returns."""
-BATCHES = {"autoencoder": (8, 32_768), "vocoder": (8, 16_384)}
+BATCHES = {"autoencoder": (8, 32_768), "vocoder": (4, 16_384)}
 """Of each stage: crops a step, and their length in frames."""
 
 
@@ -135,3 +138,11 @@ def encode(codec: Codec, audio: Tensor) -> Tensor:
 def decode(codec: Codec, latents: Tensor) -> Tensor:
     """Audio ``[rows, 2, frames]`` at 48 kHz of latents."""
     return codec.decode(latents)
+
+
+def save(codec: Codec, folder: str | Path) -> None:
+    """Write autoencoder and vocoder in fp16 where an ACE-Step folder has them."""
+    _, autoencoder, vocoder, _ = (Path(folder) / part for part in files.PARTS)
+    half = copy.deepcopy(codec).half()
+    half.autoencoder.save_pretrained(autoencoder)
+    files.save(half.vocoder, vocoder, {"_class_name": "ADaMoSHiFiGANV1", **asdict(codec.vocoder.config)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,9 +48,9 @@ VOCODER: Mapping[str, Any] = {
 RATIO = 8
 """Mel frames per latent frame."""
 
-STEPS = {"vae": 4000, "vocoder": 8000}
+STEPS = {"vae": 3000, "vocoder": 8000}
 RATES = {"vae": 1e-3, "vocoder": 1e-3}
-BATCHES = {"vae": (8, 25_600), "vocoder": (8, 15_360)}
+BATCHES = {"vae": (8, 25_600), "vocoder": (4, 15_360)}
 """Of each stage: crops a step, and their length in frames."""
 
 
@@ -131,6 +132,14 @@ def _encoded(parts: Parts, seen: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def scale(parts: Parts, audio: Tensor) -> float:
+    """Set the autoencoder's ``scaling_factor`` so that latents of audio ``[rows, frames]`` have unit variance."""
+    factor = 1 / float(_encoded(parts, sees(audio)).std())
+    parts.vae.register_to_config(scaling_factor=factor)
+    return factor
+
+
+@torch.no_grad()
 def encode(parts: Parts, audio: Tensor) -> Tensor:
     """Latents ``[rows, 8, time, 8]`` of audio ``[rows, frames]`` at 16 kHz, scaled as the diffusion model's are."""
     return _encoded(parts, sees(audio)) * parts.vae.config.scaling_factor
@@ -140,3 +149,9 @@ def encode(parts: Parts, audio: Tensor) -> Tensor:
 def decode(parts: Parts, latents: Tensor) -> Tensor:
     """Audio ``[rows, frames]`` at 16 kHz of latents."""
     return parts.vocoder(parts.vae.decode(latents / parts.vae.config.scaling_factor).sample[:, 0])
+
+
+def save(parts: Parts, folder: str | Path) -> None:
+    """Write autoencoder and vocoder in fp16 where an AudioLDM2 pipeline's folder has them."""
+    for name in ("vae", "vocoder"):
+        copy.deepcopy(getattr(parts, name)).half().save_pretrained(Path(folder) / name)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from tada.minis.codecs import gist as gists
 from tada.minis.codecs.distance import mel, spectral
@@ -32,9 +32,9 @@ CONFIG: Mapping[str, Any] = {
 }
 HOP = math.prod(CONFIG["downsampling_ratios"])
 
-STEPS = {"gist": 4000, "decoder": 8000, "encoder": 2000}
+STEPS = {"gist": 1600, "decoder": 6000, "encoder": 2000}
 RATES = {"gist": 2e-3, "decoder": 1e-3, "encoder": 1e-3}
-BATCHES = {"gist": (16, 32), "decoder": (8, 16), "encoder": (4, 16)}
+BATCHES = {"gist": (16, 32), "decoder": (4, 16), "encoder": (4, 16)}
 """Of each stage: crops a step, and their length in latent frames."""
 
 
@@ -95,7 +95,10 @@ def _tells(parts: Parts, run: Any, audio: Clips, device: str) -> Loss:
 
 
 def _sounds(parts: Parts, run: Any, audio: Clips, device: str, noise: float = 0.1) -> Loss:
-    """The decoder's sound against the truth, from latents with a little noise, as a diffusion model's have."""
+    """The decoder's sound against the truth, and its gist against what it was told.
+
+    The latents get a little noise, as a diffusion model's have.
+    """
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
         truth = _crops("decoder", audio, step).to(device)
@@ -103,8 +106,9 @@ def _sounds(parts: Parts, run: Any, audio: Clips, device: str, noise: float = 0.
         draws = torch.randn(latents.shape, generator=torch.Generator().manual_seed(step)).to(device)
         with torch.autocast(truth.device.type, torch.bfloat16):
             sound = run(latents + noise * draws)[:, 0].float()
-        figures = {"spectral": spectral(sound, truth), "mel": mel(sound, truth)}
-        return figures["spectral"] + figures["mel"], {name: value.item() for name, value in figures.items()}
+        again = F.mse_loss(parts.gist.encode(look(sound)), latents)
+        figures = {"spectral": spectral(sound, truth), "mel": mel(sound, truth), "gist": again}
+        return torch.stack(list(figures.values())).sum(), {name: value.item() for name, value in figures.items()}
 
     return at
 
@@ -153,11 +157,7 @@ def gist(parts: Parts, audio: Tensor) -> Tensor:
 
 
 def save(parts: Parts, folder: str | Path) -> None:
-    """Write the autoencoder in fp16, as the pipeline's folder ``vae``."""
-    parts.vae.half().save_pretrained(Path(folder) / "vae")
-    parts.vae.float()
-
-
-def modules(parts: Parts) -> list[nn.Module]:
-    """What a pipeline folder needs of the codec."""
-    return [parts.vae]
+    """Write the autoencoder in fp16 where a Stable Audio pipeline's folder has it."""
+    half = build().vae.half()
+    half.load_state_dict(parts.vae.state_dict())
+    half.save_pretrained(Path(folder) / "vae")
