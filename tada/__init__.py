@@ -22,6 +22,7 @@ _HOME = {
     "tiny": "tada.tiny",
     "models": "tada.models",
     "hooks": "tada.hooks",
+    "sae": "tada.sae",
     "steering": "tada.steering",
 }
 
@@ -40,12 +41,13 @@ __all__ = [
     "models",
     "record",
     "route",
+    "sae",
     "steering",
     "tiny",
 ]
 
 if TYPE_CHECKING:
-    from tada import hooks, models, steering, tiny
+    from tada import hooks, models, sae, steering, tiny
     from tada.audio import Clip, Clips
     from tada.hooks import When, edit, record, route
     from tada.models import ARCHITECTURES, load
