@@ -1,0 +1,38 @@
+"""The mini ears: two audio-text towers that learnt from renders and captions alone.
+
+``clap`` is of transformers' ``ClapModel`` class; ``second`` is a conformer beside a convolution over words. Both put
+audio and text into one space: ``embed_audio(audio, sample_rate)`` and ``embed_text(texts)`` give rows of unit length.
+``texts`` are what they learn to tell apart and are tested with, ``material`` what they hear, ``training`` the recipe.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tada.errors import unknown
+from tada.minis.ears import clap, second
+from tada.minis.ears.ear import Ear
+
+__all__ = ["WEIGHTS", "Ear", "load"]
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
+"""Folder of the package's own ears."""
+
+MODULES: dict[str, Any] = {"clap": clap, "second": second}
+
+
+def load(name: str, folder: str | Path | None = None) -> Ear:
+    """A trained ear, ready to listen.
+
+    Args:
+        name: ``"clap"`` or ``"second"``.
+        folder: that has it; None: the package's own.
+
+    Raises:
+        KeyError: an unknown name.
+        FileNotFoundError: no ear there.
+    """
+    if name not in MODULES:
+        raise KeyError(unknown("ear", name, MODULES))
+    return MODULES[name].load(folder or WEIGHTS / name)

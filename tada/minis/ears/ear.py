@@ -1,0 +1,76 @@
+"""What both ears can do: put clips and texts into one space."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tada.minis.ears.spectra import windows
+from tada.minis.mel import listenable
+
+DIM = 128
+"""Size of the embeddings."""
+
+
+class Ear(nn.Module):
+    """An audio-text tower; every row is heard and read by itself."""
+
+    name: str
+    frames: int
+    """How much of a clip is heard at once, at 16 kHz; longer ones are heard in pieces, shorter ones are repeated."""
+
+    @abstractmethod
+    def look(self, audio: Tensor) -> Tensor:
+        """Spectrograms ``[rows, time, 64]`` of pieces ``[rows, frames]`` at 16 kHz."""
+
+    @abstractmethod
+    def hear(self, spectrograms: Tensor) -> Tensor:
+        """Unit rows ``[rows, dim]``; gradients pass."""
+
+    @abstractmethod
+    def read(self, texts: Sequence[str]) -> Tensor:
+        """Unit rows ``[rows, dim]``; gradients pass."""
+
+    @torch.no_grad()
+    def embed_audio(self, audio: Tensor, sample_rate: int, batch: int = 64) -> Tensor:
+        """Embeddings of clips.
+
+        Args:
+            audio: ``[rows, frames]`` or ``[rows, channels, frames]``; channels are averaged.
+            sample_rate: in Hz, any; the ear hears at 16 kHz.
+            batch: pieces at a time.
+
+        Returns:
+            float32 ``[rows, dim]``, unit length; of a clip in pieces their mean, at unit length.
+
+        Raises:
+            ValueError: audio of another shape, or shorter than 0.1 s.
+        """
+        seen = self.seen(audio, sample_rate)
+        heard = torch.cat([self.hear(rows) for rows in seen.flatten(0, 1).split(batch)])
+        return nn.functional.normalize(heard.view(*seen.shape[:2], -1).mean(1), dim=-1)
+
+    def seen(self, audio: Tensor, sample_rate: int) -> Tensor:
+        """Spectrograms ``[rows, pieces, time, 64]`` of clips; arguments as for :meth:`embed_audio`."""
+        if audio.ndim not in (2, 3):
+            raise ValueError(
+                f"got audio of shape {list(audio.shape)}; expected [rows, frames] or [rows, channels, frames]"
+            )
+        if audio.shape[-1] < 0.1 * sample_rate:
+            raise ValueError(f"got {audio.shape[-1] / sample_rate:.3f} s of audio; expected at least 0.1 s")
+        pieces = windows(listenable(audio, sample_rate), self.frames)
+        return self.look(pieces.flatten(0, 1)).unflatten(0, pieces.shape[:2])
+
+    @torch.no_grad()
+    def embed_text(self, texts: Sequence[str], batch: int = 256) -> Tensor:
+        """Embeddings of texts, float32 ``[rows, dim]``, unit length.
+
+        Raises:
+            ValueError: a single string, which would be taken for a list of letters, or no text at all.
+        """
+        if isinstance(texts, str) or not len(texts):
+            raise ValueError(f"got texts={texts!r}; expected a list of texts, such as ['a piano song']")
+        return torch.cat([self.read(list(texts[start : start + batch])) for start in range(0, len(texts), batch)])

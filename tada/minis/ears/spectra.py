@@ -1,0 +1,56 @@
+"""The spectrogram of the CLAP-class ear, as ``ClapFeatureExtractor`` makes it, but for whole batches at once."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+RATE, HOP, WINDOW, BANDS = 16_000, 320, 1024, 64
+SECONDS = 5
+"""What the ear hears at once; shorter clips are repeated up to it."""
+
+LOW, HIGH = 50, 7900
+"""Hz: the ends of the mel bands."""
+
+
+def decibels(audio: Tensor) -> Tensor:
+    """Mel spectrogram in dB.
+
+    Args:
+        audio: float32 ``[rows, 80000]`` at 16 kHz, see :func:`windows`.
+
+    Returns:
+        ``[rows, 251, 64]``, floored at -100 dB; gradients pass.
+    """
+    window = torch.hann_window(WINDOW, device=audio.device)
+    power = torch.stft(audio, WINDOW, HOP, window=window, return_complex=True).abs().square()
+    return 10 * (_bank().to(audio.device).T @ power).clamp_min(1e-10).log10().transpose(1, 2)
+
+
+@lru_cache
+def _bank() -> Tensor:
+    from transformers.audio_utils import mel_filter_bank
+
+    bank = mel_filter_bank(WINDOW // 2 + 1, BANDS, LOW, HIGH, RATE, norm="slaney", mel_scale="slaney")
+    return torch.from_numpy(bank).float()
+
+
+def windows(audio: Tensor, frames: int = SECONDS * RATE) -> Tensor:
+    """A clip as pieces of one length: repeated if it is shorter, else as few pieces as cover it, evenly spaced.
+
+    Args:
+        audio: ``[rows, any]``.
+        frames: length of a piece.
+
+    Returns:
+        ``[rows, pieces, frames]``.
+    """
+    length = audio.shape[1]
+    if length < frames:
+        return audio.repeat(1, math.ceil(frames / length))[:, None, :frames]
+    pieces = math.ceil(length / frames)
+    starts = [round(i * (length - frames) / max(1, pieces - 1)) for i in range(pieces)]
+    return torch.stack([audio[:, start : start + frames] for start in starts], 1)
