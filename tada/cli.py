@@ -117,6 +117,37 @@ def pair(check: bool) -> None:
 
 
 @app.command()
+@click.option("--model", "name", required=True, metavar="NAME", help="audioldm2, stable-audio or ace-step.")
+@click.option("--checkpoint", metavar="ID", help="Hub id, folder, mini or planted. Default: the paper's public one.")
+@click.option("--concept", "wanted", multiple=True, metavar="NAME", help="Default: all of the rule set. Repeatable.")
+@click.option("--profile", default="mini", show_default=True, metavar="NAME", help=PROFILE_HELP)
+@click.option("--score", metavar="MODULE:NAME", required=True, help="What judges the clips: score(clips, rows).")
+@click.option("--captions", metavar="FILE", help="csv, Parquet or google/MusicCaps. Default: synthetic captions.")
+@click.option(
+    "--rules", default="paper", show_default=True, metavar="NAME", help="Rule set of the pairs: paper, authors."
+)
+@click.option("--layers", "sets", multiple=True, metavar="6+7", help="A layer set. Default: every layer. Repeatable.")
+@click.option("--controls", is_flag=True, help="Route a paraphrase and an unrelated prompt, too.")
+@click.option("--steps", type=int, metavar="N", help="Denoising steps. Default: the profile's.")
+@click.option("--seconds", type=float, metavar="S", help="Length of the clips. Default: the profile's.")
+@click.option("--workers", default=1, show_default=True, metavar="N", help="Processes, each with a model, on CPUs.")
+@click.option(
+    "--store", default="_build/sweep", show_default=True, metavar="FOLDER", help="Scores; a run resumes here."
+)
+def sweep(name: str, checkpoint: str | None, workers: int, store: str, **choices: Any) -> None:
+    """Route every layer of a model for prompt pairs, and write each layer's impact on each concept."""
+    from tada import book as books
+    from tada import localise
+
+    books.profile(choices["profile"])
+    try:
+        table = localise.run(name, checkpoint, workers, store, tell=click.echo, **choices)
+    except (KeyError, ValueError, OSError, IndexError) as error:
+        _stop(str(error.args[0] if isinstance(error, KeyError) else error), 2)
+    click.echo(f"Impacts of {table['layers'].nunique()} layer sets: {_near(Path(store) / 'impact.csv')}")
+
+
+@app.command()
 def models() -> None:
     """List the architectures: names, public checkpoints, cross-attention sites, the paper's functional layers."""
     from tada.models import ARCHITECTURES

@@ -502,15 +502,16 @@ def export(frame: pd.DataFrame, folder: str | Path) -> dict[str, Path]:
     data.mkdir(parents=True, exist_ok=True)
     flat = frame.assign(changed=frame["changed"].map(lambda spans: json.dumps(list(spans), ensure_ascii=False)))
     paths = {"csv": folder / "pairs.csv", "parquet": folder / "pairs.parquet", "dataset": folder / "dataset"}
-    _whole(paths["csv"], lambda path: flat.to_csv(path, index=False))
+    whole(paths["csv"], lambda path: flat.to_csv(path, index=False))
     for path in (paths["parquet"], data / "train-00000-of-00001.parquet"):
-        _whole(path, lambda draft: frame.to_parquet(draft, index=False))
+        whole(path, lambda draft: frame.to_parquet(draft, index=False))
     counts = {"count": len(frame), "concepts": frame["concept"].nunique(), "rules": frame.attrs.get("rules", "own")}
-    _whole(paths["dataset"] / "README.md", lambda path: path.write_text(CARD.format(**counts), encoding="utf-8"))
+    whole(paths["dataset"] / "README.md", lambda path: path.write_text(CARD.format(**counts), encoding="utf-8"))
     return paths
 
 
-def _whole(path: Path, write: Callable[[Path], Any]) -> None:
+def whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let ``write`` make a file, and put it at ``path`` when it is complete."""
     draft = path.with_name(f".{path.name}.partial")
     write(draft)
     draft.replace(path)

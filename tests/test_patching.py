@@ -556,3 +556,43 @@ def test_the_aggregate_shows_its_spread_and_leaves_out_what_is_unknown():
 def test_growing_sets_add_one_layer_at_a_time():
     assert patching.growing(["7", "6", "5"]) == [[7], [7, 6], [7, 6, 5]]
     assert patching.growing([7, 6, 5], most=1) == [[7]]
+
+
+# ---- the command line
+
+
+def command(*arguments: str):
+    from click.testing import CliRunner
+
+    from tada.cli import app
+
+    return CliRunner().invoke(app, ["sweep", "--profile", "smoke", "--score", "test_patching:power", *arguments])
+
+
+def test_the_command_line_sweeps_and_goes_on(tiny_folder, tmp_path):
+    asked = ["--model", "ace-step", "--checkpoint", str(tiny_folder("ace-step")), "--store", str(tmp_path)]
+    asked += ["--concept", "violin", "--steps", "2", "--seconds", str(SECONDS), "--layers", "1", "--layers", "0+2"]
+    done = command(*asked)
+    assert done.exit_code == 0, done.output
+    assert "2 pairs of 1 concepts, 8 clips" in done.output
+    table = pd.read_csv(tmp_path / "impact.csv")
+    assert set(table["layers"]) == {"1", "0+2"} and set(table["metric"]) == {"power", "rows"}
+    scores, pairs = pd.read_parquet(tmp_path / "scores.parquet"), pd.read_parquet(tmp_path / "pairs.parquet")
+    assert set(scores["pair"]) == set(pairs["pair"])
+    before = Store(tmp_path).known()
+    assert command(*asked).exit_code == 0 and Store(tmp_path).known() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "ace"], "did you mean 'ace-step'"),
+        (["--model", "ace-step", "--concept", "violn"], "did you mean 'violin'"),
+        (["--model", "ace-step", "--score", "tests_patching:power"], "expected module:name"),
+        (["--model", "ace-step", "--captions", "nowhere.csv"], "no file nowhere.csv"),
+        (["--model", "ace-step", "--profile", "tiny"], "no profile 'tiny'"),
+    ],
+)
+def test_the_command_line_says_what_is_wrong(arguments, message, tmp_path):
+    result = command(*arguments, "--store", str(tmp_path))
+    assert result.exit_code == 2 and message in result.stderr and "Traceback" not in result.stderr
