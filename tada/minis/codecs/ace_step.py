@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +98,13 @@ def train(
     """
     codec = build().to(device)
     cuts = {stage: mels.cutter(audio, *BATCHES[stage], device) for stage in STEPS}
-    ways = (lambda seen: _encoded(codec, seen), lambda latents: _decoded(codec, latents))
+    ways = partial(_encoded, codec), partial(_decoded, codec)
     loss = mels.tells(*ways, sees, cuts["autoencoder"], SPREAD)
     fit(codec.autoencoder, loss, Path(folder) / "autoencoder", steps["autoencoder"], RATES["autoencoder"], limit=limit)
     codec.autoencoder.eval().requires_grad_(False)
     vocoder: Any = torch.compile(codec.vocoder) if compiled else codec.vocoder
-    loss = mels.sounds(lambda seen: vocoder(seen)[:, 0], lambda row, step: retold(codec, row, step), cuts["vocoder"])
+    tell = partial(_told, codec)
+    loss = mels.sounds(lambda told: vocoder(told)[:, 0], ways[0], tell, sees, cuts["vocoder"])
     fit(codec.vocoder, loss, Path(folder) / "vocoder", steps["vocoder"], RATES["vocoder"], limit=limit)
     codec.vocoder.eval().requires_grad_(False)
     return codec
@@ -114,18 +116,17 @@ def sees(audio: Tensor) -> Tensor:
     return mel[:, None].expand(-1, 2, -1, -1)
 
 
-def retold(codec: Codec, audio: Tensor, step: int) -> Tensor:
-    """Log-mels ``[rows, 128, time]`` of mono audio after the autoencoder, through latents with some noise."""
-    told = _decoded(codec, mels.disturbed(_encoded(codec, sees(audio)), step))
-    return (told[:, 0].float() * 0.5 + 0.5) * (MEL_HIGH - MEL_LOW) + MEL_LOW
-
-
 def _encoded(codec: Codec, seen: Tensor) -> Tensor:
     return (codec.autoencoder.encode(seen).latent - LATENT_SHIFT) * LATENT_SCALE
 
 
 def _decoded(codec: Codec, latents: Tensor) -> Tensor:
     return codec.autoencoder.decode(latents / LATENT_SCALE + LATENT_SHIFT).sample
+
+
+def _told(codec: Codec, latents: Tensor) -> Tensor:
+    """Log-mels ``[rows, 128, time]`` of latents, one side."""
+    return (_decoded(codec, latents)[:, 0].float() * 0.5 + 0.5) * (MEL_HIGH - MEL_LOW) + MEL_LOW
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,12 +106,13 @@ def train(
     parts.vae.to(device)
     parts.vocoder.to(device)
     cuts = {stage: mels.cutter(audio, *BATCHES[stage], device) for stage in STEPS}
-    ways = (lambda seen: _encoded(parts, seen), lambda latents: parts.vae.decode(latents).sample)
+    ways = partial(_encoded, parts), partial(_decoded, parts)
     loss = mels.tells(*ways, sees, cuts["vae"], SPREAD)
     fit(parts.vae, loss, Path(folder) / "vae", steps["vae"], RATES["vae"], limit=limit)
     parts.vae.eval().requires_grad_(False)
     vocoder: Any = torch.compile(parts.vocoder) if compiled else parts.vocoder
-    loss = mels.sounds(vocoder, lambda row, step: retold(parts, row, step), cuts["vocoder"])
+    tell = partial(_told, parts)
+    loss = mels.sounds(vocoder, ways[0], tell, sees, cuts["vocoder"])
     fit(parts.vocoder, loss, Path(folder) / "vocoder", steps["vocoder"], RATES["vocoder"], limit=limit)
     parts.vocoder.eval().requires_grad_(False)
     return parts
@@ -122,13 +124,17 @@ def sees(audio: Tensor) -> Tensor:
     return log_mel(padded, MEL).transpose(1, 2)[:, None]
 
 
-def retold(parts: Parts, audio: Tensor, step: int) -> Tensor:
-    """Log-mels ``[rows, time, 64]`` of audio after the autoencoder, through latents with some noise."""
-    return parts.vae.decode(mels.disturbed(_encoded(parts, sees(audio)), step)).sample[:, 0].float()
-
-
 def _encoded(parts: Parts, seen: Tensor) -> Tensor:
     return parts.vae.encode(seen).latent_dist.mode()
+
+
+def _decoded(parts: Parts, latents: Tensor) -> Tensor:
+    return parts.vae.decode(latents).sample
+
+
+def _told(parts: Parts, latents: Tensor) -> Tensor:
+    """Log-mels ``[rows, time, 64]`` of latents."""
+    return _decoded(parts, latents)[:, 0]
 
 
 @torch.no_grad()
@@ -148,7 +154,7 @@ def encode(parts: Parts, audio: Tensor) -> Tensor:
 @torch.no_grad()
 def decode(parts: Parts, latents: Tensor) -> Tensor:
     """Audio ``[rows, frames]`` at 16 kHz of latents."""
-    return parts.vocoder(parts.vae.decode(latents / parts.vae.config.scaling_factor).sample[:, 0])
+    return parts.vocoder(_told(parts, latents / parts.vae.config.scaling_factor))
 
 
 def save(parts: Parts, folder: str | Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tada.minis.codecs.distance import mel, spectral
@@ -45,13 +46,19 @@ def tells(
 
 
 def sounds(
-    run: Callable[[Tensor], Tensor], retold: Callable[[Tensor, int], Tensor], cut: Callable[[int], Tensor]
+    run: Callable[[Tensor], Tensor],
+    encode: Callable[[Tensor], Tensor],
+    tell: Callable[[Tensor], Tensor],
+    sees: Callable[[Tensor], Tensor],
+    cut: Callable[[int], Tensor],
 ) -> Loss:
-    """Loss of a vocoder.
+    """Loss of a vocoder: its sound against the truth, and the sound's latents against those it was made from.
 
     Args:
-        run: mels to audio ``[rows, frames]``.
-        retold: audio and step to mels as they come out of the autoencoder.
+        run: what ``tell`` returns to audio ``[rows, frames]``.
+        encode: mels to latents.
+        tell: latents to mels as the vocoder takes them.
+        sees: audio to mels as ``encode`` takes them.
         cut: step -> audio.
     """
 
@@ -59,10 +66,13 @@ def sounds(
         truth = cut(step)
         with torch.autocast(truth.device.type, torch.bfloat16):
             with torch.no_grad():
-                seen = retold(truth, step)
-            sound = run(seen).float()[:, : truth.shape[1]]
+                latents = encode(sees(truth))
+                told = tell(disturbed(latents, step)).float()
+            sound = run(told).float()[:, : truth.shape[1]]
+            again = encode(sees(sound)).float()
         figures = {"spectral": spectral(sound, truth), "mel": mel(sound, truth)}
-        return figures["spectral"] + figures["mel"], {name: value.item() for name, value in figures.items()}
+        figures["latents"] = F.mse_loss(again, latents.float())
+        return torch.stack(list(figures.values())).sum(), {name: value.item() for name, value in figures.items()}
 
     return at
 
