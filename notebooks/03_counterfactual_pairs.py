@@ -13,7 +13,7 @@
 # %% [markdown]
 # # Counterfactual pairs
 #
-# To find out which layers decide about a concept, the paper {cite:p}`tada` makes a model hear two texts that differ in that
+# To find out which layers decide about a concept, the paper {cite:p}`pairs-tada` makes a model hear two texts that differ in that
 # concept and in nothing else: a **target** prompt that holds it, and a **counterfactual** prompt that holds its counterpart.
 # "A slow song with a violin" and "A slow song with a trumpet" are such a pair for *violin*.
 #
@@ -233,7 +233,3 @@ written = tada.pairs.export(pairs, out or scratch.name)
 # page 2,926 pairs for 15 concepts: 256 each for *female*, *male*, *slow*, *fast*, *happy*, *drums* and *guitar*, 236 for
 # *violin*, 201 *flute*, 185 *sad*, 172 *jazz*, 168 *trumpet*, 86 *techno*, 74 *reggae*, and 12 for *maracas*, which MusicCaps
 # hardly mentions. Of 50 random pairs a concept (all 12 for *maracas*), every one kept every rule above.
-#
-# ```{bibliography}
-# :filter: docname in docnames
-# ```
