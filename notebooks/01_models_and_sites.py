@@ -297,7 +297,3 @@ plt.show()
 # ```
 #
 # Stable Audio Open is gated: accept its licence on its hub page and log in first.
-#
-# ```{bibliography}
-# :filter: docname in docnames
-# ```
