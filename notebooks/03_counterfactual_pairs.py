@@ -13,7 +13,7 @@
 # %% [markdown]
 # # Counterfactual pairs
 #
-# To find out which layers decide about a concept, the paper {cite:p}`pairs-tada` makes a model hear two texts that differ in that
+# To find out which layers decide about a concept, the paper {cite:p}`tada` makes a model hear two texts that differ in that
 # concept and in nothing else: a **target** prompt that holds it, and a **counterfactual** prompt that holds its counterpart.
 # "A slow song with a violin" and "A slow song with a trumpet" are such a pair for *violin*.
 #
