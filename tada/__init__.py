@@ -22,6 +22,11 @@ _HOME = {
     "tiny": "tada.tiny",
     "models": "tada.models",
     "hooks": "tada.hooks",
+    "concepts": "tada.concepts",
+    "pairs": "tada.pairs",
+    "patching": "tada.patching",
+    "screening": "tada.screening",
+    "store": "tada.store",
     "sae": "tada.sae",
     "steering": "tada.steering",
 }
@@ -35,19 +40,24 @@ __all__ = [
     "Sampling",
     "When",
     "__version__",
+    "concepts",
     "edit",
     "hooks",
     "load",
     "models",
+    "pairs",
+    "patching",
     "record",
     "route",
     "sae",
+    "screening",
     "steering",
+    "store",
     "tiny",
 ]
 
 if TYPE_CHECKING:
-    from tada import hooks, models, sae, steering, tiny
+    from tada import concepts, hooks, models, pairs, patching, sae, screening, steering, store, tiny
     from tada.audio import Clip, Clips
     from tada.hooks import When, edit, record, route
     from tada.models import ARCHITECTURES, load
