@@ -131,16 +131,16 @@ class Routing:
         return base.where(self._mask(run, base.states.device), source)
 
     def _source_stream(self, model: Model, run: Run, which: Pass, name: str) -> Stream:
-        """The source's stream as the sites would see it in this run."""
-        key = (id(self), "source")
+        """The source's stream as the sites would see it in this run; routes from one context share the work."""
+        key = ("source", id(self.source))
         if key not in run.memo:
             source = self.source[[0] * run.rows] if len(self.source) == 1 else self.source
             if len(source) != run.rows:
                 raise ValueError(
                     f"route: got a source of {len(source)} rows for {run.rows} clips; expected as many, or one"
                 )
-            run.memo[key] = model.conditioning(source, run.seconds, run.sampling)
-        return run.memo[key].streams(which)[name]
+            run.memo[key] = self.source, model.conditioning(source, run.seconds, run.sampling)  # keeps the id
+        return run.memo[key][1].streams(which)[name]
 
     def _mask(self, run: Run, device: torch.device) -> Tensor:
         """The routed rows as bool ``[rows]``."""

@@ -349,10 +349,10 @@ def _latents(
     """Sample rows in one batch of ``size``, its end filled with the last row again."""
     rows = rows.iloc[[min(i, len(rows) - 1) for i in range(size)]]
     base = [texts[text] for text in rows["prompt"]]
-    source = [texts[text or own] for text, own in zip(rows["routed"], rows["prompt"], strict=True)]
+    source = context[[texts[text or own] for text, own in zip(rows["routed"], rows["prompt"], strict=True)]]
     with ExitStack() as stack:
         for sites, places in rows_by_sites(rows["sites"]).items():
-            stack.enter_context(route(model, list(sites), context[source], rows=places))
+            stack.enter_context(route(model, list(sites), source, rows=places))
         return model.sample(context[base], model.noise([int(s) for s in rows["seed"]], job.seconds), job.sampling)
 
 

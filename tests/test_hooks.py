@@ -201,6 +201,15 @@ def test_routing_rows_of_one_batch_equals_one_at_a_time(model):
     assert (batch[0] - batch[n]).abs().max() > 1e-6
 
 
+def test_routes_from_one_context_share_its_conditioning(model, monkeypatch):
+    base, source = contexts(model, HAPPY, SAD)
+    made, conditioning = [], model.conditioning
+    monkeypatch.setattr(model, "conditioning", lambda *args: made.append(args[0]) or conditioning(*args))
+    with tada.route(model, 0, source), tada.route(model, 3, source), tada.route(model, 5, base):
+        sample(model, base)
+    assert [c.prompts for c in made] == [base.prompts, source.prompts, base.prompts]
+
+
 def test_routes_nest_the_inner_one_wins(model):
     base, source, third = contexts(model, HAPPY, SAD, "fast techno")
     with tada.route(model, "all", source), tada.route(model, "all", third):
