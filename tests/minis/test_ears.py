@@ -100,6 +100,8 @@ def test_what_makes_no_sense_is_refused(ear: Ear) -> None:
         ear.embed_audio(torch.zeros(1, 100), 16_000)
     with pytest.raises(KeyError, match="did you mean 'clap'"):
         load("clapp")
+    with pytest.raises(KeyError, match="did you mean 'second'"):
+        training.train("seconds", "nowhere")
     with pytest.raises(FileNotFoundError, match="train"):
         load(ear.name, "nowhere")
     with pytest.raises(KeyError, match="did you mean 'tempo'"):
@@ -255,6 +257,11 @@ def test_agreement_is_lowest_where_the_right_ones_are_high() -> None:
     assert training.agreement(good, wanted) < 1e-3 < 1 < training.agreement(-good, wanted)
 
 
+def test_texts_read_by_length_come_back_in_order(ear: Ear) -> None:
+    texts = ["a song " * count for count in (9, 1, 7, 3, 5)]
+    assert torch.allclose(training.read(ear, texts), ear.embed_text(texts), atol=1e-5)
+
+
 def test_truth_is_that_of_the_renders() -> None:
     for seed, row in zip((3, 4), material.truth([3, 4]).tolist(), strict=True):
         labels = draw(seed).labels()
@@ -379,6 +386,8 @@ def test_a_shipped_ear_is_what_its_card_says(name: str) -> None:
     assert set(content["sha256"]) >= {"model.safetensors", "config.json"}
     for file, digest in content["sha256"].items():
         assert hashlib.sha256((folder / file).read_bytes()).hexdigest() == digest, file
+    recipe = training.RECIPES[name]
+    assert (content["seed"], content["steps"]) == (recipe.seed, recipe.steps)
     assert content["parameters"] <= {"clap": 1_500_000, "second": 1_000_000}[name]
     for attribute, row in content["accuracy"].items():
         assert row["clips"] >= 512

@@ -13,11 +13,13 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from tada.errors import unknown
 from tada.minis.attributes import CLASSES
 from tada.minis.ears import MODULES, clap, material, second
 from tada.minis.ears.ear import DIM, Ear
@@ -26,11 +28,22 @@ from tada.minis.fit import card, fit
 from tada.minis.probe import TEST_SEED, disturb, wilson
 from tada.minis.sounds import SAMPLE_RATE
 
-NATURAL = {"clap": 10 / math.log(10), "second": 1.0}
-"""Ear -> its spectrogram's units in one unit of natural logarithm."""
 
-RATES = {"clap": 1.2e-3, "second": 1.2e-3}
-"""Ear -> peak learning rate."""
+class Recipe(NamedTuple):
+    """How an ear is trained: seed of all draws, steps, peak learning rate, and its spectrogram's units in a natural
+    logarithm."""
+
+    seed: int
+    steps: int
+    rate: float
+    unit: float
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "clap": Recipe(seed=0, steps=2400, rate=1.2e-3, unit=10 / math.log(10)),
+    "second": Recipe(seed=1, steps=1200, rate=1.2e-3, unit=1.0),
+}
+"""Ear -> the recipe of the one in the package."""
 
 
 class Apprentice(nn.Module):
@@ -111,8 +124,8 @@ def agreement(logits: Tensor, wanted: Tensor) -> Tensor:
 def train(
     name: str,
     folder: str | Path,
-    seed: int = 0,
-    steps: int = 3000,
+    seed: int | None = None,
+    steps: int | None = None,
     batch: int = 32,
     parts: int = 20,
     limit: float = math.inf,
@@ -123,16 +136,23 @@ def train(
     Args:
         name: ``"clap"`` or ``"second"``.
         folder: of checkpoint and curve, and at the end of the ear and ``card.json``.
-        seed: of weights, batches, texts and disturbances.
-        steps, batch: how many, and clips in each.
+        seed: of weights, batches, texts and disturbances; None: that of the package's ear.
+        steps: how many; None: as many as the package's ear took.
+        batch: clips in a step.
         parts: of 1,024 clips to learn from.
         limit: seconds after which this call stops; call again to go on.
         spectrograms: folder in which the clips are kept, 66 MB a part; None: inside ``folder``.
 
     Returns:
         The curve so far.
+
+    Raises:
+        KeyError: an unknown name.
     """
-    folder = Path(folder)
+    if name not in RECIPES:
+        raise KeyError(unknown("ear", name, RECIPES))
+    recipe, folder = RECIPES[name], Path(folder)
+    seed, steps = recipe.seed if seed is None else seed, recipe.steps if steps is None else steps
     folder.mkdir(parents=True, exist_ok=True)
     seen, truth = material.load(spectrograms or folder / "material", parts, name)
     torch.manual_seed(seed)
@@ -142,9 +162,9 @@ def train(
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         generator = torch.Generator().manual_seed(seed * 10_000_000 + step)
         rows = torch.randint(len(seen), (batch,), generator=generator)
-        return pupil(disturbed(seen[rows].float(), NATURAL[name], generator), truth[rows], seed * 1_000_000 + step)
+        return pupil(disturbed(seen[rows].float(), recipe.unit, generator), truth[rows], seed * 1_000_000 + step)
 
-    curve = fit(pupil, loss, folder, steps, rate=RATES[name], decay=0.05, limit=limit)
+    curve = fit(pupil, loss, folder, steps, rate=recipe.rate, decay=0.05, limit=limit)
     if len(curve) and curve["step"].iloc[-1] == steps:
         about_it = {"seed": seed, "steps": steps, "batch": batch, "clips": parts * material.PART}
         keep(pupil, folder, about_it, curve)
