@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import tada
-from tada.minis.codecs import ace_step, audioldm2, gist, judge, stable_audio
+from tada.minis.codecs import ace_step, audioldm2, gist, judge, stable_audio, stages
 from tada.minis.codecs.distance import mel, spectral
 from tada.minis.codecs.material import crops, renders
 from tada.minis.codecs.mels import moments
@@ -98,13 +98,14 @@ def test_a_recipe_killed_in_its_last_stage_ends_as_if_it_had_not_been(
     whole = module.train(tmp_path / "whole", audio, steps=steps, compiled=False)
 
     def dies(model: nn.Module, loss: Any, folder: Path, steps: int, rate: float, limit: float) -> pd.DataFrame:
-        fit(model, loss, folder, steps, rate, limit=0.0 if folder.name == list(module.STEPS)[-1] else limit)
-        if folder.name == list(module.STEPS)[-1]:
+        last = folder.name == list(module.STEPS)[-1]
+        curve = fit(model, loss, folder, steps, rate, limit=0.0 if last else limit)
+        if last:
             raise KeyboardInterrupt
-        return pd.DataFrame()
+        return curve
 
     with monkeypatch.context() as dying:
-        dying.setattr(module, "fit", dies)
+        dying.setattr(stages, "fit", dies)
         with pytest.raises(KeyboardInterrupt):
             module.train(tmp_path / "killed", audio, steps=steps, compiled=False)
     resumed = module.train(tmp_path / "killed", audio, steps=steps, compiled=False)
@@ -112,6 +113,13 @@ def test_a_recipe_killed_in_its_last_stage_ends_as_if_it_had_not_been(
         assert all(torch.equal(value, other.state_dict()[key]) for key, value in one.state_dict().items())
     untrained = networks(module.build())
     assert any(not torch.equal(*pair) for pair in _pairs(networks(whole)[-1], untrained[-1]))
+
+
+def test_no_stage_learns_from_an_unfinished_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ace_step, "BATCHES", dict.fromkeys(ace_step.STEPS, (1, 8192)))
+    ace_step.train(tmp_path, renders_of_noise(), limit=0.0, steps=dict.fromkeys(ace_step.STEPS, 2), compiled=False)
+    assert (tmp_path / "autoencoder" / "checkpoint.safetensors").is_file()
+    assert not (tmp_path / "vocoder").exists()
 
 
 def _pairs(one: nn.Module, other: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tada.minis.codecs import mels
 from tada.minis.codecs.material import Clips
-from tada.minis.fit import fit
+from tada.minis.codecs.stages import trained
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.ace_step import files
 from tada.models.ace_step.codec import LATENT_SCALE, LATENT_SHIFT, MEL_HIGH, MEL_LOW, Codec
@@ -92,7 +92,7 @@ def train(
         folder: of a folder per stage, with checkpoint and curve.
         audio: what to learn from, from :func:`tada.minis.codecs.material.renders`.
         device: where to train.
-        limit: seconds after which each stage stops in this call; the later stage then uses what it has.
+        limit: seconds after which a stage stops, and with it this call; call again to go on.
         steps: of each stage.
         compiled: whether to compile the networks.
     """
@@ -100,13 +100,14 @@ def train(
     cuts = {stage: mels.cutter(audio, *BATCHES[stage], device) for stage in STEPS}
     ways = partial(_encoded, codec), partial(_decoded, codec)
     loss = mels.tells(*ways, sees, cuts["autoencoder"], SPREAD)
-    fit(codec.autoencoder, loss, Path(folder) / "autoencoder", steps["autoencoder"], RATES["autoencoder"], limit=limit)
-    codec.autoencoder.eval().requires_grad_(False)
+    if not trained(
+        codec.autoencoder, loss, Path(folder) / "autoencoder", steps["autoencoder"], RATES["autoencoder"], limit
+    ):
+        return codec
     vocoder: Any = torch.compile(codec.vocoder) if compiled else codec.vocoder
     tell = partial(_told, codec)
     loss = mels.sounds(lambda told: vocoder(told)[:, 0], ways[0], tell, sees, cuts["vocoder"])
-    fit(codec.vocoder, loss, Path(folder) / "vocoder", steps["vocoder"], RATES["vocoder"], limit=limit)
-    codec.vocoder.eval().requires_grad_(False)
+    trained(codec.vocoder, loss, Path(folder) / "vocoder", steps["vocoder"], RATES["vocoder"], limit)
     return codec
 
 

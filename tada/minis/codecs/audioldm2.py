@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tada.minis.codecs import mels
 from tada.minis.codecs.material import Clips
-from tada.minis.fit import fit
+from tada.minis.codecs.stages import trained
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.ace_step.vocoder import VocoderConfig, log_mel
 
@@ -98,7 +98,7 @@ def train(
         folder: of a folder per stage, with checkpoint and curve.
         audio: what to learn from, from :func:`tada.minis.codecs.material.renders`.
         device: where to train.
-        limit: seconds after which each stage stops in this call; the later stage then uses what it has.
+        limit: seconds after which a stage stops, and with it this call; call again to go on.
         steps: of each stage.
         compiled: whether to compile the vocoder.
     """
@@ -108,13 +108,12 @@ def train(
     cuts = {stage: mels.cutter(audio, *BATCHES[stage], device) for stage in STEPS}
     ways = partial(_encoded, parts), partial(_decoded, parts)
     loss = mels.tells(*ways, sees, cuts["vae"], SPREAD)
-    fit(parts.vae, loss, Path(folder) / "vae", steps["vae"], RATES["vae"], limit=limit)
-    parts.vae.eval().requires_grad_(False)
+    if not trained(parts.vae, loss, Path(folder) / "vae", steps["vae"], RATES["vae"], limit):
+        return parts
     vocoder: Any = torch.compile(parts.vocoder) if compiled else parts.vocoder
     tell = partial(_told, parts)
     loss = mels.sounds(vocoder, ways[0], tell, sees, cuts["vocoder"])
-    fit(parts.vocoder, loss, Path(folder) / "vocoder", steps["vocoder"], RATES["vocoder"], limit=limit)
-    parts.vocoder.eval().requires_grad_(False)
+    trained(parts.vocoder, loss, Path(folder) / "vocoder", steps["vocoder"], RATES["vocoder"], limit)
     return parts
 
 

@@ -16,7 +16,8 @@ from tada.minis.codecs import gist as gists
 from tada.minis.codecs.distance import mel, spectral
 from tada.minis.codecs.gist import Gist, look
 from tada.minis.codecs.material import Clips, crops
-from tada.minis.fit import Loss, fit
+from tada.minis.codecs.stages import trained
+from tada.minis.fit import Loss
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.pipeline import quiet_loading
 
@@ -69,7 +70,7 @@ def train(
         folder: of a folder per stage, with checkpoint and curve.
         audio: what to learn from, from :func:`tada.minis.codecs.material.renders`.
         device: where to train.
-        limit: seconds after which each stage stops in this call; later stages then use what it has.
+        limit: seconds after which a stage stops, and with it this call; call again to go on.
         steps: of each stage.
         compiled: whether to compile the autoencoder's halves (a minute; half the time a step on CPUs).
     """
@@ -81,8 +82,8 @@ def train(
     for stage, module in halves.items():
         run = torch.compile(module) if compiled and stage != "gist" else module
         loss = losses[stage](parts, run, audio, device)
-        fit(module, loss, Path(folder) / stage, steps[stage], RATES[stage], limit=limit)
-        module.eval().requires_grad_(False)
+        if not trained(module, loss, Path(folder) / stage, steps[stage], RATES[stage], limit):
+            break
     return parts
 
 
