@@ -145,10 +145,10 @@ def fits(truth: Tensor, promised: Tensor) -> Tensor:
     return ((promised[None] == ANY) | (promised[None] == truth[:, None])).all(2)
 
 
-def corpus(texts: int = 3000) -> list[str]:
+def corpus(texts: int = 6000) -> list[str]:
     """Texts of all kinds, from which the ears take their words."""
     rng = np.random.default_rng(11)
     clips = torch.stack([torch.from_numpy(rng.integers(len(c), size=texts)) for c in CLASSES.values()], 1).tolist()
     told = [about(clip, seed).text for seed, clip in enumerate(clips)]
     asked = [text for name in CLASSES for frame in FRAMES if frame != "unseen" for text in prompts(name, frame)]
-    return told + asked + [one.text for name in CLASSES for seed in range(150) for one in contrast(name, seed)]
+    return told + asked + [one.text for name in CLASSES for seed in range(300) for one in contrast(name, seed)]
