@@ -161,25 +161,23 @@ def stage(book: Path, source: Path, pages: Sequence[Page], chosen_by_page: dict[
         shutil.copytree(book / "book" / "_static", source / "_static")
     config = configuration(book / "_config.yml")
     (source / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    toc = contents(book / "_toc.yml", {f"notebooks/{page.name}" for page in pages})
-    (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf-8")
+    (source / "_toc.yml").write_text(yaml.safe_dump(load_yaml(book / "_toc.yml"), sort_keys=False), encoding="utf-8")
     (source / "notebooks").mkdir()
+    for path in select(book / "notebooks", ()):
+        (source / "notebooks" / f"{path.stem}.ipynb").write_text(unexecuted(path), encoding="utf-8")
     for page in pages:
         text = present(page, notebooks.parameters(book / "notebooks" / f"{page.name}.py"), chosen_by_page[page.name])
         (source / "notebooks" / f"{page.name}.ipynb").write_text(text, encoding="utf-8")
 
 
-def contents(path: Path, executed: set[str]) -> dict[str, Any]:
-    """`_toc.yml` without the notebooks that were left out of this build."""
+def unexecuted(path: Path) -> str:
+    """A notebook that was left out of this build, as its page: the code without results, which it says of itself."""
+    import nbformat
 
-    def kept(node: Any) -> Any:
-        if isinstance(node, list):
-            return [kept(item) for item in node if not _left_out(item, executed)]
-        return {name: kept(value) for name, value in node.items()} if isinstance(node, dict) else node
-
-    toc: dict[str, Any] = kept(load_yaml(path))
-    toc["parts"] = [part for part in toc.get("parts", []) if part.get("chapters")]
-    return toc if toc["parts"] else {name: value for name, value in toc.items() if name != "parts"}
+    notebook = notebooks.read(path)
+    remark = ":::{warning}\nThis page was left out of this build: its code is here, its results are not.\n:::"
+    notebook.cells.insert(1, nbformat.v4.new_markdown_cell(remark, id="unexecuted"))
+    return str(nbformat.writes(notebook, version=4)) + "\n"
 
 
 def present(page: Page, declared: Sequence[notebooks.Parameter], chosen: dict[str, object]) -> str:
@@ -264,7 +262,7 @@ def build(
     Args:
         book: the checkout.
         name: the profile, handed to notebooks that declare a parameter `profile`.
-        only: starts of notebook names; the others are left out of this build.
+        only: starts of notebook names; the others become pages without results.
         force: execute even what has not changed.
         tell: is called with one line per step.
 
@@ -292,8 +290,3 @@ def build(
 def _chosen(path: Path, name: str) -> dict[str, object]:
     declared = {parameter.name for parameter in notebooks.parameters(path)}
     return {"profile": name} if "profile" in declared else {}
-
-
-def _left_out(item: Any, executed: set[str]) -> bool:
-    file = item.get("file", "") if isinstance(item, dict) else ""
-    return file.startswith("notebooks/") and file not in executed
