@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tada.models import Architecture
 
 PROBE_SECONDS = 5.0
 
@@ -90,7 +93,20 @@ def _looks_like_id(name: str) -> bool:
     return len(parts) == 2 and all(parts) and not name.startswith((".", "~"))
 
 
-def about(path: Path) -> dict[str, Any]:
-    """What a checkpoint folder says of itself in ``tada.json``: label, functional layers; empty where there is none."""
+def about(path: Path, wanted: str, architecture: Architecture) -> tuple[str, Sequence[int] | None]:
+    """Label and functional layers of a checkpoint.
+
+    Args:
+        path: its folder.
+        wanted: the hub id or folder that was asked for.
+        architecture: what it was asked for as.
+
+    Returns:
+        What ``tada.json`` in the folder says (``label``, ``functional``); else the id or the folder's name, and the
+        paper's layers if the checkpoint is the paper's.
+    """
     card = path / "tada.json"
-    return json.loads(card.read_text()) if card.is_file() else {}
+    said = json.loads(card.read_text()) if card.is_file() else {}
+    name = Path(wanted).name if Path(wanted).is_dir() else wanted
+    layers = architecture.paper_layers if wanted.partition("@")[0] == architecture.hub_id else None
+    return said.get("label", name), said.get("functional", layers)

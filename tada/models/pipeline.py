@@ -53,12 +53,9 @@ class PipelineModel(Model):
         _check_class(path, cls.pipeline_class)
         device = pick_device(device)
         dtype = dtype or (torch.float32 if device.type == "cpu" else torch.float16)
-        card = hub.about(path)
-        public = wanted.partition("@")[0] == architecture.hub_id
-        label = card.get("label") or (Path(wanted).name if Path(wanted).is_dir() else wanted)
-        functional = card.get("functional", architecture.paper_layers if public else None)
         with quiet_loading():
-            return cls(cls.load(path, dtype).to(device), label, functional)  # type: ignore[call-arg]
+            pipeline = cls.load(path, dtype).to(device)
+            return cls(pipeline, *hub.about(path, wanted, architecture))  # type: ignore[call-arg, arg-type]
 
     @classmethod
     @abstractmethod

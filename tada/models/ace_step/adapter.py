@@ -129,10 +129,7 @@ class AceStep(Model):
         path = hub.folder(wanted, snapshot_download, f"{PARTS[0]}/config.json", REVISION if public else None)
         device = pick_device(device)
         dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
-        card = hub.about(path)
-        label = card.get("label") or (Path(wanted).name if Path(wanted).is_dir() else wanted)
-        functional = card.get("functional", architecture.paper_layers if public else None)
-        return cls(read(path, dtype), device, label, functional)
+        return cls(read(path, dtype), device, *hub.about(path, wanted, architecture))
 
     # ---- text
 
