@@ -59,6 +59,9 @@ plt.rcParams.update({"figure.dpi": 200, "font.size": 10, "axes.spines.top": Fals
 # `tada.load` opens a checkpoint from a hub or from a folder by the same code. `tada.tiny.build` writes such a folder.
 
 # %%
+if architecture not in tada.ARCHITECTURES:
+    raise ValueError(f"got architecture={architecture!r}; expected one of {', '.join(tada.ARCHITECTURES)}")
+
 scratch = tempfile.TemporaryDirectory()
 models = {}
 for name in tada.ARCHITECTURES:
