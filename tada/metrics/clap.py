@@ -1,0 +1,296 @@
+"""CLAP: how well a clip fits a text (Wu et al. 2022), and the features that LPAPS compares.
+
+What: cosine of an audio and a text embedding, windows of 10 s that overlap by 10 %, mean over windows (as the authors
+publish it). Range -1 to 1, higher is closer. Conventions: 48 kHz mono; see :mod:`tada.metrics.audio` for what is done
+to other clips.
+
+The paper's checkpoint is ``music_audioset_epoch_15_esc_90.14.pt`` of laion-clap. It is read by laion-clap itself, or
+by transformers' ``ClapModel`` from the same file (:func:`convert`) or from the hub. The package's own small ear is of
+the same class and is loaded by the same code; it hears 5 s at 16 kHz.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tada.errors import unknown
+from tada.metrics.ear import Ear, embed, embed_text, similarity
+from tada.metrics.packages import need
+
+__all__ = ["PUBLIC", "Clap", "convert", "embed", "embed_text", "load", "similarity"]
+
+PUBLIC = "laion/larger_clap_music"
+"""Hub id of the music checkpoint in transformers' layout."""
+
+OVERLAP = 0.1
+TOKENS = 77
+"""Longest text that laion-clap reads; the rest is cut off."""
+
+MINI = Path(__file__).parents[1] / "minis" / "weights" / "clap"
+
+Stages = tuple[Tensor, ...]
+
+
+class Clap(Ear):
+    """A CLAP-class ear without fusion."""
+
+    name = "clap"
+
+    def listen(self, pieces: Tensor) -> tuple[Tensor, Stages]:
+        """Unit rows ``[pieces, dim]`` and the outputs of the four Swin stages, ``[pieces, tokens, channels]`` each."""
+        raise NotImplementedError
+
+    def hear(self, pieces: Tensor) -> Tensor:
+        return self.listen(pieces)[0]
+
+
+def load(checkpoint: str | Path | None = None, backend: str = "transformers", device: str = "auto") -> Clap:
+    """A CLAP ear; the same arguments give the same object.
+
+    Args:
+        checkpoint: None for the public music checkpoint, ``"mini"`` for the package's own, a hub id or a folder in
+            transformers' layout, or a laion-clap file (``.pt``, ``.safetensors``).
+        backend: ``"transformers"``, or ``"laion"`` for the laion-clap package, which wants a file.
+        device: a torch device; ``"auto"`` takes a GPU if there is one.
+
+    Raises:
+        KeyError: an unknown backend. ValueError: a fusion checkpoint. FileNotFoundError: no such file.
+        ImportError: laion-clap is wanted and not installed, with the line that installs it.
+        OSError: a hub id that cannot be had.
+    """
+    if backend not in BACKENDS:
+        raise KeyError(unknown("backend", backend, BACKENDS))
+    return _load(str(checkpoint or (PUBLIC if backend == "transformers" else "")), backend, device)
+
+
+@lru_cache
+def _load(checkpoint: str, backend: str, device: str) -> Clap:
+    from tada.models.base import pick_device
+
+    return BACKENDS[backend](checkpoint, pick_device(device))
+
+
+# transformers
+
+
+class TransformersClap(Clap):
+    """Through ``ClapModel``."""
+
+    def __init__(self, model: Any, extractor: Any, tokenizer: Any, weights: str) -> None:
+        super().__init__()
+        if model.config.audio_config.enable_fusion:
+            raise ValueError(f"{weights} is a fusion checkpoint; expected one without, such as {PUBLIC}")
+        self.model, self.extractor, self.tokenizer = model.eval().requires_grad_(False), extractor, tokenizer
+        self.weights, self.padding = weights, str(extractor.padding)
+        self.rate = int(extractor.sampling_rate)
+        self.window = int(extractor.nb_max_samples)
+        self.hop = int(self.window * (1 - OVERLAP))
+
+    def look(self, pieces: Tensor) -> Tensor:
+        """Mel spectrograms in dB, ``[pieces, 1, time, bands]``: what the feature extractor makes, for whole batches."""
+        size = self.extractor.fft_window_size
+        shape = torch.hann_window(size, device=pieces.device)
+        bins = torch.stft(pieces, size, self.extractor.hop_length, window=shape, return_complex=True)
+        bank = torch.as_tensor(self.extractor.mel_filters_slaney, dtype=torch.float32, device=pieces.device)
+        mel = bank.T @ bins.abs().square()
+        return 10 * mel.clamp_min(1e-10).log10().transpose(1, 2)[:, None]
+
+    def listen(self, pieces: Tensor) -> tuple[Tensor, Stages]:
+        spectrograms = self.look(pieces.to(self.model.logit_scale_a.device)).to(self.model.logit_scale_a.dtype)
+        heard = self.model.audio_model(input_features=spectrograms, output_hidden_states=True)
+        rows = nn.functional.normalize(self.model.audio_projection(heard.pooler_output).float(), dim=-1)
+        return rows, tuple(stage.flatten(2).transpose(1, 2).float() for stage in heard.hidden_states[1:])
+
+    def read(self, texts: Sequence[str]) -> Tensor:
+        words = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
+        words = words.to(self.model.logit_scale_a.device)
+        told = self.model.text_model(input_ids=words["input_ids"], attention_mask=words["attention_mask"])
+        return nn.functional.normalize(self.model.text_projection(told.pooler_output).float(), dim=-1)
+
+
+def _transformers(checkpoint: str, device: torch.device) -> Clap:
+    from transformers import ClapModel, ClapProcessor
+
+    if checkpoint.endswith((".pt", ".safetensors")):
+        return _converted(checkpoint, device)
+    place = str(MINI) if checkpoint == "mini" else checkpoint
+    model = ClapModel.from_pretrained(place).float().to(device)
+    processor = ClapProcessor.from_pretrained(place)
+    ear = TransformersClap(model, processor.feature_extractor, processor.tokenizer, checkpoint)
+    if checkpoint == "mini":
+        ear.name = "mini-clap"
+    return ear
+
+
+def _converted(path: str, device: torch.device) -> Clap:
+    """A laion-clap file in ``ClapModel``; the tokenizer is that of roberta-base."""
+    from transformers import AutoTokenizer, ClapConfig, ClapFeatureExtractor, ClapModel
+
+    state = read_state(path)
+    model = ClapModel(ClapConfig(**config_of(state)))
+    model.load_state_dict(convert(state))
+    extractor = ClapFeatureExtractor(truncation="rand_trunc", padding="repeatpad")
+    tokenizer = AutoTokenizer.from_pretrained("roberta-base", model_max_length=TOKENS)
+    return TransformersClap(model.to(device), extractor, tokenizer, Path(path).name)
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a laion-clap file, without running anything that is pickled in it.
+
+    Raises:
+        FileNotFoundError: no such file, with where the public one is.
+    """
+    import numpy as np
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"no {path}: the public file is music_audioset_epoch_15_esc_90.14.pt of the hub repository "
+            "lukewys/laion_clap: hf download lukewys/laion_clap music_audioset_epoch_15_esc_90.14.pt --local-dir ."
+        )
+    if Path(path).suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        state: Mapping[str, Any] = load_file(path)
+    else:
+        scalar = getattr(np, "_core" if hasattr(np, "_core") else "core").multiarray.scalar
+        with torch.serialization.safe_globals([scalar, np.dtype, type(np.dtype("float64")), type(np.dtype("int64"))]):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    state = state.get("state_dict", state)
+    return {name.removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def config_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Settings of ``ClapConfig`` that fit the tensors of a laion-clap file without fusion.
+
+    Raises:
+        ValueError: a fusion checkpoint.
+    """
+    if any("fusion_model" in name for name in state):
+        raise ValueError("got a fusion checkpoint of laion-clap; expected one without, such as music_audioset_epoch_15")
+    blocks = [re.match(r"audio_branch\.layers\.(\d+)\.blocks\.(\d+)\.norm1\.weight", name) for name in state]
+    places = [(int(found[1]), int(found[2])) for found in blocks if found]
+    stages = max(stage for stage, _ in places) + 1
+    bias = "audio_branch.layers.{}.blocks.0.attn.relative_position_bias_table"
+    width = len(state["audio_branch.patch_embed.proj.weight"])
+    words, hidden = state["text_branch.embeddings.word_embeddings.weight"].shape
+    layers = {name.split(".")[3] for name in state if name.startswith("text_branch.encoder.layer.")}
+    dim = len(state["audio_projection.2.weight"])
+    audio = {
+        "patch_embeds_hidden_size": width,
+        "hidden_size": width * 2 ** (stages - 1),
+        "depths": [sum(stage == place for place, _ in places) for stage in range(stages)],
+        "num_hidden_layers": stages,
+        "num_attention_heads": [state[bias.format(stage)].shape[1] for stage in range(stages)],
+        "window_size": (round(len(state[bias.format(0)]) ** 0.5) + 1) // 2,
+        "projection_dim": dim,
+        "enable_fusion": False,
+    }
+    text = {
+        "vocab_size": words,
+        "hidden_size": hidden,
+        "intermediate_size": len(state["text_branch.encoder.layer.0.intermediate.dense.weight"]),
+        "num_hidden_layers": len(layers),
+        "num_attention_heads": max(1, hidden // 64),
+        "max_position_embeddings": len(state["text_branch.embeddings.position_embeddings.weight"]),
+        "projection_dim": dim,
+    }
+    return {"audio_config": audio, "text_config": text, "projection_dim": dim}
+
+
+NAMES = (
+    (r"^audio_branch\.", "audio_model.audio_encoder."),
+    (r"^text_branch\.", "text_model."),
+    (r"^(audio|text)_projection\.0\.", r"\1_projection.linear1."),
+    (r"^(audio|text)_projection\.2\.", r"\1_projection.linear2."),
+    (r"(layers\.\d+\.blocks\.\d+)\.attn\.proj\.", r"\1.attention.output.dense."),
+    (r"(layers\.\d+\.blocks\.\d+)\.attn\.", r"\1.attention.self."),
+    (r"(layers\.\d+\.blocks\.\d+)\.mlp\.fc1\.", r"\1.intermediate.dense."),
+    (r"(layers\.\d+\.blocks\.\d+)\.mlp\.fc2\.", r"\1.output.dense."),
+    (r"(layers\.\d+\.blocks\.\d+)\.norm1\.", r"\1.layernorm_before."),
+    (r"(layers\.\d+\.blocks\.\d+)\.norm2\.", r"\1.layernorm_after."),
+    (r"\.bn0\.", ".batch_norm."),
+)
+"""Names of laion-clap's tensors -> those of ``ClapModel``."""
+
+UNUSED = re.compile(
+    r"spectrogram_extractor|logmel_extractor|tscam_conv|audio_branch\.head\.|attn_mask|(audio|text)_transform|position_ids"
+)
+"""Tensors that no embedding depends on."""
+
+
+def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a laion-clap checkpoint under the names of transformers' ``ClapModel``."""
+    tensors: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if UNUSED.search(name):
+            continue
+        for pattern, new in NAMES:
+            name = re.sub(pattern, new, name)
+        if ".attention.self.qkv." in name:
+            for part, rows in zip(("query", "key", "value"), value.chunk(3), strict=True):
+                tensors[name.replace("qkv", part)] = rows
+        else:
+            tensors[name] = value
+    return tensors | _counted(tensors)
+
+
+def _counted(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What ``ClapModel`` keeps beside its weights and laion-clap does not: the numbers of the text's positions."""
+    places = len(tensors["text_model.embeddings.position_embeddings.weight"])
+    numbers = torch.arange(places)[None]
+    return {
+        "text_model.embeddings.position_ids": numbers,
+        "text_model.embeddings.token_type_ids": torch.zeros_like(numbers),
+    }
+
+
+# laion-clap
+
+
+class LaionClap(Clap):
+    """Through ``laion_clap.CLAP_Module``."""
+
+    rate, window, hop = 48_000, 480_000, 432_000
+
+    def __init__(self, module: Any, weights: str) -> None:
+        super().__init__()
+        self.module, self.weights = module.eval().requires_grad_(False), weights
+
+    def listen(self, pieces: Tensor) -> tuple[Tensor, Stages]:
+        model = self.module.model
+        kept: list[Tensor] = []
+        hooks = [
+            layer.register_forward_hook(lambda module, inputs, output: kept.append(output[0].float()))
+            for layer in model.audio_branch.layers
+        ]
+        try:
+            rows = model.get_audio_embedding([{"waveform": piece, "longer": torch.tensor(False)} for piece in pieces])
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return rows.float(), tuple(kept)
+
+    def read(self, texts: Sequence[str]) -> Tensor:
+        return self.module.get_text_embedding(list(texts), use_tensor=True).float()
+
+
+def _laion(checkpoint: str, device: torch.device) -> Clap:
+    state = read_state(checkpoint or "music_audioset_epoch_15_esc_90.14.pt")
+    widths = {96: "HTSAT-tiny", 128: "HTSAT-base", 256: "HTSAT-large"}
+    kind = widths.get(config_of(state)["audio_config"]["patch_embeds_hidden_size"])
+    if kind is None:
+        raise ValueError(f"{checkpoint} is none of {', '.join(widths.values())}: use backend='transformers'")
+    module = need("laion_clap").CLAP_Module(enable_fusion=False, amodel=kind, device=str(device))
+    known = module.model.state_dict()
+    module.model.load_state_dict({name: value for name, value in state.items() if name in known})
+    return LaionClap(module, Path(checkpoint).name)
+
+
+BACKENDS = {"transformers": _transformers, "laion": _laion}

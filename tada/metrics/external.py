@@ -1,0 +1,73 @@
+"""Estimators that no text is involved in, to hold the ears' scores against: tempo, onset rate, brightness.
+
+What: beats per minute, onsets per second, spectral centroid in Hz, one value a clip. They are no distances and have no
+good direction: a concept that was moved should move them (tempo: tempo and onset rate; mood: brightness).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tada.errors import unknown
+from tada.metrics.audio import prepare
+from tada.metrics.packages import need
+
+Values = NDArray[np.float64]
+
+RATE = 22_050
+
+
+def tempo(audio: Any, sample_rate: int, estimator: str = "renders") -> Values:
+    """Beats per minute of each clip.
+
+    Args:
+        audio: ``[clips, frames]`` or ``[clips, channels, frames]``, at least 3 s.
+        sample_rate: of the audio, in Hz; any.
+        estimator: ``"renders"`` knows the two tempo ranges of the synthetic music and answers within them;
+            ``"librosa"`` is for any music (optional package).
+
+    Returns:
+        ``[clips]``.
+
+    Raises:
+        KeyError: an unknown estimator. ValueError: see :func:`tada.metrics.audio.prepare`.
+        ImportError: librosa is wanted and not installed, with the line that installs it.
+    """
+    if estimator not in ("renders", "librosa"):
+        raise KeyError(unknown("tempo estimator", estimator, ("renders", "librosa")))
+    if estimator == "renders":
+        from tada.minis import listen
+        from tada.minis.sounds import SAMPLE_RATE
+
+        return np.asarray(listen.tempo(prepare(audio, sample_rate, SAMPLE_RATE, 3.0).numpy()), dtype=float)
+    librosa = need("librosa")
+    clips = prepare(audio, sample_rate, RATE, 3.0).numpy()
+    return np.array([float(librosa.feature.tempo(y=clip, sr=RATE)[0]) for clip in clips])
+
+
+def onset_rate(audio: Any, sample_rate: int) -> Values:
+    """Onsets a second ``[clips]``, each weighted by its strength relative to the clip's strongest; by librosa."""
+    librosa = need("librosa")
+    clips = prepare(audio, sample_rate, RATE, 0.5).numpy()
+    return np.array([_weighted_onsets(librosa, clip) for clip in clips])
+
+
+def _weighted_onsets(librosa: Any, clip: NDArray[np.float32]) -> float:
+    envelope = librosa.onset.onset_strength(y=clip, sr=RATE)
+    peaks = librosa.onset.onset_detect(onset_envelope=envelope, sr=RATE)
+    if not len(peaks):
+        return 0.0
+    return float((envelope[peaks] / envelope[peaks].max()).sum() / (len(clip) / RATE))
+
+
+def brightness(audio: Any, sample_rate: int) -> Values:
+    """Mean spectral centroid in Hz, ``[clips]``; frames count by their magnitude, silence is NaN."""
+    clips = prepare(audio, sample_rate, RATE).numpy()
+    frames = np.lib.stride_tricks.sliding_window_view(clips, 2048, axis=-1)[:, ::512] * np.hanning(2048)
+    spectrum = np.abs(np.fft.rfft(frames, axis=-1))
+    total = spectrum.sum((1, 2))
+    centroid = (spectrum * np.fft.rfftfreq(2048, 1 / RATE)).sum((1, 2))
+    return np.divide(centroid, total, out=np.full(len(clips), np.nan), where=total > 0)

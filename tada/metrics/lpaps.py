@@ -1,0 +1,84 @@
+"""LPAPS: how different two clips sound to an audio network (Iashin and Rahtu 2021; LPIPS for spectrograms).
+
+What: the outputs of CLAP's four Swin stages, normalised, squared differences summed over what was normalised and
+averaged over the rest, summed over stages, mean over windows of 10 s that overlap by 10 %. Range 0 to 16; 0 for equal
+clips, lower is closer. Conventions: both clips of one length.
+
+LPAPS as defined normalises each token over its channels (``"channel"``). The authors' code normalises each channel
+over its tokens (``"token"``); published values are of that kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tada.errors import unknown
+from tada.metrics.audio import prepare
+from tada.metrics.clap import Clap, load
+
+__all__ = ["AXES", "between", "distance", "embed", "load"]
+
+AXES = {"channel": -1, "token": -2}
+"""What is normalised over -> the axis of ``[..., tokens, channels]``."""
+
+
+@torch.no_grad()
+def embed(ear: Clap, audio: Any, sample_rate: int, batch: int = 16) -> list[Tensor]:
+    """What the four stages make of clips.
+
+    Args:
+        ear: as from :func:`tada.metrics.clap.load`.
+        audio: ``[clips, frames]`` or ``[clips, channels, frames]``.
+        sample_rate: of the audio, in Hz; any.
+        batch: windows at a time.
+
+    Returns:
+        One float32 tensor ``[clips, windows, tokens, channels]`` a stage, on the CPU.
+
+    Raises:
+        ValueError: see :func:`tada.metrics.audio.prepare`.
+    """
+    pieces = ear.pieces(prepare(audio, sample_rate, ear.rate))
+    heard = [ear.listen(some)[1] for some in pieces.flatten(0, 1).split(batch)]
+    return [torch.cat(parts).cpu().unflatten(0, pieces.shape[:2]) for parts in zip(*heard, strict=True)]
+
+
+def distance(x: Sequence[Tensor], y: Sequence[Tensor], over: str = "channel") -> Tensor:
+    """How far each clip of ``x`` is from its partner in ``y``.
+
+    Args:
+        x, y: as from :func:`embed`; ``y`` may be one clip for all.
+        over: ``"channel"`` as LPAPS is defined, ``"token"`` as the authors' code computes it.
+
+    Returns:
+        ``[clips]``, 0 to 16, lower is closer.
+
+    Raises:
+        KeyError: an unknown axis. ValueError: clips that cannot be partners.
+    """
+    if over not in AXES:
+        raise KeyError(unknown("axis", over, AXES))
+    for a, b in zip(x, y, strict=True):
+        if a.shape[1:] != b.shape[1:] or len(b) not in (1, len(a)):
+            raise ValueError(
+                f"got features {list(a.shape)} and {list(b.shape)}; expected clips of one length, and as many of "
+                "them or one"
+            )
+    return torch.stack([_stage(a, b, AXES[over]) for a, b in zip(x, y, strict=True)]).sum(0)
+
+
+def _stage(a: Tensor, b: Tensor, axis: int) -> Tensor:
+    return (_unit(a, axis) - _unit(b, axis)).square().sum(axis).flatten(1).mean(1)
+
+
+def _unit(features: Tensor, axis: int) -> Tensor:
+    return features / (features.norm(dim=axis, keepdim=True) + 1e-10)
+
+
+def between(ear: Clap, x: Any, y: Any, sample_rate: int, over: str = "channel", batch: int = 16) -> Tensor:
+    """:func:`distance` of clips; ``y`` may be one clip for all of ``x``. ``[clips]``."""
+    return distance(embed(ear, x, sample_rate, batch), embed(ear, y, sample_rate, batch), over)

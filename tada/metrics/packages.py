@@ -1,0 +1,117 @@
+"""Optional packages: imported on use, and if they cannot be, the line that installs them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+_SITE = '"$(python -c \'import sysconfig; print(sysconfig.get_path("purelib"))\')"'
+_CURE = f"rm -f {_SITE}/torchaudio/lib/*.so"
+
+HERE = {
+    "laion_clap": (
+        "pip install librosa==0.11.0 einops ftfy torchlibrosa==0.1.0 braceexpand webdataset wget h5py && "
+        f"pip install --no-deps torchaudio==2.11.0 laion-clap==1.1.7 && {_CURE}"
+    ),
+    "muq": (
+        "pip install librosa==0.11.0 einops easydict nnAudio==0.3.4 ftfy beartype && "
+        f"pip install --no-deps torchaudio==2.11.0 muq==0.1.0 x_clip==0.14.4 && {_CURE}"
+    ),
+    "audiobox_aesthetics": (
+        f"pip install rich submitit && pip install --no-deps torchaudio==2.11.0 audiobox_aesthetics==0.0.4 && {_CURE}"
+    ),
+    "librosa": "pip install librosa==0.11.0",
+    "mir_eval": "pip install mir_eval",
+}
+"""Package -> what installs it beside a torch without CUDA. torchaudio's own libraries want CUDA; it runs without."""
+
+COLAB = {
+    "laion_clap": "!pip install --no-deps laion-clap==1.1.7 && pip install torchlibrosa braceexpand webdataset wget",
+    "muq": '!pip install --no-deps muq==0.1.0 x_clip==0.14.4 && pip install nnAudio easydict "transformers<5.15"',
+    "audiobox_aesthetics": "!pip install audiobox_aesthetics==0.0.4",
+    "librosa": "!pip install librosa",
+    "mir_eval": "!pip install mir_eval",
+}
+"""Package -> what installs it on Colab, where torch, torchaudio and torchvision are there and match."""
+
+
+def need(name: str, module: str | None = None) -> Any:
+    """The module of an optional package.
+
+    Args:
+        name: of the package, a key of :data:`HERE`.
+        module: to import; None for the package itself.
+
+    Raises:
+        ImportError: it cannot be imported; with the line that installs it, here and on Colab.
+    """
+    try:
+        with _without_torchvision() if name in ("laion_clap", "muq") else _as_it_is():
+            return import_module(module or name)
+    except (ImportError, OSError, RuntimeError) as error:
+        raise ImportError(
+            f"{name} cannot be imported ({_first_line(error)}). Install it with\n    {HERE[name]}\n(the last command "
+            f"where torch has no CUDA only), on Colab with\n    {COLAB[name]}"
+        ) from error
+
+
+def installed(name: str) -> bool:
+    """Whether :func:`need` would succeed."""
+    try:
+        need(name)
+    except ImportError:
+        return False
+    return True
+
+
+@contextmanager
+def _as_it_is() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _without_torchvision() -> Iterator[None]:
+    """laion-clap and muq import torchvision for images, which no clip needs: where it is missing, names stand in.
+
+    They are gone again afterwards, so that nobody else takes them for torchvision.
+    """
+    import transformers  # noqa: F401  # looks for torchvision once, and must not find what stands in
+
+    if "torchvision" in sys.modules or _find("torchvision"):
+        yield
+        return
+    names = ("torchvision", "torchvision.ops", "torchvision.ops.misc", "torchvision.transforms", "torchvision.datasets")
+    before = set(sys.modules)
+    for name in names:
+        sys.modules[name] = _Names(name)
+        parent, _, child = name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], child, sys.modules[name])
+    try:
+        yield
+    finally:
+        for name in set(names) - before:
+            sys.modules.pop(name, None)
+
+
+class _Names(ModuleType):
+    """A module of empty classes."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {})
+
+
+def _find(name: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(name) is not None
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
