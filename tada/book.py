@@ -1,18 +1,21 @@
 """The book: notebooks executed through papermill into a staging folder, then one Sphinx build of it, then the gates.
 
-Everything the build writes is below `_build/`, so a build leaves the checkout as it was.
+Everything the build writes is below `_build/`, so a build leaves the checkout as it was. A notebook is one page, or
+several with other parameters: `notebooks/pages.yml` says which.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -30,13 +33,30 @@ class BookError(RuntimeError):
 
 
 @dataclass(frozen=True)
+class Sheet:
+    """A page to be made: its name, its notebook, the parameters that make it another page, and its title if given."""
+
+    name: str
+    path: Path
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    title: str = ""
+
+
+@dataclass(frozen=True)
 class Page:
-    """One executed notebook: its name, the file, the seconds its run took, and whether an earlier run was reused."""
+    """One executed notebook: its name, the file, the seconds its run took, and whether an earlier run was reused.
+
+    What the notebook wrote for its page, such as clips, lies in a folder beside the file, under the page's name.
+    """
 
     name: str
     output: Path
     seconds: float
     reused: bool
+
+    @property
+    def folder(self) -> Path:
+        return self.output.with_suffix("")
 
 
 def root(start: Path | None = None) -> Path:
@@ -55,13 +75,42 @@ def profile(name: str) -> str:
     return name
 
 
-def select(folder: Path, only: Sequence[str]) -> list[Path]:
-    """The notebooks of `folder`, or those whose name starts with one of `only`; a start that fits none is an error."""
-    found = sorted(folder.glob("*.py"))
+def select(folder: Path, only: Sequence[str]) -> list[Sheet]:
+    """The pages of the notebooks in `folder`, or those whose name starts with one of `only`.
+
+    A notebook is a page of its own name, or those that `pages.yml` beside it gives it:
+
+        notebook:
+          page: {title: ..., parameters: {name: value}}
+
+    Raises BookError where that file names no notebook or parameter of one, or a page that does not begin with the
+    notebook's name; NotebookError for a start that fits no page.
+    """
+    paths = {path.stem: path for path in sorted(folder.glob("*.py"))}
+    several = load_yaml(folder / "pages.yml") if (folder / "pages.yml").is_file() else {}
+    for name in several:
+        if name not in paths:
+            raise BookError(f"pages.yml: {unknown('notebook', name, paths)}")
+    found = [sheet for path in paths.values() for sheet in _sheets(path, several.get(path.stem))]
     for start in only:
-        if not any(path.stem.startswith(start) for path in found):
-            raise notebooks.NotebookError(unknown("notebook", start, [path.stem for path in found]))
-    return [path for path in found if not only or path.stem.startswith(tuple(only))]
+        if not any(sheet.name.startswith(start) for sheet in found):
+            raise notebooks.NotebookError(unknown("notebook", start, [sheet.name for sheet in found]))
+    return [sheet for sheet in found if not only or sheet.name.startswith(tuple(only))]
+
+
+def _sheets(path: Path, pages: Mapping[str, Any] | None) -> list[Sheet]:
+    """The pages of one notebook."""
+    if not pages:
+        return [Sheet(path.stem, path)]
+    declared = [parameter.name for parameter in notebooks.parameters(path)]
+    sheets = [Sheet(name, path, said.get("parameters", {}), said.get("title", "")) for name, said in pages.items()]
+    for sheet in sheets:
+        if not sheet.name.startswith(path.stem):
+            raise BookError(f"pages.yml: page {sheet.name!r} of {path.name} does not begin with {path.stem!r}.")
+        for name in sheet.parameters:
+            if name not in declared:
+                raise BookError(f"pages.yml: {unknown(f'parameter of {path.name}', name, declared)}")
+    return sheets
 
 
 def configuration(path: Path) -> dict[str, Any]:
@@ -126,20 +175,43 @@ def versions() -> dict[str, str]:
     return found
 
 
-def run(path: Path, build: Path, chosen: dict[str, object], package: Path, force: bool = False) -> Page:
-    """Execute one notebook into `build`, or reuse its last run when nothing that determines it has changed."""
-    output, record = build / f"{path.stem}.ipynb", build / f"{path.stem}.json"
+def run(
+    path: Path, build: Path, chosen: dict[str, object], package: Path, force: bool = False, name: str = ""
+) -> Page:
+    """Execute one notebook into `build`, or reuse its last run when nothing that determines it has changed.
+
+    The page has the notebook's name unless another is given.
+    """
+    name = name or path.stem
+    output, record = build / f"{name}.ipynb", build / f"{name}.json"
     wanted = key(path, chosen, package)
     if not force and output.is_file() and record.is_file():
         known = json.loads(record.read_text(encoding="utf-8"))
         if known["key"] == wanted:
-            return Page(path.stem, output, known["seconds"], reused=True)
+            return Page(name, output, known["seconds"], reused=True)
     record.unlink(missing_ok=True)
-    done = notebooks.execute(path, output, chosen)
+    with page_files(output):
+        done = notebooks.execute(path, output, chosen)
     if done.failure:
         raise BookError(describe(path, done.failure))
     record.write_text(json.dumps({"key": wanted, "seconds": round(done.seconds, 1)}) + "\n", encoding="utf-8")
-    return Page(path.stem, output, done.seconds, reused=False)
+    return Page(name, output, done.seconds, reused=False)
+
+
+@contextmanager
+def page_files(output: Path) -> Iterator[None]:
+    """While a notebook is executed to `output`, let it know where files for its page go; older ones are removed."""
+    from tada.players import PAGE
+
+    folder, before = output.resolve().with_suffix(""), os.environ.get(PAGE)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.environ[PAGE] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop(PAGE)
+        if before is not None:
+            os.environ[PAGE] = before
 
 
 def describe(path: Path, failure: notebooks.Failure) -> str:
@@ -151,7 +223,12 @@ def describe(path: Path, failure: notebooks.Failure) -> str:
     )
 
 
-def stage(book: Path, source: Path, pages: Sequence[Page], chosen_by_page: dict[str, dict[str, object]]) -> None:
+def stage(
+    book: Path,
+    source: Path,
+    pages: Sequence[Page],
+    chosen_by_page: Mapping[str, dict[str, object]],
+) -> None:
     """Lay out what Sphinx reads in `source`: configuration, contents, the written pages, the executed notebooks."""
     import yaml
 
@@ -160,34 +237,59 @@ def stage(book: Path, source: Path, pages: Sequence[Page], chosen_by_page: dict[
     if (book / "book" / "_static").is_dir():
         shutil.copytree(book / "book" / "_static", source / "_static")
     config = configuration(book / "_config.yml")
+    if any([_copied(page.folder, source / "files" / "notebooks" / page.name) for page in pages]):
+        config["sphinx"]["config"]["html_extra_path"] = ["files"]
     (source / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     (source / "_toc.yml").write_text(yaml.safe_dump(load_yaml(book / "_toc.yml"), sort_keys=False), encoding="utf-8")
     (source / "notebooks").mkdir()
-    for path in select(book / "notebooks", ()):
-        (source / "notebooks" / f"{path.stem}.ipynb").write_text(unexecuted(path), encoding="utf-8")
-    for page in pages:
-        text = present(page, notebooks.parameters(book / "notebooks" / f"{page.name}.py"), chosen_by_page[page.name])
-        (source / "notebooks" / f"{page.name}.ipynb").write_text(text, encoding="utf-8")
+    done = {page.name: page for page in pages}
+    for sheet in select(book / "notebooks", ()):
+        text = unexecuted(sheet.path, sheet.title)
+        if sheet.name in done:
+            declared = notebooks.parameters(sheet.path)
+            text = present(done[sheet.name], declared, chosen_by_page[sheet.name], sheet.path.stem, sheet.title)
+        (source / "notebooks" / f"{sheet.name}.ipynb").write_text(text, encoding="utf-8")
 
 
-def unexecuted(path: Path) -> str:
+def _copied(folder: Path, target: Path) -> bool:
+    """Copy a folder if it is there, and tell whether it was."""
+    if folder.is_dir():
+        shutil.copytree(folder, target)
+    return folder.is_dir()
+
+
+def unexecuted(path: Path, title: str = "") -> str:
     """A notebook that was left out of this build, as its page: the code without results, which it says of itself."""
     import nbformat
 
-    notebook = notebooks.read(path)
+    notebook = _titled(notebooks.read(path), title)
     remark = ":::{warning}\nThis page was left out of this build: its code is here, its results are not.\n:::"
     notebook.cells.insert(1, nbformat.v4.new_markdown_cell(remark, id="unexecuted"))
     return str(nbformat.writes(notebook, version=4)) + "\n"
 
 
-def present(page: Page, declared: Sequence[notebooks.Parameter], chosen: dict[str, object]) -> str:
+def _titled(notebook: Any, title: str) -> Any:
+    """The notebook with another title, if one is given, in place of its first line."""
+    if title:
+        rest = notebook.cells[0].source.partition("\n")[2]
+        notebook.cells[0].source = f"# {title}\n{rest}"
+    return notebook
+
+
+def present(
+    page: Page,
+    declared: Sequence[notebooks.Parameter],
+    chosen: dict[str, object],
+    notebook_name: str = "",
+    title: str = "",
+) -> str:
     """An executed notebook as the text the book shows.
 
     papermill's records are stripped, and a table of what the page was run with takes the place of the parameters' code.
     """
     import nbformat
 
-    notebook = nbformat.read(page.output, as_version=4)
+    notebook = _titled(nbformat.read(page.output, as_version=4), title)
     notebook.metadata.pop("papermill", None)
     cells = []
     for cell in notebook.cells:
@@ -196,13 +298,14 @@ def present(page: Page, declared: Sequence[notebooks.Parameter], chosen: dict[st
         if "injected-parameters" in tags:
             continue
         if "parameters" in tags:
-            cell = nbformat.v4.new_markdown_cell(table(page, declared, chosen), id=cell.id)
+            text = table(page, declared, chosen, notebook_name or page.name)
+            cell = nbformat.v4.new_markdown_cell(text, id=cell.id)
         cells.append(cell)
     notebook.cells = cells
     return str(nbformat.writes(notebook, version=4)) + "\n"
 
 
-def table(page: Page, declared: Sequence[notebooks.Parameter], chosen: dict[str, object]) -> str:
+def table(page: Page, declared: Sequence[notebooks.Parameter], chosen: dict[str, object], name: str) -> str:
     """The Markdown that says what a page was run with, how long it took, and how to run it with other values."""
     rows = [
         f"| `{item.name}` | `{chosen[item.name]!r}` | {item.help} |"
@@ -220,7 +323,7 @@ def table(page: Page, declared: Sequence[notebooks.Parameter], chosen: dict[str,
         "",
         f"It took {page.seconds:.0f} s with {stamp}. To run it with other values:",
         "```shell",
-        f"tada run notebooks/{page.name}.py -p {declared[0].name} VALUE" if declared else "",
+        f"tada run notebooks/{name}.py -p {declared[0].name} VALUE" if declared else "",
         "```",
         ":::",
     ]
@@ -271,10 +374,11 @@ def build(
         BookError: a notebook failed, Sphinx warned, or a gate found a problem.
     """
     profile(name)
-    chosen = {path.stem: _chosen(path, name) for path in select(book / "notebooks", only)}
+    sheets = select(book / "notebooks", only)
+    chosen = {sheet.name: _chosen(sheet, name) for sheet in sheets}
     pages = []
-    for path in select(book / "notebooks", only):
-        page = run(path, book / "_build" / "notebooks", chosen[path.stem], book / "tada", force)
+    for sheet in sheets:
+        page = run(sheet.path, book / "_build" / "notebooks", chosen[sheet.name], book / "tada", force, sheet.name)
         tell(f"{page.name}: {'unchanged, reused' if page.reused else f'executed in {page.seconds:.1f} s'}")
         pages.append(page)
     source, site = book / "_build" / "source", book / "_build" / "html"
@@ -287,6 +391,6 @@ def build(
     return site / "index.html"
 
 
-def _chosen(path: Path, name: str) -> dict[str, object]:
-    declared = {parameter.name for parameter in notebooks.parameters(path)}
-    return {"profile": name} if "profile" in declared else {}
+def _chosen(sheet: Sheet, name: str) -> dict[str, object]:
+    declared = {parameter.name for parameter in notebooks.parameters(sheet.path)}
+    return {**({"profile": name} if "profile" in declared else {}), **sheet.parameters}

@@ -13,9 +13,10 @@ import multiprocessing
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import ExitStack
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -45,6 +46,8 @@ Loader = Callable[[], Model]
 COLUMNS = ("checkpoint", "model", "concept", "pair", "prompt", "seed", "method", "layers", "alpha", "metric", "value")
 PLAN = ("concept", "counterfactual", "pair", "prompt", "routed", "seed", "method", "layers", "sites", UNIT)
 CONTROLS = ("paraphrase", "unrelated")
+PATIENCE = 0.2
+"""Seconds between two looks at what another process is making."""
 CHUNK = 8
 """Pairs that share one padded length of text and one shape of batch, so that a resumed run repeats a whole one."""
 
@@ -305,17 +308,45 @@ def _run(
 def _here(
     model: Model, job: _Job, work: Iterable[tuple[pd.DataFrame, pd.DataFrame]], store: Store | None
 ) -> Iterator[tuple[pd.DataFrame, int]]:
-    """Scores of each batch, stored as they come, with the number of clips."""
-    for chunk, rows in work:
-        texts, context = _encode(model, job, chunk)
-        for some, clips in _batches(model, job, texts, context, rows, min(job.batch, len(chunk))):
-            frame = _scored(model, job.score, clips, some)
-            if job.keep is not None:
-                for clip, unit in zip(clips, some[UNIT], strict=True):
-                    clip.save(job.keep / f"{unit}.flac")
-            if store is not None:
-                store.add(frame)
-            yield frame, len(some)
+    """Scores of each batch, stored as they come, with the number of clips that are done."""
+    waiting = deque(work)
+    while waiting:
+        turns = len(waiting)
+        for chunk, rows in (waiting.popleft() for _ in range(turns)):
+            with _turn(store, job, chunk, rows) as left:
+                if left is None:
+                    waiting.append((chunk, rows))
+                    continue
+                yield left[:0], len(rows) - len(left)
+                yield from _made(model, job, chunk, left, store)
+        if len(waiting) == turns:
+            time.sleep(PATIENCE)
+
+
+@contextmanager
+def _turn(
+    store: Store | None, job: _Job, chunk: pd.DataFrame, rows: pd.DataFrame
+) -> Iterator[pd.DataFrame | None]:
+    """The rows of a chunk that are still to be made; None while another process makes clips of the same pairs."""
+    if store is None:
+        yield rows
+        return
+    with store.claim(f"chunk {chunk[UNIT].iloc[0]}") as mine:
+        yield rows[rows[UNIT].isin(_missing(rows, store, job.keep))] if mine else None
+
+
+def _made(
+    model: Model, job: _Job, chunk: pd.DataFrame, rows: pd.DataFrame, store: Store | None
+) -> Iterator[tuple[pd.DataFrame, int]]:
+    texts, context = _encode(model, job, chunk)
+    for some, clips in _batches(model, job, texts, context, rows, min(job.batch, len(chunk))):
+        frame = _scored(model, job.score, clips, some)
+        if job.keep is not None:
+            for clip, unit in zip(clips, some[UNIT], strict=True):
+                clip.save(job.keep / f"{unit}.flac")
+        if store is not None:
+            store.add(frame)
+        yield frame, len(some)
 
 
 def _encode(model: Model, job: _Job, chunk: pd.DataFrame) -> tuple[dict[str, int], Context]:
@@ -453,10 +484,15 @@ def _elsewhere(
     context = multiprocessing.get_context("spawn")
     start = partial(_start, load, job, os.getpid())
     with ProcessPoolExecutor(workers, mp_context=context, initializer=start) as pool:
-        futures = {pool.submit(_chunk, chunk, rows): len(rows) for chunk, rows in work}
+        futures = {pool.submit(_chunk, *item): item for item in work}
         try:
-            for future in as_completed(futures):
-                yield future.result(), futures[future]
+            while futures:
+                for future in wait(futures, return_when=FIRST_COMPLETED).done:
+                    item, frame = futures.pop(future), future.result()
+                    if frame is None:
+                        futures[pool.submit(_chunk, *item)] = item
+                    else:
+                        yield frame, len(item[1])
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -476,6 +512,11 @@ def _follow(parent: int) -> None:
     os._exit(1)
 
 
-def _chunk(chunk: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+def _chunk(chunk: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame | None:
+    """The scores of a chunk; None, after a while, where another process is making them."""
     model, job, store = _mine
-    return pd.concat([frame for frame, _ in _here(model, job, [(chunk, rows)], store)], ignore_index=True)
+    with _turn(store, job, chunk, rows) as left:
+        if left is not None:
+            return pd.concat([rows[:0], *(frame for frame, _ in _made(model, job, chunk, left, store))])
+    time.sleep(PATIENCE)
+    return None

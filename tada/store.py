@@ -7,17 +7,18 @@ share a unit; all rows of a unit lie in one part.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import logging
 import os
 import time
 import uuid
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 
@@ -50,7 +51,8 @@ class Store:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.parts, self.aside, self.choices = (self.folder / name for name in ("parts", "aside", "choices"))
-        for place in (self.parts, self.choices):
+        self.claims = self.folder / "claims"
+        for place in (self.parts, self.choices, self.claims):
             place.mkdir(parents=True, exist_ok=True)
         self._read: dict[str, pd.DataFrame] = {}
         self._sweep_up()
@@ -135,6 +137,27 @@ class Store:
         path = self.choices / f"{key({'name': name})}.json"
         return json.loads(path.read_text())["value"] if path.is_file() else None
 
+    @contextmanager
+    def claim(self, name: str) -> Iterator[bool]:
+        """Ask to be the only process at work on something.
+
+        The claim is a lock of the operating system: a process that is killed gives back what it held.
+
+        Args:
+            name: of the work, the same in all processes.
+
+        Yields:
+            Whether this process may go ahead; another one is at it where not.
+        """
+        path = self.claims / f"{key({'name': name})}.lock"
+        with path.open("w") as file:
+            mine = _locked(file, path)
+            try:
+                yield mine
+            finally:
+                if mine:
+                    path.unlink(missing_ok=True)
+
     # ---- files
 
     def _write(self, rows: pd.DataFrame) -> str:
@@ -194,3 +217,12 @@ class Store:
 
     def __repr__(self) -> str:
         return f"Store({str(self.folder)!r}, {len(self.known())} units)"
+
+
+def _locked(file: IO[str], path: Path) -> bool:
+    """Lock a file without waiting; False where another process holds it, or has just removed it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return path.stat().st_ino == os.fstat(file.fileno()).st_ino
+    except (BlockingIOError, FileNotFoundError):
+        return False

@@ -127,14 +127,14 @@ def test_buttons_appear_only_with_a_repository(tmp_path: Path) -> None:
 def test_this_book_s_contents_are_its_notebooks() -> None:
     toc = book.load_yaml(ROOT / "_toc.yml")
     files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
-    found = sorted(f"notebooks/{path.stem}" for path in (ROOT / "notebooks").glob("*.py"))
+    found = sorted(f"notebooks/{sheet.name}" for sheet in book.select(ROOT / "notebooks", ()))
     assert sorted(file for file in files if file.startswith("notebooks/")) == found
     assert book.configuration(ROOT / "_config.yml")["execute"]["execute_notebooks"] == "off"
 
 
 def test_select_by_the_start_of_a_name(checkout: Path) -> None:
     folder = checkout / "notebooks"
-    assert [path.stem for path in book.select(folder, ["02"])] == ["02_two"]
+    assert [sheet.name for sheet in book.select(folder, ["02"])] == ["02_two"]
     assert len(book.select(folder, [])) == 2
     with pytest.raises(NotebookError, match="no notebook '03'"):
         book.select(folder, ["03"])
@@ -225,3 +225,59 @@ def test_a_gate_fails_the_build(checkout: Path) -> None:
 
 def test_root_is_found_from_below(checkout: Path) -> None:
     assert book.root(checkout / "notebooks") == checkout
+
+
+# ---- one notebook, several pages
+
+
+PAGES = """\
+01_one:
+  01_one: {title: First of all}
+  01_one-again: {title: Once again, parameters: {steps: 9}}
+"""
+
+
+def test_a_notebook_becomes_the_pages_it_is_given(checkout: Path) -> None:
+    folder = checkout / "notebooks"
+    (folder / "pages.yml").write_text(PAGES)
+    sheets = book.select(folder, ())
+    assert [(sheet.name, sheet.path.stem) for sheet in sheets] == [
+        ("01_one", "01_one"),
+        ("01_one-again", "01_one"),
+        ("02_two", "02_two"),
+    ]
+    assert sheets[1].parameters == {"steps": 9}
+    assert [sheet.name for sheet in book.select(folder, ["01_one-"])] == ["01_one-again"]
+
+
+@pytest.mark.parametrize(
+    ("pages", "message"),
+    [
+        ("01_on:\n  01_on: {}\n", "did you mean '01_one'"),
+        ("01_one:\n  one: {}\n", "does not begin with '01_one'"),
+        ("01_one:\n  01_one: {parameters: {stps: 1}}\n", "did you mean 'steps'"),
+    ],
+)
+def test_pages_that_cannot_be_are_refused(checkout: Path, pages: str, message: str) -> None:
+    (checkout / "notebooks" / "pages.yml").write_text(pages)
+    with pytest.raises(BookError, match=message):
+        book.select(checkout / "notebooks", ())
+
+
+def test_every_page_is_run_with_its_own_parameters_and_brings_its_files(checkout: Path) -> None:
+    writes = '\n# %%\nimport os, pathlib\nplace = pathlib.Path(os.environ["TADA_PAGE"])\nplace.mkdir()\n'
+    writes += '(place / "clip.txt").write_text(str(steps * 2))\nplace.name'
+    (checkout / "notebooks" / "01_one.py").write_text(NOTEBOOK + writes)
+    (checkout / "notebooks" / "pages.yml").write_text(PAGES)
+    (checkout / "_toc.yml").write_text(TOC + "      - file: notebooks/01_one-again\n")
+    book.build(checkout, "smoke", ["01"])
+    pages = checkout / "_build" / "html" / "notebooks"
+    again = (pages / "01_one-again.html").read_text()
+    assert "Once again" in again and "First of all" in (pages / "01_one.html").read_text()
+    assert "tada run notebooks/01_one.py" in again.replace("</span>", "").replace('<span class="w">', "")
+    found = [(pages / name / "clip.txt").read_text() for name in ("01_one", "01_one-again")]
+    assert found == ["8", "18"]
+    before = (checkout / "_build" / "notebooks" / "01_one" / "old.txt")
+    before.write_text("of an earlier run")
+    book.build(checkout, "smoke", ["01_one"], force=True)
+    assert not before.exists(), "a page keeps no files of an earlier run"
