@@ -1,7 +1,7 @@
 """The steering slider: clips of one prompt at several strengths, to be heard side by side.
 
-A manifest says which clips there are. :func:`render` writes it as a table of native players, which works anywhere;
-``steer-slider.js`` makes a slider of that table where scripts run. :func:`show` is what a notebook calls.
+:func:`steer` is what a notebook calls. It writes clips and a manifest, and :func:`render` writes that as a table of
+native players, which works anywhere; ``steer-slider.js`` makes a slider of the table where scripts run.
 
 A manifest is one json beside its clips::
 
@@ -20,19 +20,29 @@ import base64
 import hashlib
 import html
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from tada import players
+from tada.loudness import lufs
+from tada.players import Sound
+
 Manifest = Mapping[str, Any]
 _TYPES = {".mp3": "audio/mpeg", ".wav": "audio/wav", ".flac": "audio/flac", ".webp": "image/webp", ".png": "image/png"}
+_ASSETS = (("style", "steer-slider.css"), ("script", "steer-slider.js"))
 _NEEDED = ("concept", "method", "prompt", "seed", "clips")
 _NEEDED_OF_CLIPS = ("file", "alpha", "percent", "lufs", "peak")
 PICTURE_BYTES = 30_000
 """Of one spectrogram, at most."""
+
+LOUDNESS_TOLERANCE = 0.1
+"""LU between a clip and what the manifest says of it."""
 
 
 @dataclass(frozen=True)
@@ -66,28 +76,101 @@ def read(source: str | Path | Manifest) -> dict[str, Any]:
     return _checked(json.loads(path.read_text(encoding="utf-8")), str(path))
 
 
+@dataclass(frozen=True, eq=False)
+class Ladder:
+    """Clips of one prompt and seed that differ in strength.
+
+    Attributes:
+        concept: what is steered.
+        method: short name of how, letters, digits and hyphens; part of file names and links.
+        sounds: the clips with their strengths, shares and scores; the unsteered one has share 0.
+        label: of the method, in words.
+        low: what the lowest strength leads to, such as "slower".
+        high: what the highest leads to.
+        layers: that were steered.
+    """
+
+    concept: str
+    method: str
+    sounds: Sequence[Sound]
+    label: str = ""
+    low: str = ""
+    high: str = ""
+    layers: Sequence[int | str] = ()
+
+
+def steer(ladders: Sequence[Ladder], name: str, title: str = "", command: str = "") -> Slider:
+    """A slider of clips, with their files beside the page that is being built, or inside the output where none is.
+
+    Args:
+        ladders: one or more, of clips equal in length and rate.
+        name: of the slider, letters, digits and hyphens; once a page.
+        title: what a screen reader calls it; by default the concepts.
+        command: that makes these clips again.
+
+    Raises:
+        ValueError: no ladders, an ill name, clips unequal in length or rate, two clips of one strength.
+    """
+    page = players.page_folder()
+    if page is not None:
+        return show(write(ladders, page / name, title, command))
+    with tempfile.TemporaryDirectory() as folder:
+        return show(write(ladders, Path(folder) / name, title, command))
+
+
+def write(ladders: Sequence[Ladder], folder: str | Path, title: str = "", command: str = "") -> Path:
+    """Write clips (mp3 at their own loudness, pictures) and ``manifest.json`` into a folder; return the folder.
+
+    All clips of a slider are turned down by one factor where any would exceed full scale. Equal clips, such as the
+    unsteered one of several methods, become one file.
+
+    Raises:
+        ValueError: as :func:`steer`.
+    """
+    folder = Path(folder)
+    sounds = [sound for ladder in ladders for sound in ladder.sounds]
+    _allow(ladders, sounds, folder.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    loudest = max(float(np.abs(players.mono(sound.clip)).max()) for sound in sounds)
+    factor = min(1.0, players.CEILING / loudest) if loudest else 1.0
+    record = sounds[0].clip.record
+    manifest = {
+        "title": title or ", ".join(dict.fromkeys(ladder.concept for ladder in ladders)),
+        "model": record.get("model"),
+        "checkpoint": record.get("checkpoint"),
+        "seconds": sounds[0].clip.seconds,
+        "sample_rate": sounds[0].clip.sample_rate,
+        "command": command,
+        "metrics": {score: score for sound in sounds for score in sound.scores or {}},
+        "ladders": [_described(ladder, folder, factor) for ladder in ladders],
+    }
+    text = json.dumps(_checked(manifest, "the slider"), indent=1, ensure_ascii=False) + "\n"
+    draft = folder / ".manifest.json.partial"
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(folder / "manifest.json")
+    return folder
+
+
 def show(source: str | Path | Manifest, base: str | None = None) -> Slider:
-    """A slider to display in a notebook.
+    """A slider of clips that are there already, to display in a notebook.
 
     Args:
         source: the manifest, its file, or the folder that holds it.
-        base: where the clips lie, as the page sees it; None: in a build of the book that is ``TADA_CLIPS`` and the
-            folder's name, elsewhere the clips are put into the output itself, so that it needs no file.
+        base: where the clips lie, as the page sees it; None: beside the page if one is being built and they are
+            there, else they are put into the output itself, so that it needs no file.
 
     Raises:
         FileNotFoundError, ValueError: as :func:`read`.
     """
     manifest = read(source)
-    folder = None if isinstance(source, Mapping) else Path(source)
-    folder = folder.parent if folder is not None and folder.is_file() else folder
-    served = os.environ.get("TADA_CLIPS", "")
-    if base is None and served and folder is not None:
-        base = f"{served.rstrip('/')}/{folder.name}"
-    if base is not None or folder is None:
+    if base is not None or isinstance(source, Mapping):
         return Slider(render(manifest, (base or "").rstrip("/")), describe(manifest), manifest)
-    own = folder
-    script = "".join(f"<{tag}>{_asset(name)}</{tag}>" for tag, name in _assets())
-    return Slider(script + render(manifest, locate=lambda file: _inline(own / file)), describe(manifest), manifest)
+    folder = Path(source).parent if Path(source).is_file() else Path(source)
+    page = players.page_folder()
+    if page is not None and folder.is_relative_to(page):
+        return Slider(render(manifest, folder.relative_to(page.parent).as_posix()), describe(manifest), manifest)
+    code = "".join(f"<{tag}>{_asset(file)}</{tag}>" for tag, file in _ASSETS)
+    return Slider(code + render(manifest, locate=lambda file: _inline(folder / file)), describe(manifest), manifest)
 
 
 def describe(manifest: Manifest) -> str:
@@ -131,7 +214,7 @@ def check(folder: str | Path) -> list[str]:
     known = {length for length in lengths.values() if length}
     if len(known) > 1:
         problems.append(f"clips differ in length: {min(known)} to {max(known)} frames")
-    return problems
+    return problems + [problem for clip in _clips(manifest) for problem in _wrong_loudness(folder, clip)]
 
 
 def spectrogram(samples: Any, sample_rate: int, path: str | Path, width: int = 480, height: int = 128) -> Path:
@@ -147,7 +230,6 @@ def spectrogram(samples: Any, sample_rate: int, path: str | Path, width: int = 4
     Returns:
         ``path``.
     """
-    import numpy as np
     from matplotlib import colormaps
     from PIL import Image
     from scipy.signal import stft
@@ -165,6 +247,51 @@ def spectrogram(samples: Any, sample_rate: int, path: str | Path, width: int = 4
     partial = path.with_name(f".{path.name}.partial{path.suffix}")
     picture.save(partial, quality=60)
     return partial.replace(path)
+
+
+def _allow(ladders: Sequence[Ladder], sounds: Sequence[Sound], name: str) -> None:
+    if not sounds:
+        raise ValueError("got no clips; expected one or more ladders with clips")
+    for given in (name, *(ladder.method for ladder in ladders)):
+        if not given or not given.replace("-", "").isalnum() or not given.isascii():
+            raise ValueError(f"got the name {given!r}; expected letters, digits and hyphens, such as 'caa-functional'")
+    shapes = {(sound.clip.samples.shape[-1], sound.clip.sample_rate) for sound in sounds}
+    if len(shapes) > 1:
+        raise ValueError(f"got clips of (frames, Hz) {sorted(shapes)}; expected all alike")
+    without = [sound.title for sound in sounds if sound.strength is None or sound.share is None]
+    if without:
+        raise ValueError(f"got no strength or share for {without[0]!r}; expected both on every clip")
+
+
+def _described(ladder: Ladder, folder: Path, factor: float) -> dict[str, Any]:
+    record = ladder.sounds[0].clip.record
+    return {
+        **{"concept": ladder.concept, "method": ladder.method, "label": ladder.label or ladder.method},
+        **{"low": ladder.low, "high": ladder.high, "layers": list(ladder.layers)},
+        **{"prompt": record.get("prompt", ""), "seed": record.get("seed", 0)},
+        "clips": [_written(sound, folder, factor) for sound in ladder.sounds],
+    }
+
+
+def _written(sound: Sound, folder: Path, factor: float) -> dict[str, Any]:
+    """Write one clip and its picture; what the manifest says of it."""
+    import soundfile
+
+    samples, rate = factor * players.mono(sound.clip), sound.clip.sample_rate
+    content = players.encode(samples, rate)
+    digest = hashlib.sha256(content).hexdigest()
+    share = float(sound.share or 0)
+    stem = f"{'m' if share < 0 else 'p'}{abs(round(share)):03d}-{digest[:10]}" if share else f"zero-{digest[:10]}"
+    draft = folder / f".{stem}.partial"
+    draft.write_bytes(content)
+    draft.replace(folder / f"{stem}.mp3")
+    spectrogram(samples, rate, folder / f"{stem}.webp")
+    heard, _ = soundfile.read(folder / f"{stem}.mp3")  # encoders change the level by a fraction of a decibel
+    return {
+        **{"file": f"{stem}.mp3", "spectrogram": f"{stem}.webp", "alpha": float(sound.strength or 0), "percent": share},
+        **{"lufs": round(lufs(heard, rate), 2), "peak": round(float(np.abs(heard).max()), 4)},
+        **{"metrics": {name: float(value) for name, value in (sound.scores or {}).items()}, "sha256": digest},
+    }
 
 
 def _checked(manifest: dict[str, Any], name: str) -> dict[str, Any]:
@@ -204,6 +331,15 @@ def _faults(folder: Path, clip: Mapping[str, Any]) -> Iterator[str]:
         yield f"{picture}: is not there"
     elif picture and (folder / picture).stat().st_size > PICTURE_BYTES:
         yield f"{picture}: is over {PICTURE_BYTES // 1000} kB"
+
+
+def _wrong_loudness(folder: Path, clip: Mapping[str, Any]) -> Iterator[str]:
+    import soundfile
+
+    if _frames(folder / clip["file"]):
+        measured = lufs(*soundfile.read(folder / clip["file"]))
+        if abs(measured - clip["lufs"]) > LOUDNESS_TOLERANCE:
+            yield f"{clip['file']}: is at {measured:.1f} LUFS, the manifest says {clip['lufs']:.1f}"
 
 
 def _frames(path: Path) -> int:
@@ -280,10 +416,6 @@ def _signed(value: float, digits: int = 0) -> str:
 def _inline(path: Path) -> str:
     kind = _TYPES.get(path.suffix, "application/octet-stream")
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
-def _assets() -> tuple[tuple[str, str], ...]:
-    return ("style", "steer-slider.css"), ("script", "steer-slider.js")
 
 
 def _asset(name: str) -> str:

@@ -299,6 +299,7 @@
         "div",
         { role: "group", "aria-label": title, onkeydown: (event) => this.#key(event) },
         make("div", { class: "steer-pick" }, ...pick),
+        part("asked", "p"),
         part(
           "seen",
           "div",
@@ -320,7 +321,7 @@
             "div",
             { class: "steer-sight" },
             part("picture", "div", {}, part("image", "img", { loading: "lazy", alt: "" }), part("cursor", "i")),
-            make("div", { class: "steer-graph" }, part("curve", "div"), part("metric", "select", { "aria-label": "Metric of the curve", onchange: () => this.#refresh() })),
+            make("div", { class: "steer-graph" }, part("curve", "div"), part("metric", "select", { "aria-label": "Metric of the curve", onchange: () => this.#refresh() }), part("axis", "p")),
           ),
           part("numbers", "p"),
         ),
@@ -497,6 +498,7 @@
       this.#fill("concept", this.ladders);
       this.#fill("method", this.ladders.filter((one) => one.concept === ladder.concept));
       this.#fill("prompt", this.ladders.filter((one) => one.concept === ladder.concept && one.method === ladder.method));
+      parts.asked.textContent = `“${ladder.text}”, seed ${ladder.seed}`;
       parts.low.textContent = ladder.low;
       parts.high.textContent = ladder.high;
       parts.strength.max = ladder.clips.length - 1;
@@ -532,6 +534,7 @@
       const name = parts.metric.value || Object.keys(this.metrics)[0];
       const points = ladder.clips.filter((one) => Number.isFinite(one.metrics[name]));
       parts.curve.parentNode.hidden = points.length < 2;
+      parts.axis.textContent = parts.metric.hidden ? `${this.metrics[name]} over strength` : "";
       if (points.length > 1) parts.curve.replaceChildren(curve(points, name, this.metrics[name], clip));
     }
 
@@ -639,6 +642,8 @@
       concept: own.concept,
       method: own.method,
       prompt: `${own.prompt}#${own.seed}`,
+      text: own.prompt,
+      seed: own.seed,
       names: { concept: own.concept, method: own.label, prompt: `${own.prompt} (seed ${own.seed})` },
       low: own.low || "less",
       high: own.high || "more",
@@ -673,7 +678,7 @@
     const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
     svg.setAttribute("aria-label", `${label} over strength, from ${low} to ${high}` + (here == null ? "." : `; here ${here}.`));
     svg.append(
-      drawn("line", { x1: width / 2, x2: width / 2, y1: 2, y2: height - 2, class: "steer-axis" }),
+      drawn("line", { x1: width / 2, x2: width / 2, y1: 2, y2: height - 2 }),
       drawn("polyline", { points: points.map((one) => `${x(one)},${y(one)}`).join(" "), class: "steer-line" }),
       ...points.map((one) => drawn("circle", { cx: x(one), cy: y(one), r: one === clip ? 5 : 2, class: one === clip ? "steer-here" : "steer-point" })),
     );

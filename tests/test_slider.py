@@ -1,0 +1,244 @@
+"""The slider's Python side: manifests, the table of native players, pictures of clips."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from bs4 import BeautifulSoup
+
+from tada import slider
+from tada.audio import Clip
+from tada.loudness import filters, lufs
+from tada.players import Sound
+
+
+@pytest.fixture
+def manifest() -> dict[str, Any]:
+    level = {"lufs": -18.04, "peak": 0.9}
+    clips = [
+        {"file": "m100.mp3", "alpha": -3.25, "percent": -100, "metrics": {"clap": 0.12345}, **level},
+        {"file": "p100.mp3", "alpha": 3.25, "percent": 100, "spectrogram": "p100.webp", **level},
+        {"file": "zero.mp3", "alpha": 0.0, "percent": 0, "metrics": {"clap": 0.2}, **level},
+    ]
+    ladder = {"concept": "tempo", "method": "caa", "label": "CAA", "prompt": 'a "<b>" & song', "seed": 3}
+    ladder["clips"] = clips
+    return {
+        **{"title": "Tempo", "model": "stable-audio", "seconds": 1.0, "sample_rate": 16000},
+        **{"command": "tada run x -p y 'z'", "metrics": {"clap": "CLAP"}, "ladders": [ladder]},
+    }
+
+
+@pytest.fixture
+def folder(manifest: dict[str, Any], tmp_path: Path) -> Path:
+    folder = tmp_path / "tempo"
+    folder.mkdir()
+    noise = np.random.default_rng(0).standard_normal(16000).astype(np.float32) * 0.1
+    for clip in manifest["ladders"][0]["clips"]:
+        soundfile.write(folder / clip["file"], noise, 16000)
+        clip["lufs"] = lufs(noise, 16000)
+    slider.spectrogram(noise, 16000, folder / "p100.webp")
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def soup(text: str) -> Any:
+    return BeautifulSoup(text, "html.parser")
+
+
+def test_the_table_has_a_native_player_for_each_clip_in_order_of_strength(manifest: dict[str, Any]) -> None:
+    page = soup(slider.render(manifest, "clips"))
+    rows = page.select("tr[data-percent]")
+    assert [row["data-percent"] for row in rows] == ["-100", "0", "100"]
+    assert [row.audio["src"] for row in rows] == ["clips/m100.mp3", "clips/zero.mp3", "clips/p100.mp3"]
+    assert all(row.audio.has_attr("controls") and row.audio["preload"] == "none" for row in rows)
+    assert page.find("steer-slider")["data-players"] == "3"
+    assert rows[2]["data-spectrogram"] == "clips/p100.webp"
+
+
+def test_a_player_says_what_it_plays(manifest: dict[str, Any]) -> None:
+    page = soup(slider.render(manifest))
+    assert page.audio["aria-label"] == 'tempo at −100 %: a "<b>" & song'
+    assert [cell.get_text() for cell in page.select("tbody tr")[0].select("td")][1:] == ["−3.25", "−18.0 LUFS", "0.123"]
+    assert page.caption.get_text().startswith("tempo. Prompt: a")
+
+
+def test_text_is_escaped_everywhere(manifest: dict[str, Any]) -> None:
+    text = slider.render(manifest)
+    assert "<b>" not in text
+    assert soup(text).find("details")["data-prompt"] == 'a "<b>" & song'
+
+
+def test_a_metric_that_a_clip_lacks_is_a_dash(manifest: dict[str, Any]) -> None:
+    assert soup(slider.render(manifest)).select("tbody tr")[2].select("td")[-1].get_text() == "–"
+
+
+def test_the_ends_of_a_ladder_are_named(manifest: dict[str, Any]) -> None:
+    manifest["ladders"][0] |= {"low": "slower", "high": "faster"}
+    assert "from slower to faster" in slider.render(manifest)
+
+
+def test_a_folder_of_clips_is_read_and_passes_its_check(folder: Path) -> None:
+    assert slider.check(folder) == []
+    assert slider.read(folder) == slider.read(folder / "manifest.json") == slider.read(slider.read(folder))
+
+
+def test_check_finds_what_is_missing_damaged_changed_unequal_or_heavy(folder: Path, manifest: dict[str, Any]) -> None:
+    clips = manifest["ladders"][0]["clips"]
+    clips[0] |= {"sha256": "0" * 64, "lufs": -3.0}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    first, second = slider.check(folder)
+    assert first == "m100.mp3: is not the file that the manifest names"
+    assert re.fullmatch(r"m100.mp3: is at -\d\d.\d LUFS, the manifest says -3.0", second)
+    soundfile.write(folder / "m100.mp3", np.zeros(8000, np.float32), 16000)
+    (folder / "zero.mp3").write_bytes(b"no sound")
+    (folder / "p100.mp3").unlink()
+    (folder / "p100.webp").write_bytes(bytes(40_000))
+    found = "\n".join(slider.check(folder))
+    for problem in ("p100.mp3: is not there", "zero.mp3: cannot be decoded", "p100.webp: is over 30 kB"):
+        assert problem in found
+    soundfile.write(folder / "p100.mp3", np.zeros(16000, np.float32), 16000)
+    assert "clips differ in length" in "\n".join(slider.check(folder))
+
+
+def test_on_a_page_of_the_book_clips_are_files_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TADA_PAGE", str(tmp_path / "05_steering"))
+    shown = slider.steer([ladder()], "tempo", command="tada run x")
+    assert slider.check(tmp_path / "05_steering" / "tempo") == []
+    sources = [player["src"] for player in soup(shown.html).select("audio")]
+    assert len(sources) == 3
+    assert all((tmp_path / source).is_file() for source in sources)
+    assert "base64" not in shown.html
+    assert "<script" not in shown.html
+    assert 'src="elsewhere/' in slider.show(tmp_path / "05_steering" / "tempo", "elsewhere").html
+
+
+def test_in_a_live_notebook_the_output_needs_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TADA_PAGE", raising=False)
+    shown = slider.steer([ladder()], "tempo")
+    assert shown.html.count('src="data:audio/mpeg;base64,') == 3
+    assert "customElements.define" in shown.html
+    assert shown._repr_html_() == shown.html
+    assert repr(shown) == "Slider: 3 clips of 1.0 s, tempo"
+
+
+def ladder(method: str = "caa", gain: float = 1.0, frames: int = 16000) -> slider.Ladder:
+    record = {"prompt": "a song", "seed": 3, "model": "stable-audio", "checkpoint": "mini"}
+    tones = sum(torch.sin(torch.arange(frames) * pitch / 16000 * 6.2832)[None] for pitch in (300, 700, 1900)) * 0.05
+    clips = [(share, Clip(tones * (1 + gain * share / 200), 16000, record)) for share in (-100, 0, 100)]
+    sounds = [Sound(clip, f"{share} %", share / 10, share, {"CLAP": share / 1000}) for share, clip in clips]
+    return slider.Ladder("tempo", method, sounds, low="slower", high="faster", layers=[6, 7])
+
+
+def test_written_clips_keep_their_own_loudness_and_the_unsteered_one_is_shared(tmp_path: Path) -> None:
+    folder = slider.write([ladder(), ladder("sae", 0.5)], tmp_path / "tempo")
+    manifest = slider.read(folder)
+    levels = [clip["lufs"] for clip in manifest["ladders"][0]["clips"]]
+    steps = np.diff(levels)
+    assert steps == pytest.approx([20 * np.log10(2), 20 * np.log10(1.5)], abs=0.05)
+    zeros = {one["clips"][1]["file"] for one in manifest["ladders"]}
+    assert len(zeros) == 1
+    assert len(list(folder.glob("*.mp3"))) == 5
+    assert manifest["ladders"][0]["layers"] == [6, 7]
+    assert manifest["metrics"] == {"CLAP": "CLAP"}
+    assert manifest["checkpoint"] == "mini"
+
+
+def test_clips_over_full_scale_are_turned_down_together(tmp_path: Path) -> None:
+    loud = ladder()
+    loud = replace(loud, sounds=[replace(s, clip=replace(s.clip, samples=s.clip.samples * 9)) for s in loud.sounds])
+    clips = slider.read(slider.write([loud], tmp_path / "tempo"))["ladders"][0]["clips"]
+    assert 0.9 < max(clip["peak"] for clip in clips) <= 1
+    assert clips[2]["peak"] / clips[1]["peak"] == pytest.approx(1.5, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("ladders", "name", "expected"),
+    [
+        ([], "tempo", "got no clips"),
+        ([ladder()], "../tempo", "got the name '..'|got the name"),
+        ([ladder("caa+")], "tempo", r"got the name 'caa\+'; expected letters"),
+        ([ladder(), ladder("sae", frames=8000)], "tempo", "expected all alike"),
+        (
+            [replace(ladder(), sounds=[replace(ladder().sounds[0], strength=None)])],
+            "tempo",
+            "got no strength or share for '-100 %'",
+        ),
+        ([replace(ladder(), sounds=[*ladder().sounds, ladder().sounds[1]])], "tempo", "each once"),
+    ],
+)
+def test_what_cannot_be_a_slider_says_why(ladders: Any, name: str, expected: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=expected):
+        slider.write(ladders, f"{tmp_path}/x/{name}/" if name == "tempo" else f"{tmp_path}/a+b")
+
+
+# ---- loudness
+
+
+def test_loudness_filters_are_the_standard_s() -> None:
+    shelf, high = filters(48_000)
+    assert shelf[0] == pytest.approx([1.53512485958697, -2.69169618940638, 1.19839281085285], abs=1e-8)
+    assert shelf[1] == pytest.approx([1, -1.69065929318241, 0.73248077421585], abs=1e-8)
+    assert high[1] == pytest.approx([1, -1.99004745483398, 0.99007225036621], abs=1e-8)
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100, 48_000])
+def test_loudness_of_a_full_scale_sine(rate: int) -> None:
+    sine = np.sin(2 * np.pi * 997 * np.arange(4 * rate) / rate)
+    assert lufs(sine, rate) == pytest.approx(-3.01, abs=0.05)
+    assert lufs(sine / 10, rate) == pytest.approx(-23.01, abs=0.05)
+    assert lufs(np.stack([sine, sine], 1), rate) == pytest.approx(0, abs=0.05)
+
+
+def test_loudness_ignores_silence_and_quiet_passages() -> None:
+    sine = np.sin(2 * np.pi * 997 * np.arange(16_000) / 16_000)
+    silent = np.concatenate([sine, np.zeros(16_000)])
+    assert lufs(silent, 16_000) == pytest.approx(lufs(sine, 16_000), abs=1.2)  # only blocks across the edge count
+    assert lufs(np.zeros(16_000), 16_000) == -70
+    assert lufs(sine[:100], 16_000) < 0
+    with pytest.raises(ValueError, match="1 of them NaN"):
+        lufs([0.0, np.nan], 16_000)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (lambda m: m.pop("ladders"), "got no ladders"),
+        (lambda m: m["ladders"][0].pop("prompt"), "a ladder lacks prompt; expected concept, method"),
+        (lambda m: m["ladders"][0]["clips"][1].pop("lufs"), "tempo, caa: a clip lacks lufs"),
+        (lambda m: m["ladders"][0]["clips"][1].update(percent=0), r"strengths \[-100, 0, 0\]; expected .* each once"),
+        (lambda m: m["ladders"][0]["clips"].clear(), "expected at least one"),
+    ],
+)
+def test_a_faulty_manifest_says_what_is_wrong(manifest: dict[str, Any], spoil: Any, expected: str) -> None:
+    faulty = copy.deepcopy(manifest)
+    spoil(faulty)
+    with pytest.raises(ValueError, match=expected):
+        slider.read(faulty)
+
+
+def test_a_missing_manifest_says_where_it_was_sought(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path / "manifest.json"))):
+        slider.read(tmp_path)
+
+
+def test_a_picture_shows_a_tone_where_it_is(tmp_path: Path) -> None:
+    from PIL import Image
+
+    time = np.arange(32000) / 16000
+    tone = np.where(time < 1, np.sin(2 * np.pi * 700 * time), 0).astype(np.float32)
+    path = slider.spectrogram(tone, 16000, tmp_path / "tone.png", 100, 50)
+    shade = np.asarray(Image.open(path)).sum(-1).astype(float)
+    assert shade.shape == (50, 100)
+    row = int(shade[:, 25].argmax())
+    assert 60 * (8000 / 60) ** ((49 - row) / 49) == pytest.approx(700, rel=0.12)
+    assert shade[row, 10:40].mean() > 3 * shade[row, 65:90].mean()  # the first half sounds, the second is silent
+    assert path.stat().st_size < slider.PICTURE_BYTES
