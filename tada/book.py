@@ -175,9 +175,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def run(
-    path: Path, build: Path, chosen: dict[str, object], package: Path, force: bool = False, name: str = ""
-) -> Page:
+def run(path: Path, build: Path, chosen: dict[str, object], package: Path, force: bool = False, name: str = "") -> Page:
     """Execute one notebook into `build`, or reuse its last run when nothing that determines it has changed.
 
     The page has the notebook's name unless another is given.
@@ -237,7 +235,10 @@ def stage(
     if (book / "book" / "_static").is_dir():
         shutil.copytree(book / "book" / "_static", source / "_static")
     config = configuration(book / "_config.yml")
-    if any([_copied(page.folder, source / "files" / "notebooks" / page.name) for page in pages]):
+    with_files = [page for page in pages if page.folder.is_dir()]
+    for page in with_files:
+        shutil.copytree(page.folder, source / "files" / "notebooks" / page.name)
+    if with_files:
         config["sphinx"]["config"]["html_extra_path"] = ["files"]
     (source / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     (source / "_toc.yml").write_text(yaml.safe_dump(load_yaml(book / "_toc.yml"), sort_keys=False), encoding="utf-8")
@@ -249,13 +250,6 @@ def stage(
             declared = notebooks.parameters(sheet.path)
             text = present(done[sheet.name], declared, chosen_by_page[sheet.name], sheet.path.stem, sheet.title)
         (source / "notebooks" / f"{sheet.name}.ipynb").write_text(text, encoding="utf-8")
-
-
-def _copied(folder: Path, target: Path) -> bool:
-    """Copy a folder if it is there, and tell whether it was."""
-    if folder.is_dir():
-        shutil.copytree(folder, target)
-    return folder.is_dir()
 
 
 def unexecuted(path: Path, title: str = "") -> str:

@@ -85,7 +85,8 @@ def run(notebook: str, given: Sequence[tuple[str, str]], profile: str | None, ou
     output = notebooks.writable(Path(out)) / f"{path.stem}.ipynb"
     if output.parent.samefile(path.parent):
         raise notebooks.NotebookError(f"{out} is the notebook's own folder. Choose another with --out.")
-    done = notebooks.execute(path, output, chosen)
+    with books.page_files(output):
+        done = notebooks.execute(path, output, chosen)
     if done.failure:
         _stop(books.describe(path, done.failure), 1)
     click.echo(f"{path.name} ran in {done.seconds:.1f} s. Open {_near(output)}")
@@ -119,9 +120,14 @@ def pair(check: bool) -> None:
 @app.command()
 @click.option("--model", "name", required=True, metavar="NAME", help="audioldm2, stable-audio or ace-step.")
 @click.option("--checkpoint", metavar="ID", help="Hub id, folder, mini or planted. Default: the paper's public one.")
-@click.option("--concept", "wanted", multiple=True, metavar="NAME", help="Default: all of the rule set. Repeatable.")
+@click.option("--concept", "wanted", multiple=True, metavar="NAME", help="Default: the profile's. Repeatable.")
 @click.option("--profile", default="mini", show_default=True, metavar="NAME", help=PROFILE_HELP)
-@click.option("--score", metavar="MODULE:NAME", required=True, help="What judges the clips: score(clips, rows).")
+@click.option(
+    "--score",
+    default="",
+    metavar="NAME",
+    help="What judges: probe, clap, muq, paper or module:name. Default: probe for minis, clap for public ones.",
+)
 @click.option("--captions", metavar="FILE", help="csv, Parquet or google/MusicCaps. Default: synthetic captions.")
 @click.option(
     "--rules", default="paper", show_default=True, metavar="NAME", help="Rule set of the pairs: paper, authors."
@@ -142,7 +148,7 @@ def sweep(name: str, checkpoint: str | None, workers: int, store: str, **choices
     books.profile(choices["profile"])
     try:
         table = localise.run(name, checkpoint, workers, store, tell=click.echo, **choices)
-    except (KeyError, ValueError, OSError, IndexError) as error:
+    except (KeyError, ValueError, OSError, IndexError, ImportError) as error:
         _stop(str(error.args[0] if isinstance(error, KeyError) else error), 2)
     click.echo(f"Impacts of {table['layers'].nunique()} layer sets: {_near(Path(store) / 'impact.csv')}")
 
