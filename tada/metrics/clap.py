@@ -136,7 +136,7 @@ def _converted(path: str, device: torch.device) -> Clap:
     state = read_state(path)
     model = ClapModel(ClapConfig(**config_of(state)))
     model.load_state_dict(convert(state))
-    extractor = ClapFeatureExtractor(truncation="rand_trunc", padding="repeatpad")
+    extractor = ClapFeatureExtractor(frequency_min=50, truncation="rand_trunc", padding="repeatpad")
     tokenizer = AutoTokenizer.from_pretrained("roberta-base", model_max_length=TOKENS)
     return TransformersClap(model.to(device), extractor, tokenizer, Path(path).name)
 
@@ -199,6 +199,8 @@ def config_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
         "num_hidden_layers": len(layers),
         "num_attention_heads": max(1, hidden // 64),
         "max_position_embeddings": len(state["text_branch.embeddings.position_embeddings.weight"]),
+        "layer_norm_eps": 1e-5,  # of roberta-base
+        "type_vocab_size": len(state["text_branch.embeddings.token_type_embeddings.weight"]),
         "projection_dim": dim,
     }
     return {"audio_config": audio, "text_config": text, "projection_dim": dim}
