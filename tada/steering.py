@@ -104,10 +104,14 @@ class Vector:
             KeyError: a layer without direction.
         """
         strength = _strength(alpha).to(model.device, model.dtype)
+        alone = float(strength) if strength.dim() == 0 else None
 
         def push(hidden: Tensor, direction: Tensor) -> Tensor:
-            moved = hidden + _per_row(strength, hidden) * direction
-            return renormalise(moved, hidden) if renorm else moved
+            if alone is None:
+                moved = hidden + _per_row(strength, hidden) * direction
+            else:
+                moved = torch.add(hidden, direction, alpha=alone)
+            return _rescale(moved, hidden) if renorm else moved
 
         with edit(model, self._edits(model, layers, push), passes, steps):
             yield
@@ -194,15 +198,16 @@ class Vector:
                 f"no direction at {', '.join(missing[:3])}: this vector has {len(self.sites)} sites, from "
                 f"{self.sites[0]} to {self.sites[-1]}; fit it there or give layers that it has"
             )
-        tables = {site: self.directions[site].to(model.device, model.dtype) for site in sites}
+        fitted_steps = self.steps
+        tables = {site: self.directions[site].to(model.device, model.dtype).unbind() for site in sites}
 
         def run(hidden: Tensor, when: When) -> Tensor:
-            if self.steps not in (1, when.steps):
+            if fitted_steps not in (1, when.steps):
                 raise ValueError(
-                    f"this vector has directions for {self.steps} steps, the run has {when.steps}: sample with "
-                    f"steps={self.steps}, fit it anew, or use vector.step_mean()"
+                    f"this vector has directions for {fitted_steps} steps, the run has {when.steps}: sample with "
+                    f"steps={fitted_steps}, fit it anew, or use vector.step_mean()"
                 )
-            return change(hidden, tables[when.site][when.step if self.steps > 1 else 0])
+            return change(hidden, tables[when.site][when.step if fitted_steps > 1 else 0])
 
         return dict.fromkeys(sites, run)
 
@@ -366,8 +371,13 @@ def orthogonalise(directions: Sequence[Tensor]) -> list[Tensor]:
 
 def renormalise(moved: Tensor, hidden: Tensor) -> Tensor:
     """``moved`` ``[..., dim]`` with the lengths of ``hidden`` along the last axis (eq. 3)."""
-    smallest = torch.finfo(moved.dtype).tiny
-    return moved * (hidden.norm(dim=-1, keepdim=True) / moved.norm(dim=-1, keepdim=True).clamp_min(smallest))
+    return _rescale(moved.clone(), hidden)
+
+
+def _rescale(moved: Tensor, hidden: Tensor) -> Tensor:
+    """Equation 3 in place: no tensor of the size of ``moved`` is made, which is what the sum before it costs."""
+    lengths = torch.linalg.vector_norm(moved, dim=-1, keepdim=True).clamp_min_(torch.finfo(moved.dtype).tiny)
+    return moved.mul_(torch.linalg.vector_norm(hidden, dim=-1, keepdim=True).div_(lengths))
 
 
 def _unit(direction: Tensor) -> Tensor:
