@@ -1,4 +1,8 @@
-"""Gates: what a built site must not contain. Each is a function from a folder of HTML to a list of problems."""
+"""Gates: what a built site and its sources must not contain.
+
+Each is a function from a folder to a list of problems: of built HTML (:data:`GATES`), or of a checkout
+(:data:`SOURCE_GATES`).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 PAGE_BYTES = 300_000
+SITE_BYTES = 60_000_000
+BASE64_BYTES = 20_000
 _ERROR_WORDS = re.compile(r"Traceback \(most recent call last\)|ModuleNotFoundError|IProgress not found")
 _WARNING_WORDS = re.compile(r"\b\w*Warning:")
 _LINKS = {
@@ -20,7 +26,12 @@ _LINKS = {
     "audio": "src",
     "source": "src",
     "iframe": "src",
+    "tr": "data-spectrogram",
+    "steer-slider": "manifest",
 }
+_BASE64 = re.compile(r"base64,([A-Za-z0-9+/=]+)")
+_COLAB = re.compile(r"https://colab\.research\.google\.com/github/[^/]+/[^/]+/blob/[^/]+/(.+)")
+_NAMED = ("aria-label", "aria-labelledby", "title")
 _UNREAD = ("search.html", "genindex.html")
 
 
@@ -85,13 +96,112 @@ def heavy_pages(site: Path) -> list[str]:
     ]
 
 
+def heavy_site(site: Path) -> list[str]:
+    """A site over 60 MB in all: too much for a visit, and for Pages to publish quickly."""
+    size = sum(file.stat().st_size for file in site.rglob("*") if file.is_file())
+    limit = SITE_BYTES / 1e6
+    return [f"the site: {size / 1e6:.1f} MB, at most {limit:.0f}"] if size > SITE_BYTES else []
+
+
+def embedded_files(site: Path) -> list[str]:
+    """Pages that carry over 20 kB of something as base64: it belongs in a file of its own."""
+    return [
+        f"{_name(site, page)}: embeds {len(blob) / 1000:.0f} kB of base64, write a file instead"
+        for page in _pages(site)
+        for blob in _BASE64.findall(page.read_text(encoding="utf-8"))
+        if len(blob) > BASE64_BYTES
+    ]
+
+
+def lost_players(site: Path) -> list[str]:
+    """Sliders with fewer players than they declare, and cells tagged `player` whose output has none."""
+    problems = []
+    for page in _pages(site):
+        for slider in _soup(page).find_all("steer-slider"):
+            declared, found = int(slider.get("data-players") or 0), len(slider.find_all("audio"))
+            if declared != found or not found:
+                problems.append(f"{_name(site, page)}: a slider declares {declared} players, {found} are there")
+        for cell in _soup(page).select(".cell.tag_player"):
+            if cell.select(".cell_output") and not cell.find("audio"):
+                problems.append(f"{_name(site, page)}: a cell is tagged `player`, its output has none")
+    return problems
+
+
+def missing_captions(site: Path) -> list[str]:
+    """Players that do not say what they play, figures without caption, sliders whose table has none."""
+    problems = []
+    for page in _pages(site):
+        for audio in _soup(page).find_all("audio"):
+            if not _called(audio) and not _caption(audio.find_parent("figure"), "figcaption"):
+                problems.append(f"{_name(site, page)}: the player of {audio.get('src')!r} does not say what it plays")
+        for figure in _soup(page).select("article figure"):
+            if not _caption(figure, "figcaption"):
+                problems.append(f"{_name(site, page)}: a figure has no caption")
+        for table in _soup(page).select("steer-slider table"):
+            if not _caption(table, "caption"):
+                problems.append(f"{_name(site, page)}: a table of players has no caption")
+    return problems
+
+
+def unnamed_controls(site: Path) -> list[str]:
+    """Pages without language, title or one first heading, and controls of the text that a screen reader cannot name."""
+    problems = []
+    for page in _pages(site):
+        soup = _soup(page)
+        if not soup.find("article") or page.name in _UNREAD:
+            continue
+        if not soup.html or not soup.html.get("lang"):
+            problems.append(f"{_name(site, page)}: the language of the page is not given")
+        if not soup.title or not soup.title.get_text().strip():
+            problems.append(f"{_name(site, page)}: the page has no title")
+        if len(soup.select("article h1")) != 1:
+            problems.append(f"{_name(site, page)}: {len(soup.select('article h1'))} first-level headings, expected 1")
+        for control in soup.select("article button, article input, article select, article iframe, article a[href]"):
+            if not _called(control) and not _named_inside(soup, control):
+                problems.append(f"{_name(site, page)}: a {control.name} has no name: {_short(str(control))}")
+    return problems
+
+
+def repeated_ids(site: Path) -> list[str]:
+    """Ids that a page gives twice: links and labels lead to the first only."""
+    problems = []
+    for page in _pages(site):
+        ids = [node["id"] for node in _soup(page).select("article [id]")]
+        problems += [f"{_name(site, page)}: the id {one!r} is given twice" for one in sorted(_twice(ids))]
+    return problems
+
+
+def dead_colab(site: Path) -> list[str]:
+    """Links to Colab whose notebook is not committed, or holds outputs."""
+    checkout = _checkout(site)
+    if checkout is None:
+        return []
+    problems = []
+    for page in _pages(site):
+        for target in {str(node["href"]) for node in _soup(page).find_all("a", href=_COLAB)}:
+            match = _COLAB.match(target)
+            path = checkout / unquote(match.group(1)) if match else checkout
+            if not path.is_file():
+                problems.append(f"{_name(site, page)}: {target!r} opens no notebook of the repository")
+            elif '"output_type"' in path.read_text(encoding="utf-8"):
+                problems.append(f"{_name(site, page)}: {target!r} opens a notebook with outputs")
+    return problems
+
+
 GATES: tuple[Callable[[Path], list[str]], ...] = (
     broken_output,
     inline_audio,
+    embedded_files,
     dead_links,
+    dead_colab,
     outside_assets,
     poor_alts,
+    missing_captions,
+    lost_players,
+    unnamed_controls,
+    repeated_ids,
     heavy_pages,
+    heavy_site,
 )
 
 
@@ -101,6 +211,79 @@ def check(site: Path) -> list[str]:
         return [f"{site}: holds no page"]
     _soup.cache_clear()
     return [problem for gate in GATES for problem in gate(site)]
+
+
+# ---- the sources
+
+
+def stray_pairs(checkout: Path) -> list[str]:
+    """Notebooks whose `.ipynb` is not what the `.py` gives: changed by hand, with outputs, or an injected cell."""
+    from tada import notebooks
+
+    return [
+        f"{path.relative_to(checkout).as_posix()}: its pair differs or is missing, run `tada pair`"
+        for path in notebooks.unpaired(checkout / "notebooks")
+    ]
+
+
+def repeated_keys(checkout: Path) -> list[str]:
+    """YAML files that give a key twice, of which YAML keeps the last without a word."""
+    from tada.book import BookError, load_yaml
+
+    problems = []
+    for path in [*sorted(checkout.glob("*.yml")), *sorted(checkout.glob(".github/**/*.yml"))]:
+        try:
+            load_yaml(path)
+        except BookError as error:
+            problems.append(str(error))
+    return problems
+
+
+def poor_parameters(checkout: Path) -> list[str]:
+    """Notebook parameters without a type or without a word on what they do."""
+    from tada import notebooks
+
+    return [
+        f"notebooks/{path.name}: write `{one.name}: type = {one.default}  # what it does`"
+        for path in sorted((checkout / "notebooks").glob("*.py"))
+        for one in notebooks.parameters(path)
+        if one.type == "None" or not one.help
+    ]
+
+
+SOURCE_GATES: tuple[Callable[[Path], list[str]], ...] = (stray_pairs, repeated_keys, poor_parameters)
+
+
+def check_sources(checkout: Path) -> list[str]:
+    """All problems that the gates find in a checkout."""
+    return [problem for gate in SOURCE_GATES for problem in gate(checkout)]
+
+
+def _called(node: Any) -> bool:
+    return any((node.get(name) or "").strip() for name in _NAMED)
+
+
+def _named_inside(soup: Any, control: Any) -> bool:
+    if control.get_text().strip() or control.find("img", alt=True) or control.get("type") == "hidden":
+        return True
+    label = control.find_parent("label") or (control.get("id") and soup.find("label", attrs={"for": control["id"]}))
+    return bool(label and label.get_text().strip()) or control.get("aria-hidden") == "true"
+
+
+def _caption(node: Any, tag: str) -> bool:
+    found = node.find(tag) if node else None
+    return bool(found and found.get_text().strip())
+
+
+def _twice(names: list[str]) -> set[str]:
+    return {name for name in names if names.count(name) > 1}
+
+
+def _checkout(site: Path) -> Path | None:
+    for folder in site.resolve().parents:
+        if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    return None
 
 
 def _pages(site: Path) -> list[Path]:

@@ -41,11 +41,11 @@ def manifest() -> dict[str, Any]:
 def folder(manifest: dict[str, Any], tmp_path: Path) -> Path:
     folder = tmp_path / "tempo"
     folder.mkdir()
-    noise = np.random.default_rng(0).standard_normal(16000).astype(np.float32) * 0.1
+    tone = (0.1 * np.sin(np.arange(16000) / 5)).astype(np.float32)
     for clip in manifest["ladders"][0]["clips"]:
-        soundfile.write(folder / clip["file"], noise, 16000)
-        clip["lufs"] = lufs(noise, 16000)
-    slider.spectrogram(noise, 16000, folder / "p100.webp")
+        soundfile.write(folder / clip["file"], tone, 16000)
+        clip["lufs"] = lufs(*soundfile.read(folder / clip["file"]))
+    slider.spectrogram(tone, 16000, folder / "p100.webp")
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
