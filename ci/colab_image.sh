@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# What a reader does on Colab, in Colab's own runtime image, on its CPU: install the package beside the packages that
+# are there, check that torch and numpy stayed, and run every committed notebook at the smoke profile by papermill alone.
+#
+#   ci/colab_image.sh                 run it in the image, with docker
+#   ci/colab_image.sh --here          run it in this environment (what the container does)
+#   ci/colab_image.sh --here --dry    only say what pip would install
+set -euo pipefail
+cd "$(dirname "$0")/.."
+IMAGE=${COLAB_IMAGE:-us-docker.pkg.dev/colab-images/public/runtime:latest}
+PYTHON=${PYTHON:-python3}
+
+in_image() {
+    command -v docker > /dev/null || { echo "docker is not installed: use --here inside a Colab runtime" >&2; exit 2; }
+    docker run --rm --entrypoint bash --volume "$PWD:/checkout:ro" "$IMAGE" -c \
+        'cp -r /checkout /content/tada && cd /content/tada && rm -rf _build .venv && ci/colab_image.sh --here'
+}
+
+kept() { # versions of what Colab brings along
+    "$PYTHON" - << 'END'
+from importlib.metadata import PackageNotFoundError, version
+for name in ("numpy", "torch"):
+    try:
+        print(name, version(name))
+    except PackageNotFoundError:
+        print(name, "none")
+END
+}
+
+here() {
+    if [ "${1:-}" = --dry ]; then
+        "$PYTHON" -m pip install --dry-run '.[book]'
+        return
+    fi
+    kept > before.txt
+    "$PYTHON" -m pip install --quiet '.[book]'
+    kept > after.txt
+    diff before.txt after.txt || { echo "the installation replaced what Colab brings along" >&2; exit 1; }
+    rm before.txt after.txt
+    "$PYTHON" -c 'import tada.colab; print(tada.colab.setup())'
+    mkdir -p _build/colab
+    for notebook in notebooks/*.ipynb; do
+        echo "== $notebook"
+        profile=()
+        grep -q '"profile: str' "$notebook" && profile=(-p profile smoke)
+        "$PYTHON" -m papermill --no-progress-bar --cwd notebooks "${profile[@]}" "$notebook" "_build/colab/$(basename "$notebook")"
+    done
+}
+
+if [ "${1:-}" = --here ]; then
+    here "${2:-}"
+else
+    in_image
+fi

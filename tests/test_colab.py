@@ -1,0 +1,135 @@
+"""Colab: the look around, the restart that is asked for, links; and the Sphinx extension that puts links on pages."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tada import colab, site
+
+URL = "https://github.com/some/where"
+
+
+def test_setup_says_what_there_is_and_what_will_be_downloaded(tmp_path: Path) -> None:
+    found = colab.setup([str(tmp_path)])
+    assert {"Python", "torch", "GPU", "time", "to be downloaded"} <= set(found.rows)
+    assert found.rows["to be downloaded"] == f"{tmp_path}: a folder on this machine"
+    assert colab.setup().rows["to be downloaded"] == "nothing, the minis ship along"
+    assert found.rows["torch"] in repr(found)
+    assert f"<td>{found.rows['torch']}</td>" in found._repr_html_()
+
+
+def test_an_unreachable_hub_is_said_not_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr("huggingface_hub.model_info", fail)
+    assert colab.size_of("some/where") == "size unknown (ConnectionError)"
+    files = [SimpleNamespace(size=2_000_000_000), SimpleNamespace(size=None), SimpleNamespace(size=500_000_000)]
+    monkeypatch.setattr("huggingface_hub.model_info", lambda *a, **k: SimpleNamespace(siblings=files))
+    assert colab.size_of("some/where") == "at most 2.5 GB"
+
+
+def test_a_package_replaced_under_the_runtime_asks_for_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    colab.check_loaded()
+    old = types.ModuleType("numpy")
+    old.__version__ = "1.0.0"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "numpy", old)
+    with pytest.raises(colab.RestartNeeded, match=r"numpy 1\.0\.0 is loaded, but .* Restart the runtime once"):
+        colab.check_loaded()
+
+
+def test_a_local_build_of_torch_is_not_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(colab, "version", lambda name: "2.13.0")
+    module = types.ModuleType("torch")
+    module.__version__ = "2.13.0+cu126"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch", module)
+    colab.check_loaded(["torch"])
+
+
+def test_links_are_built_from_repository_and_tag() -> None:
+    where = "https://colab.research.google.com/github/some/where/blob/v1/notebooks/01.ipynb"
+    assert colab.link(URL, "v1", "notebooks/01.ipynb") == where
+    assert colab.link(f"{URL}.git/", "v1", "notebooks/01.ipynb") == where
+    for bad in ("https://example.org/some/where", "https://github.com/some"):
+        with pytest.raises(ValueError, match=r"expected https://github\.com/NAME/REPOSITORY"):
+            colab.link(bad, "v1", "x")
+
+
+def test_without_a_repository_there_is_a_download_and_no_dead_link() -> None:
+    assert "colab" not in colab.doors("", "main", "01_one")
+    assert 'href="01_one.ipynb" download' in colab.doors("", "main", "01_one")
+    assert "Open in Colab" in colab.doors(URL, "v1", "01_one")
+    assert colab.first_cell("", "main") == ""
+    assert f"git+{URL}@v1" in colab.first_cell(URL, "v1")
+    compile(colab.first_cell(URL, "v1").partition("\n")[2], "cell", "exec")
+
+
+# ---- the extension
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        ("notebooks/01_one", "01_one"),
+        ("notebooks/04_where-audioldm2", "04_where"),
+        ("notebooks/04_where_else", "04_where_else"),
+        ("notebooks/09_none", ""),
+        ("book/index", ""),
+        ("book/01_one", ""),
+    ],
+)
+def test_a_page_knows_its_notebook(page: str, expected: str) -> None:
+    assert site.notebook_of(page, ["01_one", "04_where", "04_where_else"]) == expected
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Any:
+    for folder in ("notebooks", "_build/source/notebooks", "_build/notebooks", "_build/html/notebooks"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "_toc.yml").write_text("")
+    (tmp_path / "notebooks" / "01_one.ipynb").write_text("{}")
+    config = SimpleNamespace(html_theme_options={"launch_buttons": {"colab_url": "x"}})
+    build = tmp_path / "_build"
+    builder = SimpleNamespace(name="html")
+    return SimpleNamespace(srcdir=build / "source", outdir=build / "html", config=config, builder=builder)
+
+
+def test_links_come_below_the_title_and_the_file_lies_beside_the_page(app: Any) -> None:
+    context = {"body": "<h1>One</h1><p>Words.</p><h1>x</h1>"}
+    site.add_doors(app, "notebooks/01_one-twice", "", context, None)
+    assert context["body"].startswith('<h1>One</h1>\n<p class="tada-doors"><a href="01_one.ipynb"')
+    assert context["body"].count("tada-doors") == 1
+    site.copy_notebooks(app, None)
+    assert (app.outdir / "notebooks" / "01_one.ipynb").read_text() == "{}"
+    app.config.html_theme_options |= {"repository_url": URL, "repository_branch": "v1"}
+    site.add_doors(app, "notebooks/01_one", "", context, None)
+    assert "/github/some/where/blob/v1/notebooks/01_one.ipynb" in context["body"]
+    plain = {"body": "<h1>One</h1>"}
+    site.add_doors(app, "book/index", "", plain, None)
+    assert plain["body"] == "<h1>One</h1>"
+
+
+def test_the_theme_s_own_buttons_are_off(app: Any) -> None:
+    site.own_doors(app, app.config)
+    assert app.config.html_theme_options == {"launch_buttons": {}, "use_download_button": False}
+
+
+def test_times_are_those_of_the_build(app: Any) -> None:
+    for name in ("01_one", "02_two", "03_three"):
+        (app.srcdir / "notebooks" / f"{name}.ipynb").write_text("{}")
+    (app.srcdir.parent / "notebooks" / "01_one.json").write_text(json.dumps({"seconds": 12.4}))
+    (app.srcdir.parent / "notebooks" / "02_two.json").write_text(json.dumps({"seconds": 150}))
+    assert site.records(app) == [("01_one", "12 s"), ("02_two", "2.5 min"), ("03_three", "not in this build")]
+
+
+def test_equations_become_mathml_and_bad_ones_are_refused() -> None:
+    assert "<mfrac>" in site.mathml(r"\frac{a}{b}", block=True)
+    with pytest.raises(ValueError, match="cannot turn"):
+        site.mathml(r"\frac{a")
