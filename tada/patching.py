@@ -324,9 +324,7 @@ def _here(
 
 
 @contextmanager
-def _turn(
-    store: Store | None, job: _Job, chunk: pd.DataFrame, rows: pd.DataFrame
-) -> Iterator[pd.DataFrame | None]:
+def _turn(store: Store | None, job: _Job, chunk: pd.DataFrame, rows: pd.DataFrame) -> Iterator[pd.DataFrame | None]:
     """The rows of a chunk that are still to be made; None while another process makes clips of the same pairs."""
     if store is None:
         yield rows

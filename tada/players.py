@@ -209,7 +209,7 @@ def _table(entries: Sequence[Mapping[str, Any]], command: str) -> str:
     """Rows with a player each; what all have in common stands below."""
     strength = any(entry["strength"] is not None for entry in entries)
     scores = list(dict.fromkeys(name for entry in entries for name in entry["scores"]))
-    head = ["clip", "", *(["strength"] if strength else []), *scores, "prompt, seed", "was at"]
+    head = ["clip", *(["strength"] if strength else []), *scores, "prompt and seed", "was at"]
     lines = "".join(_row(entry, strength, scores) for entry in entries)
     shared = ", ".join(dict.fromkeys(f"{entry['model']} {entry['checkpoint']}" for entry in entries))
     note = f"Checkpoint: {html.escape(shared)}. All are played at {LEVEL:g} dB (root mean square)."
@@ -227,13 +227,14 @@ def _row(entry: Mapping[str, Any], strength: bool, scores: Sequence[str]) -> str
         f'<audio controls preload="none" aria-label="{html.escape(label)}" src="{entry["source"]}" '
         'style="width: 15rem; max-width: 60vw; height: 2.2rem"></audio>'
     )
-    cells = [f"<b>{html.escape(entry['title'])}</b>", player]
+    cells = [f"<b>{html.escape(entry['title'])}</b><br>{player}"]
     if strength:
         cells.append(_strength(entry))
     cells += [f"{entry['scores'][name]:.2f}" if name in entry["scores"] else "–" for name in scores]
-    prompt = html.escape(str(entry["prompt"] or "–"))
-    cells.append(f'<span style="display: inline-block; min-width: 14rem">{prompt}, {entry["seed"]}</span>')
-    cells.append("silence" if entry["loudness_db"] is None else f"{entry['loudness_db']:.1f} dB")
+    prompt = f"{html.escape(str(entry['prompt'] or '–'))} <i>Seed {entry['seed']}.</i>"
+    cells.append(f'<small style="display: inline-block; min-width: 16rem; line-height: 1.35">{prompt}</small>')
+    level = "silence" if entry["loudness_db"] is None else f"{entry['loudness_db']:.1f} dB"
+    cells.append(f'<span style="white-space: nowrap">{level}</span>')
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 

@@ -193,13 +193,13 @@ def table(frame: pd.DataFrame, formats: Mapping[str, Any] | None = None) -> Any:
         frame: what to show.
         formats: column -> format such as ``"{:.2f}"``; what is missing is a dash.
     """
-    styled = frame.style.hide(axis="index").format(dict(formats or {}), na_rep="–")
+    styled = frame.style.hide(axis="index").format(dict(formats or {}), na_rep="–", escape="html")
     return styled.set_table_attributes('class="dataframe tada-table"')
 
 
 def plain(frame: pd.DataFrame) -> str:
     """A large table as light HTML, without styles of single cells; what is missing is a dash."""
-    return frame.to_html(index=False, border=0, na_rep="–", classes="tada-table")
+    return frame.rename_axis(columns=None).to_html(index=False, border=0, na_rep="–", classes="tada-table")
 
 
 def interval_text(rows: pd.DataFrame) -> list[str]:

@@ -277,7 +277,7 @@ def test_every_page_is_run_with_its_own_parameters_and_brings_its_files(checkout
     assert "tada run notebooks/01_one.py" in again.replace("</span>", "").replace('<span class="w">', "")
     found = [(pages / name / "clip.txt").read_text() for name in ("01_one", "01_one-again")]
     assert found == ["8", "18"]
-    before = (checkout / "_build" / "notebooks" / "01_one" / "old.txt")
+    before = checkout / "_build" / "notebooks" / "01_one" / "old.txt"
     before.write_text("of an earlier run")
     book.build(checkout, "smoke", ["01_one"], force=True)
     assert not before.exists(), "a page keeps no files of an earlier run"

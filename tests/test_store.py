@@ -200,3 +200,33 @@ def test_merging_beside_a_writer_loses_nothing(tmp_path):
     assert writer.wait() == 0
     _merge(tmp_path / "store", 1)
     assert len(Store(tmp_path / "store").frame()) == 120
+
+
+HOLD = """
+import sys, time
+from tada.store import Store
+
+with Store(sys.argv[1]).claim("work") as mine:
+    print(mine, flush=True)
+    time.sleep(60)
+"""
+
+
+def holder(folder: Path) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+
+
+def test_a_claim_is_held_by_one_process_and_comes_back_when_it_is_killed(tmp_path):
+    store = Store(tmp_path)
+    with store.claim("work") as mine, store.claim("work") as again, store.claim("other") as other:
+        assert (mine, again, other) == (True, False, True)
+    assert not list(store.claims.iterdir()), "what is given back leaves no file"
+    process = holder(tmp_path)
+    assert process.stdout.readline() == "True\n"
+    with store.claim("work") as mine:
+        assert not mine
+    assert list(store.claims.iterdir()), "a claim that was refused takes nothing away"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with store.claim("work") as mine:
+        assert mine

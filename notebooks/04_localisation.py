@@ -1,0 +1,338 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Which layers carry a concept
+#
+# A text-to-music model reads its prompt in every cross-attention layer. Does it matter which of them reads that the song is
+# *sad*? The paper {cite:p}`tada` answers by **patching**: take a [pair of prompts](03_counterfactual_pairs) that differ in one
+# concept, let the model play the prompt without the concept, and let a single layer read the prompt with it. If the music turns
+# sad, that layer carries the concept.
+#
+# How much of the whole effect a layer *l* has for a concept *c* is its **impact** (equation 9 of the paper):
+#
+# > *I*(*l*, *c*) = (sim(*l*) − sim(none)) / (sim(all) − sim(none))
+#
+# where sim is how much of the concept an ear hears, on average over clips: in clips of the counterfactual prompt (none), of the
+# target prompt (all), and of the counterfactual prompt with layer *l* reading the target prompt. An impact of 0 says that the
+# layer alone does nothing, 1 that it does as much as all layers together. Nothing is clipped: an impact may be negative, or
+# above 1.
+
+# %% tags=["parameters"]
+architecture: str = "ace-step"  # audioldm2, stable-audio or ace-step
+checkpoint: str = "mini"  # mini, planted, public, a hub id or a folder; tiny builds a random one
+profile: str = "mini"  # how much to run: smoke, mini, colab or paper
+concepts: list[str] = []  # which; none for all that the profile looks at
+pairs: int = 0  # of prompts, a concept; 0 for the profile's
+steps: int = 0  # denoising steps; 0 for the profile's
+seconds: float = 0.0  # length of the clips; 0 for the profile's
+score: str = ""  # what judges clips: probe, clap, muq, paper or module:name; empty for the checkpoint's own
+captions: str = ""  # csv or Parquet file, or google/MusicCaps; empty: the synthetic captions
+workers: int = 2  # processes, each with a model and one thread; 1 on a GPU
+store: str = ""  # where scores are kept; empty: ../_build/localisation
+most: int = 6  # layers of the largest set in the curve of growing sets
+heard: int = 3  # concepts whose clips can be played below
+
+# %% tags=["hide-input"]
+import os
+import tempfile
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+# Texts longer than a tokenizer reads are cut, as the pipelines do; they remark on each, workers too.
+os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from IPython.display import HTML, Markdown, display
+
+import tada
+from tada import localise, patching, players, plots
+
+plots.style()
+
+# %% [markdown]
+# ## What is localised
+
+# %%
+scratch = tempfile.TemporaryDirectory()
+folder = tada.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint
+work = localise.plan(
+    architecture,
+    folder,
+    concepts,
+    profile,
+    score=score or ("probe" if checkpoint == "tiny" else ""),
+    captions=captions or None,
+    limit=pairs or None,
+    steps=steps or None,
+    seconds=seconds or None,
+)
+model = work.model
+
+# %% tags=["hide-input"]
+known = tada.ARCHITECTURES[architecture]
+title = f"{known.title}: {model.checkpoint}"
+judge = {"Heard": "attribute probe, probability of the concept"}.get(type(work.score).__name__, work.score.key)
+ground = {
+    "mini": "a small model of this architecture, trained on synthetic music",
+    "planted": "a small model in which concept words reach only some layers, by construction",
+    "tiny": "random weights: what it plays is noise, and no number on this page says anything about music",
+    "public": "the paper's public model",
+}.get(checkpoint, "a checkpoint of your own")
+facts = {
+    "checkpoint": f"{model.checkpoint}: {ground}",
+    "layers": len(model.sites),
+    "concepts": ", ".join(work.pairs["concept"].unique()),
+    "left out": ", ".join(work.left_out) or "none",
+    "pairs": f"{work.pairs.groupby('concept').size().max()} a concept at most, {len(work.seeds)} seed(s) each",
+    "clips": f"{work.clips():,} of {work.seconds:g} s, {work.sampling.steps} denoising steps",
+    "judge": judge,
+}
+plots.table(pd.DataFrame({"what": facts.keys(), "here": facts.values()}))
+
+# %% [markdown]
+# Concepts are left out where the judge does not know them: the renderer behind the minis plays no opera and no cello, so nothing
+# could be heard of them.
+#
+# ## One layer, by hand
+#
+# All of the method, for one pair and one seed. Routing a layer to the target prompt is the whole intervention: what a site reads
+# does not change from step to step, so nothing has to be recorded first.
+
+# %%
+pair = work.pairs.iloc[0]
+noise = model.noise(work.seeds[0], work.seconds)
+
+
+def play(pair, layers=None, prompt=0):
+    """The clip of the counterfactual prompt (0) or the target (1), with some layers routed to the target."""
+    context = model.encode([pair["source"], pair["target"]])
+    with tada.route(model, layers, context[1]) if layers else nullcontext():
+        return model.decode(model.sample(context[prompt], noise, work.sampling))
+
+
+def similarity(clips, concept):
+    """What the judge says of a clip."""
+    values = work.score(clips, pd.DataFrame({"concept": [concept]}))
+    return float(next(iter(values.values()))[0])
+
+
+none, every = (similarity(play(pair, prompt=prompt), pair["concept"]) for prompt in (0, 1))
+middle = len(model.sites) // 2
+alone = similarity(play(pair, [middle]), pair["concept"])
+impact = (alone - none) / (every - none)
+pair["concept"], none, every, alone, impact
+
+# %% [markdown]
+# One pair tells little: the next one may say the opposite. Impacts are taken over many pairs.
+#
+# ## Every layer, every concept
+#
+# `sweep` does the same for all pairs and layers, side by side in few batches, on several processes. Every score is kept on disk
+# under the hash of all that determines it: a run that was stopped goes on where it was, and a second run computes nothing.
+
+# %%
+place = Path(store or "../_build/localisation") / f"{architecture}-{checkpoint if len(checkpoint) < 12 else 'own'}"
+options = {"store": place, "workers": workers if str(model.device) == "cpu" else 1}
+start, before = time.monotonic(), len(tada.store.Store(place).known())
+scores = work.sweep(**options)
+took, new = time.monotonic() - start, len(tada.store.Store(place).known()) - before
+f"{len(scores):,} scores, {new:,} of them computed now, in {took:.0f} s"
+
+# %% [markdown]
+# Intervals come from a bootstrap over pairs that draws the same pairs for all three terms of the equation. Where the effect of
+# the full swap cannot be told from zero, there is nothing to take a share of, and the impact is **unknown**.
+#
+# A layer is called **functional** for a concept by a rule: its interval lies above 0 and above the intervals of two controls
+# (the same layer reading a paraphrase of the counterfactual prompt, and an unrelated caption), and the stronger layers do not
+# already make up 90 % of what all such layers have.
+
+# %%
+impacts = patching.impact(scores)
+impacts = localise.controlled(work, impacts, **options)
+called = patching.functional(impacts)
+functional = localise.found(called)
+
+# %% mystnb={"image": {"alt": "Heat map of layers, from the first at the top to the last at the bottom, by concepts. Each cell shows the lower end of the interval, the impact and the upper end as three strips, from blue below zero over white to red at one. Framed cells are functional, hatched ones unknown."}} tags=["hide-input"]
+plots.heatmap(called, len(model.sites), f"Impact of each layer, {title}")
+plt.show()
+
+# %% [markdown]
+# Read a cell from left to right: the lower end of its interval, the impact, the upper end. A cell of one colour is certain, one
+# that runs from blue to red is not. Framed cells are functional, hatched cells unknown.
+
+
+# %% tags=["hide-input"]
+def layers_of(part):
+    """Functional layers with their impacts, the strongest first."""
+    rows = part[part["functional"]]
+    texts = plots.interval_text(rows)
+    return ", ".join(f"{row.layers}: {text}" for row, text in zip(rows.itertuples(), texts, strict=True)) or "none"
+
+
+verdicts = pd.DataFrame(
+    [
+        {
+            "concept": name,
+            "none": part["none"].iloc[0],
+            "all": part["all"].iloc[0],
+            "effect": f"{part['effect'].iloc[0]:.3f} [{part['effect_low'].iloc[0]:.3f}, "
+            f"{part['effect_high'].iloc[0]:.3f}]",
+            "functional layers and their impact": layers_of(part) if part["known"].any() else "unknown",
+        }
+        for name, part in called.groupby("concept", sort=False)
+    ]
+)
+plots.table(verdicts, {"none": "{:.3f}", "all": "{:.3f}"})
+
+# %% [markdown]
+# *None* and *all* are what the judge hears on average in clips of the counterfactual and of the target prompt, *effect* is their
+# difference, by which impacts are divided. Brackets are 95 % intervals.
+#
+# ## The controls
+#
+# If any other text moved the judge as much, the layer would be sensitive, not functional.
+
+# %% tags=["hide-input"]
+controls = impacts[impacts["method"] != "patch"]
+if len(controls):
+    rows = controls.assign(text=plots.interval_text(controls), control=controls["method"].str.removeprefix("patch-"))
+    wide = rows.pivot_table(index=["concept", "layers"], columns="control", values="text", aggfunc="first", sort=False)
+    texts = impacts.assign(text=plots.interval_text(impacts)).query("method == 'patch'")
+    wide.insert(0, "the concept", texts.set_index(["concept", "layers"])["text"])
+    display(
+        HTML(f"<details><summary>Controls at {len(wide)} cells</summary>{plots.plain(wide.reset_index())}</details>")
+    )
+else:
+    display(Markdown("No layer came so far that a control could decide."))
+
+# %% [markdown]
+# ## Over all concepts
+#
+# Above, measured here: the mean impact of each layer over the known concepts, the line from the smallest to the largest, a cross
+# where no concept is known. Below, **published** by the paper's authors for their public model, as far as they list it; hatched
+# bars are blocks that they patched as a whole. The two are different models, judged by different ears. They are shown together
+# because the question is the same, not to be compared bar by bar.
+
+# %% mystnb={"image": {"alt": "Two bar charts. Above in blue, the mean impact of each layer of the checkpoint on this page with the range over concepts. Below in outlined orange, the published mean impacts of the public model, highest at the layers that the paper calls functional."}} tags=["hide-input"]
+spread = patching.aggregate(impacts)
+plots.averages(spread, localise.published().query("model == @architecture"), f"Measured here, {title}")
+plt.show()
+
+# %% [markdown]
+# ## Layers together
+#
+# Concepts may need several layers at once. Layers are routed together, the strongest on average first, one more each time. A
+# curve that stays low says that the concept is spread over more layers than that.
+
+# %% mystnb={"image": {"alt": "Line chart: the impact of layer sets that grow by one layer at a time, one thin grey line a concept and a thick blue line for their mean."}} tags=["hide-input"]
+curves = localise.grown(work, localise.ranked(impacts), min(most, len(model.sites)), **options)
+plots.cumulative(curves, f"Growing layer sets, {title}")
+plt.show()
+
+# %% tags=["hide-input"]
+sizes = (
+    curves[curves["known"]]
+    .groupby("size")
+    .agg(added=("added", "first"), mean=("impact", "mean"), least=("impact", "min"), most=("impact", "max"))
+)
+plots.table(sizes.reset_index(), dict.fromkeys(["mean", "least", "most"], "{:.2f}"))
+
+
+# %% [markdown]
+# ## To hear
+#
+# For the concepts with the strongest single layers: the first pair, with the first seed. *Top* is the layer of the highest impact
+# on this concept, *dead* the one whose impact is nearest to 0. The number is the judge's score of that one clip.
+
+
+# %% tags=["hide-input"]
+def sounds(concept):
+    """The clips of one concept, to be played."""
+    pair = work.pairs[work.pairs["concept"] == concept].iloc[0]
+    rows = called[called["concept"] == concept]
+    top, dead = rows["layers"].iloc[0], rows.loc[rows["impact"].abs().idxmin(), "layers"]
+    ways = {
+        f"counterfactual ({pair['counterfactual']})": {},
+        f"target ({concept})": {"prompt": 1},
+        f"top layer {top} reads the target": {"layers": [int(top)]},
+        f"dead layer {dead} reads the target": {"layers": [int(dead)]},
+    }
+    clips = {name: play(pair, **way) for name, way in ways.items()}
+    return [players.Sound(clip[0], name, scores={concept: similarity(clip, concept)}) for name, clip in clips.items()]
+
+
+best = called[called["known"]].groupby("concept", sort=False)["impact"].max().sort_values(ascending=False)
+command = f"tada run notebooks/04_localisation.py -p architecture {architecture} -p checkpoint {checkpoint} --profile {profile}"
+for name in list(best.index[:heard]) or list(work.pairs["concept"].unique()[:1]):
+    display(players.show(sounds(name), f"patched-{name}", command))
+
+# %% [markdown]
+# ## Against the truth
+#
+# In a *planted* mini, concept words reach only chosen layers, and which ones is written down beside its weights. Nothing above has
+# read that. Where it is known, the verdicts can be graded.
+
+# %% tags=["hide-input"]
+if checkpoint == "planted":
+    truth = localise.agreement(called, model.functional)
+    planted = "+".join(map(str, sorted(model.functional)))
+    together = patching.impact(work.sweep([list(model.functional)], **options))
+    others = impacts[(impacts["method"] == "patch") & ~impacts["layers"].astype(str).isin(planted.split("+"))]
+    strongest = others[others["known"]].groupby("concept")["impact"].apply(lambda values: values.abs().max())
+    truth["together"] = together.set_index("concept").loc[truth["concept"], "impact"].to_numpy()
+    truth["strongest other"] = strongest.reindex(truth["concept"]).to_numpy()
+    display(Markdown(f"Planted: layers {planted}. *Together* is their impact as a set."))
+    numbers = dict.fromkeys(["precision", "recall", "together", "strongest other"], "{:.2f}")
+    display(plots.table(truth, numbers))
+else:
+    display(Markdown("This checkpoint was not planted: which of its layers carry what is not known beforehand."))
+
+# %% [markdown]
+# ## All values
+#
+# Impact with its interval, layers down and concepts across.
+
+# %% tags=["hide-input"]
+single = called.assign(text=plots.interval_text(called), layer=called["layers"].astype(int))
+wide = single.pivot(index="layer", columns="concept", values="text")[list(dict.fromkeys(called["concept"]))]
+display(HTML(f"<details><summary>{wide.size} impacts</summary>{plots.plain(wide.reset_index())}</details>"))
+
+# %% [markdown]
+# ## What this can and cannot say
+#
+# - An impact says what a layer does **alone**. A concept that two layers share may show in neither, and the curve of growing sets
+#   is there to catch it.
+# - The impact is a share of what the whole prompt does. Where the model hardly follows the prompt, the share is of nothing much:
+#   look at the effect before the impact.
+# - With many layers and concepts some cells pass any bar by chance. Controls and the share of 90 % make that rarer, not impossible.
+# - A mini is a small model of synthetic music. Where its concepts sit says nothing about where the public model keeps them; that
+#   the method finds what is there is what it can show.
+# - The judge of the minis is a probe that knows the renderer's classes. For public models the paper's ears judge, with their own
+#   faults.
+#
+# ## With a public checkpoint
+#
+# The same page, on a machine with room for the model, the ears and access to a model hub. This was not done for the page you are
+# reading unless the table at its top says so.
+#
+# ```shell
+# tada run notebooks/04_localisation.py --profile colab -p architecture stable-audio -p checkpoint public -p workers 1 \
+#   -p captions google/MusicCaps
+# tada run notebooks/04_localisation.py --profile paper -p architecture ace-step -p checkpoint public -p workers 1 \
+#   -p captions google/MusicCaps -p score paper
+# ```
+#
+# `colab` takes 32 pairs and 2 seeds a concept, `paper` up to 256 pairs and 8 seeds as section 4.1 does. `tada sweep` does the same
+# without a page.

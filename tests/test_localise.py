@@ -1,0 +1,272 @@
+"""A localisation by profile: what it settles, what it finds, what the probe hears, what was published."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import tada
+from checks import SECONDS
+from tada import localise, patching
+from tada.audio import Clips
+from tada.concepts import names
+from tada.localise import PROFILES
+from tada.minis import probe, scores
+from tada.minis.attributes import Attributes
+from tada.minis.render import FRAMES, render_batch
+from tada.store import Store
+
+WEIGHTS = Path(probe.WEIGHTS).parent
+RENDERED = {
+    "female": {"voice": "female"},
+    "fast": {"tempo": 170.0},
+    "sad": {"mood": "sad"},
+    "flute": {"instrument": "flute"},
+    "maracas": {"percussion": "maracas"},
+    "techno": {"genre": "techno"},
+}
+
+
+class Power:
+    """A score that needs no ears."""
+
+    key = "power of a test"
+
+    def __call__(self, clips, rows):
+        return clips.audio.double().square().mean(dim=(1, 2)).numpy()
+
+
+def plan(folder, concepts=("violin",), **options):
+    given = {"limit": 2, "steps": 2, "seconds": SECONDS, "score": Power(), "profile": "smoke", **options}
+    return localise.plan("ace-step", folder, concepts, **given)
+
+
+# ---- the probe as a score
+
+
+def test_the_probe_hears_the_concept_and_not_its_neighbour():
+    audio = render_batch([Attributes(**given) for given in RENDERED.values()], range(len(RENDERED)))
+    clips, asked = Clips(torch.from_numpy(audio)[:, None], 16_000), list(RENDERED)
+    right = scores.Heard()(clips, pd.DataFrame({"concept": asked}))["probe"]
+    others = ["male", "slow", "happy", "violin", "drums", "reggae"]
+    wrong = scores.Heard()(clips, pd.DataFrame({"concept": others}))["probe"]
+    assert right.min() > 0.9 and wrong.max() < 0.1
+    one = scores.Heard()(clips[2:3], pd.DataFrame({"concept": asked[2:3]}))["probe"]
+    assert one[0] == pytest.approx(right[2], abs=1e-5), "a clip is heard by itself"
+
+
+def test_every_concept_of_the_paper_has_a_class_and_those_nobody_plays_are_named():
+    assert scores.playable(names("paper")) == (list(names("paper")), [])
+    known, left_out = scores.playable(names("authors"))
+    silent = {"metal", "opera", "saxophone", "cello", "bongos", "harmonica", "trombone", "xylophone"}
+    assert set(left_out) == silent
+    assert {"jazz", "flute", "female"} <= set(known)
+    with pytest.raises(KeyError, match="did you mean 'violin'"):
+        scores.Heard()(Clips(torch.zeros(1, 1, FRAMES), 16_000), pd.DataFrame({"concept": ["violins"]}))
+
+
+def test_another_probe_is_another_score(tmp_path):
+    (tmp_path / "probe.safetensors").write_bytes((probe.WEIGHTS / "probe.safetensors").read_bytes())
+    assert scores.Heard(tmp_path).key == scores.Heard().key, "the weights count, not the folder"
+    with pytest.raises(FileNotFoundError, match="train it"):
+        scores.Heard(tmp_path / "nowhere")
+
+
+# ---- the plan
+
+
+def test_who_judges_follows_from_the_checkpoint(tmp_path):
+    from tada.metrics.score import Score
+
+    for checkpoint in localise.MINIS:
+        assert isinstance(localise.judge("", checkpoint), scores.Heard)
+    public = localise.judge("", None)
+    assert isinstance(public, Score) and public.ears == "public" and public.judges == ("clap",)
+    assert localise.judge("paper", "mini").judges == ("paper",)
+    assert localise.judge("tada.minis.scores:playable") is scores.playable
+    with pytest.raises(ValueError, match="no score for the folder"):
+        localise.judge("", tmp_path)
+    with pytest.raises(ValueError, match=r"no score 'prob'.*expected probe"):
+        localise.judge("prob", tmp_path)
+
+
+def test_a_plan_settles_what_a_profile_says_and_what_is_changed(tiny_folder):
+    work = plan(tiny_folder("ace-step"), ("violin", "sad"), limit=3)
+    assert work.pairs.groupby("concept").size().to_dict() == {"violin": 3, "sad": 3}
+    assert work.seeds == (0,) and work.sampling.steps == 2 and work.seconds == SECONDS
+    assert work.clips() == 6 * 26 and work.clips(2, controls=2) == 6 * 8
+    some = work.only(["sad"], 1)
+    assert list(some.pairs["concept"]) == ["sad"] and some.pairs.attrs["rules"] == "paper" and len(work.pairs) == 6
+    assert len(work.only(limit=2).pairs) == 4
+    assert "6 pairs of 2 concepts" in str(work)
+    short = plan(tiny_folder("ace-step"), (), score="probe", limit=1)
+    assert set(short.pairs["concept"]) == set(PROFILES["smoke"].concepts)
+
+
+def test_concepts_that_the_judge_does_not_know_are_left_out_and_said(tiny_folder):
+    work = plan(tiny_folder("ace-step"), ("violin", "opera"), score="probe", rules="authors", captions=CAPTIONS)
+    assert work.left_out == ("opera",) and set(work.pairs["concept"]) == {"violin"}
+    with pytest.raises(ValueError, match="synthetic music of the minis has none of opera"):
+        plan(tiny_folder("ace-step"), ("opera",), score="probe", rules="authors", captions=CAPTIONS)
+
+
+CAPTIONS = ["a violin plays", "an opera singer", "a slow violin melody"]
+
+
+def test_what_cannot_be_planned_is_refused_with_the_nearest(tiny_folder):
+    with pytest.raises(KeyError, match="did you mean 'ace-step'"):
+        localise.plan("ace-stepp", None)
+    with pytest.raises(KeyError, match="did you mean 'smoke'"):
+        plan(tiny_folder("ace-step"), profile="smok")
+    with pytest.raises(KeyError, match="did you mean 'violin'"):
+        plan(tiny_folder("ace-step"), ("violine",))
+
+
+# ---- from the plan to the tables
+
+
+def test_a_run_leaves_its_tables_and_a_second_one_computes_nothing(tiny_folder, tmp_path, monkeypatch):
+    told: list[str] = []
+    options = {"wanted": ["violin"], "profile": "smoke", "limit": 2, "steps": 2, "seconds": SECONDS}
+    run = partial(localise.run, "ace-step", str(tiny_folder("ace-step")), 1, tmp_path, tell=told.append)
+    given = {**options, "sets": ["1", "3+4"], "score": "test_localise:power"}
+    impacts = run(**given)
+    assert list(impacts["layers"]) == ["1", "3+4"] and "8 clips" in told[0]
+    for name in ("pairs.parquet", "scores.parquet", "impact.csv"):
+        assert (tmp_path / name).is_file()
+    monkeypatch.setattr("tada.patching._batches", lambda *_: pytest.fail("a clip was made again"))
+    pd.testing.assert_frame_equal(run(**given), impacts)
+
+
+def power(clips, rows):
+    return clips.audio.double().square().mean(dim=(1, 2)).numpy()
+
+
+@pytest.fixture
+def planted(tiny_folder):
+    """A plan on a model whose text acts at layers 3 and 8 only, judged by how far a clip has come to the target's."""
+    work = plan(tiny_folder("ace-step"), ("violin", "sad"), limit=2, score=Power())
+    dead = [site for layer, site in enumerate(work.model.sites) if layer not in (3, 8)]
+    with tada.edit(work.model, dict.fromkeys(dead, lambda hidden, when: hidden * 0), passes="both"):
+        yield work
+
+
+class Towards:
+    """0 for the clip of the counterfactual prompt, 1 for the target's, of the same pair and seed."""
+
+    key = "towards"
+
+    def __init__(self, work):
+        model, self.ends = work.model, {}
+        for pair in work.pairs.itertuples():
+            noise = model.noise([0, 0], work.seconds)
+            none, every = model.decode(
+                model.sample(model.encode([pair.source, pair.target]), noise, work.sampling)
+            ).audio.double()
+            self.ends[pair.pair] = none, every - none
+
+    def __call__(self, clips, rows):
+        along = []
+        for clip, pair in zip(clips.audio.double(), rows["pair"], strict=True):
+            none, way = self.ends[pair]
+            along.append((((clip - none) * way).sum() / way.square().sum()).item())
+        return np.array(along)
+
+
+def test_the_layers_that_act_are_found_ranked_and_grown(planted):
+    work = replace(planted, score=Towards(planted))
+    impacts = patching.impact(work.sweep([0, 3, 5, 8, 20]))
+    assert set(localise.ranked(impacts)[:2]) == {3, 8}
+    controlled = localise.controlled(work, impacts)
+    called = patching.functional(controlled)
+    controls = controlled[controlled["method"] != "patch"]
+    assert set(controls["method"]) == {"patch-paraphrase", "patch-unrelated"}
+    assert set(controls["layers"]) <= {"3", "8"}, "controls are made where they can decide"
+    assert set(localise.found(called)) <= {3, 8}
+    curve = localise.grown(work, localise.ranked(impacts), 3)
+    assert list(curve["size"].unique()) == [1, 2, 3]
+    assert curve.query("size >= 2")["impact"].to_numpy() == pytest.approx(1.0, abs=1e-6)
+    graded = localise.agreement(called, [3, 8])
+    assert list(graded["concept"]) == ["violin", "sad"]
+
+
+def test_agreement_counts_hits_and_misses():
+    called = pd.DataFrame(
+        [
+            {"checkpoint": "k", "model": "m", "metric": "s", "concept": name, "layers": str(layer), "functional": hit}
+            for name, hits in (("a", {1, 2}), ("b", {1, 5}), ("c", set()))
+            for layer, hit in ((layer, layer in hits) for layer in range(6))
+        ]
+    )
+    graded = localise.agreement(called, [1, 2]).set_index("concept")
+    assert graded.loc["a", ["precision", "recall"]].tolist() == [1, 1]
+    assert graded.loc["b", ["precision", "recall"]].tolist() == [0.5, 0.5]
+    assert np.isnan(graded.loc["c", "precision"]) and graded.loc["c", "recall"] == 0
+    assert graded.loc["b", "layers"] == [1, 5] and localise.found(called) == [1, 2, 5]
+
+
+def test_published_values_are_of_the_public_models_and_peak_at_the_paper_s_layers():
+    table = localise.published()
+    for name, architecture in tada.ARCHITECTURES.items():
+        rows = table[table["model"] == name]
+        assert rows["layer"].is_unique and rows["layer"].between(0, architecture.site_count - 1).all()
+        top = rows.nlargest(2, "impact")["layer"]
+        assert set(top) <= set(architecture.paper_layers)
+    assert table.set_index(["model", "layer"]).loc[("audioldm2", 51), "impact"] == 0.02
+
+
+# ---- two sweeps on one store
+
+
+def test_what_another_process_is_making_is_waited_for_not_made_again(tiny_folder, tmp_path, monkeypatch):
+    """The claim of another is held while the sweep starts; when it is given back, its scores are there."""
+    work = plan(tiny_folder("ace-step"), ("violin",))
+    whole = work.sweep([1, 2], store=tmp_path / "theirs")
+    mine = Store(tmp_path / "mine")
+    claim = mine.claim(f"chunk {whole['unit_hash'].iloc[0]}")
+    assert claim.__enter__()
+
+    def finish():
+        time.sleep(0.6)
+        Store(tmp_path / "mine").add(Store(tmp_path / "theirs").frame())
+        claim.__exit__(None, None, None)
+
+    other = threading.Thread(target=finish)
+    other.start()
+    monkeypatch.setattr("tada.patching._made", lambda model, job, chunk, rows, store: _none(rows))
+    start = time.monotonic()
+    frame = work.sweep([1, 2], store=mine)
+    other.join()
+    assert time.monotonic() - start > 0.4
+    pd.testing.assert_frame_equal(frame, whole)
+
+
+def _none(rows):
+    assert rows.empty, "a clip that another process had made was made again"
+    return iter(())
+
+
+# ---- a model whose answer is known
+
+
+@pytest.mark.skipif(
+    not (WEIGHTS / "ace-step-planted").is_dir(), reason="the weights of the planted mini are not here yet"
+)
+def test_the_planted_layers_are_found_for_every_concept(tmp_path):
+    """Precision and recall 1; the planted layers together at least .9, any other layer at most .1."""
+    work = localise.plan("ace-step", "planted", profile="mini", limit=12)
+    impacts = patching.impact(work.sweep(store=tmp_path))
+    truth = list(work.model.functional)
+    graded = localise.agreement(patching.functional(localise.controlled(work, impacts, store=tmp_path)), truth)
+    together = patching.impact(work.sweep([truth], store=tmp_path))
+    others = impacts[impacts["known"] & ~impacts["layers"].isin([str(layer) for layer in truth])]
+    assert (graded[["precision", "recall"]] == 1).all(axis=None), graded
+    assert together["impact"].min() >= 0.9 and others["impact"].abs().max() <= 0.1
