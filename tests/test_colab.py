@@ -132,4 +132,4 @@ def test_times_are_those_of_the_build(app: Any) -> None:
 def test_equations_become_mathml_and_bad_ones_are_refused() -> None:
     assert "<mfrac>" in site.mathml(r"\frac{a}{b}", block=True)
     with pytest.raises(ValueError, match="cannot turn"):
-        site.mathml(r"\frac{a")
+        site.mathml(r"\nosuchcommand{a}")

@@ -83,9 +83,8 @@
   let shared = null;
 
   function context() {
-    if (!shared) shared = new AudioContext();
     if (navigator.audioSession) navigator.audioSession.type = "playback"; // iOS: sound with the mute switch on
-    return shared;
+    return (shared ??= new AudioContext());
   }
 
   function fetched(url) {
