@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from tada import cli_steer
+
 PROFILE_HELP = "How much to run: smoke, mini, colab or paper."
 
 
@@ -38,6 +40,9 @@ class Commands(click.Group):
 @click.version_option(package_name="tada-companion", prog_name="tada")
 def app() -> None:
     """The TADA companion: where audio diffusion models keep musical concepts, and how to steer them there."""
+
+
+cli_steer.register(app)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from tada import sae as saes
 from tada.audio import Clips
 from tada.calibrate import Setting, grid
 from tada.hooks import record
-from tada.models.base import Model
+from tada.models.base import Model, Sampling
 from tada.patching import Score
 from tada.sae import SparseAutoencoder
 from tada.steering import Vector
@@ -230,7 +230,7 @@ def _activity(sae: SparseAutoencoder, hidden: Tensor, features: Sequence[int], m
 def _page_row(heard: Heard, row: Any, name: str, clips: int, effects: pd.DataFrame | None) -> str:
     from tada.players import Sound, show
 
-    places = list(most_active(heard, row.feature, clips).itertuples())
+    places: list[Any] = list(most_active(heard, row.feature, clips).itertuples())
     sounds = [Sound(heard.clips[p.clip], f"clip {p.clip}", scores={"peak": p.peak}) for p in places]
     curves = [sparkline(heard.of(row.feature)[p.clip], p.second, heard.clips[0].seconds) for p in places]
     drawn = "".join(f"<div>clip {p.clip} {curve}</div>" for p, curve in zip(places, curves, strict=True))
@@ -253,3 +253,44 @@ def spread(values: Sequence[float], rounds: int = 1000, seed: int = 0) -> tuple[
     draws = np.random.default_rng(seed).integers(len(given), size=(rounds, len(given)))
     low, high = np.quantile(given[draws].mean(axis=1), [0.025, 0.975])
     return float(given.mean()), float(low), float(high)
+
+
+def stream(
+    model: Model,
+    site: str,
+    tokens: int,
+    held_out: int,
+    seed: int,
+    seconds: float,
+    sampling: Sampling | str | None = None,
+    batch: int = 8,
+    captions: Any = None,
+    lyrics: str | None = None,
+) -> tuple[Iterator[Tensor], Tensor]:
+    """Activations of one site for training, and others to measure on.
+
+    Args:
+        model: the model, sampled as the stream is read.
+        site: name of the site.
+        tokens: in a training step.
+        held_out: clips of the second part, whose captions are not among the first's.
+        seed: of noise and order.
+        seconds: length of the clips.
+        sampling: settings, or the name of a preset.
+        batch: clips per sampling run.
+        captions: as for ``tada.pairs.build``; None for the synthetic ones.
+        lyrics: for models that sing.
+
+    Returns:
+        Shuffled ``[tokens, dim]`` without end, and ``[any, dim]``.
+    """
+    from tada.pairs import read
+
+    texts = read(captions)["caption"].tolist()
+    rest, texts = texts[:held_out], texts[held_out:]
+    how = {"sampling": sampling, "sites": [site], "batch": batch, "lyrics": lyrics}
+    some = saes.activations(model, rest, [seed + 1_000_000], seconds, **how)  # type: ignore[arg-type]
+    runs = [next(some)[site] for _ in range(-(-held_out // batch))]
+    flow = saes.activations(model, texts, range(seed, seed + 1000), seconds, **how)  # type: ignore[arg-type]
+    buffer = max(2 * tokens, 4 * len(runs[0]))
+    return (part[site] for part in saes.mixed(flow, tokens, buffer, seed)), torch.cat(runs)
