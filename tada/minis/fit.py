@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -91,13 +91,28 @@ def checkpoint(
     folder: Path, step: int, seconds: float, model: nn.Module, optimizer: AdamW, curve: list[dict[str, float]]
 ) -> None:
     """Write model, optimiser and curve, each file replaced only when complete."""
-    tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
+    tensors = {f"model.{name}": value.contiguous() for name, value in untied(model).items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
     partial = folder / "checkpoint.partial"
     save_file(tensors, partial, {"step": str(step), "seconds": str(seconds)})
     _write(folder / "curve.csv", pd.DataFrame(curve).to_csv(index=False))
     partial.replace(folder / "checkpoint.safetensors")
+
+
+def untied(model: nn.Module) -> dict[str, Tensor]:
+    """The model's state with each tensor once, under the first of its names."""
+    seen: dict[int, str] = {}
+    state = model.state_dict()
+    return {n: value for n, value in state.items() if seen.setdefault(value.data_ptr(), n) == n or not value.numel()}
+
+
+def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put a state from :func:`untied` into the model; ValueError where names differ."""
+    missing = set(untied(model)) ^ set(tensors)
+    if missing:
+        raise ValueError(f"a checkpoint of another model: {', '.join(sorted(missing)[:3])} and others are in one only")
+    model.load_state_dict(dict(tensors), strict=False)
 
 
 def resume(folder: Path, model: nn.Module, optimizer: AdamW) -> tuple[int, float]:
@@ -108,7 +123,7 @@ def resume(folder: Path, model: nn.Module, optimizer: AdamW) -> tuple[int, float
     with safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no mapping
         about = file.metadata()
-    model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
+    load(model, {name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
     states: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):

@@ -78,7 +78,29 @@ ARCHITECTURES: dict[str, Architecture] = {
     )
 }
 
-SHIPPED = ("mini", "planted")
+SHIPPED: dict[str, str] = {"mini": "{}", "planted": "{}-planted"}
+"""Name of a checkpoint in the package -> its folder beside the weights of the ears."""
+
+
+def shipped(name: str, checkpoint: str) -> Path:
+    """The folder of a checkpoint that comes with the package.
+
+    Args:
+        name: the architecture.
+        checkpoint: ``"mini"`` or ``"planted"``.
+
+    Raises:
+        KeyError: there is none, with those that there are.
+    """
+    home = Path(__file__).parents[1] / "minis" / "weights"
+    path = home / SHIPPED[checkpoint].format(name)
+    if not path.is_dir():
+        there = [f"{a} {c}" for c in SHIPPED for a in ARCHITECTURES if (home / SHIPPED[c].format(a)).is_dir()]
+        raise KeyError(
+            f"no {checkpoint!r} checkpoint of {name} is shipped with this version ({', '.join(there) or 'none is'}): "
+            f"give a hub id or a folder, or build a random one with tada.tiny.build({name!r}, folder)"
+        )
+    return path
 
 
 def load(
@@ -91,8 +113,9 @@ def load(
 
     Args:
         name: ``"audioldm2"``, ``"stable-audio"`` or ``"ace-step"``.
-        checkpoint: None for the paper's public checkpoint, a hub id (``owner/name`` or ``owner/name@revision``), or
-            a folder.
+        checkpoint: None for the paper's public checkpoint, ``"mini"`` for the small trained one in the package,
+            ``"planted"`` for the one whose functional layers are known by construction, a hub id (``owner/name`` or
+            ``owner/name@revision``), or a folder.
         device: a torch device; ``"auto"`` takes CUDA, then MPS, then the CPU.
         dtype: of the weights; None for float32 on the CPU and the public checkpoint's usual half precision on a GPU.
 
@@ -107,9 +130,6 @@ def load(
         raise KeyError(unknown("architecture", name, ARCHITECTURES))
     architecture = ARCHITECTURES[name]
     if checkpoint in SHIPPED:
-        raise KeyError(
-            f"no {checkpoint!r} checkpoint of {name} is shipped with this version: give a hub id or a folder, "
-            f"or build a random one with tada.tiny.build({name!r}, folder)"
-        )
+        checkpoint = shipped(name, str(checkpoint))
     module, _, adapter = architecture.adapter.partition(":")
     return getattr(import_module(module), adapter).open(architecture, checkpoint, device, dtype)

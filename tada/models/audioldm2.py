@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tada.models.base import Latents, Run, Sampling
 from tada.models.context import Conditioning, Context, Stream
+from tada.models.hub import About
 from tada.models.pipeline import PipelineModel, bias, wants_guidance
 
 
@@ -20,14 +21,14 @@ class AudioLDM2(PipelineModel):
 
     name = "audioldm2"
     pipeline_class = "AudioLDM2Pipeline"
-    presets: ClassVar[dict[str, Sampling]] = {
+    presets: Mapping[str, Sampling] = {
         "default": Sampling(steps=100, guidance=4.5),
         "localisation": Sampling(steps=100, guidance=4.5),
         "steering": Sampling(steps=100, guidance=4.5),
     }
 
-    def __init__(self, pipeline: Any, checkpoint: str, functional: Sequence[int] | None = None) -> None:
-        super().__init__(pipeline, pipeline.unet, checkpoint, functional)
+    def __init__(self, pipeline: Any, about: About) -> None:
+        super().__init__(pipeline, pipeline.unet, about)
         vocoder = pipeline.vocoder.config
         self.sample_rate = vocoder.sampling_rate
         self._seconds_per_frame = math.prod(vocoder.upsample_rates) / vocoder.sampling_rate

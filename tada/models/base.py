@@ -16,6 +16,7 @@ import tada
 from tada.audio import Clips
 from tada.errors import unknown
 from tada.models.context import Conditioning, Context, Rows, Stream, _row_index, join
+from tada.models.hub import About
 
 Pass = Literal["cond", "uncond"]
 Layers = str | int | Sequence[int | str]
@@ -118,7 +119,7 @@ class Model(ABC):
     """
 
     name: ClassVar[str]
-    presets: ClassVar[Mapping[str, Sampling]]
+    presets: Mapping[str, Sampling]
     sites: tuple[str, ...]
     streams: Mapping[str, str]
     denoiser: nn.Module
@@ -126,9 +127,12 @@ class Model(ABC):
     device: torch.device
     dtype: torch.dtype
 
-    def __init__(self, checkpoint: str, functional: Sequence[int] | None = None) -> None:
-        self.checkpoint = checkpoint
-        self.functional = None if functional is None else tuple(functional)
+    def __init__(self, about: About) -> None:
+        self.checkpoint = about.checkpoint
+        self.functional = None if about.functional is None else tuple(about.functional)
+        if about.sampling is not None:  # a checkpoint that samples in its own way does so under every preset's name
+            own = replace(self.presets["default"], **about.sampling)
+            self.presets = dict.fromkeys([*self.presets, "mini"], own)
         self.run: Run | None = None
         self.interventions: list[str] = []
         self.board: Any = None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from tada.models import Architecture
@@ -93,8 +93,22 @@ def _looks_like_id(name: str) -> bool:
     return len(parts) == 2 and all(parts) and not name.startswith((".", "~"))
 
 
-def about(path: Path, wanted: str, architecture: Architecture) -> tuple[str, Sequence[int] | None]:
-    """Label and functional layers of a checkpoint.
+class About(NamedTuple):
+    """What is known of a checkpoint.
+
+    Attributes:
+        checkpoint: its label.
+        functional: layer indices known to control concepts; None if not known.
+        sampling: how it samples unless told otherwise, as settings of the architecture's own; None: as its presets.
+    """
+
+    checkpoint: str
+    functional: Sequence[int] | None = None
+    sampling: Mapping[str, Any] | None = None
+
+
+def about(path: Path, wanted: str, architecture: Architecture) -> About:
+    """Label, functional layers and sampling of a checkpoint.
 
     Args:
         path: its folder.
@@ -102,11 +116,11 @@ def about(path: Path, wanted: str, architecture: Architecture) -> tuple[str, Seq
         architecture: what it was asked for as.
 
     Returns:
-        What ``tada.json`` in the folder says (``label``, ``functional``); else the id or the folder's name, and the
-        paper's layers if the checkpoint is the paper's.
+        What ``tada.json`` in the folder says (``label``, ``functional``, ``sampling``); else the id or the folder's
+        name, and the paper's layers if the checkpoint is the paper's.
     """
     card = path / "tada.json"
     said = json.loads(card.read_text()) if card.is_file() else {}
     name = Path(wanted).name if Path(wanted).is_dir() else wanted
     layers = architecture.paper_layers if wanted.partition("@")[0] == architecture.hub_id else None
-    return said.get("label", name), said.get("functional", layers)
+    return About(said.get("label", name), said.get("functional", layers), said.get("sampling"))

@@ -6,7 +6,7 @@ import copy
 import json
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -25,8 +25,8 @@ class PipelineModel(Model):
 
     pipeline_class: ClassVar[str]
 
-    def __init__(self, pipeline: Any, denoiser: nn.Module, checkpoint: str, functional: Sequence[int] | None) -> None:
-        super().__init__(checkpoint, functional)
+    def __init__(self, pipeline: Any, denoiser: nn.Module, about: hub.About) -> None:
+        super().__init__(about)
         for component in pipeline.components.values():
             if isinstance(component, nn.Module):
                 component.eval().requires_grad_(False)
@@ -55,7 +55,7 @@ class PipelineModel(Model):
         dtype = dtype or (torch.float32 if device.type == "cpu" else torch.float16)
         with quiet_loading():
             pipeline = cls.load(path, dtype).to(device)
-            return cls(pipeline, *hub.about(path, wanted, architecture))  # type: ignore[call-arg, arg-type]
+            return cls(pipeline, hub.about(path, wanted, architecture))  # type: ignore[call-arg]
 
     @classmethod
     @abstractmethod

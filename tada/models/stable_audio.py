@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tada.models.base import Latents, Run, Sampling
 from tada.models.context import Conditioning, Context, Stream
+from tada.models.hub import About
 from tada.models.pipeline import PipelineModel, stack_passes, wants_guidance
 
 
@@ -19,14 +20,14 @@ class StableAudio(PipelineModel):
 
     name = "stable-audio"
     pipeline_class = "StableAudioPipeline"
-    presets: ClassVar[dict[str, Sampling]] = {
+    presets: Mapping[str, Sampling] = {
         "default": Sampling(steps=100, guidance=7.0),
         "localisation": Sampling(steps=100, guidance=7.0),
         "steering": Sampling(steps=100, guidance=7.0),
     }
 
-    def __init__(self, pipeline: Any, checkpoint: str, functional: Sequence[int] | None = None) -> None:
-        super().__init__(pipeline, pipeline.transformer, checkpoint, functional)
+    def __init__(self, pipeline: Any, about: About) -> None:
+        super().__init__(pipeline, pipeline.transformer, about)
         pipeline.vae.enable_slicing()  # clip by clip: less memory, faster on a CPU
         self.sample_rate = pipeline.vae.config.sampling_rate
         frames = self.config.sample_size * pipeline.vae.hop_length

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from parity import assert_parity, given, meta, padded, tensors, transformer
+from tada.models import hub
 from tada.models.ace_step import sampling as flow
 from tada.models.ace_step.adapter import AceStep, AceStepSampling
 from tada.models.ace_step.files import Parts
@@ -91,7 +92,7 @@ def model():
         spatial_compression_ratio = upsampling = 1
         config = None
 
-    return AceStep(Parts(transformer(LOOP), Nothing(), Nothing(), Nothing(), None), torch.device("cpu"), "parity")
+    return AceStep(Parts(transformer(LOOP), Nothing(), Nothing(), Nothing(), None), torch.device("cpu"), hub.About("parity"))
 
 
 def run_inputs(case):

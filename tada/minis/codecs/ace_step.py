@@ -45,7 +45,7 @@ SIDE: Mapping[str, Any] = {
     "layers_per_block": (0, 1, 1, 1),
     "qkv_multiscales": ((),) * 4,
 }
-STEPS = {"autoencoder": 3000, "vocoder": 8000}
+STEPS = {"autoencoder": 2000, "vocoder": 5000}
 RATES = {"autoencoder": 1e-3, "vocoder": 1e-3}
 SPREAD = 0.31
 """About the standard deviation of what :func:`sees` returns."""
@@ -115,6 +115,11 @@ def sees(audio: Tensor) -> Tensor:
     """Mels ``[rows, 2, 128, frames // 256]`` of mono audio as the autoencoder wants them, -1..1, both sides alike."""
     mel = (log_mel(audio, VOCODER) - MEL_LOW) / (MEL_HIGH - MEL_LOW) * 2 - 1
     return mel[:, None].expand(-1, 2, -1, -1)
+
+
+def latents(codec: Codec, audio: Tensor) -> Tensor:
+    """Latents ``[rows, 8, 16, frames / 2048]`` of audio ``[rows, frames]`` at 16 kHz, all rows at once."""
+    return _encoded(codec, sees(audio))
 
 
 def _encoded(codec: Codec, seen: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ VOCODER: Mapping[str, Any] = {
 RATIO = 8
 """Mel frames per latent frame."""
 
-STEPS = {"vae": 3000, "vocoder": 8000}
+STEPS = {"vae": 2000, "vocoder": 5000}
 RATES = {"vae": 1e-3, "vocoder": 1e-3}
 BATCHES = {"vae": (8, 25_600), "vocoder": (4, 15_360)}
 """Of each stage: crops a step, and their length in frames."""

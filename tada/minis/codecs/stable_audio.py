@@ -33,7 +33,7 @@ CONFIG: Mapping[str, Any] = {
 }
 HOP = math.prod(CONFIG["downsampling_ratios"])
 
-STEPS = {"gist": 1600, "decoder": 6000, "encoder": 2000}
+STEPS = {"gist": 1600, "decoder": 6000, "encoder": 1000}
 RATES = {"gist": 2e-3, "decoder": 1e-3, "encoder": 1e-3}
 BATCHES = {"gist": (16, 32), "decoder": (4, 16), "encoder": (4, 16)}
 """Of each stage: crops a step, and their length in latent frames."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -90,17 +90,15 @@ class AceStep(Model):
     """
 
     name = "ace-step"
-    presets: ClassVar[dict[str, AceStepSampling]] = {
+    presets: Mapping[str, Sampling] = {
         "default": AceStepSampling(interval=0.5),
         "localisation": AceStepSampling(steps=50, guidance=7.0, omega=7.0, pad_to=128),
         "steering": AceStepSampling(steps=60, guidance=5.0),
         "steering-code": AceStepSampling(steps=30, guidance=5.0),
     }
 
-    def __init__(
-        self, parts: Parts, device: torch.device, checkpoint: str, functional: Sequence[int] | None = None
-    ) -> None:
-        super().__init__(checkpoint, functional)
+    def __init__(self, parts: Parts, device: torch.device, about: hub.About) -> None:
+        super().__init__(about)
         self.parts = parts
         self.denoiser = parts.transformer
         self.codec = Codec(parts.autoencoder, parts.vocoder).eval()
@@ -129,7 +127,7 @@ class AceStep(Model):
         path = hub.folder(wanted, snapshot_download, f"{PARTS[0]}/config.json", REVISION if public else None)
         device = pick_device(device)
         dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
-        return cls(read(path, dtype), device, *hub.about(path, wanted, architecture))
+        return cls(read(path, dtype), device, hub.about(path, wanted, architecture))
 
     # ---- text
 

@@ -1,0 +1,191 @@
+"""The AudioLDM2 mini: its pipeline before training, what its denoiser is fed, and what it learns to predict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tada.minis.codecs import audioldm2 as codec
+from tada.minis.diffusion import words
+from tada.minis.diffusion.captions import Told
+from tada.minis.ears import clap
+from tada.minis.render import FRAMES
+from tada.models.pipeline import quiet_loading
+
+TEXT = "t5"
+"""The kind of its second text encoder."""
+SAMPLING: Mapping[str, Any] = {"steps": 20, "guidance": 3.0}
+WIDTH = 64
+"""Of both text streams."""
+CLAP_TOKENS = 77
+"""To which CLAP's text is cut and padded."""
+LATENTS = (8, -(-FRAMES // (codec.RATIO * codec.MEL.hop_length)), codec.MEL.n_mels // codec.RATIO)
+DENOISER: Mapping[str, Any] = {
+    "sample_size": LATENTS[1],
+    "in_channels": LATENTS[0],
+    "out_channels": LATENTS[0],
+    "block_out_channels": (32, 64, 128),
+    "layers_per_block": 1,
+    "transformer_layers_per_block": 1,
+    "attention_head_dim": 2,
+    "norm_num_groups": 16,
+    "cross_attention_dim": ((None, WIDTH, WIDTH),) * 3,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+}
+NOISE: Mapping[str, Any] = {
+    "beta_start": 0.0015,
+    "beta_end": 0.0195,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "prediction_type": "v_prediction",
+    "timestep_spacing": "trailing",
+}
+
+
+def assemble(folder: Path, text_encoder: nn.Module, trained: Any = None) -> None:
+    """Write a pipeline whose denoiser, language model and CLAP are untrained.
+
+    Args:
+        folder: where to.
+        text_encoder: trained T5.
+        trained: the codec; None for an untrained one.
+    """
+    from diffusers import AudioLDM2Pipeline, AudioLDM2ProjectionModel, AudioLDM2UNet2DConditionModel, DDIMScheduler
+    from transformers import ClapFeatureExtractor, ClapModel
+
+    parts = trained or codec.build()
+    with quiet_loading():
+        AudioLDM2Pipeline(
+            vae=parts.vae,
+            text_encoder=ClapModel(_clap_config()),
+            text_encoder_2=text_encoder,
+            projection_model=AudioLDM2ProjectionModel(WIDTH, WIDTH, WIDTH),
+            language_model=_language_model(),
+            tokenizer=_clap_tokenizer(folder / "words.json"),
+            tokenizer_2=words.tokenizer(),
+            feature_extractor=ClapFeatureExtractor(),
+            unet=AudioLDM2UNet2DConditionModel(**DENOISER),
+            scheduler=DDIMScheduler(**NOISE),
+            vocoder=parts.vocoder,
+        ).save_pretrained(folder)
+    (folder / "words.json").unlink()
+
+
+def _clap_tokenizer(path: Path) -> Any:
+    tokenizer = clap.tokenizer_of(path)
+    tokenizer.model_max_length = CLAP_TOKENS
+    return tokenizer
+
+
+def _clap_config() -> Any:
+    """A small text branch, and the smallest audio branch there is, which nothing uses."""
+    from transformers import ClapConfig
+
+    text = {
+        "vocab_size": clap.PIECES,
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": CLAP_TOKENS + 2,
+        "projection_dim": WIDTH,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    }
+    audio = {
+        "hidden_size": 16,
+        "projection_dim": WIDTH,
+        "depths": [1, 1],
+        "num_attention_heads": [1, 1],
+        "num_mel_bins": 64,
+        "spec_size": 64,
+        "patch_size": 4,
+        "patch_stride": [4, 4],
+        "window_size": 4,
+        "patch_embeds_hidden_size": 8,
+        "num_hidden_layers": 2,
+    }
+    return ClapConfig(text_config=text, audio_config=audio, projection_dim=WIDTH)
+
+
+def _language_model() -> Any:
+    """A GPT-2 without positions: what it says does not depend on padding, and T5's states know their order."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        n_embd=WIDTH,
+        n_layer=2,
+        n_head=4,
+        n_positions=256,
+        n_ctx=256,
+        vocab_size=8,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+    )
+    config.max_new_tokens = 8
+    model = GPT2LMHeadModel(config)
+    nn.init.zeros_(model.transformer.wpe.weight)
+    return model
+
+
+def readers(model: Any) -> nn.ModuleList:
+    """What learns to read besides T5: CLAP's text branch, the projection and the language model."""
+    pipeline = model.pipeline
+    pipeline.language_model.transformer.wpe.weight.requires_grad_(False)
+    clap_text = [pipeline.text_encoder.text_model, pipeline.text_encoder.text_projection]
+    return nn.ModuleList([*clap_text, pipeline.projection_model, pipeline.language_model.transformer])
+
+
+def states(model: Any, texts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+    """T5 states, their mask, and the language model's words, all of width 64."""
+    return model.pipeline.encode_prompt(texts, model.device, 1, False)
+
+
+@torch.no_grad()
+def feeds(model: Any, told: Told) -> dict[str, Tensor]:
+    """What the denoiser reads, as the adapter gives it; rows that hear nothing have the empty prompt."""
+    texts = [text if heard else "" for text, heard in zip(told.texts, told.heard.tolist(), strict=True)]
+    t5, mask, gpt2 = states(model, texts)
+    missing = words.LONGEST - t5.shape[1]
+    return {
+        "gpt2": gpt2,
+        "t5": nn.functional.pad(t5, (0, 0, 0, missing)),
+        "mask": nn.functional.pad(mask.bool(), (0, missing)),
+    }
+
+
+def levels(rows: int, draws: torch.Generator) -> Tensor:
+    """Timesteps ``[rows]`` to learn at, 0 to 999."""
+    return torch.randint(1000, (rows,), generator=draws)
+
+
+def predict(model: Any, x: Tensor, noise: Tensor, level: Tensor, fed: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """The denoiser's velocity ``[rows, 8, 52, 8]`` and the true one."""
+    scheduler = model.pipeline.scheduler
+    predicted = model.denoiser(
+        scheduler.add_noise(x, noise, level),
+        level,
+        encoder_hidden_states=fed["gpt2"],
+        encoder_hidden_states_1=fed["t5"],
+        encoder_attention_mask_1=fed["mask"],
+        return_dict=False,
+    )[0]
+    return predicted, scheduler.get_velocity(x, noise, level)
+
+
+def blocks(model: Any) -> list[nn.Module]:
+    """What is compiled: the whole U-Net."""
+    return [model.denoiser]
+
+
+def encoder(parts: codec.Parts) -> Callable[[Tensor], Tensor]:
+    """Audio to the latents to learn."""
+    return partial(codec.encode, parts)

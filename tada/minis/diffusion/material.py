@@ -1,0 +1,47 @@
+"""What denoisers learn from: latents of renders with their attributes, made once per codec and kept in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tada.minis.attributes import Attributes, draw
+from tada.minis.render import render_batch
+
+FIRST = 700_000_000
+"""Seed of the first clip; probes, ears, codecs and tests use others."""
+
+PART = 1024
+"""Clips in a file."""
+
+
+def make(folder: str | Path, number: int, encode: Callable[[Tensor], Tensor]) -> Path:
+    """The file of one part, made where it is missing.
+
+    Args:
+        folder: of the parts.
+        number: of the part.
+        encode: audio ``[rows, frames]`` at 16 kHz to latents.
+    """
+    path = Path(folder) / f"{number:03}.safetensors"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        first, latents = FIRST + number * PART, []
+        for start in range(first, first + PART, 32):
+            seeds = range(start, start + 32)
+            with torch.no_grad():
+                latents.append(encode(torch.from_numpy(render_batch([draw(seed) for seed in seeds], seeds))).half())
+        partial = path.with_suffix(".partial")
+        save_file({"latents": torch.cat(latents).contiguous()}, partial)
+        partial.replace(path)
+    return path
+
+
+def load(folder: str | Path, parts: int, encode: Callable[[Tensor], Tensor]) -> tuple[Tensor, list[Attributes]]:
+    """Latents, fp16 ``[clips, ...]``, and the attributes of each clip."""
+    latents = torch.cat([load_file(make(folder, number, encode))["latents"] for number in range(parts)])
+    return latents, [draw(seed) for seed in range(FIRST, FIRST + parts * PART)]
