@@ -18,12 +18,12 @@
 # concept, let the model play the prompt without the concept, and let a single layer read the prompt with it. If the music turns
 # sad, that layer carries the concept.
 #
-# How much of the whole effect a layer *l* has for a concept *c* is its **impact** (equation 9 of the paper):
+# How much of the whole effect a layer $l$ has for a concept $c$ is its **impact** (equation 9 of the paper):
 #
-# > *I*(*l*, *c*) = (sim(*l*) − sim(none)) / (sim(all) − sim(none))
+# $$I(l, c) = \frac{\mathrm{sim}(l) - \mathrm{sim}(\mathrm{none})}{\mathrm{sim}(\mathrm{all}) - \mathrm{sim}(\mathrm{none})}$$
 #
 # where sim is how much of the concept an ear hears, on average over clips: in clips of the counterfactual prompt (none), of the
-# target prompt (all), and of the counterfactual prompt with layer *l* reading the target prompt. An impact of 0 says that the
+# target prompt (all), and of the counterfactual prompt with layer $l$ reading the target prompt. An impact of 0 says that the
 # layer alone does nothing, 1 that it does as much as all layers together. Nothing is clipped: an impact may be negative, or
 # above 1.
 

@@ -58,8 +58,8 @@ class Profile:
 
 
 PROFILES = {
-    "smoke": Profile(2, 1, "mini", steps=2, seconds=CLIP, some=2, concepts=("slow", "happy")),
-    "mini": Profile(32, 1, "mini", seconds=CLIP),
+    "smoke": Profile(2, 1, "default", steps=2, seconds=CLIP, some=2, concepts=("slow", "happy")),
+    "mini": Profile(32, 1, "default", seconds=CLIP),
     "colab": Profile(32, 2, "localisation"),
     "paper": Profile(256, 8, "localisation", some=64),
 }
@@ -190,9 +190,7 @@ def plan(
         model=model,
         pairs=pairs,
         seeds=tuple(range(settings.seeds)),
-        sampling=model.sampling(
-            settings.preset if settings.preset in model.presets else "default", **({"steps": count} if count else {})
-        ),
+        sampling=model.sampling(settings.preset, **({"steps": count} if count else {})),
         seconds=seconds or settings.seconds or (30.0 if name == "ace-step" else 10.0),
         score=ear,
         profile=settings,
