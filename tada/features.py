@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -245,14 +244,6 @@ def _page_row(heard: Heard, row: Any, name: str, clips: int, effects: pd.DataFra
 def _effect_text(rows: pd.DataFrame) -> str:
     means = rows[rows["metric"] == "concept"].groupby("alpha")["value"].mean()
     return "<br>".join(f"{alpha:+.3g}: {value:.2f}" for alpha, value in means.items()) or "–"
-
-
-def spread(values: Sequence[float], rounds: int = 1000, seed: int = 0) -> tuple[float, float, float]:
-    """Mean of values with its 95 % interval by bootstrap, as (mean, low, high)."""
-    given = np.asarray(values, float)
-    draws = np.random.default_rng(seed).integers(len(given), size=(rounds, len(given)))
-    low, high = np.quantile(given[draws].mean(axis=1), [0.025, 0.975])
-    return float(given.mean()), float(low), float(high)
 
 
 def stream(

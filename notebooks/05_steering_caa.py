@@ -1,0 +1,306 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Steering with contrastive activation addition
+#
+# The [last page](04_localisation) found the layers in which a concept is decided. Can one turn that concept up and down there,
+# like a knob, without touching the prompt?
+#
+# **Contrastive activation addition** (CAA) does it with one direction per layer. Play many prompts that have the concept and
+# their counterparts that do not, and look at what each cross-attention layer puts out, averaged over the frames of the clip,
+# $\bar{\mathbf h}$. The mean difference, of length 1, is the direction (equation 2 of the paper {cite:p}`tada`):
+#
+# $$\mathbf v_c = \frac{1}{N}\sum_{i=1}^{N} \bar{\mathbf h}_c^{(i)} - \bar{\mathbf h}_{\tilde c}^{(i)}, \qquad
+# \mathbf v_c^{\mathrm{CAA}} = \frac{\mathbf v_c}{\lVert \mathbf v_c \rVert_2}$$
+#
+# While another prompt plays, it is added to what the layer puts out, with a strength $\alpha$, and every frame gets its old
+# length back (equation 3):
+#
+# $$\mathbf h' = \mathbf h + \alpha\,\mathbf v_c^{\mathrm{CAA}}, \qquad \mathrm{ReNorm}(\mathbf h', \mathbf h) =
+# \frac{\mathbf h'}{\lVert \mathbf h' \rVert_2}\,\lVert \mathbf h \rVert_2$$
+#
+# There is one direction for every denoising step, and only the conditional pass is steered.
+
+# %% tags=["parameters"]
+model: str = "ace-step"  # audioldm2, stable-audio or ace-step
+checkpoint: str = "mini"  # mini, planted, public, a hub id or a folder; tiny builds a random one
+profile: str = "mini"  # how much to run: smoke, mini, colab or paper
+concepts: list[str] = ["tempo", "mood", "vocal gender", "piano"]  # what is steered; see tada.prompts.CONCEPTS
+functional: str = ""  # functional layers such as 6+7; empty: those the checkpoint says of itself
+words: str = ""  # vocabulary of the prompts: mini or public; empty: the checkpoint's
+store: str = ""  # where scores and vectors are kept; empty: ../_build/steering
+live: bool = False  # widgets that generate while you move them, for Jupyter and Colab
+
+# %% tags=["hide-input"]
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+from IPython.display import Markdown, display
+
+import tada
+from tada import calibrate, library, plots, prompts, steer_runs, steering, widgets
+from tada.store import Store
+
+plots.style()
+
+# %% [markdown]
+# ## What is steered
+
+# %%
+scratch = tempfile.TemporaryDirectory()
+run = steer_runs.plan(
+    model,
+    tada.tiny.build(model, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint,
+    profile,
+    functional=functional,
+    words=words or ("mini" if checkpoint == "tiny" else ""),
+)
+network = run.model
+kept = Path(store or "../_build/steering")
+scores = Store(kept / "scores")
+
+# %% tags=["hide-input"]
+where = (
+    "not known, so that only all layers are steered" if network.functional is None else str(list(network.functional))
+)
+facts = {
+    "checkpoint": network.checkpoint,
+    "layers": f"{len(network.sites)}; functional: {where}",
+    "clips": f"{run.seconds:g} s, {run.sampling.steps} denoising steps, guidance {run.sampling.guidance:g}",
+    "prompt pairs a concept": run.profile.pairs,
+    "held-out prompts a concept": f"{run.profile.tried} to find the range of strengths, {run.profile.prompts} others for results",
+    "judge": run.judge_name,
+}
+plots.table(pd.DataFrame({"what": facts.keys(), "here": [str(value) for value in facts.values()]}))
+
+# %% [markdown]
+# The pairs put the same base prompts into a template for either pole; the paper uses fifty of them.
+
+# %% tags=["hide-input"]
+examples = [prompts.pairs(name, run.words, count=2) for name in concepts]
+plots.table(
+    pd.DataFrame(
+        [
+            (p.concept.name, with_, without)
+            for p in examples
+            for with_, without in zip(p.positive, p.negative, strict=True)
+        ],
+        columns=["concept", "positive", "negative"],
+    )
+)
+
+# %% [markdown]
+# ## By hand
+#
+# All of the method, for one layer and two pairs, with nothing but a hook that looks and a hook that adds.
+
+# %%
+layer = (network.functional or (len(network.sites) // 2,))[0]
+few = prompts.pairs(concepts[0], run.words, count=2)
+noise = network.noise(10, run.seconds)
+
+
+def mean_output(prompt):
+    """What the layer puts out at each step, averaged over frames: [steps, dim]."""
+    seen = []
+
+    def look(hidden, when):
+        seen.append(hidden[0].float().mean(dim=0))
+        return hidden
+
+    with tada.edit(network, {layer: look}):
+        network.sample(network.encode(prompt, lyrics=prompts.sung(network.name, few)), noise, run.sampling)
+    return torch.stack(seen)
+
+
+difference = sum(mean_output(a) - mean_output(b) for a, b in zip(few.positive, few.negative, strict=True)) / 2
+by_hand = difference / difference.norm(dim=1, keepdim=True)
+
+
+def add(hidden, when):
+    """Equations 2 and 3 at one layer, strength 2."""
+    moved = hidden + 2.0 * by_hand[when.step].to(hidden)
+    return moved / moved.norm(dim=-1, keepdim=True) * hidden.norm(dim=-1, keepdim=True)
+
+
+neutral = prompts.neutral(concepts[0], 1, run.words, first=run.profile.tried)
+with tada.edit(network, {layer: add}):
+    steered = network.generate(neutral, 0, run.seconds, run.sampling)
+
+# %% [markdown]
+# The library does the same for all layers at once, many prompts side by side. On the same two pairs it finds the same direction,
+# and adding it gives the same clip:
+
+# %%
+vector = steering.contrast(
+    network, few.positive, few.negative, 10, run.seconds, run.sampling, [layer], lyrics=prompts.sung(network.name, few)
+)
+with vector.apply(network, 2.0, [layer]):
+    again = network.generate(neutral, 0, run.seconds, run.sampling)
+
+# %% tags=["hide-input"]
+unlike = float((vector.directions[network.sites[layer]] - by_hand.cpu()).abs().max())
+apart = float((again.audio - steered.audio).abs().max() / steered.audio.abs().max())
+Markdown(f"Largest difference: {unlike:.1e} in the direction, {apart:.1e} of full scale in the clip.")
+
+# %% [markdown]
+# ## All pairs, all layers
+#
+# One vector per concept. A vector is a plain value: it adds, scales, negates, combines with others, and is saved as safetensors.
+
+# %%
+vectors = {name: library.fit(network, run.recipe(name), kept / "vectors") for name in concepts}
+
+# %% [markdown]
+# ### How strong is strong?
+#
+# The same number is little for one model and far too much for another. Each vector is tried on a few prompts, from an eighth to
+# four times the length of what its layers put out. The range ends where the judge hears nearly all of the movement that can be
+# had, or before the sound breaks: where the judge is no longer sure of the *other* attributes. Strengths below are per cent of
+# that range; 0 is the unsteered clip, bitwise.
+
+# %%
+for name in concepts:
+    for layers in run.layer_sets:
+        vectors[name] = calibrate.calibrate(
+            network, vectors[name], run.trial(name), layers, concept=name, score=run.judge, store=scores
+        )
+
+# %% tags=["hide-input"]
+ranges = pd.DataFrame(
+    [
+        {
+            "concept": name,
+            "layers": entry["layers"],
+            "lowest": entry["low"],
+            "highest": entry["high"],
+            "one length": entry["unit"],
+            "moves down": "yes" if entry["ends"]["low"]["moves"] else "no",
+            "moves up": "yes" if entry["ends"]["high"]["moves"] else "no",
+        }
+        for name, vector in vectors.items()
+        for entry in vector.info["ranges"]
+    ]
+)
+plots.table(ranges, {"lowest": "{:.2f}", "highest": "{:.2f}", "one length": "{:.2f}"})
+
+# %% [markdown]
+# ## Does it move the concept?
+#
+# Every held-out prompt, which says nothing of the concept, is played at every strength with its own noise. A whole grid of
+# strengths is one batch. The judge never took part in training the model.
+
+# %%
+results = pd.concat(
+    [run.grid(vectors[name], name, layers, store=scores) for name in concepts for layers in run.layer_sets],
+    ignore_index=True,
+)
+
+# %% tags=["hide-input"]
+curves = steer_runs.curves(results, "concept")
+names = {"functional": "functional", "all": "all", "all-but-functional": "all but functional"}
+figure, axes = plt.subplots(
+    len(concepts),
+    1,
+    figsize=(plots.WIDTH, 1.75 * len(concepts) + 0.4),
+    sharex=True,
+    squeeze=False,
+    layout="constrained",
+)
+for axis, name in zip(axes[:, 0], concepts, strict=True):
+    for place, layers in enumerate(run.layer_sets):
+        part = curves[(curves["concept"] == name) & (curves["layers"] == layers)]
+        colour = plots.OKABE_ITO[place]
+        axis.plot(part["percent"], part["mean"], "o-", color=colour, markersize=3, label=names.get(layers, layers))
+        axis.fill_between(part["percent"], part["low"], part["high"], color=colour, alpha=0.15, linewidth=0)
+    known = prompts.get(name)
+    axis.set(ylabel=run.measure)
+    axis.set_title(f"{name}: from {known.negative} to {known.positive}", loc="left", fontsize=10, fontweight="bold")
+axes[0, 0].legend(frameon=False, fontsize=8.5)
+axes[-1, 0].set_xlabel("strength, per cent of the range of these layers")
+plt.show()
+
+# %% [markdown]
+# Bands are 95 % intervals by bootstrap over prompts. The movement from the lowest to the highest strength, and how sure the
+# judge still is of everything else there (1: as sure as of the unsteered clips):
+
+# %% tags=["hide-input"]
+moves = steer_runs.movements(results)
+plots.table(moves, dict.fromkeys(("movement", "low", "high"), "{:+.2f}") | {"sound kept": "{:.2f}"})
+
+# %% tags=["hide-input"]
+tempo = steer_runs.rises(results, "bpm")
+(
+    plots.table(
+        tempo, {"slow": "{:.0f}", "fast": "{:.0f}", "rise": "{:+.0%}", "rise low": "{:+.0%}", "rise high": "{:+.0%}"}
+    )
+    if len(tempo)
+    else Markdown("Beats per minute are not shown: tempo is not among the concepts, or the judge does not count beats.")
+)
+
+# %% tags=["hide-input"]
+display(Markdown(steer_runs.verdict(moves, network.functional is not None)))
+
+# %% [markdown]
+# ## Hear it
+#
+# One held-out prompt and one noise for all clips of a concept. Choose the concept and the layers, and move the strength.
+
+# %% tags=["hide-input"]
+again = f"tada run notebooks/05_steering_caa.py -p model {model} -p checkpoint {checkpoint} -p profile {profile}"
+ways = {
+    name: [
+        widgets.Way(
+            vectors[name], layers, f"caa-{layers}".replace("+", "-"), f"CAA, {names.get(layers, layers)} layers"
+        )
+        for layers in run.layer_sets
+    ]
+    for name in concepts
+}
+widgets.steering(network, ways, run.heard(concepts[0]), "caa", run.profile.strengths, live=live, command=again)
+
+# %% [markdown]
+# ## Several at once, and variants
+#
+# Vectors of several concepts add up to one. Variants have names: `vector.step_mean()` is one direction for all steps,
+# `passes="both"` steers the unconditional pass, too, `steps=range(5, 20)` only part of the way, `vector.remove(model)` takes a
+# direction out instead of adding one, and `renorm=False` leaves lengths as they come.
+
+# %%
+if len(concepts) > 1:
+    first, second = (vectors[name] for name in concepts[:2])
+    both = steering.combine([first, second], [1.0, -1.0], orthogonal=True)
+    with both.apply(network, 1.0, run.layer_sets[0]):
+        mixed = network.generate(neutral, 0, run.seconds, run.sampling)
+
+# %% [markdown]
+# ## Limits
+#
+# - A range is found with a judge. Another judge may draw it elsewhere, and strengths beyond it are not meaningless, only unsafe.
+# - What a layer set can do depends on how many layers it has: steering all layers moves more of the model than steering two. The
+#   ranges are calibrated for each set so that each is shown at its best.
+# - The prompts are few at this profile; the intervals say how little a difference of means tells.
+# - On a mini the judge is an attribute probe whose truth is the renderer; on a public checkpoint it can only be an ear of the
+#   CLAP class. No number of a mini says anything about a public model.
+#
+# ## Your own
+#
+# ```shell
+# tada vectors fit --model ace-step --checkpoint mini --concept tempo --calibrated all
+# tada steer --model ace-step --checkpoint mini --concept tempo --alpha 80% --layers all \
+#   --prompt "a folk song with piano" --out fast.wav
+# tada run notebooks/05_steering_caa.py -p model stable-audio -p functional 11+12
+# ```
