@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
 from torch import nn
 
 from tada.minis.fit import Loss, fit
@@ -14,3 +16,11 @@ def trained(module: nn.Module, loss: Loss, folder: Path, steps: int, rate: float
     curve = fit(module, loss, folder, steps, rate, limit=limit)
     module.eval().requires_grad_(False)
     return bool(len(curve)) and int(curve["step"].iloc[-1]) == steps
+
+
+def complete(folder: Path, steps: Mapping[str, int]) -> bool:
+    """Whether every stage in ``folder`` has done its steps."""
+    curves = {stage: folder / stage / "curve.csv" for stage in steps}
+    return all(
+        path.is_file() and int(pd.read_csv(path)["step"].iloc[-1]) >= steps[stage] for stage, path in curves.items()
+    )

@@ -66,6 +66,14 @@ def assemble(folder: Path, text_encoder: nn.Module, trained: Any = None) -> None
     write(Parts(denoiser, music.autoencoder, music.vocoder, text_encoder, words.tokenizer()), folder)
 
 
+def finish(model: Any, music: Codec, folder: Path) -> None:
+    """Write the trained checkpoint in fp16."""
+    half = [
+        part.half() for part in (model.parts.transformer, music.autoencoder, music.vocoder, model.parts.text_encoder)
+    ]
+    write(Parts(*half, model.parts.tokenizer), folder)
+
+
 @torch.no_grad()
 def feeds(model: Any, told: Told) -> dict[str, Stream]:
     """Text and no lyrics, as the adapter gives them; the text is zero in rows that hear nothing."""

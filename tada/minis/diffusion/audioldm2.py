@@ -136,6 +136,14 @@ def _language_model() -> Any:
     return model
 
 
+def finish(model: Any, parts: codec.Parts, folder: Path) -> None:
+    """Write the trained pipeline in fp16."""
+    pipeline = model.pipeline
+    pipeline.vae, pipeline.vocoder = parts.vae, parts.vocoder
+    with quiet_loading():
+        pipeline.to(torch.float16).save_pretrained(folder)
+
+
 def readers(model: Any) -> nn.ModuleList:
     """What learns to read besides T5: CLAP's text branch, the projection and the language model."""
     pipeline = model.pipeline

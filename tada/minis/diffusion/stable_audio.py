@@ -74,6 +74,14 @@ def assemble(folder: Path, text_encoder: nn.Module, vae: Any = None) -> None:
         ).save_pretrained(folder)
 
 
+def finish(model: Any, parts: codec.Parts, folder: Path) -> None:
+    """Write the trained pipeline in fp16."""
+    pipeline = model.pipeline
+    pipeline.vae = parts.vae
+    with quiet_loading():
+        pipeline.to(torch.float16).save_pretrained(folder)
+
+
 @torch.no_grad()
 def feeds(model: Any, told: Told) -> dict[str, Tensor]:
     """What the denoiser reads, as the adapter gives it: text then timing, all zero in rows that hear nothing."""

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import tada
 from tada.errors import unknown
+from tada.minis.attributes import Attributes
 from tada.minis.codecs import material as renders
-from tada.minis.codecs.stages import trained
+from tada.minis.codecs.stages import complete, trained
 from tada.minis.diffusion import ace_step, audioldm2, lessons, material, stable_audio, words
+from tada.minis.fit import load
 
 
 class Recipe(NamedTuple):
-    """How a mini is trained: its architecture's module, the stage that starts it, steps, peak learning rate, batch."""
+    """How a mini is trained: architecture, its module here, whether planted, steps, peak learning rate, batch."""
 
+    architecture: str
     course: ModuleType
     planted: bool = False
     steps: int = 6000
@@ -29,11 +35,11 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    "stable-audio": Recipe(stable_audio),
-    "ace-step": Recipe(ace_step),
-    "audioldm2": Recipe(audioldm2),
-    "stable-audio-planted": Recipe(stable_audio, planted=True, steps=2500),
-    "ace-step-planted": Recipe(ace_step, planted=True, steps=2500),
+    "stable-audio": Recipe("stable-audio", stable_audio),
+    "ace-step": Recipe("ace-step", ace_step),
+    "audioldm2": Recipe("audioldm2", audioldm2),
+    "stable-audio-planted": Recipe("stable-audio", stable_audio, planted=True, steps=2500),
+    "ace-step-planted": Recipe("ace-step", ace_step, planted=True, steps=2500),
 }
 """Mini -> how it is trained. A planted one goes on from the mini of its architecture."""
 
@@ -54,7 +60,7 @@ def train(name: str, home: str | Path, device: str = "cpu", limit: float = math.
         compiled: whether to compile what is trained.
 
     Returns:
-        Whether the mini is complete; its pipeline is then in ``home/name/checkpoint``.
+        Whether the mini is complete; its pipeline is then in ``home/name/trained``.
 
     Raises:
         KeyError: an unknown name. FileNotFoundError: a planted mini whose mini is not there yet.
@@ -62,48 +68,55 @@ def train(name: str, home: str | Path, device: str = "cpu", limit: float = math.
     if name not in RECIPES:
         raise KeyError(unknown("mini", name, RECIPES))
     recipe, folder = RECIPES[name], Path(home) / name
-    start = Path(home) / name.removesuffix("-planted")
-    if recipe.planted and not (start / "checkpoint").is_dir():
-        raise FileNotFoundError(f"no {start / 'checkpoint'}: train {start.name!r} first, {name!r} goes on from it")
+    start = Path(home) / recipe.architecture
+    if recipe.planted and not (start / "trained").is_dir():
+        raise FileNotFoundError(f"no {start / 'trained'}: train {start.name!r} first, {name!r} goes on from it")
     if not recipe.planted and not _prepared(recipe, folder, device, limit, compiled):
         return False
-    model = tada.load(start.name.removesuffix("-planted"), start / "checkpoint", device, torch.float32)
-    latents, clips = material.load(start / "latents", PARTS, _no_codec)
-    return _taught(recipe, folder, model, latents, clips, limit, compiled)
+    model = tada.load(
+        recipe.architecture, start / ("trained" if recipe.planted else "untrained"), device, torch.float32
+    )
+    latents, clips = material.load(start / "latents", PARTS, _missing)
+    if not taught(recipe, folder, model, latents, clips, limit, compiled):
+        return False
+    finish(name, home)
+    return True
 
 
-def _no_codec(audio: Tensor) -> Tensor:
-    raise FileNotFoundError("latents are missing: train the mini of this architecture from its start")
+def _missing(audio: Tensor) -> Tensor:
+    raise FileNotFoundError("latents are missing: train the mini of this architecture first")
 
 
 def _prepared(recipe: Recipe, folder: Path, device: str, limit: float, compiled: bool) -> bool:
-    """Codec, text encoder, latents and a pipeline with an untrained denoiser; False if the limit came first."""
+    """Codec, latents, text encoder and a pipeline with an untrained denoiser; False if the limit came first."""
     course = recipe.course
-    parts = course.codec.train(
-        folder / "codec", renders.renders(folder / "renders.npy"), device=device, limit=limit, compiled=compiled
-    )
-    if not course.latents_known(folder / "codec"):
+    audio = renders.renders(folder / "renders.npy")
+    parts = course.codec.train(folder / "codec", audio, device=device, limit=limit, compiled=compiled)
+    if not complete(folder / "codec", course.codec.STEPS):
         return False
     encode = course.encoder(parts)
     for number in range(PARTS):
         material.make(folder / "latents", number, encode)
-    if not (folder / "checkpoint").is_dir():
-        torch.manual_seed(0)
-        reader = reads(course.TEXT, folder / "text", limit)
-        if reader is None:
-            return False
-        partial = folder / "checkpoint.partial"
-        course.assemble(partial, reader)
-        partial.replace(folder / "checkpoint")
+    return (folder / "untrained").is_dir() or begin(recipe, folder, limit)
+
+
+def begin(recipe: Recipe, folder: Path, limit: float = math.inf) -> bool:
+    """Teach the text side to read and write a pipeline around it; False if the limit came first."""
+    torch.manual_seed(0)
+    encoder = words.encoder(recipe.course.TEXT)
+    if not reads(encoder, folder / "text", limit):
+        return False
+    partial = folder / "untrained.partial"
+    recipe.course.assemble(partial, encoder)
+    if hasattr(recipe.course, "readers") and not _speaks(recipe, folder, partial, limit):
+        return False
+    partial.replace(folder / "untrained")
     return True
 
 
-def reads(kind: str, folder: Path, limit: float = math.inf) -> Any:
-    """A text encoder that has learnt to read, or None where the limit came first."""
-    torch.manual_seed(0)
-    encoder = words.encoder(kind)
-    pupil = nn.ModuleList([encoder, words.Reader(words.SIZES["d_model"])])
-    tokenizer = words.tokenizer()
+def reads(encoder: nn.Module, folder: Path, limit: float = math.inf) -> bool:
+    """Teach a text encoder which concepts a caption promises; False if the limit came first."""
+    pupil, tokenizer = nn.ModuleList([encoder, words.Reader(words.SIZES["d_model"])]), words.tokenizer()
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         texts, promised = words.lessons(words.FIRST + step * READING_BATCH, READING_BATCH)
@@ -111,16 +124,69 @@ def reads(kind: str, folder: Path, limit: float = math.inf) -> Any:
         states = encoder(**batch).last_hidden_state
         return words.disagreement(pupil[1](states, batch["attention_mask"]), promised)
 
-    done = trained(pupil, loss, folder, READING_STEPS, READING_RATE, limit)
-    return encoder if done else None
+    return trained(pupil, loss, folder, READING_STEPS, READING_RATE, limit)
 
 
-def _taught(recipe: Recipe, folder: Path, model: Any, latents: Tensor, clips: Any, limit: float, fast: bool) -> bool:
-    """Train the denoiser and put it into the checkpoint; False if the limit came first."""
+def _speaks(recipe: Recipe, folder: Path, pipeline: Path, limit: float) -> bool:
+    """Teach a language model to say in its own words which concepts a caption promises."""
+    model = tada.load(recipe.architecture, pipeline, "cpu", torch.float32)
+    pupil = recipe.course.readers(model).requires_grad_(True)
+    reader = words.Reader(words.SIZES["d_model"])
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        texts, promised = words.lessons(words.FIRST + step * READING_BATCH, READING_BATCH // 2)
+        said = recipe.course.states(model, texts)[2]
+        mask = torch.ones(said.shape[:2], dtype=torch.bool)
+        return words.disagreement(reader(said, mask), promised[: len(texts)])
+
+    done = trained(nn.ModuleList([pupil, reader]), loss, folder / "language", READING_STEPS // 2, READING_RATE, limit)
+    if done:
+        model.pipeline.save_pretrained(pipeline)  # type: ignore[attr-defined]
+    return done
+
+
+def taught(
+    recipe: Recipe,
+    folder: Path,
+    model: Any,
+    latents: Tensor,
+    clips: Sequence[Attributes],
+    limit: float = math.inf,
+    compiled: bool = True,
+) -> bool:
+    """Train the denoiser; False if the limit came first."""
     model.denoiser.requires_grad_(True)
-    if fast:
+    if compiled:
         lessons.quicken(recipe.course, model)
     planted = recipe.course.PLANTED if recipe.planted else ()
     loss = lessons.lesson(recipe.course, model, latents, clips, recipe.batch, planted)
     with sdpa_kernel(SDPBackend.MATH):  # the fused kernel's backward pass takes half of a step on CPUs
         return trained(model.denoiser, loss, folder / "denoiser", recipe.steps, recipe.rate, limit)
+
+
+def finish(name: str, home: str | Path) -> Path:
+    """Put the trained parts of a mini together, in fp16, as a checkpoint with its label and its own sampling.
+
+    Args:
+        name: a key of :data:`RECIPES`.
+        home: folder of all recipes.
+
+    Returns:
+        ``home/name/trained``.
+    """
+    recipe, folder = RECIPES[name], Path(home) / name
+    course, start = recipe.course, Path(home) / recipe.architecture
+    model = tada.load(recipe.architecture, start / "untrained", "cpu", torch.float32)
+    state = load_file(folder / "denoiser" / "checkpoint.safetensors")
+    load(model.denoiser, {n.removeprefix("model."): v for n, v in state.items() if n.startswith("model.")})
+    parts = course.codec.train(start / "codec", renders.renders(start / "renders.npy"), compiled=False)
+    partial, done = folder / "trained.partial", folder / "trained"
+    course.finish(model, parts, partial)
+    about = {
+        "label": f"{recipe.architecture} mini" + (", planted" if recipe.planted else ""),
+        "architecture": recipe.architecture,
+        "sampling": dict(course.SAMPLING),
+    }
+    (partial / "tada.json").write_text(json.dumps(about, indent=1) + "\n")
+    partial.replace(done)
+    return done
