@@ -68,10 +68,9 @@ def assemble(folder: Path, text_encoder: nn.Module, trained: Any = None) -> None
 
 def finish(model: Any, music: Codec, folder: Path) -> None:
     """Write the trained checkpoint in fp16."""
-    half = [
-        part.half() for part in (model.parts.transformer, music.autoencoder, music.vocoder, model.parts.text_encoder)
-    ]
-    write(Parts(*half, model.parts.tokenizer), folder)
+    parts = model.parts
+    half = (part.half() for part in (parts.transformer, music.autoencoder, music.vocoder, parts.text_encoder))
+    write(Parts(*half, parts.tokenizer), folder)  # type: ignore[call-arg, arg-type]
 
 
 @torch.no_grad()

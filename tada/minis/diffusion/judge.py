@@ -46,7 +46,7 @@ Progress = Callable[[str], None]
 
 def questions(asked: Mapping[str, int] = ASKED) -> pd.DataFrame:
     """One prompt per row that mentions one attribute: attribute, wanted (class), prompt, seed."""
-    rows = []
+    rows: list[tuple[str, str, str, int]] = []
     for name, clips in asked.items():
         classes = [one for one in CLASSES[name] if one != "none"]
         for place in range(clips):
@@ -68,7 +68,8 @@ def real(captions: Sequence[str], clips: int = 24, seed: int = 0) -> pd.DataFram
         said = [word for word in REAL if re.search(rf"\b{word}\b", text, re.IGNORECASE)]
         if len(said) == 1:
             found[said[0]].append(text)
-    rng, rows = np.random.default_rng(seed), []
+    rng = np.random.default_rng(seed)
+    rows: list[tuple[str, str, str, int, str]] = []
     for word, texts in found.items():
         for place in rng.permutation(len(texts))[:clips]:
             rows.append((*REAL[word], texts[place], FIRST + 50_000 + len(rows), word))
@@ -114,10 +115,12 @@ def tempi(asked: pd.DataFrame, audio: Tensor) -> dict[str, float]:
     speed, wanted = listen.tempo(audio[rows].numpy()), asked["wanted"][rows].to_numpy()
     slow, fast = np.sort(speed[wanted == "slow"]), np.sort(speed[wanted == "fast"])
     places = np.concatenate([slow, fast])
-    gap = [
-        np.searchsorted(slow, p, "right") / len(slow) - np.searchsorted(fast, p, "right") / len(fast) for p in places
-    ]
-    return {"slow": float(np.median(slow)), "fast": float(np.median(fast)), "overlap": 1 - float(np.max(gap))}
+    below = [np.searchsorted(each, places, "right") / len(each) for each in (slow, fast)]
+    return {
+        "slow": float(np.median(slow)),
+        "fast": float(np.median(fast)),
+        "overlap": 1 - float((below[0] - below[1]).max()),
+    }
 
 
 def frechet(audio: Tensor) -> dict[str, float]:
