@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tada import cli_steer
+from tada import cli_minis, cli_steer
 
 PROFILE_HELP = "How much to run: smoke, mini, colab or paper."
 
@@ -43,6 +43,7 @@ def app() -> None:
 
 
 cli_steer.register(app)
+cli_minis.register(app)
 
 
 @app.command()

@@ -1,0 +1,78 @@
+"""Commands for the small trained checkpoints: ``tada minis train``, ``tada minis verify``, ``tada minis list``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+HOME = "_build/minis"
+HOME_HELP = "Folder of all recipes: checkpoints, curves, what they learn from."
+
+
+def register(app: click.Group) -> None:
+    """Add the commands to ``tada``."""
+    app.add_command(minis)
+
+
+@click.group()
+def minis() -> None:
+    """Small trained checkpoints and ears: train them anew, check them, list them."""
+
+
+@minis.command()
+@click.argument("name")
+@click.option("--device", default="cpu", show_default=True, metavar="NAME", help="cpu, cuda or mps.")
+@click.option("--hours", type=float, metavar="H", help="Stop after about so long; the same command goes on later.")
+@click.option("--home", default=HOME, show_default=True, metavar="FOLDER", help=HOME_HELP)
+@click.option(
+    "--resume/--afresh", default=True, show_default=True, help="Go on from the last checkpoint, or start anew."
+)
+@click.option("--captions", metavar="FILE", help="csv of MusicCaps, to measure on real captions, too.")
+def train(name: str, device: str, hours: float | None, home: str, resume: bool, captions: str | None) -> None:
+    """Train NAME from its seeds. Checkpoints every two minutes; after a kill the same command goes on."""
+    from tada.minis import recipes
+
+    if name not in recipes.NAMES:
+        from tada.errors import unknown
+
+        raise click.BadParameter(unknown("mini", name, recipes.NAMES), param_hint="NAME")
+    if not resume:
+        recipes.clear(name, home)
+    done = recipes.train(name, home, device, hours, captions, click.echo)
+    folder = Path(home) / name
+    click.echo(f"{name} is trained: {folder}" if done else f"stopped at the limit; the same command goes on: {folder}")
+
+
+@minis.command()
+@click.argument("names", nargs=-1)
+@click.option("--quick", is_flag=True, help="Hashes only; measure nothing.")
+@click.option("--clips", default=128, show_default=True, metavar="N", help="Clips to measure each mini with, about.")
+def verify(names: tuple[str, ...], quick: bool, clips: int) -> None:
+    """Check the shipped weights against the hashes of their cards, and measure accuracy again."""
+    from tada.minis import recipes
+
+    trouble = recipes.verify(names, 0 if quick else clips, click.echo)
+    if trouble:
+        raise click.ClickException("; ".join(trouble))
+    click.echo("every file is as its card says")
+
+
+@minis.command(name="list")
+def list_() -> None:
+    """List the shipped weights: what they are, parameters, steps, hours, size."""
+    from tada.minis import recipes
+
+    for row in recipes.shipped():
+        click.echo("  ".join(_cells(row)))
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    return [
+        f"{row['name']:<22}",
+        f"{row['megabytes']:6.2f} MB",
+        f"{row['steps']:>6} steps",
+        f"{row['hours']:.2f} h",
+        row["what"],
+    ]
