@@ -252,7 +252,10 @@ tempo = steer_runs.rises(results, "bpm")
 )
 
 # %% tags=["hide-input"]
-display(Markdown(steer_runs.verdict(moves, network.functional is not None)))
+if checkpoint == "tiny":
+    display(Markdown("Weights are random here: what moves above is noise, and says nothing about the paper."))
+else:
+    display(Markdown(steer_runs.verdict(moves, network.functional is not None)))
 
 # %% [markdown]
 # ## Hear it
@@ -270,7 +273,8 @@ ways = {
     ]
     for name in concepts
 }
-widgets.steering(network, ways, run.heard(concepts[0]), "caa", run.profile.strengths, live=live, command=again)
+settings = {name: run.heard(name) for name in concepts}
+widgets.steering(network, ways, settings, "caa", run.profile.strengths, live, again, kept / "clips")
 
 # %% [markdown]
 # ## Several at once, and variants

@@ -8,8 +8,10 @@ vector. Strengths are then given in per cent of it: 100 is its upper end, -100 i
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -119,12 +121,49 @@ def clips(
     layers: Layers | None = "functional",
     passes: Passes = "cond",
     renorm: bool = True,
+    keep: str | Path | None = None,
 ) -> Clips:
-    """The clips of a grid: every prompt and seed at every strength, strengths varying fastest."""
-    rows = [(p, s, float(a)) for p in setting.prompts for s in setting.seeds for a in alphas]
-    plan = pd.DataFrame(rows, columns=["prompt", "seed", "alpha"])
+    """The clips of a grid: every prompt and seed at every strength, strengths varying fastest.
+
+    Args:
+        model: the model.
+        vector: the direction.
+        alphas: raw strengths.
+        setting: what the clips have in common.
+        layers: where to steer; None for all sites of the vector.
+        passes: guidance passes to steer.
+        renorm: as for ``vector.apply``.
+        keep: a folder for the clips, where a later call finds them; None keeps nothing.
+    """
+    plan = _plan(model, vector, alphas, setting, layers, "", _unjudged, passes, renorm)
+    place = None if keep is None else Path(keep) / f"{key({'units': plan[UNIT].tolist()})}.safetensors"
+    if place is not None and place.is_file():
+        return read_clips(place)
     parts = [part for _, part in _clips(model, vector, plan, setting, layers, passes, renorm, False)]
-    return Clips(torch.cat([p.audio for p in parts]), parts[0].sample_rate, [r for p in parts for r in p.records])
+    made = Clips(torch.cat([p.audio for p in parts]), parts[0].sample_rate, [r for p in parts for r in p.records])
+    if place is not None:
+        write_clips(made, place)
+    return made
+
+
+def write_clips(made: Clips, path: Path) -> None:
+    """Keep clips and their records in one file, float16."""
+    from safetensors.torch import save
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    about = {"sample_rate": str(made.sample_rate), "records": json.dumps(made.records)}
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(save({"audio": made.audio.half()}, about))
+    partial.replace(path)
+
+
+def read_clips(path: Path) -> Clips:
+    """What :func:`write_clips` kept."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        about = file.metadata()
+        return Clips(file.get_tensor("audio"), int(about["sample_rate"]), json.loads(about["records"]))
 
 
 def calibrate(
@@ -299,6 +338,11 @@ def _clips(
         with vector.apply(model, part["alpha"].tolist(), layers, passes, renorm):
             latents = model.sample(context[[place[text] for text in part["prompt"]]], noise, setting.sampling)
         yield part, model.decode(latents)
+
+
+def _unjudged(made: Clips, rows: pd.DataFrame) -> dict[str, Any]:
+    """Stands for the judge of clips that nobody judges."""
+    return {}
 
 
 def _judged(score: Score, made: Clips, part: pd.DataFrame) -> pd.DataFrame:

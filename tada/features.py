@@ -5,15 +5,17 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
+from safetensors.torch import load, save
 from torch import Tensor
 
 from tada import sae as saes
 from tada.audio import Clips
-from tada.calibrate import Setting, grid
+from tada.calibrate import Setting, grid, read_clips, write_clips
 from tada.hooks import record
 from tada.models.base import Model, Sampling
 from tada.patching import Score
@@ -48,7 +50,13 @@ class Heard:
 
 
 def listen(
-    model: Model, sae: SparseAutoencoder, site: str, setting: Setting, features: Sequence[int], moments: int = 32
+    model: Model,
+    sae: SparseAutoencoder,
+    site: str,
+    setting: Setting,
+    features: Sequence[int],
+    moments: int = 32,
+    keep: str | Path | None = None,
 ) -> Heard:
     """Generate clips and note how active features are while they are made.
 
@@ -59,6 +67,8 @@ def listen(
         setting: prompts, seeds and length.
         features: which.
         moments: parts that a clip is divided into, at most as many as it has frames.
+        keep: path, without suffix, under which all this was kept, or is; the caller sees to it that another
+            autoencoder or setting has another path. None keeps nothing.
 
     Raises:
         ValueError: an autoencoder of another width, or features it does not have.
@@ -68,6 +78,9 @@ def listen(
         raise ValueError(f"got an autoencoder of width {sae.config.dim} for {site}, which has {width}")
     if not features or not 0 <= min(features) <= max(features) < sae.config.latents:
         raise ValueError(f"got features {list(features)}; expected one or more of 0 to {sae.config.latents - 1}")
+    if keep is not None and Path(f"{keep}.activity").is_file():
+        activity = load(Path(f"{keep}.activity").read_bytes())["activity"]
+        return Heard(read_clips(Path(f"{keep}.clips")), tuple(features), activity)
     jobs = [(prompt, seed) for prompt in setting.prompts for seed in setting.seeds]
     made, active = [], []
     for start in range(0, len(jobs), setting.batch):
@@ -79,7 +92,11 @@ def listen(
         hidden = in_time(model, kept[site], setting.seconds)
         active.append(_activity(sae, hidden, features, moments))
     audio, records = torch.cat([part.audio for part in made]), [one for part in made for one in part.records]
-    return Heard(Clips(audio, made[0].sample_rate, records), tuple(features), torch.cat(active))
+    heard = Heard(Clips(audio, made[0].sample_rate, records), tuple(features), torch.cat(active))
+    if keep is not None:
+        write_clips(heard.clips, Path(f"{keep}.clips"))
+        Path(f"{keep}.activity").write_bytes(save({"activity": heard.activity.contiguous()}))
+    return heard
 
 
 def in_time(model: Model, hidden: Tensor, seconds: float) -> Tensor:

@@ -83,6 +83,11 @@ class SparseAutoencoder(nn.Module):
     scale: Tensor
     idle: Tensor
 
+    @property
+    def started(self) -> bool:
+        """Whether bias and scale were set, so that training goes on instead of beginning."""
+        return bool(self.scale != 1) or bool(self.b_pre.any())
+
     @torch.no_grad()
     def start(self, hidden: Tensor) -> None:
         """Set bias (geometric median) and scale from a first batch ``[tokens, dim]``."""
@@ -210,7 +215,7 @@ def train(
     """Train one autoencoder per site, all from one stream.
 
     Args:
-        saes: by site; trained in place.
+        saes: by site; trained in place. One that was trained before goes on from there.
         batches: activations by site, ``[tokens, dim]`` each; see :func:`mixed`.
         steps: optimiser steps.
         rate: of Adam, after a warm-up and before a linear decay; None for 2e-4 / sqrt(latents / 2^14).
@@ -237,7 +242,7 @@ def train(
             raise ValueError(f"the stream of activations ended after {step} of {steps} steps: give it more prompts")
         for site, sae in saes.items():
             hidden = batch[site].float()
-            if step == 0:
+            if step == 0 and not sae.started:
                 sae.start(hidden)
             error, revival, code = losses(sae.train(), hidden, sae.idle > dead_after)
             _step(sae, *optimisers[site], error + aux * revival)

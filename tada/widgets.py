@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from tada import calibrate, players, slider
@@ -50,22 +51,24 @@ class Way:
 def steering(
     model: Model,
     ways: Mapping[str, Sequence[Way]],
-    setting: Setting,
+    setting: Setting | Mapping[str, Setting],
     name: str = "steering",
     percents: Sequence[float] = PERCENTS,
     live: bool | None = None,
     command: str = "",
+    keep: str | Path | None = None,
 ) -> Any:
     """A slider: live widgets where cells can be run again, prepared clips where they cannot.
 
     Args:
         model: the model.
         ways: concept -> ways to steer it; all vectors calibrated.
-        setting: how clips are made; the first prompt and seed are steered.
+        setting: how clips are made, one for all concepts or one each; the first prompt and seed are steered.
         name: of the prepared clips, letters, digits and hyphens; once a page.
         percents: strengths of the prepared clips, in per cent of the range.
         live: None: prepared while a page is built (see ``tada.players.PAGE``), live elsewhere.
         command: that makes the prepared clips again.
+        keep: a folder where prepared clips are kept and found again.
 
     Raises:
         ValueError: no ways, or a vector that was not calibrated. ModuleNotFoundError: live without ipywidgets.
@@ -73,22 +76,29 @@ def steering(
     if not ways or not all(ways.values()):
         raise ValueError("got no ways to steer; expected at least one for every concept")
     live = players.page_folder() is None if live is None else live
+    settings = {concept: setting if isinstance(setting, Setting) else setting[concept] for concept in ways}
     if live:
-        return Panel(model, ways, setting).box
-    return slider.steer(ladders(model, ways, setting, percents), name, command=command)
+        return Panel(model, ways, settings[next(iter(ways))]).box
+    return slider.steer(ladders(model, ways, settings, percents, keep), name, command=command)
 
 
 def ladders(
-    model: Model, ways: Mapping[str, Sequence[Way]], setting: Setting, percents: Sequence[float] = PERCENTS
+    model: Model,
+    ways: Mapping[str, Sequence[Way]],
+    settings: Mapping[str, Setting],
+    percents: Sequence[float] = PERCENTS,
+    keep: str | Path | None = None,
 ) -> list[slider.Ladder]:
-    """Clips of every concept and way at several strengths, from the setting's first prompt and seed."""
-    one = replace(setting, prompts=setting.prompts[:1], seeds=setting.seeds[:1])
-    return [_ladder(model, concept, way, one, percents) for concept, some in ways.items() for way in some]
+    """Clips of every concept and way at several strengths, from its setting's first prompt and seed."""
+    ones = {name: replace(s, prompts=s.prompts[:1], seeds=s.seeds[:1]) for name, s in settings.items()}
+    return [_ladder(model, name, way, ones[name], percents, keep) for name, some in ways.items() for way in some]
 
 
-def _ladder(model: Model, concept: str, way: Way, setting: Setting, percents: Sequence[float]) -> slider.Ladder:
+def _ladder(
+    model: Model, concept: str, way: Way, setting: Setting, percents: Sequence[float], keep: str | Path | None
+) -> slider.Ladder:
     alphas = [way.raw(model, percent) for percent in percents]
-    made = calibrate.clips(model, way.vector, alphas, setting, way.layers, renorm=way.renorm)
+    made = calibrate.clips(model, way.vector, alphas, setting, way.layers, renorm=way.renorm, keep=keep)
     sounds = [
         players.Sound(clip, f"{concept} at {percent:+g} %", strength=alpha, share=percent)
         for clip, alpha, percent in zip(made, alphas, percents, strict=True)
