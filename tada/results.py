@@ -27,25 +27,44 @@ RATINGS = ("CE", "CU", "PC", "PQ")
 
 
 class Column(NamedTuple):
-    """A column of Table 1: what it is made of, which direction is better, how a mean curve becomes a number."""
+    """A column of Table 1: what it is made of, which direction is better, how mean curves become numbers.
+
+    ``of`` takes strengths in order ``[n]`` and curves ``[many, n]``, and gives one number a curve.
+    """
 
     name: str
     metric: str
     better: str
-    of: Callable[[Values, Values], float] | None
+    of: Callable[[Values, Values], Values] | None
+
+
+def _steered(alpha: Values, curves: Values) -> Values:
+    return curves[:, alpha != 0].mean(1)
+
+
+def _delta(alpha: Values, curves: Values) -> Values:
+    return curves[:, -1] - curves[:, 0]
+
+
+def _smoothness(alpha: Values, curves: Values) -> Values:
+    return np.diff(curves, axis=1).std(1)
+
+
+def _overall(alpha: Values, curves: Values) -> Values:
+    return curves.mean(1)
 
 
 def columns(metrics: Sequence[str], cutoffs: tuple[float, float] | None = None) -> list[Column]:
     """The columns that can be made of ``metrics``; AUC needs ``cutoffs``."""
     made = [
-        Column("lpaps", "lpaps", "lower", lambda a, v: float(v[a != 0].mean())),
-        Column("lpaps-channel", "lpaps-channel", "lower", lambda a, v: float(v[a != 0].mean())),
-        Column("lpaps-token", "lpaps-token", "lower", lambda a, v: float(v[a != 0].mean())),
+        Column("lpaps", "lpaps", "lower", _steered),
+        Column("lpaps-channel", "lpaps-channel", "lower", _steered),
+        Column("lpaps-token", "lpaps-token", "lower", _steered),
         Column("fad", "fad", "lower", None),
-        *(Column(f"delta {name}", name, "higher", curve.delta) for name in ALIGNED),
-        *(Column(f"smoothness {name}", name, "lower", curve.smoothness) for name in ALIGNED),
+        *(Column(f"delta {name}", name, "higher", _delta) for name in ALIGNED),
+        *(Column(f"smoothness {name}", name, "lower", _smoothness) for name in ALIGNED),
         *(Column(f"auc {name}", name, "higher", None) for name in ALIGNED if cutoffs),
-        *(Column(name, name, "higher", lambda a, v: float(v.mean())) for name in RATINGS),
+        *(Column(name, name, "higher", _overall) for name in RATINGS),
         Column("fad-truth", "fad-truth", "lower", None),
     ]
     return [column for column in made if column.metric in metrics]
@@ -133,8 +152,6 @@ def _arms(part: pd.DataFrame, about: Mapping[str, Any]) -> dict[tuple[str, str],
         )
     if not found:
         raise ValueError(f"{where}: no steered clips")
-    if len({tuple(arm.prompts) for arm in found.values()}) > 1:
-        raise ValueError(f"{where}: the arms have other prompts or seeds; every arm needs the same")
     return found
 
 
@@ -186,7 +203,7 @@ def _bootstrap(column: Column, arm: _Scores, drawn: Values, cutoffs: tuple[float
     """The number itself and that of every resample."""
     curves = drawn @ arm.scores[column.metric]
     if column.of is not None:
-        return np.array([column.of(arm.alpha, one) for one in curves])
+        return column.of(arm.alpha, curves)
     assert cutoffs is not None
     ways = drawn @ arm.scores["lpaps"]
     return np.array([curve.auc(arm.alpha, one, way, cutoffs) for one, way in zip(curves, ways, strict=True)])

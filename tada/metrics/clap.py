@@ -1,8 +1,8 @@
 """CLAP: how well a clip fits a text (Wu et al. 2022), and the features that LPAPS compares.
 
 What: cosine of an audio and a text embedding, windows of 10 s that overlap by 10 %, mean over windows (as the authors
-publish it). Range -1 to 1, higher is closer. Conventions: 48 kHz mono; see :mod:`tada.metrics.audio` for what is done
-to other clips.
+publish it; a clip of just 10 s has a second window, its last second repeated). Range -1 to 1, higher is closer.
+Conventions: 48 kHz mono; see :mod:`tada.metrics.audio` for what is done to other clips.
 
 The paper's checkpoint is ``music_audioset_epoch_15_esc_90.14.pt`` of laion-clap. It is read by laion-clap itself, or
 by transformers' ``ClapModel`` from the same file (:func:`convert`) or from the hub. The package's own small ear is of
@@ -121,6 +121,8 @@ def _transformers(checkpoint: str, device: torch.device) -> Clap:
     if checkpoint.endswith((".pt", ".safetensors")):
         return _converted(checkpoint, device)
     place = str(MINI) if checkpoint == "mini" else checkpoint
+    if Path(place).is_absolute() and not Path(place).is_dir():
+        raise FileNotFoundError(f"no folder {place}: expected a folder, a hub id such as {PUBLIC}, or 'mini'")
     model = ClapModel.from_pretrained(place).float().to(device)
     processor = ClapProcessor.from_pretrained(place)
     ear = TransformersClap(model, processor.feature_extractor, processor.tokenizer, checkpoint)

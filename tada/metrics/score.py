@@ -144,7 +144,7 @@ class Score:
         values = np.empty(len(rows))
         places = rows.reset_index(drop=True)
         for (concept, against), part in places.groupby(["concept", "counterfactual"], sort=False):
-            some = clips.audio[part.index.to_numpy()]
+            some = clips.audio[part.index.to_list()]
             values[part.index] = concept_score(some, str(concept), self.ears, clips.sample_rate, judge, str(against))
         return values
 

@@ -1,0 +1,368 @@
+"""The evaluation: what is steered and scored, the store, ranges, and Table 1 against answers known beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import tada
+from tada import evaluation, results
+from tada.evaluation import Arm
+from tada.metrics import curve, fad
+from tada.metrics.panel import Panel
+from tada.minis.lexicon import find
+from tada.models.base import Model
+from tada.steering import Vector
+
+SECONDS = 1.2
+PROMPTS = ["a song", "slow music", "techno", "a tune"]
+PERCENTS = (-100, -50, 0, 50, 100)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Callable[[str], Model]) -> Model:
+    return tiny_model("stable-audio")
+
+
+@pytest.fixture(scope="module")
+def panel() -> Panel:
+    return Panel("mini")
+
+
+def arm(model: Model, layers: object = "all", seed: int = 0) -> Arm:
+    """Random directions at every site, strong enough to be heard."""
+    rng = torch.Generator().manual_seed(seed)
+    directions = {site: torch.randn(1, model.site_width(site), generator=rng) for site in model.sites}
+    return Arm("CAA", Vector(directions).unit(), layers, (40.0, 20.0), renorm=False)  # type: ignore[arg-type]
+
+
+def evaluate(model: Model, panel: Panel, **changes: object) -> pd.DataFrame:
+    options = {"arms": [arm(model), arm(model, [0, 1])], "concept": "mood", "prompts": PROMPTS, "seconds": SECONDS}
+    options |= {"panel": panel, "sampling": model.sampling(None, steps=2), "percents": PERCENTS}
+    return evaluation.run(model, **(options | changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def run(model: Model, panel: Panel) -> pd.DataFrame:
+    return evaluate(model, panel)
+
+
+# ---- prompts
+
+
+def test_the_paper_s_prompts_are_its_hundred() -> None:
+    texts = evaluation.prompts("paper")
+    assert len(set(texts)) == 100
+    assert texts[0].startswith("Upbeat indie pop track with jangly guitars and handclaps")
+    assert texts[30].startswith("90s grunge with fuzzy guitars") and texts[-1].startswith("Cinematic ambient")
+    assert evaluation.prompts("paper", "vocal gender", 1) == [texts[0] + ", with vocal"]
+    assert evaluation.prompts("paper", "tempo", 1) == texts[:1]
+    with pytest.raises(ValueError, match="100 prompts"):
+        evaluation.prompts("paper", count=101)
+    with pytest.raises(KeyError, match="'mini'"):
+        evaluation.prompts("minis")
+
+
+@pytest.mark.parametrize(
+    ("concept", "attribute"), [("piano", "instrument"), ("vocal gender", "voice"), ("tempo", "tempo"), ("mood", "mood")]
+)
+def test_the_mini_prompts_are_a_hundred_captions_that_say_nothing_of_the_concept(concept: str, attribute: str) -> None:
+    texts = evaluation.prompts("mini", concept)
+    assert len(set(texts)) == 100 and texts == evaluation.prompts("mini", concept)
+    assert texts[:7] == evaluation.prompts("mini", concept, 7)
+    said = [{span.attribute for span in find(text)} for text in texts]
+    assert not any(attribute in names for names in said)
+    assert all(sum(other in names for names in said) > 10 for other in ("genre", "percussion"))
+    with pytest.raises(KeyError, match="did you mean"):
+        evaluation.prompts("mini", "tempos")
+
+
+# ---- running
+
+
+def test_a_run_has_every_clip_and_metric_once(run: pd.DataFrame) -> None:
+    clips = run[run["prompt"] != ""]
+    assert list(run.columns) == [*tada.patching.COLUMNS, "percent", "unit_hash"]
+    assert clips[clips["method"] == "none"]["unit_hash"].nunique() == len(PROMPTS)
+    assert clips["unit_hash"].nunique() == len(PROMPTS) * (1 + 2 * 4)
+    assert not clips.duplicated(["prompt", "layers", "alpha", "metric"]).any()
+    assert set(clips["metric"]) == {"mini-clap", "mini-second", "probe", "lpaps", "lpaps-token"}
+    assert sorted(clips[clips["layers"] == "all"]["alpha"].unique()) == [-20, -10, 20, 40]
+    assert sorted(clips[clips["layers"] == "all"]["percent"].unique()) == [-100, -50, 50, 100]
+    assert set(clips["layers"]) == {"none", "all", "0+1"}
+    assert run["value"].notna().all()
+
+
+def test_the_unsteered_clip_is_0_away_from_itself_and_steering_is_heard(run: pd.DataFrame) -> None:
+    distance = run[run["metric"] == "lpaps"].groupby(["layers", "alpha"])["value"].mean()
+    assert distance["none"].tolist() == [0]
+    assert (distance["all"] > 1e-4).all() and (distance["all"] > distance["0+1"]).all()
+
+
+def test_scores_are_those_of_clips_made_one_by_one(model: Model, panel: Panel, run: pd.DataFrame) -> None:
+    sampling = model.sampling(None, steps=2)
+    for number, alpha in ((1, -20.0), (3, 40.0)):
+        plain = panel.hear(model.generate(PROMPTS[number], 2115 + number, SECONDS, sampling))
+        with arm(model).vector.apply(model, alpha, layers="all", renorm=False):
+            heard = panel.hear(model.generate(PROMPTS[number], 2115 + number, SECONDS, sampling))
+        wanted = panel.judge(heard, "mood", plain)
+        rows = run[(run["prompt"] == PROMPTS[number]) & (run["layers"] == "all") & (run["alpha"] == alpha)]
+        for metric, value in rows.set_index("metric")["value"].items():
+            assert value == pytest.approx(wanted[str(metric)][0], abs=1e-3), metric
+
+
+def test_distances_of_sets_are_those_of_the_embeddings(model: Model, panel: Panel, run: pd.DataFrame) -> None:
+    sampling, seeds = model.sampling(None, steps=2), range(2115, 2119)
+    plain = panel.hear(model.generate(PROMPTS, list(seeds), SECONDS, sampling)).embedding
+    with arm(model).vector.apply(model, 40.0, layers="all", renorm=False):
+        steered = panel.hear(model.generate(PROMPTS, list(seeds), SECONDS, sampling)).embedding
+    rows = run[(run["metric"] == "fad") & (run["layers"] == "all") & (run["alpha"] == 40)].set_index("pair")["value"]
+    assert rows["all"] == pytest.approx(fad.distance(steered, plain), rel=1e-2)
+    assert rows["without 1"] == pytest.approx(fad.distance(steered[[0, 2, 3]], plain[[0, 2, 3]]), rel=1e-2)
+    assert set(rows.index) == {"all", *(f"without {i}" for i in range(4))}
+
+
+def test_a_run_goes_on_where_it_was_and_does_nothing_twice(
+    model: Model, panel: Panel, run: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(model, panel, store=tmp_path, percents=(-100, 100), arms=[arm(model)])
+    made: list[int] = []
+    sample = type(model).sample
+    monkeypatch.setattr(
+        type(model), "sample", lambda self, c, n, *rest: made.append(len(n)) or sample(self, c, n, *rest)
+    )
+    whole = evaluate(model, panel, store=tmp_path)
+    assert sum(made) == 4 + 4 * (2 + 4), "the clips at strength 0 again, and what was missing"
+    assert whole.drop(columns="value").equals(run.drop(columns="value"))
+    close = np.isclose(whole["value"], run["value"], rtol=1e-3, atol=1e-4)
+    assert close.all(), whole[~close]
+    made.clear()
+    assert evaluate(model, panel, store=tmp_path).equals(whole)
+    assert not made
+    read = evaluation.read(tmp_path).sort_values(["unit_hash", "metric"]).reset_index(drop=True)
+    assert len(read) == len(whole)
+    assert evaluation.table(read)["value"].dropna().sum() == pytest.approx(
+        evaluation.table(whole)["value"].dropna().sum()
+    )
+
+
+def test_what_determines_a_clip_is_in_its_hash(model: Model, panel: Panel, run: pd.DataFrame) -> None:
+    def plan(**changes: object) -> set[str]:
+        job = evaluation._Job(model, [arm(model)], "mood", model.sampling(None, steps=2), SECONDS, None, None, panel, 8)
+        seeds = changes.pop("seeds", None)
+        return set(evaluation._plan(job._replace(**changes), PROMPTS, seeds, PERCENTS)["unit_hash"])  # type: ignore[arg-type]
+
+    known = plan()
+    assert known < set(run["unit_hash"])
+    zero = set(run[run["method"] == "none"]["unit_hash"])
+    assert plan(arms=[arm(model, seed=1)]) & known == zero
+    assert plan(arms=[replace(arm(model), renorm=True)]) & known == zero
+    assert plan(arms=[arm(model, [5])]) & known == zero
+    for change in (
+        {"concept": "tempo"}, {"seconds": 2.0}, {"negative": "noise"}, {"panel": Panel("mini", loudness=-20)},
+        {"sampling": model.sampling(None, steps=3)}, {"seeds": [1, 2, 3, 4]},
+    ):  # fmt: skip
+        assert not plan(**change) & known, change
+    assert plan(batch=2) == known
+
+
+def test_truth_adds_the_distance_to_true_clips(model: Model, panel: Panel) -> None:
+    truth = torch.randn(20, 128, generator=torch.Generator().manual_seed(0))
+    found = evaluate(model, panel, arms=[arm(model)], truth=truth)
+    rows = found[found["metric"] == "fad-truth"]
+    assert set(rows["layers"]) == {"none", "all"} and set(rows["alpha"]) == {-20, -10, 0, 20, 40}
+    assert "fad-truth" in set(evaluation.table(found)["column"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"prompts": []}, ValueError, "0 prompts"),
+        ({"prompts": ["a", "a"], "seeds": [1, 1]}, ValueError, "none twice"),
+        ({"seeds": [1]}, ValueError, "1 seeds"),
+        ({"arms": []}, ValueError, "one or more"),
+        ({"percents": [0]}, ValueError, "other than 0"),
+        ({"percents": [float("nan")]}, ValueError, "finite"),
+        ({"concept": "moods"}, KeyError, "did you mean 'mood'"),
+    ],
+)
+def test_runs_that_make_no_sense_are_refused(
+    changes: dict[str, object], error: type[Exception], words: str, model: Model, panel: Panel
+) -> None:
+    with pytest.raises(error, match=words):
+        evaluate(model, panel, **changes)
+
+
+# ---- ranges
+
+
+def test_calibration_finds_the_strength_that_moves_clips_so_far(model: Model, panel: Panel) -> None:
+    sampling, one = model.sampling(None, steps=2), arm(model)
+    ladder = [float(2**power) for power in range(-1, 8)]
+    with one.vector.apply(model, [3.0, 3.0], layers="all", renorm=False):
+        heard = panel.hear(model.generate(PROMPTS[:2], [2115, 2116], SECONDS, sampling))
+    plain = panel.hear(model.generate(PROMPTS[:2], [2115, 2116], SECONDS, sampling))
+    target = float(panel.distance(heard, plain).mean())
+    found = evaluation.calibrate(
+        model, one, PROMPTS[:2], (target, 99.0), SECONDS, panel=panel, sampling=sampling, ladder=ladder
+    )
+    with one.vector.apply(model, found.strengths[0], layers="all", renorm=False):
+        heard = panel.hear(model.generate(PROMPTS[:2], [2115, 2116], SECONDS, sampling))
+    assert float(panel.distance(heard, plain).mean()) == pytest.approx(target, rel=0.1)
+    assert found.reached == (True, False) and found.strengths[1] in ladder
+    assert replace(one, reach=found.strengths).raw(50) == pytest.approx(found.strengths[0] / 2)
+    assert replace(one, reach=(10, 30)).raw(-50) == -15
+
+
+def test_crossings_by_hand() -> None:
+    ladder = [1.0, 2.0, 4.0, 8.0]
+    assert evaluation._crossing(ladder, np.array([0.1, 0.2, 0.4, 0.5]), 0.3) == (pytest.approx(2 * 2**0.5), True)
+    assert evaluation._crossing(ladder, np.array([0.2, 0.3, 0.4, 0.5]), 0.1) == (0.5, True)
+    assert evaluation._crossing(ladder, np.array([0.1, 0.3, 0.2, 0.2]), 0.9) == (2.0, False)
+
+
+def test_swapping_the_prompt_moves_clips_and_not_swapping_does_not(model: Model, panel: Panel) -> None:
+    up, down = evaluation.swap(
+        model, PROMPTS[:2], ["happy song", "sad song"], PROMPTS[:2], SECONDS, panel=panel,
+        sampling=model.sampling(None, steps=2),
+    )  # fmt: skip
+    assert up > 1e-6 and down == pytest.approx(0, abs=1e-6)
+
+
+# ---- AUC and the table
+
+
+@pytest.fixture(scope="module")
+def piano() -> pd.DataFrame:
+    return pd.read_csv(Path(tada.__file__).parent / "data" / "published_steering_piano.csv")
+
+
+def test_published_rows_give_the_published_auc(piano: pd.DataFrame) -> None:
+    published = pd.read_csv(Path(tada.__file__).parent / "data" / "published_concepts.csv").query("concept == 'piano'")
+    cutoffs = tuple(published[["cutoff_positive", "cutoff_negative"]].iloc[0])
+    names = {"caa_all": "CAA", "caa_loc": "CAA (loc.)", "sae": "SAE (loc.)"}
+    for method, rows in piano.groupby("method"):
+        wanted = published.set_index("method").loc[names[str(method)]]
+        assert round(evaluation.auc(rows, "muq", cutoffs), 3) == wanted["auc_muq"]
+        assert round(evaluation.auc(rows, "clap", cutoffs), 3) == wanted["auc_clap"]
+    with pytest.raises(KeyError, match="did you mean 'lpap'"):
+        evaluation.auc(piano.rename(columns={"lpaps": "lpap"}), "muq", cutoffs)
+
+
+def made_up(strong: float = 1.0, prompts: int = 30, noise: float = 0.05, seed: int = 0) -> pd.DataFrame:
+    """Results whose table is known: two arms, gains of 1 and ``strong`` over the range, distances 2 and 1."""
+    rng = np.random.default_rng(seed)
+    rows: list[dict[str, object]] = []
+    quirk = rng.normal(0, 0.5, prompts)  # each prompt's own level, the same in all arms
+    for number in range(prompts):
+        about = {"checkpoint": "c", "model": "m", "concept": "mood", "pair": str(number), "prompt": f"p{number}",
+                 "seed": number}  # fmt: skip
+        rows += [{**about, "method": "none", "layers": "none", "alpha": 0.0, "metric": metric, "value": value}
+                 for metric, value in (("mini-clap", quirk[number]), ("lpaps", 0.0))]  # fmt: skip
+        for layers, gain, far in (("all", 1.0, 2.0), ("functional", strong, 1.0)):
+            for alpha in (-10.0, -5.0, 5.0, 10.0):
+                for metric, value in (
+                    ("mini-clap", quirk[number] + gain * alpha / 20 + rng.normal(0, noise)),
+                    ("lpaps", far * abs(alpha) / 10),
+                ):
+                    rows.append({**about, "method": "CAA", "layers": layers, "alpha": alpha, "metric": metric,
+                                 "value": value})  # fmt: skip
+    return pd.DataFrame(rows).assign(unit_hash="")
+
+
+def cell(cells: pd.DataFrame, column: str, layers: str = "all") -> pd.Series:
+    return cells[(cells["column"] == column) & (cells["layers"] == layers)].iloc[0]
+
+
+def test_the_table_is_what_it_was_made_of() -> None:
+    cells = evaluation.table(made_up(strong=2.0))
+    assert cell(cells, "lpaps")["value"] == pytest.approx(1.5)
+    assert cell(cells, "delta mini-clap")["value"] == pytest.approx(1.0, abs=0.05)
+    assert cell(cells, "delta mini-clap", "functional")["value"] == pytest.approx(2.0, abs=0.05)
+    assert cell(cells, "smoothness mini-clap")["value"] < 0.03
+    # both get as far as 1: gain 0.25 at distance 1 for all layers, 1 for the functional ones
+    assert cell(cells, "auc mini-clap")["value"] == pytest.approx(0.125, abs=0.02)
+    assert cell(cells, "auc mini-clap", "functional")["value"] == pytest.approx(0.5, abs=0.03)
+    fixed = evaluation.table(made_up(strong=2.0), {"mood": (0.5, 0.5)})
+    assert cell(fixed, "auc mini-clap")["value"] == pytest.approx(0.03125, abs=0.01)
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
+    hits = 0
+    for seed in range(30):
+        cells = evaluation.table(made_up(prompts=16, noise=0.4, seed=seed)[lambda rows: rows["metric"] == "mini-clap"])
+        found = cell(cells, "delta mini-clap")
+        hits += found["low"] <= 1.0 <= found["high"]
+    assert 23 <= hits <= 30
+
+
+def test_prompts_are_drawn_together_so_that_their_own_levels_cancel() -> None:
+    """Prompts differ by far more than the arms do: only a paired comparison can tell them apart."""
+    cells = evaluation.table(made_up(strong=1.2))
+    better = cell(cells, "delta mini-clap", "functional")
+    assert better["best"] and not cell(cells, "delta mini-clap")["tied"]
+    assert cell(cells, "lpaps", "functional")["best"] and not cell(cells, "lpaps")["best"]
+    same = evaluation.table(made_up(strong=1.0, noise=0.3))
+    assert same[same["column"] == "delta mini-clap"]["tied"].all()
+
+
+def test_a_jackknife_s_interval_is_that_of_a_mean() -> None:
+    values = np.random.default_rng(0).normal(3, 1, 200)
+    groups = np.arange(200) % 10
+    parts = np.array([values.mean(), *(values[groups != g].mean() for g in range(10))])
+    low, high = results._jackknife_interval(parts, 0.95)
+    wanted = 1.96 * values.reshape(20, 10).mean(0).std(ddof=1) / np.sqrt(10)
+    assert (low, high) == pytest.approx((values.mean() - wanted, values.mean() + wanted), rel=1e-3)
+
+
+def test_what_was_not_measured_is_a_gap_with_its_command(run: pd.DataFrame) -> None:
+    cells = evaluation.table(run, resamples=20)
+    for rating in ("CE", "CU", "PC", "PQ"):
+        gap = cell(cells, rating)
+        assert np.isnan(gap["value"]) and "audiobox_aesthetics==0.0.4" in gap["note"]
+    text = evaluation.layout(cells)
+    assert (text["CE"] == "not measured").all() and text["fad"].str.contains(r"\[").all()
+    assert list(text.index.get_level_values("layers")) == ["all", "0+1"]
+
+
+def test_table_1_is_written_for_readers_and_for_latex() -> None:
+    cells = evaluation.table(made_up(strong=2.0))
+    text = evaluation.layout(cells, digits=2)
+    assert text["delta mini-clap"].str.contains(r"\*").tolist() == [False, True]
+    assert evaluation.layout(cells, "html")["lpaps"].str.contains("<b>").tolist() == [False, True]
+    written = evaluation.latex(cells)
+    assert written.count(r"\\") == 3 and r"\textbf{0.750}" in written and written.startswith(r"\begin{tabular}")
+    with pytest.raises(KeyError, match="did you mean 'latex'"):
+        evaluation.layout(cells, "latexx")
+
+
+def test_results_that_cannot_be_tabled_are_refused() -> None:
+    whole = made_up(prompts=4)
+    with pytest.raises(ValueError, match="no clips at strength 0"):
+        evaluation.table(whole[whole["method"] != "none"])
+    with pytest.raises(ValueError, match="no steered clips"):
+        evaluation.table(whole[whole["method"] == "none"])
+    with pytest.raises(ValueError, match="several runs"):
+        evaluation.table(pd.concat([whole, whole]))
+    with pytest.raises(ValueError, match="gaps"):
+        evaluation.table(whole.drop(whole.index[-1]))
+
+
+def test_columns_take_the_direction_that_their_metric_says() -> None:
+    made = evaluation.columns(["lpaps", "fad", "clap", "CE"], (1.0, 1.0))
+    assert [(one.name, one.better) for one in made] == [
+        ("lpaps", "lower"), ("fad", "lower"), ("delta clap", "higher"), ("smoothness clap", "lower"),
+        ("auc clap", "higher"), ("CE", "higher"),
+    ]  # fmt: skip
+    alpha, curves = np.array([-2.0, -1.0, 0.0, 1.0, 2.0]), np.random.default_rng(0).normal(size=(3, 5))
+    for column, alone in ((made[2], curve.delta), (made[3], curve.smoothness)):
+        assert column.of is not None
+        assert column.of(alpha, curves) == pytest.approx([alone(alpha, one) for one in curves], rel=1e-12)
+    assert made[0].of is not None
+    assert made[0].of(alpha, curves) == pytest.approx(curves[:, [0, 1, 3, 4]].mean(1))

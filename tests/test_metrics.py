@@ -1,0 +1,563 @@
+"""Metrics: known answers, clips by themselves, any rate, and what is refused."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.linalg import sqrtm
+from torch import Tensor
+
+import tada
+from tada import metrics
+from tada.metrics import audio, clap, curve, ear, external, fad, lpaps, muq, packages, preservation, score
+from tada.metrics.panel import Panel
+from tada.minis import ears as mini_ears
+from tada.minis.attributes import Attributes, draw
+from tada.minis.render import render_batch
+
+RATE = 16_000
+FIRST = 920_000_000
+
+
+def sounds(seconds: float, rate: int, rows: int = 2, top: float = 7_000.0) -> Tensor:
+    """A dense bed of sines up to ``top`` Hz, faded in and out: the same sound at any rate."""
+    time = torch.arange(round(seconds * rate), dtype=torch.float64) / rate
+    rng = torch.Generator().manual_seed(7)
+    pitches = 60 * (top / 60) ** torch.rand(rows, 48, 1, generator=rng, dtype=torch.float64)
+    phases = 6.3 * torch.rand(rows, 48, 1, generator=rng, dtype=torch.float64)
+    beds = torch.sin(2 * torch.pi * pitches * time + phases).mean(1)
+    return (beds * torch.sin(torch.pi * time / seconds).square()).float()
+
+
+@pytest.fixture(scope="module")
+def renders() -> tuple[list[Attributes], Tensor]:
+    seeds = list(range(FIRST, FIRST + 32))
+    attributes = [draw(seed) for seed in seeds]
+    return attributes, torch.from_numpy(render_batch(attributes, seeds))
+
+
+@pytest.fixture
+def fresh() -> clap.Clap:
+    """The mini CLAP-class ear with nothing in its memory."""
+    one = clap.load("mini")
+    one._heard.clear()
+    return one
+
+
+# ---- what ears are fed
+
+
+def test_clips_are_made_mono_and_clipped_at_full_scale() -> None:
+    stereo = torch.tensor([[[0.5] * 3200, [0.1] * 3200], [[3.0] * 3200, [1.0] * 3200]])
+    assert audio.prepare(stereo, RATE, RATE)[:, 0].tolist() == pytest.approx([0.3, 1.0])
+    assert audio.prepare(np.full((1, 3200), -7.0), RATE, RATE).min() == -1
+
+
+@pytest.mark.parametrize(
+    ("clips", "rate", "words"),
+    [
+        (torch.zeros(1, 1), RATE, "1 samples"),
+        (torch.zeros(2, 100), RATE, "at least 0.1 s"),
+        (torch.zeros(16_000), RATE, r"\[clips, frames\]"),
+        (torch.zeros(0, 16_000), RATE, r"\[clips, frames\]"),
+        (torch.zeros(1, 16_000), 0, "sample_rate=0"),
+        (torch.zeros(1, 16_000), 44_100.5, "whole number"),
+        (torch.zeros(1, 16_000, dtype=torch.int16), RATE, "full scale at 1.0"),
+        (torch.tensor([[0.0] * 9999, [math.nan] * 9999, [math.inf] * 9999]), RATE, r"rows \[1, 2\] of 3"),
+    ],
+)
+def test_what_is_no_clip_is_refused(clips: Tensor, rate: int, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        audio.prepare(clips, rate, RATE)
+
+
+def test_a_sine_keeps_level_and_pitch_at_another_rate() -> None:
+    for rate in (8_000, 22_050, 44_100, 48_000):
+        time = torch.arange(rate) / rate
+        made = audio.prepare(0.5 * torch.sin(2 * torch.pi * 440 * time)[None], rate, RATE)[0, 2000:-2000]
+        wanted = 0.5 * torch.sin(2 * torch.pi * 440 * torch.arange(RATE) / RATE)[2000:-2000]
+        assert (made[: len(wanted)] - wanted[: len(made)]).abs().max() < 1e-3
+
+
+def test_windows_start_every_hop_and_the_last_is_filled() -> None:
+    clip = torch.arange(1.0, 31.0)[None]
+    cut = audio.windows(clip, 10, 9)
+    assert cut[0, :, 0].tolist() == [1, 10, 19, 28]
+    assert cut[0, 3].tolist() == [28, 29, 30] * 3 + [0]
+    assert audio.fill(clip[:, :3], 10, "repeat")[0].tolist() == [1, 2, 3] * 3 + [1]
+    assert audio.fill(clip[:, :3], 10, "pad")[0].tolist() == [1, 2, 3] + [0] * 7
+
+
+# ---- CLAP and the second ear
+
+
+@pytest.mark.parametrize(("metric", "name"), [(clap, "clap"), (muq, "second")])
+def test_the_mini_ears_hear_through_the_metric_as_they_do_alone(
+    metric: object, name: str, renders: tuple[list[Attributes], Tensor]
+) -> None:
+    one, alone = metric.load("mini"), mini_ears.load(name)  # type: ignore[attr-defined]
+    assert (ear.embed(one, renders[1][:4], RATE) - alone.embed_audio(renders[1][:4], RATE)).abs().max() < 1e-6
+    texts = ["a piano song", "This is a music of fast song"]
+    assert (ear.embed_text(one, texts) - alone.embed_text(texts)).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("metric", [clap, muq])
+def test_a_clip_is_heard_the_same_in_any_batch_and_at_any_rate(metric: object) -> None:
+    one = metric.load("mini")  # type: ignore[attr-defined]
+    together = ear.embed(one, sounds(4.096, RATE, 3), RATE)
+    one._heard.clear()
+    assert (ear.embed(one, sounds(4.096, RATE, 3)[1:2], RATE, batch=1) - together[1:2]).abs().max() < 1e-5
+    for rate in (22_050, 44_100, 48_000):
+        assert (ear.embed(one, sounds(4.096, rate, 3), rate) - together).norm(dim=1).max() < 0.01
+    stereo = torch.stack([1.4 * sounds(4.096, RATE, 3), 0.6 * sounds(4.096, RATE, 3)], 1)
+    assert (ear.embed(one, stereo, RATE) - together).norm(dim=1).max() < 1e-4
+    assert (together[0] - together[1]).norm() > 0.05
+
+
+def test_long_clips_are_the_mean_of_their_windows(fresh: clap.Clap) -> None:
+    long = sounds(7.0, RATE, 1)  # windows of 5 s at 0 and 4.5 s
+    tail = audio.fill(long[:, 72_000:], 80_000, "repeat")
+    parts = torch.stack([fresh.hear(long[:, :80_000]), fresh.hear(tail)])
+    assert (ear.embed(fresh, long, RATE) - parts.mean(0)).abs().max() < 1e-6
+    text = ear.embed_text(fresh, ["a piano song"])
+    mean = torch.stack([ear.similarity(part, text) for part in parts]).mean(0)
+    assert ear.similarity(ear.embed(fresh, long, RATE), text) == pytest.approx(mean, abs=1e-6)
+
+
+def test_the_spectrogram_is_the_feature_extractor_s(fresh: clap.Clap) -> None:
+    assert isinstance(fresh, clap.TransformersClap)
+    piece = fresh.pieces(sounds(4.0, RATE, 1))[0]
+    theirs = fresh.extractor(piece[0].numpy(), sampling_rate=RATE, return_tensors="pt")["input_features"]
+    assert (fresh.look(piece) - theirs).abs().max() < 1e-2  # dB
+
+
+def test_silence_has_an_embedding_and_clipping_is_that_of_a_file(fresh: clap.Clap) -> None:
+    silent = ear.embed(fresh, torch.zeros(1, 65_536), RATE)
+    assert silent.isfinite().all() and silent.norm() == pytest.approx(1, abs=1e-4)
+    loud = 40 * sounds(4.096, RATE, 1)
+    assert torch.equal(ear.embed(fresh, loud, RATE), ear.embed(fresh, loud.clamp(-1, 1), RATE))
+
+
+def test_a_clip_is_heard_once(fresh: clap.Clap, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = sounds(4.096, RATE, 2)
+    first = ear.embed(fresh, clips, RATE)
+    monkeypatch.setattr(type(fresh), "hear", lambda *args: pytest.fail("heard again"))
+    assert torch.equal(ear.embed(fresh, clips.flip(0), RATE), first.flip(0))
+    assert clap.load("mini") is fresh
+
+
+def test_similarity_is_of_each_clip_and_its_own_text() -> None:
+    clips, texts = torch.eye(3)[:2], torch.tensor([[0.6, 0.8, 0.0], [0.6, 0.8, 0.0]])
+    assert ear.similarity(clips, texts).tolist() == pytest.approx([0.6, 0.8])
+    assert ear.similarity(clips, texts[:1]).tolist() == pytest.approx([0.6, 0.8])
+    with pytest.raises(ValueError, match="as many texts"):
+        ear.similarity(torch.eye(3), texts)
+    with pytest.raises(ValueError, match="list of texts"):
+        ear.embed_text(clap.load("mini"), "piano")
+
+
+def test_ears_that_do_not_exist_are_explained(tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match="did you mean 'transformers'"):
+        clap.load("mini", "transformer")
+    with pytest.raises(FileNotFoundError, match=r"lukewys/laion_clap"):
+        clap.load(tmp_path / "music.pt")
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        clap.load(tmp_path / "nothing")
+
+
+def laion_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names of ``ClapModel`` turned back to laion-clap's, for a model that has no laion-clap twin."""
+    steps = [
+        ("audio_model.audio_encoder.", "audio_branch."), ("text_model.", "text_branch."), (".batch_norm.", ".bn0."),
+        ("_projection.linear1.", "_projection.0."), ("_projection.linear2.", "_projection.2."),
+        (".attention.output.dense.", ".attn.proj."), (".attention.self.", ".attn."),
+        (".intermediate.dense.", ".mlp.fc1."), (".output.dense.", ".mlp.fc2."),
+        (".layernorm_before.", ".norm1."), (".layernorm_after.", ".norm2."),
+    ]  # fmt: skip
+    named: dict[str, Tensor] = {}
+    for name, value in state.items():
+        changes = (
+            steps if name.startswith("audio_model") else steps[:2] if name.startswith("text_model") else steps[3:5]
+        )
+        for before, after in changes:
+            name = name.replace(before, after)
+        named[name] = value
+    for name in [name for name in named if name.startswith("audio_branch") and ".query." in name]:
+        rows = [named.pop(name.replace("query", part)) for part in ("query", "key", "value")]
+        named[name.replace("query", "qkv")] = torch.cat(rows)
+    return named
+
+
+def test_a_laion_checkpoint_gives_back_the_model_it_was_made_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = clap.load("mini")
+    assert isinstance(one, clap.TransformersClap)
+    state = laion_names(one.model.state_dict()) | {"audio_branch.tscam_conv.bias": torch.zeros(3)}
+    torch.save({"state_dict": {f"module.{n}": v for n, v in state.items()}, "best": np.float64(1)}, tmp_path / "a.pt")
+    read = clap.read_state(tmp_path / "a.pt")
+    made = clap.config_of(read)["audio_config"]
+    assert [made[name] for name in ("patch_embeds_hidden_size", "depths", "num_attention_heads", "window_size")] == [
+        24, [1, 1, 2, 2], [3, 6, 12, 12], 4]  # fmt: skip
+    back = clap.convert(read)
+    kept = one.model.state_dict()
+    assert all(torch.equal(back[name], kept[name]) for name in kept)
+    with pytest.raises(ValueError, match="fusion"):
+        clap.config_of(read | {"audio_branch.patch_embed.fusion_model.x": torch.zeros(1)})
+
+
+def test_a_pickle_with_anything_to_run_is_not_run(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (tmp_path / "ran",))
+
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "extra": Trap()}, tmp_path / "bad.pt")
+    with pytest.raises(pickle.UnpicklingError):
+        clap.read_state(tmp_path / "bad.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["laion_clap", "muq", "audiobox_aesthetics", "librosa", "mir_eval"])
+def test_a_missing_package_is_an_error_with_its_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError) as error:
+        packages.need(name)
+    assert packages.HERE[name] in str(error.value) and packages.COLAB[name] in str(error.value)
+    assert not packages.installed(name)
+    if name in ("laion_clap", "muq", "audiobox_aesthetics"):
+        assert "--no-deps torchaudio" in packages.HERE[name]
+        assert "torchvision" not in packages.HERE[name]
+
+
+def test_nothing_stays_of_what_stands_in_for_torchvision() -> None:
+    before = "torchvision" in sys.modules
+    with packages._without_torchvision():
+        from torchvision.ops.misc import FrozenBatchNorm2d  # type: ignore[import-untyped, unused-ignore]
+
+        assert isinstance(FrozenBatchNorm2d, type)
+    assert ("torchvision" in sys.modules) == before or packages._find("torchvision")
+
+
+# ---- LPAPS
+
+
+def test_lpaps_of_known_features() -> None:
+    x = [torch.tensor([[[[3.0, 4.0], [0.0, 2.0]]]])]  # one clip, one window, two tokens, two channels
+    y = [torch.tensor([[[[4.0, 3.0], [2.0, 0.0]]]])]
+    channel = ((0.6 - 0.8) ** 2 * 2 + 2) / 2
+    a, b = np.array([[3.0, 4.0], [0.0, 2.0]]), np.array([[4.0, 3.0], [2.0, 0.0]])
+    token = ((a / np.linalg.norm(a, axis=0) - b / np.linalg.norm(b, axis=0)) ** 2).sum(0).mean()
+    assert lpaps.distance(x, y).item() == pytest.approx(channel, abs=1e-6)
+    assert lpaps.distance(x, y, "token").item() == pytest.approx(token, abs=1e-6)
+    assert lpaps.distance(x * 4, y * 4).item() == pytest.approx(4 * channel, abs=1e-6)
+
+
+def test_lpaps_is_0_for_a_clip_and_itself_and_the_same_in_any_batch(fresh: clap.Clap) -> None:
+    clips = sounds(4.096, RATE, 3)
+    features = lpaps.embed(fresh, clips, RATE)
+    assert [tuple(stage.shape) for stage in features] == [
+        (3, 1, 256, 48),
+        (3, 1, 64, 96),
+        (3, 1, 16, 192),
+        (3, 1, 16, 192),
+    ]
+    for over in lpaps.AXES:
+        assert lpaps.distance(features, features, over).abs().max() == 0
+        together = lpaps.between(fresh, clips, clips[:1], RATE, over)
+        alone = lpaps.between(fresh, clips[2:], clips[:1], RATE, over, batch=1)
+        assert together[2].item() == pytest.approx(alone.item(), rel=1e-4)
+        assert together[0] == 0 and 0.1 < together[2] < 16
+    with pytest.raises(KeyError, match="'token'"):
+        lpaps.distance(features, features, "tokens")
+    with pytest.raises(ValueError, match="one length"):
+        lpaps.distance(features, lpaps.embed(fresh, sounds(7.0, RATE, 3), RATE))
+
+
+def test_lpaps_at_any_rate(fresh: clap.Clap) -> None:
+    reference = lpaps.between(fresh, sounds(4.096, RATE, 2)[:1], sounds(4.096, RATE, 2)[1:], RATE)
+    for rate in (22_050, 44_100, 48_000):
+        clips = sounds(4.096, rate, 2)
+        assert lpaps.between(fresh, clips[:1], clips[1:], rate).item() == pytest.approx(reference.item(), rel=0.01)
+
+
+def test_lpaps_of_silence_and_silence_is_0(fresh: clap.Clap) -> None:
+    assert lpaps.between(fresh, torch.zeros(2, 65_536), torch.zeros(1, 65_536), RATE).tolist() == [0, 0]
+
+
+# ---- FAD
+
+
+def gaussians(n: int, dim: int, seed: int, shift: float = 0.0, scale: float = 1.0) -> np.ndarray:
+    return shift + scale * np.random.default_rng(seed).standard_normal((n, dim)) * np.linspace(0.3, 1.5, dim)
+
+
+def textbook(x: np.ndarray, y: np.ndarray) -> float:
+    """The Fréchet distance as it is written, with scipy's matrix square root."""
+    a, b = np.cov(x.T), np.cov(y.T)
+    return float(((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(a + b - 2 * sqrtm(a @ b).real))
+
+
+def test_fad_of_a_set_with_itself_is_0() -> None:
+    for n in (40, 200):
+        assert abs(fad.distance(gaussians(n, 64, 1), gaussians(n, 64, 1))) < 1e-9
+
+
+def test_fad_of_two_gaussians_is_the_closed_form() -> None:
+    """Sets whose sample mean and covariance are exactly those wanted, so that nothing is left to chance."""
+    dim, rng = 24, np.random.default_rng(0)
+
+    def exact(n: int, mean: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+        x = rng.standard_normal((n, dim))
+        x -= x.mean(0)
+        x = x @ np.linalg.inv(np.linalg.cholesky(np.cov(x.T))).T
+        return mean + x * deviations
+
+    means, spreads = rng.standard_normal((2, dim)), rng.uniform(0.1, 2.0, (2, dim))
+    wanted = ((means[0] - means[1]) ** 2).sum() + ((spreads[0] - spreads[1]) ** 2).sum()
+    found = fad.distance(exact(300, means[0], spreads[0]), exact(90, means[1], spreads[1]))
+    assert found == pytest.approx(wanted, rel=1e-10)
+
+
+@pytest.mark.parametrize("n", [48, 300])
+def test_fad_is_scipy_s_square_root(n: int) -> None:
+    turn = np.linalg.qr(np.random.default_rng(3).standard_normal((32, 32)))[0]
+    x, y = gaussians(n, 32, 1), gaussians(n + 7, 32, 2, 0.2, 1.3) @ turn
+    assert fad.distance(x, y) == pytest.approx(textbook(x, y), rel=1e-6)
+    assert fad.distance(x, y) == pytest.approx(fad.distance(y, x), rel=1e-12)
+    assert fad.distance(torch.tensor(x).float(), y) == pytest.approx(fad.distance(x, y), rel=1e-5)
+
+
+def test_fad_is_biased_by_set_size_and_its_extrapolation_is_not() -> None:
+    dim = 64
+    true = float(((np.linspace(0.3, 1.5, dim) * 0.2) ** 2).sum() + dim * 0.1**2)
+    x, y = gaussians(512, dim, 5, 0.0, 1.2), gaussians(512, dim, 6, 0.1, 1.0)
+    small, large = fad.distance(x[:96], y[:96]), fad.distance(x, y)
+    assert small > large > true
+    found = fad.extrapolated(x, y, repeats=6)
+    assert len(found.sizes) == 5 and max(found.sizes) == 512
+    assert abs(found.value - true) < 0.15 * (large - true) + 0.05 * true
+    with pytest.raises(ValueError, match="2 to 512"):
+        fad.extrapolated(x, y, sizes=[100, 600])
+
+
+def test_kad_is_0_on_average_for_sets_of_one_kind_and_grows_with_distance() -> None:
+    same = [fad.kernel(gaussians(40, 8, i), gaussians(60, 8, 1000 + i)) for i in range(60)]
+    assert abs(np.mean(same)) < 3 * np.std(same) / np.sqrt(60)
+    assert min(same) < 0 < max(same)
+    near, far = (fad.kernel(gaussians(40, 8, 1, shift), gaussians(60, 8, 2)) for shift in (0.4, 1.2))
+    assert far > near > max(same)
+
+
+def test_kad_of_two_points_by_hand() -> None:
+    x, y = np.array([[0.0], [2.0]]), np.array([[1.0], [3.0]])
+    k = lambda d: math.exp(-d * d / 2)  # noqa: E731
+    wanted = k(2) + k(2) - 2 * (k(1) + k(3) + k(1) + k(1)) / 4
+    assert fad.kernel(x, y, bandwidth=1.0, scale=1.0) == pytest.approx(wanted, rel=1e-12)
+
+
+@pytest.mark.parametrize("bad", [np.zeros(3), np.zeros((1, 3)), np.full((4, 3), np.nan)])
+def test_fad_refuses_what_is_no_set(bad: np.ndarray) -> None:
+    with pytest.raises(ValueError):
+        fad.distance(bad, gaussians(9, 3, 0))
+    with pytest.raises(ValueError, match="one ear's"):
+        fad.distance(gaussians(9, 4, 0), gaussians(9, 3, 0))
+
+
+def test_fad_tells_renders_of_one_genre_from_another(renders: tuple[list[Attributes], Tensor]) -> None:
+    attributes, clips = renders
+    rows = fad.embed(clap.load("mini"), clips, RATE)
+    jazz = np.array([one.genre == "jazz" for one in attributes])
+    halves = np.arange(len(rows)) % 2 == 0
+    assert fad.kernel(rows[jazz], rows[~jazz]) > 2 * abs(fad.kernel(rows[halves], rows[~halves]))
+
+
+# ---- curves
+
+
+@pytest.fixture(scope="module")
+def piano() -> pd.DataFrame:
+    return pd.read_csv(Path(tada.__file__).parent / "data" / "published_steering_piano.csv")
+
+
+CUTOFFS = (3.8039, 3.4916)
+PUBLISHED = {"caa_all": (0.052, 0.025), "caa_loc": (0.107, 0.053), "sae": (0.140, 0.057)}
+
+
+@pytest.mark.parametrize("method", PUBLISHED)
+def test_published_rows_give_the_published_auc(piano: pd.DataFrame, method: str) -> None:
+    rows = piano[piano["method"] == method].sample(frac=1, random_state=0)
+    found = [curve.auc(rows["alpha"], rows[name], rows["lpaps"], CUTOFFS) for name in ("muq", "clap")]
+    assert tuple(round(value, 3) for value in found) == PUBLISHED[method]
+
+
+@pytest.mark.parametrize(
+    ("method", "delta", "first"),
+    [("caa_all", (0.155, 0.072), 0.0033), ("caa_loc", (0.258, 0.114), 0.0058), ("sae", (0.303, 0.114), 0.0073)],
+)
+def test_published_rows_give_the_known_delta_and_smoothness(
+    piano: pd.DataFrame, method: str, delta: tuple[float, float], first: float
+) -> None:
+    rows = piano[piano["method"] == method].sort_values("alpha")
+    assert tuple(round(curve.delta(rows["alpha"], rows[name]), 3) for name in ("muq", "clap")) == delta
+    assert round(curve.smoothness(rows["alpha"], rows["muq"], "authors"), 4) == first
+    by_hand = np.diff(rows["muq"].to_numpy())
+    paper = curve.smoothness(rows["alpha"], rows["muq"])
+    assert paper == pytest.approx(np.sqrt((by_hand**2).mean() - by_hand.mean() ** 2), rel=1e-9)
+    second = curve.smoothness(rows["alpha"], rows["muq"], "authors-v2", rows["lpaps"], CUTOFFS)
+    assert 0.01 < second < 0.2 and second != paper
+
+
+def test_curves_by_hand() -> None:
+    alpha, line = [-2, -1, 0, 1, 2], [-0.4, -0.2, 0.0, 0.2, 0.4]
+    assert curve.delta(alpha, line) == pytest.approx(0.8)
+    assert curve.smoothness(alpha, line) == pytest.approx(0, abs=1e-12)
+    assert curve.auc(alpha, line, [2, 1, 0, 1, 2], (2.0, 2.0)) == pytest.approx(0.4)
+    assert curve.auc(alpha, line, [2, 1, 0, 1, 2], (1.5, 9.0)) == pytest.approx((0.225 + 0.4) / 2)
+    assert curve.auc(alpha, [-v for v in line], [2, 1, 0, 1, 2], (2.0, 2.0)) == pytest.approx(-0.4)
+    assert curve.delta(alpha, line, opposite=[0.5, 0.3, 0.1, 0.0, 0.0]) == pytest.approx((0.4 + 0.4) / 2)
+    steps = [0.0, 0.1, 0.0, 0.3, 0.2]  # one step down on the positive side, which the authors' first code drops
+    assert curve.smoothness(alpha, steps) == pytest.approx(np.std([0.1, -0.1, 0.3, -0.1]))
+    assert curve.smoothness(alpha, steps, "authors") == pytest.approx(0.0)
+    uneven = curve.smoothness(alpha, [-0.4, -0.3, 0.0, 0.1, 0.4], "authors-v2", [2, 1, 0, 1, 2], (1.5, 2.0))
+    assert uneven == pytest.approx((0.0 + np.std([0.75, 0.25])) / 2)
+
+
+def test_curves_refuse_what_they_cannot_measure() -> None:
+    with pytest.raises(ValueError, match="twice"):
+        curve.delta([0, 0, 1], [1, 2, 3])
+    with pytest.raises(ValueError, match="NaN"):
+        curve.delta([0, 1], [1, math.nan])
+    with pytest.raises(ValueError, match="no strength 0"):
+        curve.auc([-1, 1], [0, 1], [1, 1], (1, 1))
+    with pytest.raises(ValueError, match="below 0"):
+        curve.auc([0, 1], [0, 1], [0, 1], (1, 1))
+    with pytest.raises(ValueError, match="above 0"):
+        curve.auc([-1, 0, 1], [0, 1, 2], [1, 0, 1], (0, 1))
+    with pytest.raises(KeyError, match="did you mean 'paper'"):
+        curve.smoothness([0, 1], [0, 1], "papers")
+    with pytest.raises(ValueError, match="needs distance"):
+        curve.smoothness([0, 1], [0, 1], "authors-v2")
+
+
+# ---- a concept by its name
+
+
+@pytest.mark.parametrize(
+    ("concept", "field", "wanted"),
+    [
+        ("female", "voice", "female"), ("slow", "tempo", "slow"), ("happy", "mood", "happy"),
+        ("violin", "instrument", "violin"), ("maracas", "percussion", "maracas"), ("reggae", "genre", "reggae"),
+        ("piano", "instrument", "piano"), ("tempo", "tempo", "fast"), ("vocal gender", "voice", "female"),
+        ("mood", "mood", "happy"),
+    ],
+)  # fmt: skip
+def test_the_mini_ears_score_a_concept_by_its_name(
+    concept: str, field: str, wanted: str, renders: tuple[list[Attributes], Tensor]
+) -> None:
+    has = np.array([one.labels()[field] == wanted for one in renders[0]])
+    for judge in ("probe", "clap", "muq"):
+        found = metrics.concept_score(renders[1], concept, "mini", RATE, judge)
+        assert found.shape == (len(has),) and np.abs(found).max() <= 1 + 1e-6
+        assert found[has].min() > found[~has].max() - 0.05, judge
+    probed = metrics.concept_score(renders[1], concept, sample_rate=RATE)
+    assert probed[has].mean() > 0.9 and probed[~has].mean() < 0.05
+
+
+def test_a_sweep_s_score_judges_each_row_by_its_own_concept(renders: tuple[list[Attributes], Tensor]) -> None:
+    clips = tada.Clips(renders[1][:4, None], RATE)
+    said = [("fast", "slow"), ("violin", "trumpet"), ("fast", "slow"), ("jazz", "techno")]
+    rows = pd.DataFrame(said, columns=["concept", "counterfactual"])
+    found = pickle.loads(pickle.dumps(score.mini))(clips, rows)
+    assert list(found) == ["probe"]
+    for row, concept in enumerate(rows["concept"]):
+        alone = metrics.concept_score(clips[row : row + 1], concept)
+        assert found["probe"][row] == pytest.approx(alone[0], abs=1e-5)
+    assert list(score.mini_all(clips, rows)) == ["probe", "mini-clap", "mini-second"]
+    keys = {score.mini.key, score.public.key, score.mini_all.key}
+    assert len(keys) == 3
+    assert (
+        score.default("mini").ears == score.default("planted").ears == "mini" and score.default(None).ears == "public"
+    )
+
+
+def test_queries_are_the_paper_s() -> None:
+    assert score.query("violin", "muq") == "A violin-based track"
+    assert score.query("piano", "clap") == "a piano song"
+    assert score.query("vocal_gender", "muq") == "female, woman, vocal singing"
+    assert score.poles("tempo") == ("fast", "slow") and score.poles("opera") == ("opera", "jazz")
+
+
+def test_concepts_and_ears_that_do_not_exist_are_explained(renders: tuple[list[Attributes], Tensor]) -> None:
+    clips = renders[1][:1]
+    with pytest.raises(KeyError, match="did you mean 'violin'"):
+        metrics.concept_score(clips, "violins", "mini", RATE)
+    with pytest.raises(KeyError, match="ears='public'"):
+        metrics.concept_score(clips, "opera", "mini", RATE)
+    with pytest.raises(KeyError, match="'mini'"):
+        metrics.concept_score(clips, "piano", "minis", RATE)
+    with pytest.raises(KeyError, match="probe"):
+        metrics.concept_score(clips, "piano", "mini", RATE, "probes")
+    with pytest.raises(KeyError, match="clap"):
+        metrics.concept_score(clips, "piano", "public", RATE, "probe")
+    with pytest.raises(ValueError, match="sample_rate"):
+        metrics.concept_score(clips, "piano")
+
+
+# ---- the panel, and estimators beside it
+
+
+def test_the_panel_has_a_metric_of_each_kind_and_judges_rows_alone(renders: tuple[list[Attributes], Tensor]) -> None:
+    panel = Panel("mini")
+    heard = panel.hear(tada.Clips(renders[1][:4, None], RATE))
+    found = panel.judge(heard, "tempo", heard)
+    assert set(found) == {"mini-clap", "mini-second", "lpaps", "lpaps-token", "probe"}
+    assert (found["lpaps"] == 0).all()
+    fast = [one.labels()["tempo"] == "fast" for one in renders[0][:4]]
+    assert ((found["probe"] > 0) == fast).all()
+    moved = panel.judge(heard[[1, 2]], "tempo", heard[[0, 2]])
+    assert moved["lpaps"][0] > 0.1 and moved["lpaps"][1] == 0
+    assert moved["probe"].tolist() == found["probe"][[1, 2]].tolist()
+    assert (panel.embed(renders[1][:4], RATE) - heard.embedding).abs().max() < 1e-6
+
+
+def test_a_panel_that_levels_clips_hears_no_difference_in_gain(renders: tuple[list[Attributes], Tensor]) -> None:
+    clips = renders[1][:3, None]
+    level, plain = Panel("mini", loudness=-20.0), Panel("mini")
+    gains = [[panel.hear(tada.Clips(gain * clips, RATE)).embedding for gain in (0.5, 0.25)] for panel in (level, plain)]
+    assert (gains[0][0] - gains[0][1]).abs().max() < 1e-4 < (gains[1][0] - gains[1][1]).abs().max()
+    assert level.key != plain.key
+    with pytest.raises(KeyError, match="'mini'"):
+        Panel("minis")
+
+
+def test_tempo_and_brightness_of_renders(renders: tuple[list[Attributes], Tensor]) -> None:
+    attributes, clips = renders
+    wanted = np.array([one.tempo for one in attributes])
+    assert (np.abs(external.tempo(clips, RATE) / wanted - 1) < 0.05).mean() > 0.9
+    time = torch.arange(RATE) / RATE
+    tones = torch.stack([0.3 * torch.sin(2 * torch.pi * pitch * time) for pitch in (500.0, 3000.0)])
+    assert external.brightness(tones, RATE) == pytest.approx([500, 3000], rel=0.05)
+    assert np.isnan(external.brightness(torch.zeros(1, RATE), RATE)).all()
+    with pytest.raises(KeyError, match="librosa"):
+        external.tempo(clips, RATE, "librosas")
+
+
+def test_preservation_of_known_features() -> None:
+    rng = np.random.default_rng(0)
+    chroma = rng.uniform(0, 1, (12, 60)).astype(np.float32)
+    assert preservation.harmony(chroma, chroma) == pytest.approx(0, abs=1e-6)
+    assert preservation.structure(chroma, chroma) == pytest.approx(0, abs=1e-6)
+    turned = np.roll(chroma, 3, axis=0)  # another key: other harmony, the same structure
+    assert preservation.harmony(turned, chroma) > 0.1
+    assert preservation.structure(turned, chroma) == pytest.approx(0, abs=1e-6)
+    a, b = np.eye(12, dtype=np.float32)[:, [0, 1]], np.eye(12, dtype=np.float32)[:, [0, 2]]
+    assert preservation.harmony(a, b) == pytest.approx(0.5)
+    assert preservation.rhythm(np.array([]), np.array([])) == 0
+    assert math.isnan(preservation.melody(np.full(5, 440.0), np.full(5, np.nan)))
