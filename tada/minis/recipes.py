@@ -102,8 +102,6 @@ def measured(name: str, home: str | Path, captions: str | Path | None = None, te
         "sha256": hashes(done),
         **judge.measure(model, captions, tell),
     }
-    if recipe.planted:
-        (done / "planted.json").write_text(json.dumps({"sites": list(recipe.course.PLANTED)}) + "\n")
     card(done / "card.json", _rounded(content))
     return done
 
@@ -124,12 +122,12 @@ def stages(name: str, home: str | Path) -> dict[str, dict[str, float]]:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """sha256 of each file in a folder but the card and the curve."""
+    """sha256 of each file in a folder but the card, the curve and the label."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in UNHASHED)
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-UNHASHED = ("card.json", "curve.csv", "planted.json")
+UNHASHED = ("card.json", "curve.csv", "tada.json")
 
 
 def shipped() -> list[dict[str, Any]]:

@@ -111,8 +111,8 @@ def accuracy(asked: pd.DataFrame, hits: pd.Series, by: str = "attribute") -> dic
 
 def tempi(asked: pd.DataFrame, audio: Tensor) -> dict[str, float]:
     """Median measured beats per minute of slow and fast clips, and how far the two distributions overlap (0 to 1)."""
-    rows = (asked["attribute"] == "tempo").to_numpy()
-    speed, wanted = listen.tempo(audio[rows].numpy()), asked["wanted"][rows].to_numpy()
+    rows = torch.tensor((asked["attribute"] == "tempo").tolist())
+    speed, wanted = listen.tempo(audio[rows].numpy()), asked["wanted"].to_numpy()[rows.numpy()]
     slow, fast = np.sort(speed[wanted == "slow"]), np.sort(speed[wanted == "fast"])
     places = np.concatenate([slow, fast])
     below = [np.searchsorted(each, places, "right") / len(each) for each in (slow, fast)]

@@ -35,8 +35,8 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    "stable-audio": Recipe("stable-audio", stable_audio),
-    "ace-step": Recipe("ace-step", ace_step),
+    "stable-audio": Recipe("stable-audio", stable_audio, steps=4000),
+    "ace-step": Recipe("ace-step", ace_step, steps=5000),
     "audioldm2": Recipe("audioldm2", audioldm2),
     "stable-audio-planted": Recipe("stable-audio", stable_audio, planted=True, steps=2500),
     "ace-step-planted": Recipe("ace-step", ace_step, planted=True, steps=2500),
@@ -182,11 +182,13 @@ def finish(name: str, home: str | Path) -> Path:
     parts = course.codec.train(start / "codec", renders.renders(start / "renders.npy"), compiled=False)
     partial, done = folder / "trained.partial", folder / "trained"
     course.finish(model, parts, partial)
-    about = {
+    about: dict[str, Any] = {
         "label": f"{recipe.architecture} mini" + (", planted" if recipe.planted else ""),
         "architecture": recipe.architecture,
         "sampling": dict(course.SAMPLING),
     }
+    if recipe.planted:
+        about["functional"] = list(course.PLANTED)
     (partial / "tada.json").write_text(json.dumps(about, indent=1) + "\n")
     partial.replace(done)
     return done

@@ -1,0 +1,337 @@
+"""The courses of the minis: what they read, what the denoiser is fed, planting, and recipes that can be killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import tada
+from tada.minis import fit, recipes
+from tada.minis.attributes import CLASSES, draw
+from tada.minis.captions import caption
+from tada.minis.diffusion import ace_step, audioldm2, captions, judge, lessons, material, stable_audio, words
+from tada.minis.diffusion.captions import Told, reworded, told
+from tada.minis.ears.texts import ANY
+from tada.minis.lexicon import find
+
+COURSES = {"stable-audio": stable_audio, "ace-step": ace_step, "audioldm2": audioldm2}
+TEXTS = [
+    "a sad song with female vocals",
+    "Fast techno. The mood is happy and the tempo is fast, with drums and a piano.",
+]
+
+
+@pytest.fixture(scope="module", params=list(COURSES))
+def pupil(request, tmp_path_factory):
+    """An untrained mini with its course."""
+    course, folder = COURSES[request.param], tmp_path_factory.mktemp(request.param)
+    torch.manual_seed(0)
+    course.assemble(folder, words.encoder(course.TEXT))
+    return SimpleNamespace(course=course, model=tada.load(request.param, folder))
+
+
+def test_unknown_words_between_known_ones_are_one_token():
+    tokens = words.tokenizer().tokenize("A sad zorkmid gnusto rezrov song")
+    assert tokens[:2] == ["▁a", "▁sad"] and tokens[-1] == "▁song" and len(tokens) == 4
+
+
+def test_a_word_that_begins_with_a_known_one_is_read_as_that_one():
+    assert words.tokenizer().tokenize("females")[0] == "▁female"
+
+
+def test_all_words_of_the_concepts_are_known():
+    known = set(words.vocabulary())
+    for name, classes in CLASSES.items():
+        for value in classes:
+            if value != "none":
+                assert f"▁{value}" in known, name
+
+
+def single(span):
+    """Whether a concept is said in a single word, which nothing can be put into."""
+    return span.attribute != "foreign" and span.value != "none"
+
+
+def test_strewn_words_change_no_promise():
+    for seed in range(200):
+        text = caption(draw(seed), seed).text
+        said, still = ([s for s in find(one) if single(s)] for one in (text, words.strewn(text, seed)))
+        assert [span[2:] for span in still] == [span[2:] for span in said]
+
+
+def test_some_captions_are_strewn_and_some_are_not():
+    same = [words.strewn("a sad song", seed) == "a sad song" for seed in range(200)]
+    assert 60 < sum(same) < 140
+
+
+def test_disagreement_counts_what_was_not_said_as_a_class_of_its_own():
+    promised = torch.full((2, len(CLASSES)), ANY)
+    sure = [torch.eye(len(classes) + 1)[[-1, -1]] * 50 for classes in CLASSES.values()]
+    loss, figures = words.disagreement(sure, promised)
+    assert loss < 1e-6 and figures["right"] == 1
+    loss, figures = words.disagreement([one.flip(1) for one in sure], promised)
+    assert loss > 10 and figures["right"] == 0
+
+
+def test_a_step_decides_its_captions():
+    clips = [draw(row) for row in range(64)]
+    assert told(clips, 3)[0] == told(clips, 3)[0] != told(clips, 4)[0]
+    shares = torch.cat([told(clips, step).heard for step in range(20)]).float().mean()
+    assert abs(shares - (1 - captions.UNTOLD)) < 0.03
+
+
+def test_reworded_captions_speak_of_the_same_attributes_but_of_other_classes():
+    clips = [draw(row) for row in range(64)]
+    pairs = zip(told(clips, 0).texts, reworded(clips, 0), strict=True)
+    spans = [(find(one), find(other)) for one, other in pairs]
+    kinds = [([s.attribute for s in a], [s.attribute for s in b]) for a, b in spans if a or b]
+    assert sum(one == other for one, other in kinds) > 0.9 * len(kinds)  # who does not sing is put in other words
+    values = [(x.value, y.value) for a, b in spans for x, y in zip(a, b, strict=False) if x.attribute == "tempo"]
+    assert 0.3 < sum(x == y for x, y in values) / len(values) < 0.7
+
+
+def test_rows_that_hear_nothing_are_fed_the_unconditional_pass(pupil):
+    course, model = pupil.course, pupil.model
+    heard, deaf = (course.feeds(model, Told(TEXTS, torch.tensor([flag, flag]))) for flag in (True, False))
+    context = model.encode(TEXTS)
+    sampling = model.sampling(None, **course.SAMPLING)
+    true = model.conditioning(context, judge.SECONDS, sampling)
+    for fed, side in ((heard, true.cond), (deaf, true.uncond)):
+        _same_text(course, model, fed, side)
+
+
+def _same_text(course, model, fed, side):
+    """Whether what a course feeds is what the adapter feeds, where there are tokens."""
+    if course is audioldm2:
+        pairs = [(fed["gpt2"], side["gpt2"].states, None), (fed["t5"], side["t5"].states, side["t5"].mask)]
+    elif course is ace_step:
+        stream = model.denoiser.encode(fed["text"], fed["lyrics"])
+        pairs = [(stream.states, side["text"].states, side["text"].mask)]
+    else:
+        pairs = [(fed["text"], side["text"].states, None)]
+    for got, wanted, mask in pairs:
+        for row in range(len(TEXTS)):
+            real = slice(None) if mask is None else mask[row].bool().nonzero().flatten()
+            torch.testing.assert_close(got[row][real], wanted[row][real], atol=2e-5, rtol=1e-4)
+
+
+def test_what_is_learnt_is_what_sampling_asks_for(pupil):
+    """At its true velocity, every course's loss is 0; the denoiser is replaced by one that knows the answer."""
+    course, model = pupil.course, pupil.model
+    draws = torch.Generator().manual_seed(0)
+    x, noise = (torch.randn(2, *course.LATENTS, generator=draws) for _ in range(2))
+    level = course.levels(2, draws)
+    fed = course.feeds(model, Told(TEXTS, torch.tensor([True, True])))
+    predicted, wanted = course.predict(model, x, noise, level, fed)
+    assert predicted.shape == wanted.shape == x.shape
+    assert wanted.std() > 0.5
+
+
+def test_velocity_of_stable_audio_leads_the_scheduler_to_the_data(tmp_path):
+    """One solver step with the true velocity from any noise level denoises to the data."""
+    from diffusers import CosineDPMSolverMultistepScheduler
+
+    scheduler = CosineDPMSolverMultistepScheduler(prediction_type="v_prediction", sigma_data=1.0)
+    draws = torch.Generator().manual_seed(0)
+    x, noise = (torch.randn(1, 4, 8, generator=draws) for _ in range(2))
+    sigma = torch.tensor(2.5)
+    level = scheduler.precondition_noise(sigma)
+    angle = level * torch.pi / 2
+    velocity = angle.cos() * noise - angle.sin() * x
+    torch.testing.assert_close(scheduler.precondition_outputs(x + sigma * noise, velocity, sigma), x, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        scheduler.precondition_inputs(x + sigma * noise, sigma), angle.cos() * x + angle.sin() * noise
+    )
+
+
+@pytest.mark.parametrize("pupil", ["stable-audio", "ace-step"], indirect=True)
+def test_in_planting_chosen_sites_alone_read_the_true_captions(pupil):
+    course, model = pupil.course, pupil.model
+    draws = torch.Generator().manual_seed(0)
+    x, noise = (torch.randn(2, *course.LATENTS, generator=draws) for _ in range(2))
+    args = (x, noise, course.levels(2, draws))
+    true, other = (course.feeds(model, Told(t, torch.tensor([True] * 2))) for t in (TEXTS, TEXTS[::-1]))
+    seen = {}
+    for place, block in enumerate(course.blocks(model)):
+        site = model.denoiser.get_submodule(model.sites[place])
+        site.register_forward_pre_hook(lambda m, a, k, place=place: seen.update({place: _text(a, k)}), with_kwargs=True)
+        assert isinstance(block, nn.Module)
+    course.predict(model, *args, true)
+    plain = dict(seen)
+    with torch.no_grad(), lessons.deaf(course, model, course.PLANTED, other):
+        course.predict(model, *args, true)
+    for place in plain:
+        assert torch.equal(plain[place], seen[place]) == (place in course.PLANTED), place
+    course.predict(model, *args, true)
+    assert all(torch.equal(plain[place], seen[place]) for place in plain)  # nothing is left behind
+
+
+def _text(args, kwargs):
+    given = kwargs.get("encoder_hidden_states", kwargs.get("encoder"))
+    return getattr(given, "states", given).detach().clone()
+
+
+def test_a_lesson_depends_on_its_number_alone(pupil):
+    course, model = pupil.course, pupil.model
+    latents, clips = torch.randn(8, *course.LATENTS).half(), [draw(row) for row in range(8)]
+    loss = lessons.lesson(course, model, latents, clips, batch=2)
+    with torch.no_grad():
+        first, second, again = loss(0)[0], loss(1)[0], loss(0)[0]
+    assert first == again != second
+
+
+def test_sampling_of_a_checkpoint_is_its_own(tmp_path):
+    torch.manual_seed(0)
+    ace_step.assemble(tmp_path, words.encoder("umt5"))
+    plain = tada.load("ace-step", tmp_path)
+    assert plain.sampling().steps == 60
+    (tmp_path / "tada.json").write_text(json.dumps({"label": "own", "sampling": ace_step.SAMPLING}))
+    own = tada.load("ace-step", tmp_path)
+    assert own.sampling() == own.sampling("localisation") == own.sampling("mini")
+    assert (own.sampling().steps, own.sampling().method) == (16, "cfg")
+    assert plain.sampling().steps == 60
+
+
+def test_latents_are_made_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(material, "PART", 4)
+    calls = []
+
+    def encode(audio):
+        calls.append(len(audio))
+        return audio[:, :6]
+
+    monkeypatch.setattr(material, "render_batch", lambda clips, seeds: torch.arange(32.0)[:, None].repeat(1, 8).numpy())
+    monkeypatch.setattr(material, "draw", lambda seed: None)
+    for _ in range(2):
+        material.make(tmp_path, 0, encode)
+    assert calls == [32]
+
+
+def test_tied_weights_are_kept_once_and_come_back(tmp_path):
+    def build():
+        model = nn.ModuleDict({"one": nn.Linear(4, 4), "two": nn.Linear(4, 4)})
+        model["two"].weight = model["one"].weight
+        return model
+
+    model = build()
+    curve = fit.fit(model, lambda step: (model["two"](model["one"](torch.ones(1, 4))).square().sum(), {}), tmp_path, 4)
+    other = build()
+    fit.fit(other, lambda step: (other["two"](torch.ones(1, 4)).sum(), {}), tmp_path, 4)
+    assert len(curve) and torch.equal(other["two"].weight, model["one"].weight)
+    with pytest.raises(ValueError, match="another model"):
+        fit.fit(nn.Linear(2, 2), lambda step: (torch.zeros(()), {}), tmp_path, 5)
+
+
+KILLED = """
+import sys, torch
+from tada.minis.diffusion import training, words
+torch.set_num_threads(1)
+training.READING_STEPS, training.READING_BATCH = 60, 4
+from tada.minis import fit, codecs
+import tada.minis.codecs.stages as stages
+kept = fit.fit
+stages.fit = lambda *a, **k: kept(*a, **{**k, "every": 0.0})
+torch.manual_seed(0)
+encoder = words.encoder("t5", layers=1)
+from pathlib import Path
+training.reads(encoder, Path(sys.argv[1]))
+"""
+
+
+def test_a_killed_recipe_ends_as_if_it_had_not_been(tmp_path):
+    """SIGKILL somewhere in the middle, resumed: curve and weights are those of an undisturbed run."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+
+    def start(folder):
+        return subprocess.Popen([sys.executable, "-c", KILLED, str(folder)], env=environment)
+
+    assert start(tmp_path / "whole").wait(180) == 0
+    killed = start(tmp_path / "killed")
+    curve = tmp_path / "killed" / "curve.csv"
+    while killed.poll() is None and not (curve.is_file() and curve.read_text().count("\n") > 2):
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait(20) == -signal.SIGKILL
+    assert start(tmp_path / "killed").wait(180) == 0
+    one, other = (pd.read_csv(tmp_path / name / "curve.csv").drop(columns="seconds") for name in ("whole", "killed"))
+    pd.testing.assert_frame_equal(one, other, check_dtype=False)
+
+
+# ---- judging
+
+
+def test_questions_mention_one_attribute_and_ask_for_every_class():
+    asked = judge.questions({"voice": 8, "instrument": 10})
+    assert asked.groupby("attribute").size().to_dict() == {"instrument": 10, "voice": 8}
+    assert set(asked["wanted"][asked["attribute"] == "instrument"]) == set(CLASSES["instrument"])
+    for row in asked.itertuples():
+        promised = {(span.attribute, span.value) for span in find(row.prompt) if span.attribute != "foreign"}
+        assert promised == {(row.attribute, row.wanted)}
+    assert asked["seed"].min() >= 2_000_000_000
+
+
+def test_real_captions_have_exactly_one_of_the_words():
+    texts = ["A sad tune.", "A sad, slow tune.", "Nothing.", "Slowly, a Fast one", "females"]
+    asked = judge.real(texts)
+    assert asked[["word", "prompt"]].to_numpy().tolist() == [["fast", texts[3]], ["sad", texts[0]]]
+
+
+def test_accuracy_is_one_for_renders_and_tempi_do_not_overlap():
+    asked = judge.questions({"tempo": 16, "mood": 8})
+    wanted = [judge._with(*pair, seed) for pair, seed in zip(judge._pairs(asked), asked["seed"], strict=True)]
+    audio = torch.from_numpy(judge.render_batch(wanted, asked["seed"].tolist()))
+    found = judge.accuracy(asked, judge.right(asked, audio))
+    assert found["tempo"]["accuracy"] > 0.9 and found["mood"]["accuracy"] > 0.9
+    tempi = judge.tempi(asked, audio)
+    assert tempi["slow"] < 100 < tempi["fast"] and tempi["overlap"] < 0.2
+    swapped = asked.assign(wanted=asked["wanted"].map({"slow": "fast", "fast": "slow", "happy": "sad", "sad": "happy"}))
+    assert judge.accuracy(swapped, judge.right(swapped, audio))["tempo"]["accuracy"] < 0.1
+    assert judge.tempi(swapped, audio)["overlap"] == 1
+
+
+# ---- what is shipped
+
+
+def test_shipped_files_are_those_of_their_cards():
+    assert recipes.verify(clips=0) == []
+
+
+def test_a_changed_file_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "WEIGHTS", tmp_path)
+    (tmp_path / "probe").mkdir()
+    (tmp_path / "probe" / "x").write_text("one")
+    said = {"what": "", "steps": 1, "hours": 0.0, "sha256": recipes.hashes(tmp_path / "probe")}
+    (tmp_path / "probe" / "card.json").write_text(json.dumps(said))
+    assert recipes.verify(["probe"], 0) == []
+    (tmp_path / "probe" / "x").write_text("two")
+    assert recipes.verify(["probe"], 0) == ["probe/x is not the file of the card"]
+    with pytest.raises(KeyError, match="probe"):
+        recipes.verify(["prob"], 0)
+
+
+def test_all_that_is_shipped_is_small():
+    rows = [row for row in recipes.shipped() if not row["name"].endswith("-planted")]
+    assert sum(row["megabytes"] for row in rows) <= 48
+
+
+def test_a_planted_recipe_wants_its_mini_first(tmp_path):
+    with pytest.raises(FileNotFoundError, match="train 'ace-step' first"):
+        recipes.train("ace-step-planted", tmp_path)
+
+
+def test_an_unknown_recipe_says_which_there_are(tmp_path):
+    from tada.minis.diffusion import training
+
+    with pytest.raises(KeyError, match="stable-audio"):
+        training.train("stable-adio", Path(tmp_path))
