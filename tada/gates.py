@@ -30,7 +30,7 @@ _LINKS = {
     "steer-slider": "manifest",
 }
 _BASE64 = re.compile(r"base64,([A-Za-z0-9+/=]+)")
-_COLAB = re.compile(r"https://colab\.research\.google\.com/github/[^/]+/[^/]+/blob/[^/]+/(.+)")
+_COLAB = re.compile(r"https://colab\.research\.google\.com/github/([^/]+/[^/]+)/blob/([^/]+)/(.+)")
 _NAMED = ("aria-label", "aria-labelledby", "title")
 _UNREAD = ("search.html", "genindex.html")
 
@@ -172,20 +172,30 @@ def repeated_ids(site: Path) -> list[str]:
 
 
 def dead_colab(site: Path) -> list[str]:
-    """Links to Colab whose notebook is not committed, or holds outputs."""
+    """Links to Colab into another repository than that of `_config.yml`, or to a notebook missing or with outputs."""
     checkout = _checkout(site)
     if checkout is None:
         return []
-    problems = []
-    for page in _pages(site):
-        for target in {str(node["href"]) for node in _soup(page).find_all("a", href=_COLAB)}:
-            match = _COLAB.match(target)
-            path = checkout / unquote(match.group(1)) if match else checkout
-            if not path.is_file():
-                problems.append(f"{_name(site, page)}: {target!r} opens no notebook of the repository")
-            elif '"output_type"' in path.read_text(encoding="utf-8"):
-                problems.append(f"{_name(site, page)}: {target!r} opens a notebook with outputs")
-    return problems
+    return [
+        f"{_name(site, page)}: {target!r} {problem}"
+        for page in _pages(site)
+        for target in sorted({str(node["href"]) for node in _soup(page).find_all("a", href=_COLAB)})
+        if (problem := _colab_problem(checkout, target))
+    ]
+
+
+def _colab_problem(checkout: Path, target: str) -> str:
+    from tada.site import repository
+
+    match = _COLAB.match(target)
+    where, ref, file = match.groups() if match else ("", "", "")
+    url, branch = repository(checkout)
+    path = checkout / unquote(file)
+    if not url.removesuffix(".git").rstrip("/").endswith(f"/{where}") or unquote(ref) != branch:
+        return f"is not in the repository of _config.yml ({url or 'none is set'}, {branch})"
+    if not path.is_file():
+        return "opens no notebook of the repository"
+    return "opens a notebook with outputs" if '"output_type"' in path.read_text(encoding="utf-8") else ""
 
 
 GATES: tuple[Callable[[Path], list[str]], ...] = (

@@ -3,6 +3,7 @@
 - Equations as MathML, which browsers draw themselves: no script from elsewhere, readable by screen readers.
 - On every notebook's page, links to its output-free file, here and on Colab.
 - The directive `notebook-times`: what each notebook took in this build.
+- The directive `steering-slider`: the slider of a notebook's page on another page.
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ from typing import Any
 
 from tada import colab
 
+_TOGGLE = '<summary aria-label="Show or hide the pages below">'
+
 
 def setup(app: Any) -> dict[str, Any]:
     """Register the extension with Sphinx."""
     app.add_html_math_renderer("tada", inline_renderers=(inline_math, None), block_renderers=(block_math, None))
-    app.add_directive("notebook-times", _directive())
+    app.add_directive("notebook-times", _times())
+    app.add_directive("steering-slider", _slider())
     app.connect("config-inited", own_doors)
     app.connect("html-page-context", add_doors)
     app.connect("build-finished", copy_notebooks)
+    app.connect("build-finished", name_toggles)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -93,9 +98,21 @@ def add_doors(app: Any, page: str, template: str, context: dict[str, Any], doctr
     name = notebook_of(page, [path.stem for path in _committed(app)])
     if not name or "body" not in context:
         return
-    options = app.config.html_theme_options
-    links = colab.doors(options.get("repository_url", ""), options.get("repository_branch", "main"), name)
+    links = colab.doors(*repository(Path(app.srcdir)), name)
     context["body"] = context["body"].replace("</h1>", f"</h1>\n{links}", 1)
+
+
+def repository(folder: Path) -> tuple[str, str]:
+    """URL and branch or tag of the public repository, as the `_config.yml` of a folder says; empty where it has none.
+
+    The theme's own option cannot be asked: it names another project where nothing is set.
+    """
+    import yaml
+
+    path = folder / "_config.yml"
+    said = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    found = (said or {}).get("repository") or {}
+    return found.get("url") or "", found.get("branch") or "main"
 
 
 def copy_notebooks(app: Any, error: Exception | None) -> None:
@@ -104,6 +121,17 @@ def copy_notebooks(app: Any, error: Exception | None) -> None:
         return
     for path in _committed(app):
         shutil.copy(path, Path(app.outdir) / "notebooks" / path.name)
+
+
+def name_toggles(app: Any, error: Exception | None) -> None:
+    """Give the sidebar's toggles a name that screen readers can say; the theme gives them none."""
+    if error is not None or app.builder.name != "html":
+        return
+    for page in Path(app.outdir).rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        named = text.replace('<summary><span class="toctree-toggle"', f'{_TOGGLE}<span class="toctree-toggle"')
+        if named != text:
+            page.write_text(named, encoding="utf-8")
 
 
 def _committed(app: Any) -> list[Path]:
@@ -128,7 +156,16 @@ def _took(record: Path) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
 
 
-def _directive() -> Any:
+def clips_of(app: Any, pattern: str) -> tuple[str, Path] | None:
+    """The first folder of clips for a slider that fits `page/name`, and its address from a page of `book/`."""
+    root = Path(app.srcdir) / "files"
+    for path in sorted((root / "notebooks").glob(f"{pattern}/manifest.json")):
+        if "ladders" in json.loads(path.read_text(encoding="utf-8")):
+            return f"../{path.parent.relative_to(root).as_posix()}", path.parent
+    return None
+
+
+def _times() -> Any:
     from docutils import nodes
     from docutils.statemachine import StringList
     from sphinx.util.docutils import SphinxDirective
@@ -137,10 +174,36 @@ def _directive() -> Any:
         """A table of the notebooks' pages and what they took."""
 
         def run(self) -> list[nodes.Node]:
-            rows = [f"| [](/notebooks/{page}.ipynb) | {took} |" for page, took in records(self.env.app)]
+            known = self.env.found_docs  # a notebook may be there and not be in the contents
+            found = [(page, took) for page, took in records(self.env.app) if f"notebooks/{page}" in known]
+            rows = [f"| [](/notebooks/{page}.ipynb) | {took} |" for page, took in found]
             lines = ["| page | took in this build |", "|---|---|", *rows]
             container = nodes.container()
             self.state.nested_parse(StringList(lines, source="notebook-times"), 0, container)
             return list(container.children)
 
     return NotebookTimes
+
+
+def _slider() -> Any:
+    from docutils import nodes
+    from sphinx.util.docutils import SphinxDirective
+
+    class SteeringSlider(SphinxDirective):
+        """The slider whose clips fit a pattern `page/name`; its content where this build has none."""
+
+        required_arguments = 1
+        has_content = True
+
+        def run(self) -> list[nodes.Node]:
+            from tada import slider
+
+            found = clips_of(self.env.app, self.arguments[0])
+            if found:
+                base, folder = found
+                return [nodes.raw("", slider.render(slider.read(folder), base), format="html")]
+            container = nodes.container()
+            self.state.nested_parse(self.content, 0, container)
+            return list(container.children)
+
+    return SteeringSlider

@@ -108,12 +108,26 @@ def test_links_come_below_the_title_and_the_file_lies_beside_the_page(app: Any) 
     assert context["body"].count("tada-doors") == 1
     site.copy_notebooks(app, None)
     assert (app.outdir / "notebooks" / "01_one.ipynb").read_text() == "{}"
-    app.config.html_theme_options |= {"repository_url": URL, "repository_branch": "v1"}
+    app.config.html_theme_options["repository_url"] = "https://github.com/executablebooks/jupyter-book"  # its default
+    site.add_doors(app, "notebooks/01_one", "", context, None)
+    assert "Colab" not in context["body"]
+    (app.srcdir / "_config.yml").write_text(f"repository: {{url: {URL}, branch: v1}}\n")
     site.add_doors(app, "notebooks/01_one", "", context, None)
     assert "/github/some/where/blob/v1/notebooks/01_one.ipynb" in context["body"]
     plain = {"body": "<h1>One</h1>"}
     site.add_doors(app, "book/index", "", plain, None)
     assert plain["body"] == "<h1>One</h1>"
+
+
+def test_the_slider_of_a_page_is_found_by_its_name(app: Any) -> None:
+    assert site.clips_of(app, "05*/*") is None
+    for page, content in (("04_where/patched", {}), ("05_steer/tempo", {"ladders": []})):
+        folder = app.srcdir / "files" / "notebooks" / page
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text(json.dumps(content))
+    assert site.clips_of(app, "04*/*") is None  # players, no slider
+    found = site.clips_of(app, "*/*")
+    assert found is not None and found[0] == "../notebooks/05_steer/tempo"
 
 
 def test_the_theme_s_own_buttons_are_off(app: Any) -> None:

@@ -100,6 +100,11 @@ COLAB = '<a href="https://colab.research.google.com/github/some/where/blob/v1/no
 
 def test_a_link_to_colab_opens_a_committed_notebook_without_outputs(checkout: Path) -> None:
     built = checkout / "_build" / "html"
+    (problem,) = gates.dead_colab(site(built, COLAB.format("01_one")))
+    assert "is not in the repository of _config.yml (none is set, main)" in problem
+    (checkout / "_config.yml").write_text("repository: {url: https://github.com/some/where, branch: v2}\n")
+    assert "v2" in gates.dead_colab(site(built, COLAB.format("01_one")))[0]
+    (checkout / "_config.yml").write_text("repository: {url: https://github.com/some/where, branch: v1}\n")
     assert gates.dead_colab(site(built, COLAB.format("01_one"))) == []
     (problem,) = gates.dead_colab(site(built, COLAB.format("02_two")))
     assert "opens no notebook" in problem

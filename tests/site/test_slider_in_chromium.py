@@ -318,3 +318,19 @@ def test_a_table_without_clips_stays_a_table(page: Any, site: Path, server: Any)
     page.open(server("empty.html"))
     assert not page.driver.find_elements("css selector", ".steer-panel")
     assert page.complaints() == []
+
+
+AXE = Path(__file__).parents[2] / "_build" / "axe" / "package" / "axe.min.js"
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="needs axe-core, see ci/axe.py")
+@pytest.mark.parametrize("blind", [False, True])
+def test_axe_finds_nothing(page: Any, server: Any, blind: bool) -> None:
+    page.open(server("two.html"))
+    page.click(".steer-blind" if blind else ".steer-all summary")
+    page.driver.execute_script(AXE.read_text())
+    script = "axe.run().then(found => arguments[0](found.violations.map(one => one.id + ' ' + one.nodes[0].html)))"
+    assert page.driver.execute_async_script(script) == []
+    bad = "document.querySelector('.steer-strength').removeAttribute('aria-label')"
+    page.driver.execute_script(bad)  # and it would find something
+    assert any(one.startswith("label") for one in page.driver.execute_async_script(script)) is not blind
