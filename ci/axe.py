@@ -1,7 +1,7 @@
 """Check the built site for accessibility with axe-core, light and dark, at 1400 and 390 pixels.
 
-axe-core is not part of this project. Fetch it once, then run this; without it, or without Chromium, it says so and stops
-with success:
+axe-core is not part of this project. Fetch it once, then run this; without it, or without Chromium, it says so and
+stops with success:
 
     mkdir -p _build/axe && cd _build/axe && npm pack axe-core && tar -xzf axe-core-*.tgz
 """
