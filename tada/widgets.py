@@ -149,7 +149,9 @@ class Panel:
         self.box = w.VBox(parts)
 
     def _offer(self) -> None:
-        self.layers.options = [(way.label, way.name) for way in self.ways[self.concept.value]]
+        some = self.ways[self.concept.value]
+        self.layers.options = [(way.label, way.name) for way in some]
+        self.layers.value = some[0].name
 
     @property
     def way(self) -> Way:
@@ -169,7 +171,7 @@ class Panel:
             self.clips = calibrate.clips(self.model, way.vector, [alpha], setting, way.layers, renorm=way.renorm)
             self._play(alpha)
         except Exception as error:  # a traceback in a callback is swallowed by the notebook
-            self.status.value = str(error)
+            self.status.value = str(error.args[0] if isinstance(error, KeyError) else error)
         finally:
             self.button.disabled = False
 

@@ -1,0 +1,141 @@
+"""Strength grids and calibrated ranges, with judges whose answers are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import tada
+from checks import SECONDS, assert_same
+from tada import calibrate, steering
+from tada.calibrate import Setting
+from tada.store import Store
+
+QUICK = tada.Sampling(steps=2, guidance=3.0)
+SETTING = Setting(("a song", "a tune"), SECONDS, QUICK, (7,), batch=3)
+LAYERS = [1, 5]
+
+
+@pytest.fixture(scope="module")
+def subject(tiny_model):
+    model = tiny_model("stable-audio")
+    return model, steering.contrast(model, ["a happy song"], ["a sad song"], 1, SECONDS, QUICK)
+
+
+def judge(curve, sound=lambda share: 1.0):
+    """A judge that knows the strength in lengths of what the layers put out."""
+
+    def score(clips, rows):
+        shares = rows["alpha"].to_numpy() / score.unit
+        return {"concept": [curve(x) for x in shares], "sound": [sound(x) for x in shares]}
+
+    score.key = f"known {id(curve)} {id(sound)}"
+    return score
+
+
+def calibrated(subject, score, **options):
+    model, vector = subject
+    score.unit = calibrate.lengths(model, vector, SETTING, LAYERS)
+    found = calibrate.calibrate(model, vector, SETTING, LAYERS, concept="mood", score=score, **options)
+    return found, found.info["ranges"][-1], score.unit
+
+
+def test_the_range_ends_where_nothing_more_is_gained(subject):
+    _, entry, unit = calibrated(subject, judge(lambda x: np.clip(x, -0.25, 0.5)))
+    assert entry["high"] == pytest.approx(0.5 * unit)
+    assert entry["low"] == pytest.approx(-0.25 * unit)
+    assert entry["ends"]["high"]["moves"] and entry["ends"]["low"]["moves"]
+
+
+def test_the_range_ends_before_the_sound_breaks(subject):
+    _, entry, unit = calibrated(subject, judge(lambda x: x, lambda x: 0.2 if abs(x) >= 1 else 1.0))
+    assert entry["high"] == pytest.approx(0.5 * unit)
+    assert entry["ends"]["high"]["sound"]
+
+
+def test_a_strength_that_breaks_the_sound_ends_the_range_even_if_a_larger_one_does_not(subject):
+    _, entry, unit = calibrated(subject, judge(lambda x: x, lambda x: 0.2 if abs(abs(x) - 0.5) < 1e-6 else 1.0))
+    assert entry["high"] == pytest.approx(0.25 * unit)
+
+
+def test_where_nothing_moves_the_range_says_so(subject):
+    _, entry, unit = calibrated(subject, judge(lambda x: 0.5))
+    assert entry["high"] == pytest.approx(4 * unit)
+    assert not entry["ends"]["high"]["moves"]
+
+
+def test_ranges_are_kept_with_the_vector_one_for_each_manner(subject, tmp_path):
+    model, _ = subject
+    vector, entry, _ = calibrated(subject, judge(lambda x: x))
+    again = steering.Vector.load(vector.save(tmp_path / "v"))
+    assert calibrate.limits(model, again, LAYERS) == (entry["low"], entry["high"])
+    twice, _, _ = calibrated((model, again), judge(lambda x: np.clip(x, -0.25, 0.25)))
+    assert len(twice.info["ranges"]) == 1
+    with pytest.raises(ValueError, match="not calibrated for layers 2"):
+        calibrate.limits(model, again, [2])
+    with pytest.raises(ValueError, match="renorm=False"):
+        calibrate.limits(model, again, LAYERS, renorm=False)
+
+
+def test_per_cent():
+    assert calibrate.strength(50, (-4.0, 2.0)) == 1.0
+    assert calibrate.strength(-50, (-4.0, 2.0)) == -2.0
+    assert calibrate.strength(0, (-4.0, 2.0)) == 0.0
+    with pytest.raises(ValueError, match="finite"):
+        calibrate.strength(float("nan"), (-4.0, 2.0))
+
+
+def test_one_length_is_the_norm_of_what_the_layers_put_out(subject):
+    model, vector = subject
+    with tada.record(model, [3]) as kept:
+        model.sample(model.encode(["a song", "a tune"]), model.noise([7, 7], SECONDS), QUICK)
+    expected = kept[3].norm(dim=-1).mean()
+    assert calibrate.lengths(model, vector, SETTING, [3]) == pytest.approx(float(expected), rel=1e-4)
+    assert calibrate.lengths(model, vector * 2, SETTING, [3]) == pytest.approx(float(expected) / 2, rel=1e-4)
+
+
+def loud(clips, rows):
+    """A judge that listens: level of a clip."""
+    return {"concept": clips.audio.square().mean((1, 2)).numpy(), "sound": np.ones(len(rows))}
+
+
+def test_a_grid_is_one_run_after_the_other(subject):
+    model, vector = subject
+    rows = calibrate.grid(model, vector, [-3.0, 0.0, 3.0], SETTING, LAYERS, concept="mood", score=loud)
+    for row in rows[rows["metric"] == "concept"].itertuples():
+        with vector.apply(model, row.alpha, LAYERS):
+            alone = model.generate(row.prompt, row.seed, SECONDS, QUICK)
+        assert row.value == pytest.approx(float(alone.audio.square().mean()), rel=1e-3)
+    assert len(rows) == 2 * 3 * 2
+
+
+def test_a_stored_grid_computes_nothing_and_shares_the_unsteered_clips(subject, tmp_path, monkeypatch):
+    model, vector = subject
+    how = {"concept": "mood", "score": loud}
+    first = calibrate.grid(model, vector, [0.0, 2.0], SETTING, [1], store=Store(tmp_path), **how)
+    other = calibrate.grid(model, -vector, [0.0, 2.0], SETTING, [5], store=Store(tmp_path), **how)
+    shared = set(first["unit_hash"]) & set(other["unit_hash"])
+    assert shared == set(first.loc[first["alpha"] == 0, "unit_hash"])
+    monkeypatch.setattr(model, "sample", lambda *_: pytest.fail("sampled again"))
+    again = calibrate.grid(model, vector, [0.0, 2.0], SETTING, [1], store=Store(tmp_path), **how)
+    assert again.equals(first)
+
+
+def test_kept_clips_are_found_again(subject, tmp_path, monkeypatch):
+    model, vector = subject
+    made = calibrate.clips(model, vector, [0.0, 2.0], SETTING, LAYERS, keep=tmp_path)
+    monkeypatch.setattr(model, "sample", lambda *_: pytest.fail("sampled again"))
+    again = calibrate.clips(model, vector, [0.0, 2.0], SETTING, LAYERS, keep=tmp_path)
+    assert_same(again.audio, made.audio, 1e-3)
+    assert again.sample_rate == made.sample_rate
+    assert [r["prompt"] for r in again.records] == ["a song", "a song", "a tune", "a tune"]
+    assert not torch.equal(made.audio[0], made.audio[1])
+
+
+def test_a_judge_that_does_not_fit(subject):
+    model, vector = subject
+    with pytest.raises(ValueError, match="'concept' and 'sound'"):
+        calibrate.calibrate(model, vector, SETTING, LAYERS, concept="x", score=lambda c, r: {"loud": np.ones(len(r))})
+    with pytest.raises(ValueError, match="3 values for 2 clips"):
+        calibrate.grid(model, vector, [0.0], SETTING, LAYERS, concept="x", score=lambda c, r: {"concept": [1, 2, 3]})

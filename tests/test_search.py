@@ -1,0 +1,182 @@
+"""The search over autoencoders, and the features of one: rule, measures, browser."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import tada
+from checks import SECONDS
+from tada import features, sae_runs
+from tada.calibrate import Setting
+from tada.sae import SaeConfig, SparseAutoencoder
+from tada.search import choose, measure, search
+
+DIM = 12
+
+
+@pytest.fixture
+def hidden():
+    draw = torch.Generator().manual_seed(0)
+    atoms = torch.nn.functional.normalize(torch.randn(20, DIM, generator=draw), dim=1)
+    picks = torch.randint(20, (2048, 3), generator=draw)
+    return (atoms[picks] * torch.rand(2048, 3, 1, generator=draw)).sum(dim=1)
+
+
+def test_measures_are_what_they_say(hidden):
+    torch.manual_seed(0)
+    sae = SparseAutoencoder(SaeConfig(DIM, 2 * DIM, 3))
+    sae.start(hidden)
+    found = measure(sae, hidden, batch=100)
+    with torch.no_grad():
+        rebuilt = sae(hidden)
+        code = sae.encode(hidden)
+    share = (rebuilt - hidden).square().sum() / (hidden - hidden.mean(dim=0)).square().sum()
+    on = torch.zeros(len(hidden), 2 * DIM).scatter(1, code.indices, (code.values > 0).float())
+    assert found["unexplained"] == pytest.approx(float(share), rel=1e-4)
+    assert found["l0"] == pytest.approx(float(on.sum(dim=1).mean()))
+    assert found["dead"] == pytest.approx(float((on.sum(dim=0) == 0).float().mean()))
+    assert found["frequent"] == pytest.approx(float((on.mean(dim=0) > 0.1).float().mean()))
+
+
+def test_the_rule_adds_up_the_three_shares():
+    table = pd.DataFrame(
+        {
+            "m": [8, 4, 2, 4],
+            "k": [16, 64, 16, 16],
+            "unexplained": [0.1, 0.1, 0.5, 0.1],
+            "dead": [0.0, 0.1, 0.0, 0.1],
+            "frequent": [0.2, 0.1, 0.0, 0.1],
+        }
+    )
+    chosen = choose(table)
+    assert chosen.loc[chosen["chosen"], ["m", "k"]].to_numpy().tolist() == [[4, 16]]
+    assert chosen["chosen"].sum() == 1
+
+
+def test_every_combination_is_trained_on_the_same_tokens(hidden):
+    batches = sae_runs.epochs(hidden[:1024], 128)
+    table, found = search(batches, hidden[1024:], 30, (2, 4), (2, 4), rate=3e-3)
+    assert set(found) == {(2, 2), (2, 4), (4, 2), (4, 4)}
+    by = table.set_index(["m", "k"])["explained_variance"]
+    alone, _ = search(sae_runs.epochs(hidden[:1024], 128), hidden[1024:], 30, (4,), (4,), rate=3e-3)
+    assert alone["unexplained"][0] == pytest.approx(1 - by[4, 4])
+    with pytest.raises(ValueError, match="k <= m"):
+        search(batches, hidden, 1, (1,), (99,))
+
+
+def test_training_goes_on_where_it_was(hidden):
+    torch.manual_seed(0)
+    sae = SparseAutoencoder(SaeConfig(DIM, 2 * DIM, 3))
+    tada.sae.train({"x": sae}, ({"x": hidden[:256]} for _ in range(5)), 5)
+    bias = sae.b_pre.detach().clone()
+    tada.sae.train({"x": sae}, ({"x": hidden[:256] + 100} for _ in range(1)), 1, rate=1e-12)
+    torch.testing.assert_close(sae.b_pre.detach(), bias)
+
+
+def test_epochs_serve_every_token_once_a_round(hidden):
+    batches = sae_runs.epochs(torch.arange(64.0)[:, None], 16)
+    rounds = [torch.cat([next(batches) for _ in range(4)]).flatten() for _ in range(2)]
+    for served in rounds:
+        assert torch.equal(served.sort().values, torch.arange(64.0))
+    assert not torch.equal(*rounds)
+
+
+# ---- the browser
+
+
+@pytest.fixture
+def sae_of(tiny_model):
+    def build(name, layer):
+        model = tiny_model(name)
+        torch.manual_seed(0)
+        return model, model.sites[layer], SparseAutoencoder(SaeConfig(model.site_width(model.sites[layer]), 32, 4))
+
+    return build
+
+
+SETTING = Setting(("a song", "a tune", "a beat"), SECONDS, tada.Sampling(2, 3.0), (1,), batch=2)
+
+
+@pytest.mark.parametrize("name", list(tada.ARCHITECTURES))
+def test_activity_is_the_mean_of_the_codes(sae_of, name):
+    model, site, sae = sae_of(name, 1)
+    heard = features.listen(model, sae, site, SETTING, [3, 5], moments=4)
+    assert heard.activity.shape[:2] == (3, 2)
+    with tada.record(model, [site]) as kept:
+        model.sample(model.encode(["a tune"]), model.noise([1], SECONDS), SETTING.sampling)
+    hidden = features.in_time(model, kept[site], SECONDS)[:, 0].flatten(0, -2)
+    code = sae.encode(hidden)
+    expected = (code.values * (code.indices == 5)).sum().detach() / len(hidden)
+    even = heard.of(5).shape[1] == 1 or name != "audioldm2"
+    assert float(heard.of(5)[1].mean()) == pytest.approx(float(expected), rel=0.2 if even else 0.5, abs=1e-4)
+
+
+@pytest.mark.parametrize(("name", "layer"), [("audioldm2", 0), ("audioldm2", 24), ("stable-audio", 3), ("ace-step", 3)])
+def test_time_goes_from_left_to_right(sae_of, name, layer):
+    """As many moments as the latents have, at the resolution of the layer."""
+    model, site, _ = sae_of(name, layer)
+    with tada.record(model, [site], steps=[0]) as kept:
+        model.sample(model.encode(["a"]), model.noise([1], SECONDS), SETTING.sampling)
+    placed, shape = features.in_time(model, kept[site], SECONDS), model.noise_shape(SECONDS)
+    assert placed.shape[2] * placed.shape[3] == kept[site].shape[2] - (name == "stable-audio")
+    if name == "audioldm2":
+        assert placed.shape[2] / placed.shape[3] == pytest.approx(shape[1] / shape[2], rel=0.34)
+    else:
+        assert placed.shape[2] == shape[-1]
+
+
+def test_most_active_clips_and_moments():
+    activity = torch.zeros(3, 1, 4)
+    activity[2, 0, 1], activity[0, 0, 3] = 5.0, 2.0
+    clips = tada.Clips(torch.zeros(3, 1, 800), 100)
+    heard = features.Heard(clips, (7,), activity)
+    table = features.most_active(heard, 7, 2)
+    assert table["clip"].tolist() == [2, 0]
+    assert table["second"].tolist() == [3.0, 7.0]
+    with pytest.raises(KeyError, match="feature 8"):
+        features.most_active(heard, 8)
+
+
+def test_top_features_of_each_concept():
+    table = pd.DataFrame({"tempo": [3.0, 1.0, 0.0], "mood": [1.0, 4.0, 0.0]})
+    best = features.top(table, 1)
+    assert best[["concept", "feature"]].to_numpy().tolist() == [["tempo", 0], ["mood", 1]]
+    assert best["share"].tolist() == [0.75, 0.8]
+
+
+def test_the_page_has_a_player_and_a_curve_for_every_clip(sae_of, tmp_path, monkeypatch):
+    monkeypatch.setenv("TADA_PAGE", str(tmp_path / "page"))
+    model, site, sae = sae_of("ace-step", 3)
+    heard = features.listen(model, sae, site, SETTING, [3, 5], keep=tmp_path / "heard")
+    again = features.listen(model, sae, site, SETTING, [3, 5], keep=tmp_path / "heard")
+    assert torch.equal(again.activity, heard.activity)
+    best = pd.DataFrame({"concept": ["tempo<", "mood"], "feature": [3, 5], "score": [1.0, 2.0], "share": [1.0, 0.5]})
+    effects = pd.DataFrame({"feature": [3, 3], "alpha": [-1.0, 1.0], "metric": "concept", "value": [0.25, 0.75]})
+    page = features.page(heard, best, "feature", 2, effects).data
+    assert page.count("<audio") == page.count("<svg") == 4
+    assert "tempo&lt;" in page and "+1: 0.75" in page
+    assert len(list((tmp_path / "page").glob("*.mp3"))) >= 3
+
+
+def test_features_that_are_not_there(sae_of):
+    model, site, sae = sae_of("ace-step", 3)
+    with pytest.raises(ValueError, match="0 to 31"):
+        features.listen(model, sae, site, SETTING, [32])
+    with pytest.raises(ValueError, match="width"):
+        features.listen(model, SparseAutoencoder(SaeConfig(5, 10, 2)), site, SETTING, [1])
+
+
+def test_one_feature_steers(sae_of):
+    model, site, sae = sae_of("ace-step", 3)
+
+    def score(clips, rows):
+        return {"concept": clips.audio.abs().mean((1, 2)).numpy()}
+
+    score.key = "level"
+    rows = features.effect(model, sae, site, 4, [0.0, 30.0], SETTING, concept="x", score=score)
+    means = rows.groupby("alpha")["value"].mean()
+    assert not np.isclose(means[0.0], means[30.0])
+    torch.testing.assert_close(features.single(sae, site, 4).directions[site][0], sae.W_dec[4].detach())

@@ -1,0 +1,109 @@
+"""Live widgets, and the prepared clips that stand in for them on a page; runs by profile."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+import torch
+
+import tada
+from checks import SECONDS
+from tada import steer_runs, steering, widgets
+from tada.calibrate import Setting
+
+QUICK = tada.Sampling(steps=2, guidance=3.0)
+SETTING = Setting(("a song",), SECONDS, QUICK, (7,))
+
+
+@pytest.fixture(scope="module")
+def ways(tiny_model):
+    model = tiny_model("stable-audio")
+    vector = steering.contrast(model, ["a happy song"], ["a sad song"], 1, SECONDS, QUICK)
+    sites = list(model.sites)
+    entry = {"layers": "all", "sites": sites, "passes": "cond", "renorm": True, "low": -2.0, "high": 4.0}
+    vector = steering.Vector(vector.directions, {**vector.info, "ranges": [entry]})
+    return model, vector, {"mood": [widgets.Way(vector, "all", "caa-all", "CAA, all layers")]}
+
+
+def test_on_a_page_prepared_clips_stand_in(ways, tmp_path, monkeypatch):
+    model, vector, some = ways
+    monkeypatch.setenv("TADA_PAGE", str(tmp_path / "page"))
+    shown = widgets.steering(model, some, SETTING, "demo", (-100.0, 0.0, 50.0))
+    ladder = shown.manifest["ladders"][0]
+    assert [clip["alpha"] for clip in ladder["clips"]] == [-2.0, 0.0, 2.0]
+    assert (ladder["low"], ladder["high"]) == ("sad", "happy")
+    assert shown.html.count("<audio") == 3
+
+
+def test_live_the_widgets_steer(ways):
+    pytest.importorskip("ipywidgets")
+    model, vector, some = ways
+    panel = widgets.Panel(model, some, SETTING)
+    panel.percent.value = 50.0
+    panel.generate()
+    with vector.apply(model, 2.0, "all"):
+        expected = model.generate("a song", 7, SECONDS, QUICK)
+    torch.testing.assert_close(panel.clips.audio, expected.audio, atol=1e-4, rtol=1e-3)
+    assert "strength +2" in panel.status.value
+    assert widgets.steering(model, some, SETTING, live=True).children
+
+
+def test_what_goes_wrong_live_is_said(ways):
+    pytest.importorskip("ipywidgets")
+    model, vector, _ = ways
+    panel = widgets.Panel(model, {"mood": [widgets.Way(vector, [1], "one", "layer 1")]}, SETTING)
+    panel.generate()
+    assert "not calibrated for layers 1" in panel.status.value
+    assert not panel.button.disabled
+    with pytest.raises(ValueError, match="no ways"):
+        widgets.steering(model, {}, SETTING)
+
+
+# ---- runs by profile
+
+
+def rows():
+    table = []
+    for prompt in range(4):
+        for percent in (-100.0, 0.0, 100.0):
+            moved = 0.5 + 0.004 * percent + 0.01 * prompt
+            table += [("functional", prompt, percent, "concept", moved), ("functional", prompt, percent, "sound", 0.8)]
+            table += [
+                ("all-but-functional", prompt, percent, "concept", 0.5),
+                ("functional", prompt, percent, "bpm", 100 + percent / 2),
+            ]
+    frame = pd.DataFrame(table, columns=["layers", "prompt", "percent", "metric", "value"])
+    return frame.assign(concept="tempo", method="caa", seed=0, alpha=frame["percent"])
+
+
+def test_tables_of_a_run():
+    both = rows()
+    sound = both[both["metric"] == "sound"].assign(layers="all-but-functional")
+    moves = steer_runs.movements(pd.concat([both, sound]))
+    by = moves.set_index("layers")
+    assert by.loc["functional", "movement"] == pytest.approx(0.8)
+    assert by.loc["functional", "sound kept"] == pytest.approx(1.0)
+    assert by.loc["all-but-functional", "movement"] == pytest.approx(0.0)
+    assert "as the paper found" in steer_runs.verdict(moves, True)
+    swapped = moves.assign(
+        layers=moves["layers"].map({"functional": "all-but-functional", "all-but-functional": "functional"})
+    )
+    assert "against the paper" in steer_runs.verdict(swapped, True)
+    assert "not known" in steer_runs.verdict(moves, False)
+    rise = steer_runs.rises(both, "bpm").iloc[0]
+    assert (rise["slow"], rise["fast"], rise["rise"]) == (50.0, 150.0, 2.0)
+    assert steer_runs.rises(both, "none").empty
+    assert steer_runs.curves(both)["mean"].tolist()[:3] != []
+
+
+def test_a_run_settles_layers_and_words(tiny_folder):
+    run = steer_runs.plan("ace-step", tiny_folder("ace-step"), "smoke", functional="6, 7", words="mini")
+    assert run.model.functional == (6, 7)
+    assert run.layer_sets == ("functional", "all", "all-but-functional")
+    assert not set(run.trial("tempo").prompts) & set(run.heard("tempo").prompts)
+    with pytest.raises(KeyError, match="profile"):
+        steer_runs.plan("ace-step", "x", "smok")
+    with pytest.raises(ValueError, match="6\\+x"):
+        steer_runs.indices(run.model, "6+x")
+    with pytest.raises(IndexError, match="no layer 99"):
+        steer_runs.indices(run.model, "99")
