@@ -9,11 +9,11 @@ PROFILE ?= mini
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
-.PHONY: help book test lint pair lock look clean
+.PHONY: help book test test-metrics lint pair lock look clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed, $(PYTHON) is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.11 ...")'
@@ -33,6 +33,17 @@ lint: $(READY)  ## ruff and mypy only
 
 test: lint  ## ruff, mypy and pytest
 	$(BIN)/pytest -n 2
+
+# The optional metric packages, beside what .venv has, by the very lines that the errors of tada.metrics give.
+METRICS := _build/metrics
+$(METRICS)/.installed: $(READY) tada/metrics/packages.py
+	$(BIN)/python -m venv --clear $(METRICS)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib")); print("$(CURDIR)")' > "$$($(METRICS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/book.pth"
+	$(METRICS)/bin/python -c 'from tada.metrics.packages import HERE; print("\n".join(HERE.values()))' | PATH="$(CURDIR)/$(METRICS)/bin:$$PATH" PIP_QUIET=1 PIP_CONSTRAINT=constraints.txt sh -e
+	@touch $@
+
+test-metrics: $(METRICS)/.installed  ## test laion-clap, MuQ-MuLan, Audiobox and librosa on random weights, without a hub
+	HF_HUB_OFFLINE=1 TADA_TEST_METRICS=1 $(METRICS)/bin/python -m pytest tests/metrics
 
 pair: $(READY)  ## write notebooks/*.ipynb from notebooks/*.py
 	$(BIN)/tada pair

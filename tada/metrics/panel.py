@@ -110,6 +110,8 @@ class Panel:
             ValueError: see :func:`tada.metrics.audio.prepare`.
         """
         audio, rate = self._level(clips.audio, clips.sample_rate), clips.sample_rate
+        if self.ears == "mini":  # all of them hear at one rate
+            audio, rate = prepare(audio, rate, self.clap.rate, 1.0), self.clap.rate
         pieces = self.clap.pieces(prepare(audio, rate, self.clap.rate))
         heard = [self.clap.listen(some) for some in pieces.flatten(0, 1).split(self.batch)]
         rows = torch.cat([rows for rows, _ in heard]).cpu().view(*pieces.shape[:2], -1).mean(1)
