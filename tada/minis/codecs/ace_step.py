@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tada.minis.codecs import mels
 from tada.minis.codecs.material import Clips
-from tada.minis.codecs.stages import trained
+from tada.minis.codecs.stages import restore, trained
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.ace_step import files
 from tada.models.ace_step.codec import LATENT_SCALE, LATENT_SHIFT, MEL_HIGH, MEL_LOW, Codec
@@ -153,3 +153,11 @@ def save(codec: Codec, folder: str | Path) -> None:
     half = copy.deepcopy(codec).half()
     half.autoencoder.save_pretrained(autoencoder)
     files.save(half.vocoder, vocoder, {"_class_name": "ADaMoSHiFiGANV1", **asdict(codec.vocoder.config)})
+
+
+def load(folder: str | Path) -> Codec:
+    """What :func:`train` has made of the codec so far in ``folder``."""
+    parts = build()
+    for stage, module in {"autoencoder": parts.autoencoder, "vocoder": parts.vocoder}.items():
+        restore(module, Path(folder) / stage)
+    return parts

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tada.minis.codecs import mels
 from tada.minis.codecs.material import Clips
-from tada.minis.codecs.stages import trained
+from tada.minis.codecs.stages import restore, trained
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.ace_step.vocoder import VocoderConfig, log_mel
 
@@ -160,3 +160,11 @@ def save(parts: Parts, folder: str | Path) -> None:
     """Write autoencoder and vocoder in fp16 where an AudioLDM2 pipeline's folder has them."""
     for name in ("vae", "vocoder"):
         copy.deepcopy(getattr(parts, name)).half().save_pretrained(Path(folder) / name)
+
+
+def load(folder: str | Path) -> Parts:
+    """What :func:`train` has made of the codec so far in ``folder``."""
+    parts = build()
+    for stage, module in {"vae": parts.vae, "vocoder": parts.vocoder}.items():
+        restore(module, Path(folder) / stage)
+    return parts

@@ -16,7 +16,7 @@ from tada.minis.codecs import gist as gists
 from tada.minis.codecs.distance import mel, spectral
 from tada.minis.codecs.gist import Gist, look
 from tada.minis.codecs.material import Clips, crops
-from tada.minis.codecs.stages import trained
+from tada.minis.codecs.stages import restore, trained
 from tada.minis.fit import Loss
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.pipeline import quiet_loading
@@ -162,3 +162,11 @@ def save(parts: Parts, folder: str | Path) -> None:
     half = build().vae.half()
     half.load_state_dict(parts.vae.state_dict())
     half.save_pretrained(Path(folder) / "vae")
+
+
+def load(folder: str | Path) -> Parts:
+    """What :func:`train` has made of the codec so far in ``folder``."""
+    parts = build()
+    for stage, module in {"gist": parts.gist, "decoder": parts.vae.decoder, "encoder": parts.vae.encoder}.items():
+        restore(module, Path(folder) / stage)
+    return parts

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+from safetensors.torch import load_file
 from torch import nn
 
-from tada.minis.fit import Loss, fit
+from tada.minis.fit import Loss, fit, load
 
 
 def trained(module: nn.Module, loss: Loss, folder: Path, steps: int, rate: float, limit: float) -> bool:
@@ -24,3 +25,10 @@ def complete(folder: Path, steps: Mapping[str, int]) -> bool:
     return all(
         path.is_file() and int(pd.read_csv(path)["step"].iloc[-1]) >= steps[stage] for stage, path in curves.items()
     )
+
+
+def restore(module: nn.Module, folder: Path) -> None:
+    """Put what a stage has learnt so far into its module, and freeze it; FileNotFoundError where it has not begun."""
+    tensors = load_file(folder / "checkpoint.safetensors")
+    load(module, {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")})
+    module.eval().requires_grad_(False)

@@ -140,8 +140,11 @@ def finish(model: Any, parts: codec.Parts, folder: Path) -> None:
     """Write the trained pipeline in fp16."""
     pipeline = model.pipeline
     pipeline.vae, pipeline.vocoder = parts.vae, parts.vocoder
+    for part in pipeline.components.values():
+        if isinstance(part, nn.Module):
+            part.half()
     with quiet_loading():
-        pipeline.to(torch.float16).save_pretrained(folder)
+        pipeline.save_pretrained(folder)
 
 
 def readers(model: Any) -> nn.ModuleList:

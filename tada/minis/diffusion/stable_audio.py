@@ -20,7 +20,7 @@ from tada.models.pipeline import quiet_loading
 
 TEXT = "t5"
 """The kind of its text encoder."""
-SAMPLING: Mapping[str, Any] = {"steps": 20, "guidance": 3.0}
+SAMPLING: Mapping[str, Any] = {"steps": 16, "guidance": 5.0}
 PLANTED = (3, 6)
 """Sites that alone read of concepts in the planted one."""
 LATENTS = (codec.LATENTS, FRAMES // codec.HOP)
@@ -78,8 +78,11 @@ def finish(model: Any, parts: codec.Parts, folder: Path) -> None:
     """Write the trained pipeline in fp16."""
     pipeline = model.pipeline
     pipeline.vae = parts.vae
+    for part in pipeline.components.values():
+        if isinstance(part, nn.Module):
+            part.half()
     with quiet_loading():
-        pipeline.to(torch.float16).save_pretrained(folder)
+        pipeline.save_pretrained(folder)
 
 
 @torch.no_grad()

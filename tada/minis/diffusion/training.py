@@ -10,7 +10,6 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -18,9 +17,8 @@ import tada
 from tada.errors import unknown
 from tada.minis.attributes import Attributes
 from tada.minis.codecs import material as renders
-from tada.minis.codecs.stages import complete, trained
+from tada.minis.codecs.stages import complete, restore, trained
 from tada.minis.diffusion import ace_step, audioldm2, lessons, material, stable_audio, words
-from tada.minis.fit import load
 
 
 class Recipe(NamedTuple):
@@ -38,8 +36,8 @@ RECIPES = {
     "stable-audio": Recipe("stable-audio", stable_audio, steps=4000),
     "ace-step": Recipe("ace-step", ace_step, steps=5000),
     "audioldm2": Recipe("audioldm2", audioldm2),
-    "stable-audio-planted": Recipe("stable-audio", stable_audio, planted=True, steps=2500),
-    "ace-step-planted": Recipe("ace-step", ace_step, planted=True, steps=2500),
+    "stable-audio-planted": Recipe("stable-audio", stable_audio, planted=True, steps=1500),
+    "ace-step-planted": Recipe("ace-step", ace_step, planted=True, steps=1500),
 }
 """Mini -> how it is trained. A planted one goes on from the mini of its architecture."""
 
@@ -177,9 +175,8 @@ def finish(name: str, home: str | Path) -> Path:
     recipe, folder = RECIPES[name], Path(home) / name
     course, start = recipe.course, Path(home) / recipe.architecture
     model = tada.load(recipe.architecture, start / "untrained", "cpu", torch.float32)
-    state = load_file(folder / "denoiser" / "checkpoint.safetensors")
-    load(model.denoiser, {n.removeprefix("model."): v for n, v in state.items() if n.startswith("model.")})
-    parts = course.codec.train(start / "codec", renders.renders(start / "renders.npy"), compiled=False)
+    restore(model.denoiser, folder / "denoiser")
+    parts = course.codec.load(start / "codec")
     partial, done = folder / "trained.partial", folder / "trained"
     course.finish(model, parts, partial)
     about: dict[str, Any] = {
