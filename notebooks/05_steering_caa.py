@@ -32,7 +32,7 @@
 # There is one direction for every denoising step, and only the conditional pass is steered.
 
 # %% tags=["parameters"]
-model: str = "ace-step"  # audioldm2, stable-audio or ace-step
+architecture: str = "ace-step"  # audioldm2, stable-audio or ace-step
 checkpoint: str = "mini"  # mini, planted, public, a hub id or a folder; tiny builds a random one
 profile: str = "mini"  # how much to run: smoke, mini, colab or paper
 concepts: list[str] = ["tempo", "mood", "vocal gender", "piano"]  # what is steered; see tada.prompts.CONCEPTS
@@ -62,23 +62,23 @@ plots.style()
 # %%
 scratch = tempfile.TemporaryDirectory()
 run = steer_runs.plan(
-    model,
-    tada.tiny.build(model, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint,
+    architecture,
+    tada.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint,
     profile,
     functional=functional,
     words=words or ("mini" if checkpoint == "tiny" else ""),
 )
-network = run.model
+model = run.model
 kept = Path(store or "../_build/steering")
 scores = Store(kept / "scores")
 
 # %% tags=["hide-input"]
 where = (
-    "not known, so that only all layers are steered" if network.functional is None else str(list(network.functional))
+    "not known, so that only all layers are steered" if model.functional is None else str(list(model.functional))
 )
 facts = {
-    "checkpoint": network.checkpoint,
-    "layers": f"{len(network.sites)}; functional: {where}",
+    "checkpoint": model.checkpoint,
+    "layers": f"{len(model.sites)}; functional: {where}",
     "clips": f"{run.seconds:g} s, {run.sampling.steps} denoising steps, guidance {run.sampling.guidance:g}",
     "prompt pairs a concept": run.profile.pairs,
     "held-out prompts a concept": f"{run.profile.tried} to find the range of strengths, {run.profile.prompts} others for results",
@@ -108,9 +108,9 @@ plots.table(
 # All of the method, for one layer and two pairs, with nothing but a hook that looks and a hook that adds.
 
 # %%
-layer = (network.functional or (len(network.sites) // 2,))[0]
+layer = (model.functional or (len(model.sites) // 2,))[0]
 few = prompts.pairs(concepts[0], run.words, count=2)
-noise = network.noise(10, run.seconds)
+noise = model.noise(10, run.seconds)
 
 
 def mean_output(prompt):
@@ -121,8 +121,8 @@ def mean_output(prompt):
         seen.append(hidden[0].float().mean(dim=0))
         return hidden
 
-    with tada.edit(network, {layer: look}):
-        network.sample(network.encode(prompt, lyrics=prompts.sung(network.name, few)), noise, run.sampling)
+    with tada.edit(model, {layer: look}):
+        model.sample(model.encode(prompt, lyrics=prompts.sung(model.name, few)), noise, run.sampling)
     return torch.stack(seen)
 
 
@@ -137,8 +137,8 @@ def add(hidden, when):
 
 
 neutral = prompts.neutral(concepts[0], 1, run.words, first=run.profile.tried)
-with tada.edit(network, {layer: add}):
-    steered = network.generate(neutral, 0, run.seconds, run.sampling)
+with tada.edit(model, {layer: add}):
+    steered = model.generate(neutral, 0, run.seconds, run.sampling)
 
 # %% [markdown]
 # The library does the same for all layers at once, many prompts side by side. On the same two pairs it finds the same direction,
@@ -146,13 +146,13 @@ with tada.edit(network, {layer: add}):
 
 # %%
 vector = steering.contrast(
-    network, few.positive, few.negative, 10, run.seconds, run.sampling, [layer], lyrics=prompts.sung(network.name, few)
+    model, few.positive, few.negative, 10, run.seconds, run.sampling, [layer], lyrics=prompts.sung(model.name, few)
 )
-with vector.apply(network, 2.0, [layer]):
-    again = network.generate(neutral, 0, run.seconds, run.sampling)
+with vector.apply(model, 2.0, [layer]):
+    again = model.generate(neutral, 0, run.seconds, run.sampling)
 
 # %% tags=["hide-input"]
-unlike = float((vector.directions[network.sites[layer]] - by_hand.cpu()).abs().max())
+unlike = float((vector.directions[model.sites[layer]] - by_hand.cpu()).abs().max())
 apart = float((again.audio - steered.audio).abs().max() / steered.audio.abs().max())
 Markdown(f"Largest difference: {unlike:.1e} in the direction, {apart:.1e} of full scale in the clip.")
 
@@ -162,7 +162,7 @@ Markdown(f"Largest difference: {unlike:.1e} in the direction, {apart:.1e} of ful
 # One vector per concept. A vector is a plain value: it adds, scales, negates, combines with others, and is saved as safetensors.
 
 # %%
-vectors = {name: library.fit(network, run.recipe(name), kept / "vectors") for name in concepts}
+vectors = {name: library.fit(model, run.recipe(name), kept / "vectors") for name in concepts}
 
 # %% [markdown]
 # ### How strong is strong?
@@ -176,7 +176,7 @@ vectors = {name: library.fit(network, run.recipe(name), kept / "vectors") for na
 for name in concepts:
     for layers in run.layer_sets:
         vectors[name] = calibrate.calibrate(
-            network, vectors[name], run.trial(name), layers, concept=name, score=run.judge, store=scores
+            model, vectors[name], run.trial(name), layers, concept=name, score=run.judge, store=scores
         )
 
 # %% tags=["hide-input"]
@@ -255,7 +255,7 @@ tempo = steer_runs.rises(results, "bpm")
 if checkpoint == "tiny":
     display(Markdown("Weights are random here: what moves above is noise, and says nothing about the paper."))
 else:
-    display(Markdown(steer_runs.verdict(moves, network.functional is not None)))
+    display(Markdown(steer_runs.verdict(moves, model.functional is not None)))
 
 # %% [markdown]
 # ## Hear it
@@ -263,7 +263,7 @@ else:
 # One held-out prompt and one noise for all clips of a concept. Choose the concept and the layers, and move the strength.
 
 # %% tags=["hide-input"]
-again = f"tada run notebooks/05_steering_caa.py -p model {model} -p checkpoint {checkpoint} -p profile {profile}"
+again = f"tada run notebooks/05_steering_caa.py -p architecture {architecture} -p checkpoint {checkpoint} -p profile {profile}"
 ways = {
     name: [
         widgets.Way(
@@ -274,7 +274,7 @@ ways = {
     for name in concepts
 }
 settings = {name: run.heard(name) for name in concepts}
-widgets.steering(network, ways, settings, "caa", run.profile.strengths, live, again, kept / "clips")
+widgets.steering(model, ways, settings, "caa", run.profile.strengths, live, again, kept / "clips")
 
 # %% [markdown]
 # ## Several at once, and variants
@@ -287,8 +287,8 @@ widgets.steering(network, ways, settings, "caa", run.profile.strengths, live, ag
 if len(concepts) > 1:
     first, second = (vectors[name] for name in concepts[:2])
     both = steering.combine([first, second], [1.0, -1.0], orthogonal=True)
-    with both.apply(network, 1.0, run.layer_sets[0]):
-        mixed = network.generate(neutral, 0, run.seconds, run.sampling)
+    with both.apply(model, 1.0, run.layer_sets[0]):
+        mixed = model.generate(neutral, 0, run.seconds, run.sampling)
 
 # %% [markdown]
 # ## Limits
@@ -306,5 +306,5 @@ if len(concepts) > 1:
 # tada vectors fit --model ace-step --checkpoint mini --concept tempo --calibrated all
 # tada steer --model ace-step --checkpoint mini --concept tempo --alpha 80% --layers all \
 #   --prompt "a folk song with piano" --out fast.wav
-# tada run notebooks/05_steering_caa.py -p model stable-audio -p functional 11+12
+# tada run notebooks/05_steering_caa.py -p architecture stable-audio -p functional 11+12
 # ```

@@ -26,7 +26,7 @@
 # There are $m$ times as many features as $\mathbf h$ has dimensions.
 
 # %% tags=["parameters"]
-model: str = "ace-step"  # audioldm2, stable-audio or ace-step
+architecture: str = "ace-step"  # audioldm2, stable-audio or ace-step
 checkpoint: str = "mini"  # mini, planted, public, a hub id or a folder; tiny builds a random one
 profile: str = "mini"  # how much to run: smoke, mini, colab or paper
 concepts: list[str] = ["tempo", "mood", "vocal gender", "piano"]  # what is steered; see tada.prompts.CONCEPTS
@@ -55,20 +55,20 @@ plots.style()
 # %% tags=["hide-input"]
 scratch = tempfile.TemporaryDirectory()
 run = steer_runs.plan(
-    model,
-    tada.tiny.build(model, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint,
+    architecture,
+    tada.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint,
     profile,
     functional=functional,
     words=words or ("mini" if checkpoint == "tiny" else ""),
 )
-network, size = run.model, sae_runs.SIZES[profile]
-chosen = layer if layer >= 0 else (network.functional or (len(network.sites) // 2,))[-1]
-site = network.sites[chosen]
+model, size = run.model, sae_runs.SIZES[profile]
+chosen = layer if layer >= 0 else (model.functional or (len(model.sites) // 2,))[-1]
+site = model.sites[chosen]
 kept = Path(store or "../_build/steering")
 scores = Store(kept / "scores")
 facts = {
-    "checkpoint": network.checkpoint,
-    "layer": f"{chosen} of {len(network.sites)}, width {network.site_width(site)}",
+    "checkpoint": model.checkpoint,
+    "layer": f"{chosen} of {len(model.sites)}, width {model.site_width(site)}",
     "trained on": f"{size.clips} clips of {run.seconds:g} s, measured on {size.held_out} others",
     "judge": run.judge_name,
 }
@@ -81,8 +81,8 @@ plots.table(pd.DataFrame({"what": facts.keys(), "here": facts.values()}))
 # `[frames, features]` tensor; on the same weights it finds the same.
 
 # %%
-with tada.record(network, [site], steps=[0]) as seen:
-    network.sample(network.encode("a song"), network.noise(0, run.seconds), run.sampling)
+with tada.record(model, [site], steps=[0]) as seen:
+    model.sample(model.encode("a song"), model.noise(0, run.seconds), run.sampling)
 h = seen[site].flatten(0, 2).float().cpu()
 
 torch.manual_seed(0)
@@ -153,12 +153,12 @@ best = features.top(table, 2)
 # %%
 some = sae_runs.browsed(run, size, captions or None)
 keep = kept / "sae" / found.key[:16] / f"browser-{profile}"
-heard = features.listen(network, found.sae, site, some, sorted(set(best["feature"])), keep=keep)
-unit = calibrate.lengths(network, features.single(found.sae, site, 0), some, None)
+heard = features.listen(model, found.sae, site, some, sorted(set(best["feature"])), keep=keep)
+unit = calibrate.lengths(model, features.single(found.sae, site, 0), some, None)
 effects = pd.concat(
     [
         features.effect(
-            network, found.sae, site, row.feature, [-unit, 0.0, unit], run.trial(row.concept),
+            model, found.sae, site, row.feature, [-unit, 0.0, unit], run.trial(row.concept),
             concept=row.concept, score=run.judge, store=scores,
         )
         for row in best.itertuples()
@@ -180,15 +180,15 @@ vectors = {}
 for name in concepts:
     vector = sae_runs.vector(run, found, table, name)
     vectors[name] = calibrate.calibrate(
-        network, vector, run.trial(name), None, concept=name, score=run.judge, renorm=False, store=scores
+        model, vector, run.trial(name), None, concept=name, score=run.judge, renorm=False, store=scores
     )
     sae_runs.keep(run, vectors[name], kept / "vectors")
 
-caa = {name: library.fit(network, run.recipe(name), kept / "vectors") for name in concepts}
+caa = {name: library.fit(model, run.recipe(name), kept / "vectors") for name in concepts}
 for name in concepts:
     for layers in (*run.layer_sets, [chosen]):
         caa[name] = calibrate.calibrate(
-            network, caa[name], run.trial(name), layers, concept=name, score=run.judge, store=scores
+            model, caa[name], run.trial(name), layers, concept=name, score=run.judge, store=scores
         )
 
 # %%
@@ -238,7 +238,7 @@ if checkpoint == "tiny":
 # ## Hear it
 
 # %% tags=["hide-input"]
-again = f"tada run notebooks/06_sparse_autoencoder.py -p model {model} -p checkpoint {checkpoint} -p profile {profile}"
+again = f"tada run notebooks/06_sparse_autoencoder.py -p architecture {architecture} -p checkpoint {checkpoint} -p profile {profile}"
 names = {"functional": "functional", "all": "all", "all-but-functional": "all but functional"}
 ways = {
     name: [
@@ -248,7 +248,7 @@ ways = {
     for name in concepts
 }
 settings = {name: run.heard(name) for name in concepts}
-widgets.steering(network, ways, settings, "sae", run.profile.strengths, live, again, kept / "clips")
+widgets.steering(model, ways, settings, "sae", run.profile.strengths, live, again, kept / "clips")
 
 # %% [markdown]
 # ## Limits
