@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tada import cli_minis, cli_steer
+from tada import cli_minis, cli_steer, cli_table
 
 PROFILE_HELP = "How much to run: smoke, mini, colab or paper."
 
@@ -44,6 +44,7 @@ def app() -> None:
 
 cli_steer.register(app)
 cli_minis.register(app)
+cli_table.register(app)
 
 
 @app.command()

@@ -1,0 +1,333 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Table 1
+#
+# Is steering two layers better than steering all of them? The paper's proof is one table {cite:p}`tada`: four concepts, four
+# ways to steer, and for each way how much of the concept it moves, how evenly, and what it costs the rest of the music.
+#
+# | row | what is steered |
+# |---|---|
+# | CAA, all | every cross-attention layer |
+# | CAA, all-but-functional | every layer but the functional ones |
+# | CAA, functional | the functional layers alone |
+# | SAE | one functional layer, by features of a [sparse autoencoder](06_sparse_autoencoder) |
+#
+# Every row steers the same prompts from the same noise, and is measured from the same unsteered clips.
+
+# %% tags=["parameters"]
+model: str = "stable-audio"  # audioldm2, stable-audio or ace-step
+checkpoint: str = "mini"  # mini, planted, public, a hub id or a folder; tiny builds a random one
+profile: str = "mini"  # how much to run: smoke, mini, colab or paper
+concepts: list[str] = ["tempo", "mood", "vocal gender", "piano"]  # rows of the table
+functional: str = ""  # functional layers such as 6+7; empty: planted, localised, or where the text has most influence
+layer: int = -1  # of the autoencoder; -1: the strongest functional one
+words: str = ""  # vocabulary of the prompts: mini or public; empty: the checkpoint's
+reach: str = ""  # what 100 % is: length, calibrated or paper; empty: the profile's
+prompts: int = 0  # steered, for each concept; 0 for the profile's
+seconds: float = 0.0  # length of the clips; 0 for the profile's
+captions: str = ""  # csv or Parquet file, or google/MusicCaps, to train the autoencoder on; empty: synthetic captions
+workers: int = 2  # processes, each with a model and one thread; 1 on a GPU
+store: str = ""  # where results are kept; empty: ../_build/steering
+localisation: str = ""  # where the scores of localisation are; empty: ../_build/localisation
+heard: int = 2  # concepts whose clips can be played below
+
+# %% tags=["hide-input"]
+import html
+import os
+import tempfile
+import time
+from pathlib import Path
+
+os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from IPython.display import HTML, Markdown, display
+
+import tada
+from tada import calibrate, evaluation, players, plots, table_runs
+from tada.store import Store
+
+plots.style()
+
+# %% [markdown]
+# ## What is compared
+
+# %%
+scratch = tempfile.TemporaryDirectory()
+tiny = checkpoint == "tiny"
+request = table_runs.settled(
+    table_runs.Request(
+        model,
+        str(tada.tiny.build(model, Path(scratch.name) / "tiny")) if tiny else checkpoint,
+        profile,
+        tuple(concepts),
+        functional,
+        layer,
+        words or ("mini" if tiny else ""),
+        reach,
+        prompts,
+        seconds or (1.2 if tiny else 0.0),
+        captions,
+        store or "../_build/steering",
+        localisation or "../_build/localisation",
+    )
+)
+run, size = table_runs.run_of(request), request.size
+network = run.model
+
+# %% tags=["hide-input"]
+said = {
+    "length": "one length of what the steered layers put out in unsteered clips (median over layers)",
+    "calibrated": "the end of the range in which the judge hears the concept move and the rest stay sound",
+    "paper": "a raw strength of 100, as in the paper",
+}
+ears = "CLAP and MuQ-MuLan" if run.words == "public" else "the package's own: mini-clap, mini-second and a probe"
+facts = {
+    "checkpoint": network.checkpoint + (" (random weights: nothing here says anything about music)" if tiny else ""),
+    "functional layers": f"{request.functional.replace('+', ', ')} of {len(network.sites)} ({request.origin})",
+    "autoencoder": f"on layer {request.layer}",
+    "prompts": f"{size.prompts} a concept, which say nothing of it",
+    "strengths": ", ".join(f"{percent:+g} %" for percent in size.percents) + ", and the unsteered clip",
+    "100 %": said[size.reach],
+    "clips": f"{run.seconds:g} s, {run.sampling.steps} denoising steps, guidance {run.sampling.guidance:g}",
+    "ears": ears,
+}
+plots.table(pd.DataFrame({"what": facts.keys(), "here": facts.values()}))
+
+# %% [markdown]
+# ## Steer and score
+#
+# One call. Vectors, the autoencoder and every score are kept under the hash of all that determines them: a run that was stopped
+# goes on, and a second one computes nothing.
+
+# %%
+before = len(Store(Path(request.store) / "evaluation").known())
+start = time.monotonic()
+results = table_runs.compute(request, workers if str(network.device) == "cpu" else 1)
+took = time.monotonic() - start
+new = len(Store(Path(request.store) / "evaluation").known()) - before
+clips = results[results["prompt"] != ""]
+f"{clips['unit_hash'].nunique():,} clips scored, {new:,} of them now, in {took:.0f} s"
+
+# %% [markdown]
+# What 100 % is in raw strength, the $\alpha$ of equations 2 and 8:
+
+# %% tags=["hide-input"]
+raw = clips[clips["percent"].abs() == 100].assign(
+    side=lambda rows: rows["percent"].map({100.0: "+100 %", -100.0: "-100 %"})
+)
+ranges = raw.pivot_table("alpha", ["concept", "method", "layers"], "side", sort=False).reset_index()
+plots.table(ranges, {"+100 %": "{:+.2f}", "-100 %": "{:+.2f}"})
+
+# %% [markdown]
+# ## By hand
+#
+# Two columns of one row, from the scores, as section 4.2 words them: *delta alignment* is the mean similarity at the largest
+# strength less that at the smallest, *smoothness* the standard deviation of the steps from each strength to the next.
+
+# %%
+ear = "mini-clap" if "mini-clap" in set(clips["metric"]) else "clap"
+rows = clips[
+    (clips["concept"] == concepts[0]) & (clips["metric"] == ear) & clips["layers"].isin(["none", "functional"])
+]
+curve = rows.groupby("alpha")["value"].mean().sort_index()
+by_hand = {"delta": curve.iloc[-1] - curve.iloc[0], "smoothness": np.diff(curve).std()}
+
+cells = evaluation.table(results)
+row = cells[(cells["concept"] == concepts[0]) & (cells["layers"] == "functional")].set_index("column")["value"]
+{name: (round(value, 4), round(row[f"{name} {ear}"], 4)) for name, value in by_hand.items()}
+
+# %% [markdown]
+# ## The table
+#
+# In each concept and column the best row is bold, and so is every row that cannot be told from it: the interval of their difference
+# holds 0. Brackets are 95 % intervals from a bootstrap over prompts, the same prompts drawn for all rows; those of Fréchet
+# distances come from leaving out groups of prompts. Columns of the package's own ears are named so: *mini-clap* stands where the
+# paper has CLAP, *mini-second* where it has MuQ-MuLan, and *probe* is an attribute probe whose truth is the renderer, which the
+# paper could not have.
+
+# %% tags=["hide-input"]
+names = {"all": "CAA, all", "all-but-functional": "CAA, all but functional", "functional": "CAA, functional"}
+arrows = {"higher": "↑", "lower": "↓"}
+
+
+def shown(block):
+    """A block of the table: a line for each concept and row."""
+    gaps = set(block.loc[block["value"].isna(), "column"])
+    measured = block[~block["column"].isin(gaps)]
+    if measured.empty:
+        return ""
+    wide = evaluation.layout(measured, "html").reset_index().drop(columns="checkpoint")
+    better = measured.drop_duplicates("column").set_index("column")["better"]
+    wide["row"] = [names.get(one.layers, f"{one.method}, layer {one.layers}") for one in wide.itertuples()]
+    wide = wide[["concept", "row", *better.index]].rename(columns={c: f"{c} {arrows[b]}" for c, b in better.items()})
+    wide["concept"] = wide["concept"].where(~wide["concept"].duplicated(), "")
+    return wide.rename_axis(columns=None).to_html(index=False, escape=False, border=0, classes="tada-table")
+
+
+for title, block in table_runs.blocks(cells).items():
+    text = shown(block)
+    if text:
+        display(HTML(f"<h3>{html.escape(title)}</h3><div style='overflow-x: auto'>{text}</div>"))
+
+# %% [markdown]
+# *lpaps* and *fad* are distances from the unsteered clips, means over all strengths but 0. *auc* is the gain in alignment over
+# LPAPS, up to the LPAPS that every row of the concept reaches. *fad-truth* is the Fréchet distance to true renders, the measure of
+# quality that can be had for synthetic music. Fréchet distances of few clips are far above those of many, so they
+# compare rows of this table only: see [what the metrics can tell](09_metric_validity).
+
+# %% tags=["hide-input"]
+gaps = cells[cells["value"].isna()].drop_duplicates("column")
+if len(gaps):
+    display(Markdown("Columns of Table 1 that are **not measured** here, and what fills them:"))
+    display(plots.table(gaps[["column", "note"]].rename(columns={"note": "what fills it"})))
+if run.words == "mini":
+    display(
+        Markdown(
+            "Audiobox Aesthetics was trained on real recordings: of clips of a mini its ratings would mean little, and the table "
+            "goes without."
+        )
+    )
+
+# %% [markdown]
+# ## What it buys and what it costs
+#
+# Each point is a strength: how far the clip has moved from the unsteered one (to the right), and how much alignment was gained in
+# the wanted direction (up). A way of steering is better where its line is higher at the same distance.
+
+# %% mystnb={"image": {"alt": "One panel per concept: gain in alignment over LPAPS for the four ways of steering, one line for each direction."}} tags=["hide-input"]
+judge = "probe" if "probe" in set(clips["metric"]) else ear
+figure, axes = plt.subplots(
+    len(concepts), 1, figsize=(plots.WIDTH, 2.0 * len(concepts) + 0.5), squeeze=False, layout="constrained"
+)
+ways = list(
+    clips.loc[clips["method"] != "none", ["method", "layers"]].drop_duplicates().itertuples(index=False, name=None)
+)
+for axis, name in zip(axes[:, 0], concepts, strict=True):
+    own = clips[clips["concept"] == name]
+    zero = own[(own["method"] == "none") & (own["metric"] == judge)]["value"].mean()
+    for place, (method, layers) in enumerate(ways):
+        means = own[(own["method"] == method) & (own["layers"] == layers)].pivot_table("value", "percent", "metric")
+        for sign, line in ((1, "-"), (-1, ":")):
+            side = means[np.sign(means.index) == sign].sort_index(key=np.abs)
+            gain = sign * (side[judge] - zero)
+            label = names.get(layers, f"{method}, layer {layers}") if sign > 0 else None
+            axis.plot(
+                [0, *side["lpaps"]],
+                [0, *gain],
+                line,
+                marker="o",
+                markersize=3,
+                color=plots.OKABE_ITO[place],
+                label=label,
+            )
+    axis.axhline(0, color="0.35", linewidth=0.6)
+    axis.set(ylabel=f"gain, {judge}")
+    axis.set_title(name, loc="left", fontsize=10, fontweight="bold")
+axes[0, 0].legend(frameon=False, fontsize=8)
+axes[-1, 0].set_xlabel("LPAPS from the unsteered clip (full: positive strengths, dotted: negative)")
+plt.show()
+
+# %% [markdown]
+# ## Which rows win
+#
+# For every column, in how many concepts each row is the best, or cannot be told from it.
+
+# %% tags=["hide-input"]
+measured = cells[cells["value"].notna()].assign(among=lambda part: part["best"] | part["tied"])
+measured["row"] = [names.get(one.layers, f"{one.method}, layer {one.layers}") for one in measured.itertuples()]
+best = measured.pivot_table("best", "column", "row", "sum", sort=False)
+among = measured.pivot_table("among", "column", "row", "sum", sort=False)
+counts = best.astype(int).astype(str) + " (" + among.astype(int).astype(str) + ")"
+plots.table(counts.reset_index())
+
+# %% [markdown]
+# The number in brackets counts ties. Where it is the same in all rows, the prompts are too few to tell. What each sentence of the
+# paper makes of these numbers is on the [next page](08_claims).
+#
+# ## Hear it
+#
+# One prompt and one noise for all clips of a concept.
+
+# %% tags=["hide-input"]
+again = f"tada table --model {model} --checkpoint {checkpoint} --profile {profile}"
+for name in concepts[:heard]:
+    setting = run.heard(name)
+    setting = calibrate.Setting(setting.prompts[:1], run.seconds, run.sampling, setting.seeds, setting.lyrics)
+    plain, sounds = None, []
+    for arm in table_runs.arms(request, name):
+        strengths = [0.0, arm.raw(-100), arm.raw(100)]
+        made = calibrate.clips(
+            network, arm.vector, strengths, setting, arm.layers, renorm=arm.renorm, keep=Path(request.store) / "clips"
+        )
+        if plain is None:
+            plain = players.Sound(made[0], "unsteered", 0.0, 0.0)
+            sounds.append(plain)
+        title = names.get(str(arm.layers), f"SAE, layer {request.layer}")
+        sounds += [
+            players.Sound(made[place], f"{title}, {percent:+d} %", strengths[place], percent)
+            for place, percent in ((1, -100), (2, 100))
+        ]
+    display(Markdown(f"**{name}**"))
+    display(players.show(sounds, f"table-{name.replace(' ', '-')}", again))
+
+# %% [markdown]
+# ## The files
+#
+# The whole table with intervals as csv, and as LaTeX and HTML:
+
+# %%
+files = table_runs.write(cells, table_runs.folder(request))
+[path.name for path in files]
+
+# %% tags=["hide-input"]
+display(HTML(f"<details><summary>LaTeX</summary><pre>{html.escape(evaluation.latex(cells))}</pre></details>"))
+every = cells[["concept", "method", "layers", "column", "value", "low", "high", "best", "tied", "prompts"]].round(4)
+display(HTML(f"<details><summary>All {len(every)} cells</summary>{plots.plain(every)}</details>"))
+
+# %% [markdown]
+# ## What was published
+#
+# The numbers of the paper's own Table 1 (its first version) are in no source that could be read. Its authors' second version
+# publishes averages over nine concepts for the public ACE-Step, with other strengths and methods: *auc* as above, smoothness of
+# curves scaled to 1, and the mean of the four Audiobox ratings. They belong to another model and are not to be compared with the
+# numbers above.
+
+# %% tags=["hide-input"]
+from importlib.resources import files as data
+
+published = pd.read_csv(str(data("tada.data") / "published_averages.csv"))
+plots.table(
+    published[published["method"].str.contains("CAA|SAE|Sliders|PCI")],
+    {name: "{:.3f}" for name in published.columns if name != "method"},
+)
+
+# %% [markdown]
+# ## Limits
+#
+# - The prompts are few at this profile, and the intervals are wide. `-p prompts 100` is the paper's number.
+# - Strengths are comparable between rows only as far as what 100 % means is fair to them; the figure above does not depend on it.
+# - Every row may use its own layers, but the number of layers differs: *all but functional* pushes many more layers than
+#   *functional*.
+# - A mini is small, its music synthetic. No number here says anything about a public model.
+#
+# ## Your own
+#
+# ```shell
+# tada table --model ace-step --checkpoint mini
+# tada table --model stable-audio --checkpoint planted --concept tempo --prompts 20
+# tada run notebooks/07_table_1.py -p model ace-step -p checkpoint public -p functional 6+7 -p layer 7 --profile paper
+# ```
