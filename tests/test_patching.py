@@ -321,9 +321,9 @@ def test_killed_sweeps_go_on_where_they_were_and_workers_change_nothing(tiny_fol
         [sys.executable, str(script), str(tiny_folder("ace-step")), str(cut), "2"],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while process.poll() is None and len(list((cut / "parts").glob("*.parquet"))) < 3:
-        assert time.monotonic() < deadline, "nothing was stored in a minute"
+        assert time.monotonic() < deadline, "nothing was stored in five minutes"
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
