@@ -58,6 +58,8 @@ def test_clips_are_made_mono_and_clipped_at_full_scale() -> None:
     stereo = torch.tensor([[[0.5] * 3200, [0.1] * 3200], [[3.0] * 3200, [1.0] * 3200]])
     assert audio.prepare(stereo, RATE, RATE)[:, 0].tolist() == pytest.approx([0.3, 1.0])
     assert audio.prepare(np.full((1, 3200), -7.0), RATE, RATE).min() == -1
+    loud = 9 * sounds(0.5, 48_000, 1)
+    assert torch.equal(audio.prepare(loud, 48_000, RATE), audio.prepare(loud.clamp(-1, 1), 48_000, RATE))
 
 
 @pytest.mark.parametrize(
