@@ -73,9 +73,7 @@ kept = Path(store or "../_build/steering")
 scores = Store(kept / "scores")
 
 # %% tags=["hide-input"]
-where = (
-    "not known, so that only all layers are steered" if model.functional is None else str(list(model.functional))
-)
+where = "not known, so that only all layers are steered" if model.functional is None else str(list(model.functional))
 facts = {
     "checkpoint": model.checkpoint,
     "layers": f"{len(model.sites)}; functional: {where}",
