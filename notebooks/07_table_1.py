@@ -26,7 +26,7 @@
 # Every row steers the same prompts from the same noise, and is measured from the same unsteered clips.
 
 # %% tags=["parameters"]
-model: str = "stable-audio"  # audioldm2, stable-audio or ace-step
+architecture: str = "stable-audio"  # audioldm2, stable-audio or ace-step
 checkpoint: str = "mini"  # mini, planted, public, a hub id or a folder; tiny builds a random one
 profile: str = "mini"  # how much to run: smoke, mini, colab or paper
 concepts: list[str] = ["tempo", "mood", "vocal gender", "piano"]  # rows of the table
@@ -70,8 +70,8 @@ scratch = tempfile.TemporaryDirectory()
 tiny = checkpoint == "tiny"
 request = table_runs.settled(
     table_runs.Request(
-        model,
-        str(tada.tiny.build(model, Path(scratch.name) / "tiny")) if tiny else checkpoint,
+        architecture,
+        str(tada.tiny.build(architecture, Path(scratch.name) / "tiny")) if tiny else checkpoint,
         profile,
         tuple(concepts),
         functional,
@@ -86,7 +86,7 @@ request = table_runs.settled(
     )
 )
 run, size = table_runs.run_of(request), request.size
-network = run.model
+model = run.model
 
 # %% tags=["hide-input"]
 said = {
@@ -96,8 +96,8 @@ said = {
 }
 ears = "CLAP and MuQ-MuLan" if run.words == "public" else "the package's own: mini-clap, mini-second and a probe"
 facts = {
-    "checkpoint": network.checkpoint + (" (random weights: nothing here says anything about music)" if tiny else ""),
-    "functional layers": f"{request.functional.replace('+', ', ')} of {len(network.sites)} ({request.origin})",
+    "checkpoint": model.checkpoint + (" (random weights: nothing here says anything about music)" if tiny else ""),
+    "functional layers": f"{request.functional.replace('+', ', ')} of {len(model.sites)} ({request.origin})",
     "autoencoder": f"on layer {request.layer}",
     "prompts": f"{size.prompts} a concept, which say nothing of it",
     "strengths": ", ".join(f"{percent:+g} %" for percent in size.percents) + ", and the unsteered clip",
@@ -116,7 +116,7 @@ plots.table(pd.DataFrame({"what": facts.keys(), "here": facts.values()}))
 # %%
 before = len(Store(Path(request.store) / "evaluation").known())
 start = time.monotonic()
-results = table_runs.compute(request, workers if str(network.device) == "cpu" else 1)
+results = table_runs.compute(request, workers if str(model.device) == "cpu" else 1)
 took = time.monotonic() - start
 new = len(Store(Path(request.store) / "evaluation").known()) - before
 clips = results[results["prompt"] != ""]
@@ -263,7 +263,7 @@ plots.table(counts.reset_index())
 # One prompt and one noise for all clips of a concept.
 
 # %% tags=["hide-input"]
-again = f"tada table --model {model} --checkpoint {checkpoint} --profile {profile}"
+again = f"tada table --model {architecture} --checkpoint {checkpoint} --profile {profile}"
 for name in concepts[:heard]:
     setting = run.heard(name)
     setting = calibrate.Setting(setting.prompts[:1], run.seconds, run.sampling, setting.seeds, setting.lyrics)
@@ -271,7 +271,7 @@ for name in concepts[:heard]:
     for arm in table_runs.arms(request, name):
         strengths = [0.0, arm.raw(-100), arm.raw(100)]
         made = calibrate.clips(
-            network, arm.vector, strengths, setting, arm.layers, renorm=arm.renorm, keep=Path(request.store) / "clips"
+            model, arm.vector, strengths, setting, arm.layers, renorm=arm.renorm, keep=Path(request.store) / "clips"
         )
         if plain is None:
             plain = players.Sound(made[0], "unsteered", 0.0, 0.0)
@@ -329,5 +329,5 @@ plots.table(
 # ```shell
 # tada table --model ace-step --checkpoint mini
 # tada table --model stable-audio --checkpoint planted --concept tempo --prompts 20
-# tada run notebooks/07_table_1.py -p model ace-step -p checkpoint public -p functional 6+7 -p layer 7 --profile paper
+# tada run notebooks/07_table_1.py -p architecture ace-step -p checkpoint public -p functional 6+7 -p layer 7 --profile paper
 # ```

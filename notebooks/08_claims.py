@@ -28,7 +28,7 @@
 # and does there what it found and did in the public models.
 
 # %% tags=["parameters"]
-models: list[str] = ["ace-step", "stable-audio", "audioldm2"]  # architectures
+architectures: list[str] = ["ace-step", "stable-audio", "audioldm2"]  # architectures
 checkpoints: list[str] = ["mini", "planted"]  # mini, planted, public, a hub id or a folder; tiny ones were random
 profile: str = "mini"  # of the results that are looked for: smoke, mini, colab or paper
 store: str = ""  # where results of steering are; empty: ../_build/steering
@@ -58,7 +58,7 @@ plots.style()
 
 # %%
 evidence = table_runs.gather(
-    models, checkpoints, store or "../_build/steering", localisation or "../_build/localisation", profile
+    architectures, checkpoints, store or "../_build/steering", localisation or "../_build/localisation", profile
 )
 
 # %% tags=["hide-input"]
@@ -236,5 +236,5 @@ else:
 # ## Your own
 #
 # ```shell
-# tada run notebooks/08_claims.py -p models stable-audio -p checkpoints mini,public
+# tada run notebooks/08_claims.py -p architectures stable-audio -p checkpoints mini,public
 # ```

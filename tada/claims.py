@@ -214,8 +214,8 @@ def impacts(scores: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> 
         means = wide.to_numpy() @ _draws(wide.shape[1], resamples, seed).T
         rows = {layer: means[place] for place, layer in enumerate(wide.index)}
         effect = rows["all"] - rows["none"]
-        low, high = _percentiles(effect)
-        if wide.shape[1] > 1 and (low > 0 or high < 0):
+        low, high = _interval(effect, wide.shape[1])
+        if low > 0 or high < 0:
             found.append(np.stack([(rows[layer] - rows["none"]) / effect for layer in order], axis=1))
             names.append(str(name))
     layers = own.loc[own["layers"].str.isdigit(), "layers"].nunique()
@@ -234,7 +234,7 @@ def concentration(evidence: Evidence, judge: str = "", count: int | None = None)
     share = (table * hits).sum(-1) / np.abs(table).sum(-1)
     rows = np.random.default_rng(1).multinomial(len(names), np.full(len(names), 1 / len(names)), share.shape[1] - 1)
     weights = np.concatenate([np.full((1, len(names)), 1 / len(names)), rows / len(names)])
-    return _effect((share.T * weights).sum(1), f"{len(names)} concepts")
+    return _effect((share.T * weights).sum(1), f"{len(names)} concepts", len(names))
 
 
 def sharing(evidence: Evidence, judge: str = "") -> Effect | None:
@@ -273,7 +273,15 @@ Curves = Mapping[str, Values]
 """Arm -> mean scores ``[draws, strengths]``, strengths in order, 0 among them."""
 
 
-def curves(results: pd.DataFrame, metric: str, wanted: Sequence[str]) -> dict[str, tuple[Values, dict[str, Values]]]:
+class Measured(NamedTuple):
+    """Strengths in percent, the curves at them, and the number of prompts they are means of."""
+
+    percents: Values
+    curves: Curves
+    prompts: int
+
+
+def curves(results: pd.DataFrame, metric: str, wanted: Sequence[str]) -> dict[str, Measured]:
     """Mean curves of arms, for the sample and for draws of its prompts, the same for all arms.
 
     Args:
@@ -282,7 +290,7 @@ def curves(results: pd.DataFrame, metric: str, wanted: Sequence[str]) -> dict[st
         wanted: names in :data:`ARMS`.
 
     Returns:
-        Concept -> strengths in percent, and :data:`Curves`; concepts that lack one of the arms are left out.
+        Concept -> curves; concepts that lack one of the arms, or have one prompt only, are left out.
     """
     own = results[(results["metric"] == metric) & (results["prompt"] != "")]
     found = {}
@@ -294,10 +302,11 @@ def curves(results: pd.DataFrame, metric: str, wanted: Sequence[str]) -> dict[st
             rows = part[(part["method"] == method) & ((part["layers"] == layers) | (layers is None))]
             if len(rows):
                 tables[arm] = pd.concat([zero, rows]).pivot(index=["prompt", "seed"], columns="percent", values="value")
-        if set(tables) == set(wanted) and not any(table.isna().any().any() for table in tables.values()):
-            drawn = _draws(len(tables[wanted[0]]), RESAMPLES, 0)
-            grid = tables[wanted[0]].columns.to_numpy(dtype=float)
-            found[str(name)] = grid, {arm: drawn @ table.to_numpy() for arm, table in tables.items()}
+        count = min((len(table) for table in tables.values()), default=0)
+        if set(tables) == set(wanted) and count > 1 and not any(t.isna().any().any() for t in tables.values()):
+            drawn, grid = _draws(count, RESAMPLES, 0), tables[wanted[0]].columns.to_numpy(dtype=float)
+            rows_of = {arm: drawn @ table.to_numpy() for arm, table in tables.items()}
+            found[str(name)] = Measured(grid, rows_of, count)
     return found
 
 
@@ -318,8 +327,8 @@ def steered(
         found = curves(evidence.results, metric or judge, wanted)
         if not found:
             return None
-        values = np.stack([of(percents, rows) for percents, rows in found.values()])
-        return _pooled(values, pool, f"{len(found)} concepts")
+        values = np.stack([of(one.percents, one.curves) for one in found.values()])
+        return _pooled(values, pool, min(one.prompts for one in found.values()))
 
     return measure
 
@@ -347,9 +356,9 @@ def more_for_the_same(evidence: Evidence, judge: str) -> Effect | None:
     assert evidence.results is not None
     scores, paths = (curves(evidence.results, name, ("functional", "all")) for name in (judge, "lpaps"))
     found = []
-    for name, (percents, rows) in scores.items():
+    for name, (percents, rows, _) in scores.items():
         if name in paths and {-1.0, 1.0} <= set(np.sign(percents)):
-            way = paths[name][1]
+            way = paths[name].curves
             cutoffs = tuple(float(min(way[arm][0][np.sign(percents) == sign].max() for arm in way)) for sign in (1, -1))
             areas = {
                 arm: np.array([curve.auc(percents, *pair, cutoffs) for pair in zip(rows[arm], way[arm], strict=True)])  # type: ignore[arg-type]
@@ -358,7 +367,7 @@ def more_for_the_same(evidence: Evidence, judge: str) -> Effect | None:
             }
             if areas:
                 found.append(areas["functional"] - areas["all"])
-    return _pooled(np.stack(found), "mean", f"{len(found)} concepts") if found else None
+    return _pooled(np.stack(found), "mean", min(one.prompts for one in scores.values())) if found else None
 
 
 def sets_apart(metric: str, better: str, worse: str) -> Measure:
@@ -407,7 +416,8 @@ def agreement(results: pd.DataFrame, judge: str, truth: str = PROBE) -> pd.DataF
             continue
         value, low, high = _correlated(wide, judge, truth)
         orders = {one: _deltas(part, one) for one in (judge, truth)}
-        pairs, same = _same_order(orders[judge], orders[truth])
+        prompts = len(part[["prompt", "seed"]].drop_duplicates())
+        pairs, same = _same_order(orders[judge], orders[truth], prompts)
         best = {one: max(found, key=lambda arm: found[arm][0]) for one, found in orders.items()}
         rows.append(
             {"concept": name, "clips": len(wide), "correlation": value, "low": low, "high": high, "pairs": pairs,
@@ -430,19 +440,18 @@ def _deltas(part: pd.DataFrame, metric: str) -> dict[str, Values]:
     """Arm -> delta alignment for the sample and for draws of prompts."""
     found = {}
     for arm in ARMS:
-        curve_of = curves(part, metric, [arm])
-        for percents, rows in curve_of.values():
-            found[arm] = delta(percents, rows[arm])
+        for one in curves(part, metric, [arm]).values():
+            found[arm] = delta(one.percents, one.curves[arm])
     return found
 
 
-def _same_order(judged: Mapping[str, Values], true: Mapping[str, Values]) -> tuple[int, int]:
+def _same_order(judged: Mapping[str, Values], true: Mapping[str, Values], prompts: int) -> tuple[int, int]:
     """Pairs of arms that the truth tells apart, and those of them that the judge orders the same way."""
     names = [name for name in judged if name in true]
     pairs = same = 0
     for place, one in enumerate(names):
         for other in names[place + 1 :]:
-            low, high = _percentiles(true[one] - true[other])
+            low, high = _interval(true[one] - true[other], prompts)
             if low > 0 or high < 0:
                 pairs += 1
                 same += bool((judged[one][0] - judged[other][0]) * (true[one][0] - true[other][0]) > 0)
@@ -458,20 +467,38 @@ def _draws(count: int, resamples: int, seed: int) -> Values:
     return np.concatenate([np.full((1, count), 1 / count), drawn / count])
 
 
-def _percentiles(values: Values, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    low, high = np.percentile(values[1:], (50 * (1 - confidence), 50 * (1 + confidence)))
-    return float(low), float(high)
+def _interval(values: Values, count: int, groups: int = 1, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Bootstrap percentiles, widened about the estimate for small samples.
+
+    Percentiles of a bootstrap are too narrow for a few prompts: by ``sqrt(n / (n - 1))``, since resampling knows only
+    the sample's own spread, and by Student's t over the normal distribution (Hesterberg 2015, section 4).
+
+    Args:
+        values: the sample's value, then those of its draws.
+        count: prompts in the sample.
+        groups: independent samples that ``values`` is a mean of.
+        confidence: of the interval.
+    """
+    from scipy.stats import norm, t
+
+    if count < 2:
+        return -np.inf, np.inf
+    tail = (1 + confidence) / 2
+    wider = np.sqrt(count / (count - 1)) * t.ppf(tail, groups * (count - 1)) / norm.ppf(tail)
+    low, high = np.percentile(values[1:], (100 * (1 - tail), 100 * tail))
+    return float(values[0] - wider * (values[0] - low)), float(values[0] + wider * (high - values[0]))
 
 
-def _effect(values: Values, over: str) -> Effect:
-    return Effect(float(values[0]), *_percentiles(values), over)
+def _effect(values: Values, over: str, count: int, groups: int = 1) -> Effect:
+    return Effect(float(values[0]), *_interval(values, count, groups), over)
 
 
-def _pooled(values: Values, pool: str, over: str) -> Effect:
+def _pooled(values: Values, pool: str, prompts: int) -> Effect:
     """Effect over concepts of ``[concepts, draws]``."""
+    over = f"{len(values)} concepts, {prompts} prompts each"
     if pool == "mean":
-        return _effect(values.mean(0), f"mean of {over}")
-    bounds = [_percentiles(one, 1 - (1 - CONFIDENCE) / len(values)) for one in values]
+        return _effect(values.mean(0), f"mean of {over}", prompts, len(values))
+    bounds = [_interval(one, prompts, confidence=1 - (1 - CONFIDENCE) / len(values)) for one in values]
     least = float(values[:, 0].min())
     return Effect(least, min(low for low, _ in bounds), min(high for _, high in bounds), f"least of {over}")
 
@@ -485,11 +512,11 @@ def _proportion(hits: NDArray[np.bool_], what: str) -> Effect:
 
 
 def _jackknife(values: Values, over: str) -> Effect:
-    from scipy.stats import norm
+    from scipy.stats import t
 
     parts = values[1:]
     spread = np.sqrt((len(parts) - 1) / len(parts) * ((parts - parts.mean()) ** 2).sum())
-    half = float(norm.ppf((1 + CONFIDENCE) / 2) * spread)
+    half = float(t.ppf((1 + CONFIDENCE) / 2, len(parts) - 1) * spread)
     return Effect(float(values[0]), float(values[0] - half), float(values[0] + half), f"mean of {over}")
 
 

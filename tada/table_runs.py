@@ -61,7 +61,7 @@ class Size:
 
 SIZES = {
     "smoke": Size(3, (-100.0, 100.0), "length", 8),
-    "mini": Size(6, (-100.0, -50.0, 50.0, 100.0), "length", 200),
+    "mini": Size(8, (-100.0, -50.0, 50.0, 100.0), "length", 200),
     "colab": Size(16, tuple(float(x) for x in range(-100, 101, 25) if x), "calibrated", 0),
     "paper": Size(100, tuple(x for x in evaluation.GRID if x), "paper", 0),
 }

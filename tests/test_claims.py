@@ -154,6 +154,18 @@ def test_noise_decides_nothing() -> None:
     assert set(found["status"]) == {"undecided"}
 
 
+def test_noise_with_few_prompts_is_seldom_taken_for_an_effect() -> None:
+    decided = 0
+    for draw in range(60):
+        rng = np.random.default_rng(draw)
+        results = steered({"functional": 0.0, "all": 0.0}, prompts=4)
+        own = results["metric"] == "probe"
+        results.loc[own, "value"] = rng.normal(size=own.sum())
+        found = claims.check([Evidence("stable-audio", "mini", results=results)], [by_name("more control")])
+        decided += found.loc[found["judge"] == "probe", "status"].iloc[0] != "undecided"
+    assert decided <= 7, f"{decided} of 60 at 95 %"
+
+
 def test_one_concept_that_does_not_move_is_enough_against_every() -> None:
     results = steered(GOOD)
     stuck = (results["concept"] == "mood") & (results["metric"] == "probe")
