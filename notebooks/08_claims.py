@@ -126,17 +126,44 @@ def line(row):
     return f"{by}{said} <small>{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]</small>"
 
 
+def title(name, checkpoint):
+    """A checkpoint in words."""
+    return f"{ARCHITECTURES[name].title}, {checkpoint}" if name in ARCHITECTURES else "all architectures"
+
+
 def told(rows):
-    """All verdicts of a claim, one line a checkpoint."""
-    lines = []
+    """All verdicts of a claim, one line a checkpoint; those without results share one."""
+    lines, silent = [], []
     for (name, checkpoint), part in rows.groupby(["model", "checkpoint"], sort=False):
-        title = ARCHITECTURES[name].title if name in ARCHITECTURES else "all architectures"
-        lines.append(
-            f"<i>{html.escape(title)}, {html.escape(checkpoint)}</i><br>" + "<br>".join(map(line, part.itertuples()))
-        )
+        if (part["status"] == claims.NOT_RUN).all() and name in ARCHITECTURES:
+            silent.append(title(name, checkpoint))
+        else:
+            lines.append(
+                f"<i>{html.escape(title(name, checkpoint))}</i><br>" + "<br>".join(map(line, part.itertuples()))
+            )
+    if silent:
+        lines.append(f"<i>Not run:</i> {html.escape('; '.join(silent))}")
     return "<br>".join(lines)
 
 
+# %% [markdown]
+# At a glance: **+** supported, **–** contradicted, **?** undecided, an empty cell not run. Claims that need a judge are judged by the
+# truth where there is one.
+
+# %% tags=["hide-input"]
+signs = {claims.SUPPORTED: "+", claims.CONTRADICTED: "–", claims.UNDECIDED: "?", claims.NOT_RUN: ""}
+truest = verdicts[verdicts["judge"].isin(["", "probe", "clap"])]
+truest = truest.assign(
+    where=[title(row.model, row.checkpoint) for row in truest.itertuples()],
+    sign=truest["status"].map(lambda state: signs.get(state, state)),
+)
+glance = truest.pivot_table("sign", "claim", "where", "first", sort=False).fillna("")
+plots.table(glance.reset_index())
+
+# %% [markdown]
+# One by one:
+
+# %% tags=["hide-input"]
 known = claims.published().set_index("claim")
 for claim in claims.CLAIMS:
     rows = verdicts[verdicts["claim"] == claim.name]

@@ -355,6 +355,9 @@ def gather(
         localisation: of the scores of localisation.
         profile: of the localisation.
 
+    Returns:
+        Evidence in the order of ``models`` and ``checkpoints``; planted checkpoints that do not exist are left out.
+
     Raises:
         KeyError: an unknown architecture or profile.
     """
@@ -365,11 +368,23 @@ def gather(
     found = []
     for name in models:
         for checkpoint in checkpoints:
+            if checkpoint == "planted" and not _ships(name):
+                continue
             request = Request(name, checkpoint, profile, store=str(store), localisation=str(localisation))
             path = left.get((name, checkpoint))
             results = None if path is None else pd.read_parquet(path)
             found.append(Evidence(name, checkpoint, localised(request, profile), results))
     return found
+
+
+def _ships(name: str) -> bool:
+    """Whether there is a planted checkpoint of an architecture."""
+    from tada.models import shipped
+
+    try:
+        return shipped(name, "planted").is_dir()
+    except KeyError:
+        return False
 
 
 def _left(store: str | Path) -> list[tuple[Path, dict[str, Any]]]:
