@@ -29,6 +29,8 @@ _HOME = {
     "store": "tada.store",
     "sae": "tada.sae",
     "steering": "tada.steering",
+    "metrics": "tada.metrics",
+    "evaluation": "tada.evaluation",
 }
 
 __all__ = [
@@ -42,8 +44,10 @@ __all__ = [
     "__version__",
     "concepts",
     "edit",
+    "evaluation",
     "hooks",
     "load",
+    "metrics",
     "models",
     "pairs",
     "patching",
@@ -57,7 +61,20 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from tada import concepts, hooks, models, pairs, patching, sae, screening, steering, store, tiny
+    from tada import (
+        concepts,
+        evaluation,
+        hooks,
+        metrics,
+        models,
+        pairs,
+        patching,
+        sae,
+        screening,
+        steering,
+        store,
+        tiny,
+    )
     from tada.audio import Clip, Clips
     from tada.hooks import When, edit, record, route
     from tada.models import ARCHITECTURES, load

@@ -45,6 +45,8 @@ SIDE: Mapping[str, Any] = {
     "layers_per_block": (0, 1, 1, 1),
     "qkv_multiscales": ((),) * 4,
 }
+NOISE = 0.4
+"""Standard deviation of what is added to latents in training."""
 STEPS = {"autoencoder": 2000, "vocoder": 5000}
 RATES = {"autoencoder": 1e-3, "vocoder": 1e-3}
 SPREAD = 0.31
@@ -99,14 +101,14 @@ def train(
     codec = build().to(device)
     cuts = {stage: mels.cutter(audio, *BATCHES[stage], device) for stage in STEPS}
     ways = partial(_encoded, codec), partial(_decoded, codec)
-    loss = mels.tells(*ways, sees, cuts["autoencoder"], SPREAD)
+    loss = mels.tells(*ways, sees, cuts["autoencoder"], SPREAD, NOISE)
     if not trained(
         codec.autoencoder, loss, Path(folder) / "autoencoder", steps["autoencoder"], RATES["autoencoder"], limit
     ):
         return codec
     vocoder: Any = torch.compile(codec.vocoder) if compiled else codec.vocoder
     tell = partial(_told, codec)
-    loss = mels.sounds(lambda told: vocoder(told)[:, 0], ways[0], tell, sees, cuts["vocoder"])
+    loss = mels.sounds(lambda told: vocoder(told)[:, 0], ways[0], tell, sees, cuts["vocoder"], NOISE)
     trained(codec.vocoder, loss, Path(folder) / "vocoder", steps["vocoder"], RATES["vocoder"], limit)
     return codec
 

@@ -49,6 +49,8 @@ VOCODER: Mapping[str, Any] = {
 RATIO = 8
 """Mel frames per latent frame."""
 
+NOISE = 0.35
+"""Standard deviation of what is added to latents in training."""
 STEPS = {"vae": 2000, "vocoder": 5000}
 RATES = {"vae": 1e-3, "vocoder": 1e-3}
 BATCHES = {"vae": (8, 25_600), "vocoder": (4, 15_360)}
@@ -107,12 +109,12 @@ def train(
     parts.vocoder.to(device)
     cuts = {stage: mels.cutter(audio, *BATCHES[stage], device) for stage in STEPS}
     ways = partial(_encoded, parts), partial(_decoded, parts)
-    loss = mels.tells(*ways, sees, cuts["vae"], SPREAD)
+    loss = mels.tells(*ways, sees, cuts["vae"], SPREAD, NOISE)
     if not trained(parts.vae, loss, Path(folder) / "vae", steps["vae"], RATES["vae"], limit):
         return parts
     vocoder: Any = torch.compile(parts.vocoder) if compiled else parts.vocoder
     tell = partial(_told, parts)
-    loss = mels.sounds(vocoder, ways[0], tell, sees, cuts["vocoder"])
+    loss = mels.sounds(vocoder, ways[0], tell, sees, cuts["vocoder"], NOISE)
     trained(parts.vocoder, loss, Path(folder) / "vocoder", steps["vocoder"], RATES["vocoder"], limit)
     return parts
 

@@ -12,9 +12,6 @@ from tada.minis.codecs.distance import mel, spectral
 from tada.minis.codecs.material import Clips, crops
 from tada.minis.fit import Loss
 
-NOISE = 0.1
-"""Standard deviation of what is added to latents in training: those of a diffusion model are not exact."""
-
 
 def tells(
     encode: Callable[[Tensor], Tensor],
@@ -22,6 +19,7 @@ def tells(
     sees: Callable[[Tensor], Tensor],
     cut: Callable[[int], Tensor],
     spread: float,
+    noise: float,
 ) -> Loss:
     """Loss of an autoencoder of mels.
 
@@ -31,13 +29,15 @@ def tells(
         sees: audio ``[rows, frames]`` to mels, time last or last but one.
         cut: step -> audio.
         spread: of the mels, so that errors count in standard deviations.
+        noise: standard deviation of what is added to latents, which have about 1 themselves: those of a diffusion
+            model are not exact, and what noise drowns is not worth a diffusion model's trouble.
     """
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
         seen = sees(cut(step))
         with torch.autocast(seen.device.type, torch.bfloat16):
             latents = encode(seen)
-            told = decode(disturbed(latents, step)).float()
+            told = decode(disturbed(latents, step, noise)).float()
         error, shape = (told - seen).abs().mean() / spread, _edges(told, seen) / spread
         form = moments(latents.float())
         return error + shape + 0.1 * form, {"error": error.item(), "edges": shape.item(), "moments": form.item()}
@@ -51,6 +51,7 @@ def sounds(
     tell: Callable[[Tensor], Tensor],
     sees: Callable[[Tensor], Tensor],
     cut: Callable[[int], Tensor],
+    noise: float,
 ) -> Loss:
     """Loss of a vocoder: its sound against the truth, and the sound's latents against those it was made from.
 
@@ -60,6 +61,7 @@ def sounds(
         tell: latents to mels as the vocoder takes them.
         sees: audio to mels as ``encode`` takes them.
         cut: step -> audio.
+        noise: as for :func:`tells`.
     """
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
@@ -67,7 +69,7 @@ def sounds(
         with torch.autocast(truth.device.type, torch.bfloat16):
             with torch.no_grad():
                 latents = encode(sees(truth))
-                told = tell(disturbed(latents, step)).float()
+                told = tell(disturbed(latents, step, noise)).float()
             sound = run(told).float()[:, : truth.shape[1]]
             again = encode(sees(sound)).float()
         figures = {"spectral": spectral(sound, truth), "mel": mel(sound, truth)}
@@ -82,10 +84,10 @@ def cutter(audio: Clips, batch: int, frames: int, device: str) -> Callable[[int]
     return lambda step: crops(audio, step, batch, frames).to(device)
 
 
-def disturbed(latents: Tensor, step: int) -> Tensor:
+def disturbed(latents: Tensor, step: int, noise: float) -> Tensor:
     """Latents with some noise, drawn from the step."""
     draws = torch.randn(latents.shape, generator=torch.Generator().manual_seed(step))
-    return latents + NOISE * draws.to(latents)
+    return latents + noise * draws.to(latents)
 
 
 def moments(latents: Tensor) -> Tensor:

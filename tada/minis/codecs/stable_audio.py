@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,9 @@ CONFIG: Mapping[str, Any] = {
 }
 HOP = math.prod(CONFIG["downsampling_ratios"])
 
-STEPS = {"gist": 1600, "decoder": 6000, "encoder": 1000}
-RATES = {"gist": 2e-3, "decoder": 1e-3, "encoder": 1e-3}
-BATCHES = {"gist": (16, 32), "decoder": (4, 16), "encoder": (4, 16)}
+STEPS = {"gist": 1600, "decoder": 6000, "polish": 2000, "encoder": 1000}
+RATES = {"gist": 2e-3, "decoder": 1e-3, "polish": 5e-4, "encoder": 1e-3}
+BATCHES = {"gist": (16, 32), "decoder": (4, 16), "polish": (4, 16), "encoder": (4, 16)}
 """Of each stage: crops a step, and their length in latent frames."""
 
 
@@ -64,7 +65,9 @@ def train(
     steps: Mapping[str, int] = STEPS,
     compiled: bool = True,
 ) -> Parts:
-    """Train the three stages in turn; a killed run goes on where its last checkpoint was.
+    """Train the stages in turn; a killed run goes on where its last checkpoint was.
+
+    They are the gist, the decoder, the decoder once more with the gist foremost, and the encoder.
 
     Args:
         folder: of a folder per stage, with checkpoint and curve.
@@ -77,9 +80,16 @@ def train(
     parts = build()
     parts.vae.to(device)
     parts.gist.to(device)
-    halves = {"gist": parts.gist, "decoder": parts.vae.decoder, "encoder": parts.vae.encoder}
-    losses = {"gist": _tells, "decoder": _sounds, "encoder": _agrees}
+    decoder = parts.vae.decoder
+    halves = {"gist": parts.gist, "decoder": decoder, "polish": decoder, "encoder": parts.vae.encoder}
+    losses: dict[str, Callable[..., Loss]] = {
+        "gist": _tells,
+        "decoder": _sounds,
+        "polish": partial(_sounds, weight=6.0),
+        "encoder": _agrees,
+    }
     for stage, module in halves.items():
+        module.requires_grad_(True)
         run = torch.compile(module) if compiled and stage != "gist" else module
         loss = losses[stage](parts, run, audio, device)
         if not trained(module, loss, Path(folder) / stage, steps[stage], RATES[stage], limit):
@@ -95,7 +105,7 @@ def _tells(parts: Parts, run: Any, audio: Clips, device: str) -> Loss:
     return at
 
 
-def _sounds(parts: Parts, run: Any, audio: Clips, device: str, noise: float = 0.1) -> Loss:
+def _sounds(parts: Parts, run: Any, audio: Clips, device: str, noise: float = 0.1, weight: float = 1.0) -> Loss:
     """The decoder's sound against the truth, and its gist against what it was told.
 
     The latents get a little noise, as a diffusion model's have.
@@ -107,7 +117,7 @@ def _sounds(parts: Parts, run: Any, audio: Clips, device: str, noise: float = 0.
         draws = torch.randn(latents.shape, generator=torch.Generator().manual_seed(step)).to(device)
         with torch.autocast(truth.device.type, torch.bfloat16):
             sound = run(latents + noise * draws)[:, 0].float()
-        again = F.mse_loss(parts.gist.encode(look(sound)), latents)
+        again = weight * F.mse_loss(parts.gist.encode(look(sound)), latents)
         figures = {"spectral": spectral(sound, truth), "mel": mel(sound, truth), "gist": again}
         return torch.stack(list(figures.values())).sum(), {name: value.item() for name, value in figures.items()}
 
@@ -167,6 +177,7 @@ def save(parts: Parts, folder: str | Path) -> None:
 def load(folder: str | Path) -> Parts:
     """What :func:`train` has made of the codec so far in ``folder``."""
     parts = build()
-    for stage, module in {"gist": parts.gist, "decoder": parts.vae.decoder, "encoder": parts.vae.encoder}.items():
+    halves = {"gist": parts.gist, "polish": parts.vae.decoder, "encoder": parts.vae.encoder}
+    for stage, module in halves.items():
         restore(module, Path(folder) / stage)
     return parts

@@ -28,7 +28,7 @@ from tada.minis.sounds import SAMPLE_RATE
 
 FIRST = TEST_SEED + 300_000
 """Seed of the first caption and the first noise."""
-ASKED: Mapping[str, int] = {"voice": 128, "tempo": 128, "mood": 128, "instrument": 160, "percussion": 96, "genre": 128}
+ASKED: Mapping[str, int] = {"voice": 96, "tempo": 96, "mood": 96, "instrument": 100, "percussion": 64, "genre": 96}
 """Attribute -> clips that are asked for one of its classes, and for nothing else."""
 REAL: Mapping[str, tuple[str, str]] = {
     "female": ("voice", "female"),
@@ -61,7 +61,7 @@ def _with(name: str, wanted: str, seed: int) -> Any:
     return next(one for one in map(draw, range(seed, seed + 10_000)) if one.labels().get(name) == wanted)
 
 
-def real(captions: Sequence[str], clips: int = 24, seed: int = 0) -> pd.DataFrame:
+def real(captions: Sequence[str], clips: int = 16, seed: int = 0) -> pd.DataFrame:
     """Captions that have exactly one of six words, up to ``clips`` of each: attribute, wanted, prompt, seed, word."""
     found: dict[str, list[str]] = {word: [] for word in REAL}
     for text in captions:
