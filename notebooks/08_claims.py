@@ -183,22 +183,19 @@ for claim in claims.CLAIMS:
 # %% [markdown]
 # ## All effects
 #
-# Each line is an effect with its interval; to the right of the bar (at 0) it speaks for the claim. Judged by the truth where the
-# claim needs a judge of alignment and there is a probe.
+# Each line is an effect with its interval, scaled to its own size since effects have different units: to the right of the bar (at 0)
+# it speaks for the claim. Judged by the truth where the claim needs a judge of alignment and there is a probe.
 
 # %% mystnb={"image": {"alt": "Effects less their bars with intervals, one line for each claim and checkpoint; to the right of zero they support the claim."}} tags=["hide-input"]
 drawn = verdicts[verdicts["value"].notna() & verdicts["judge"].isin(["", "probe", "clap"])]
 if len(drawn):
-    rows = pd.DataFrame(
-        {
-            "impact": drawn["value"] - drawn["bar"],
-            "low": drawn["low"] - drawn["bar"],
-            "high": drawn["high"] - drawn["bar"],
-            "known": True,
-            "name": drawn["claim"] + ": " + drawn["model"] + ", " + drawn["checkpoint"],
-        }
+    ends = drawn[["value", "low", "high"]].sub(drawn["bar"], axis=0)
+    ends = ends.div(ends[["low", "high"]].abs().max(axis=1).clip(lower=1e-12), axis=0).rename(
+        columns={"value": "impact"}
     )
-    plots.intervals(rows, lambda row: row.name, "Effects less their bars", "to the right: for the claim")
+    ends = ends.assign(known=True, name=drawn["claim"] + ": " + drawn["model"] + ", " + drawn["checkpoint"].str[:12])
+    plots.intervals(ends, lambda row: row.name, "Effects less their bars", "to the right: for the claim")
+    plt.gca().set_xticks([0])
     plt.show()
 else:
     display(Markdown("Nothing has been measured yet."))
