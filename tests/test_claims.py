@@ -331,3 +331,31 @@ def test_a_table_is_computed_once_and_kept(request_: table_runs.Request, monkeyp
 def test_the_command_says_what_is_wrong_in_one_line() -> None:
     done = CliRunner().invoke(app, ["table", "--model", "stable-audio", "--profile", "smokey"])
     assert done.exit_code == 2 and "did you mean 'smoke'" in done.output + str(done.stderr)
+
+
+def test_functional_layers_come_from_a_finished_localisation_and_claims_read_it(tmp_path: Path) -> None:
+    import tada
+    from tada import localise, patching
+    from tada.store import UNIT, Store
+
+    folder = str(tada.tiny.build("ace-step", tmp_path / "tiny"))
+    request = table_runs.Request("ace-step", folder, "smoke", words="mini", localisation=str(tmp_path / "localisation"),
+                                 store=str(tmp_path / "store"))  # fmt: skip
+    assert table_runs.localised(request, "smoke") is None
+
+    work = localise.plan("ace-step", folder, profile="smoke", score="probe")
+    job = patching._Job(work.sampling, work.seconds, None, None, work.score, 0, None, None)
+    plan = patching.units(work.model, work.pairs, work.seeds, None, job)
+    strength = plan["layers"].map({"all": 1.0, "7": 0.7, "3": 0.4}).fillna(0.0)
+    noise = np.random.default_rng(0).normal(0, 0.01, len(plan))
+    rows = pd.DataFrame({UNIT: plan[UNIT], "metric": "probe", "value": strength + noise}).drop_duplicates(UNIT)
+    store = Store(table_runs.localisation_folder(request))
+    store.add(rows.iloc[:-1])
+    assert table_runs.localised(request, "smoke") is None, "one clip is missing"
+    store.add(rows.iloc[-1:])
+
+    scores = table_runs.localised(request, "smoke")
+    assert scores is not None
+    found = localise.ranked(patching.impact(scores))
+    assert found[:2] == [7, 3]
+    assert claims.concentration(Evidence("ace-step", "mini", scores)).value > 0.8  # type: ignore[union-attr]
