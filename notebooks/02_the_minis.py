@@ -47,11 +47,11 @@ from IPython.display import Markdown, display
 import tada
 from tada import players, plots
 from tada.audio import Clip
-from tada.minis import probe, recipes
+from tada.minis import recipes
 from tada.minis.attributes import CLASSES, draw
 from tada.minis.captions import caption
 from tada.minis.diffusion import judge
-from tada.minis.render import FRAMES, render
+from tada.minis.render import render
 from tada.minis.sounds import SAMPLE_RATE
 
 plots.style()

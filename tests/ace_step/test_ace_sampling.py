@@ -92,7 +92,8 @@ def model():
         spatial_compression_ratio = upsampling = 1
         config = None
 
-    return AceStep(Parts(transformer(LOOP), Nothing(), Nothing(), Nothing(), None), torch.device("cpu"), hub.About("parity"))
+    parts = Parts(transformer(LOOP), Nothing(), Nothing(), Nothing(), None)
+    return AceStep(parts, torch.device("cpu"), hub.About("parity"))
 
 
 def run_inputs(case):
