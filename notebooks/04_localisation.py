@@ -154,14 +154,15 @@ f"{len(scores):,} scores, {new:,} of them computed now, in {took:.0f} s"
 # Intervals come from a bootstrap over pairs that draws the same pairs for all three terms of the equation. Where the effect of
 # the full swap cannot be told from zero, there is nothing to take a share of, and the impact is **unknown**.
 #
-# A layer is called **functional** for a concept by a rule: its interval lies above 0 and above the intervals of two controls
-# (the same layer reading a paraphrase of the counterfactual prompt, and an unrelated caption), and the stronger layers do not
-# already make up 90 % of what all such layers have.
+# A layer is called **functional** for a concept by a rule. Of the layers whose interval lies above 0, the strongest that together
+# make up 90 % of what all of them have are candidates. A candidate is functional if its interval also lies above those of two
+# controls (the same layer reading a paraphrase of the counterfactual prompt, and an unrelated caption), and if its impact is at
+# least .1. Where a concept is spread over many layers, none may pass.
 
 # %%
 impacts = patching.impact(scores)
 impacts = localise.controlled(work, impacts, **options)
-called = patching.functional(impacts)
+called = localise.verdicts(impacts)
 functional = localise.found(called)
 
 # %% mystnb={"image": {"alt": "Heat map of layers, from the first at the top to the last at the bottom, by concepts. Each cell shows the lower end of the interval, the impact and the upper end as three strips, from blue below zero over white to red at one. Framed cells are functional, hatched ones unknown."}} tags=["hide-input"]

@@ -30,6 +30,9 @@ MINIS = ("mini", "planted")
 PUBLIC = ("clap", "muq", "paper")
 """Judges of clips by similarity to a query."""
 
+LEAST = 0.1
+"""Impact that a functional layer has at least."""
+
 CLIP = 65_536 / 16_000
 """Seconds of a clip of the minis."""
 
@@ -320,7 +323,7 @@ def controlled(work: Plan, impacts: pd.DataFrame, **options: Any) -> pd.DataFram
         impacts: of single layers, as from ``tada.patching.impact``.
         options: ``store, workers, progress``, as for :meth:`Plan.sweep`.
     """
-    called = patching.functional(impacts).query("functional")
+    called = verdicts(impacts).query("functional")
     parts = [impacts]
     for name, layers in called.groupby("concept", sort=False)["layers"]:
         some = work.only([str(name)], work.profile.some)
@@ -348,6 +351,25 @@ def grown(work: Plan, order: Sequence[int], most: int = 6, **options: Any) -> pd
     return impacts.assign(size=[len(layers) for layers in chosen], added=[layers[-1] for layers in chosen])
 
 
+def verdicts(impacts: pd.DataFrame, least: float = LEAST) -> pd.DataFrame:
+    """Call layers functional, given controls where they can decide.
+
+    The layers that ``tada.patching.functional`` calls without controls are held against them: those whose interval is
+    not above the controls', or whose impact is below ``least``, are dropped, and no weaker layer takes their place.
+
+    Args:
+        impacts: as from :func:`controlled`.
+        least: share of the full swap's effect below which a layer is not worth the name.
+
+    Returns:
+        As ``tada.patching.functional``.
+    """
+    alone = patching.functional(impacts[impacts["method"] == "patch"])
+    held = patching.functional(impacts)  # the same rows in the same order, with the controls' bars
+    passed = (held["low"] > held["bar"]) & (held["impact"] >= least)
+    return held.assign(share=alone["share"], functional=alone["functional"] & passed)
+
+
 def ranked(impacts: pd.DataFrame) -> list[int]:
     """Layers by their mean impact over concepts, the highest first."""
     single = impacts[(impacts["method"] == "patch") & impacts["layers"].str.fullmatch(r"\d+")]
@@ -356,7 +378,7 @@ def ranked(impacts: pd.DataFrame) -> list[int]:
 
 
 def found(called: pd.DataFrame) -> list[int]:
-    """Layers that are functional for at least one concept, in their order; ``called`` as from ``functional``."""
+    """Layers that are functional for at least one concept, in their order; ``called`` as from :func:`verdicts`."""
     return sorted({int(layer) for layer in called.loc[called["functional"], "layers"]})
 
 
@@ -364,7 +386,7 @@ def agreement(called: pd.DataFrame, truth: Iterable[int]) -> pd.DataFrame:
     """How well the functional layers of each concept agree with layers that are known.
 
     Args:
-        called: as from ``tada.patching.functional``.
+        called: as from :func:`verdicts`.
         truth: the layers that carry every concept.
 
     Returns:

@@ -189,7 +189,7 @@ def test_the_layers_that_act_are_found_ranked_and_grown(planted):
     order, means = localise.ranked(impacts), impacts.groupby("layers")["impact"].mean()
     assert [means[str(layer)] for layer in order] == sorted(means, reverse=True)
     controlled = localise.controlled(work, impacts)
-    called = patching.functional(controlled)
+    called = localise.verdicts(controlled)
     controls = controlled[controlled["method"] != "patch"]
     assert set(controls["method"]) == {"patch-paraphrase", "patch-unrelated"}
     assert set(controls["layers"]) <= {"3", "8"}, "controls are made where they can decide"
@@ -199,6 +199,20 @@ def test_the_layers_that_act_are_found_ranked_and_grown(planted):
     assert curve.query("size >= 2")["impact"].to_numpy() == pytest.approx(1.0, abs=1e-6)
     graded = localise.agreement(called, [3, 8])
     assert list(graded["concept"]) == ["violin", "sad"]
+
+
+def test_where_a_control_decides_no_weaker_layer_takes_the_place():
+    case = {"checkpoint": "k", "model": "m", "concept": "c", "metric": "s", "known": True}
+    cells = [("patch", 5, 0.6, 0.4, 0.8), ("patch", 2, 0.5, 0.3, 0.7), ("patch", 7, 0.06, 0.05, 0.07)]
+    cells += [("patch", 3, 0.05, -0.1, 0.2), ("patch-unrelated", 5, 0.4, 0.0, 0.9), ("patch-unrelated", 2, 0.1, 0, 0.2)]
+    names = ("method", "layers", "impact", "low", "high")
+    table = pd.DataFrame(
+        [case | dict(zip(names, (kind, str(layer), *rest), strict=True)) for kind, layer, *rest in cells]
+    )
+    assert localise.found(patching.functional(table)) == [2, 7], "the bare rule lets the weak one in"
+    assert localise.found(localise.verdicts(table)) == [2]
+    faint = table.assign(**{name: table[name] / 10 for name in ("impact", "low", "high")})
+    assert localise.found(localise.verdicts(faint)) == [], "a hundredth of the effect is not worth the name"
 
 
 def test_agreement_counts_hits_and_misses():
@@ -268,7 +282,7 @@ def test_the_planted_layers_are_found_for_every_concept(tmp_path):
     work = localise.plan("ace-step", "planted", profile="mini", limit=12)
     impacts = patching.impact(work.sweep(store=tmp_path))
     truth = list(work.model.functional)
-    graded = localise.agreement(patching.functional(localise.controlled(work, impacts, store=tmp_path)), truth)
+    graded = localise.agreement(localise.verdicts(localise.controlled(work, impacts, store=tmp_path)), truth)
     together = patching.impact(work.sweep([truth], store=tmp_path))
     others = impacts[impacts["known"] & ~impacts["layers"].isin([str(layer) for layer in truth])]
     assert (graded[["precision", "recall"]] == 1).all(axis=None), graded
