@@ -29,6 +29,7 @@
 # %% tags=["parameters"]
 device: str = "cpu"  # where clips are made: cpu, cuda or mps
 heard: int = 4  # prompts to play, each by the renderer and by every mini
+profile: str = "mini"  # smoke plays and judges fewer
 again: int = 12  # clips of each mini to judge anew on this page; 0 for none
 seed: int = 2_000_900_000  # of prompts and noise; nothing was trained on seeds from 2,000,000,000 on
 
@@ -55,7 +56,11 @@ from tada.minis.render import render
 from tada.minis.sounds import SAMPLE_RATE
 
 plots.style()
-cards = {row["name"]: json.loads((recipes.WEIGHTS / row["name"] / "card.json").read_text()) for row in recipes.shipped()}
+if profile == "smoke":
+    heard, again = min(heard, 1), min(again, 6)
+cards = {
+    row["name"]: json.loads((recipes.WEIGHTS / row["name"] / "card.json").read_text()) for row in recipes.shipped()
+}
 minis = [name for name in recipes.MINIS if name in cards]
 absent = [name for name in recipes.MINIS if name not in cards]
 
@@ -82,15 +87,19 @@ told.text, dict(told.mentioned)
 #
 # ## What is there
 
+
 # %% tags=["hide-input"]
+def parameters(card):
+    """All of a checkpoint's, where its card counts them."""
+    count = card.get("parameters", float("nan"))
+    return sum(count.values()) if isinstance(count, dict) else count
+
+
 about = [
     {
         "name": name,
         "what": card["what"],
-        "million parameters": (
-            sum(card["parameters"].values()) if isinstance(card["parameters"], dict) else card["parameters"]
-        )
-        / 1e6,
+        "million parameters": parameters(card) / 1e6,
         "sites": card.get("sites"),
         "training steps": card["steps"],
         "hours of one CPU core": card["hours"],
