@@ -207,7 +207,7 @@ results = pd.concat(
     ignore_index=True,
 )
 
-# %% tags=["hide-input"]
+# %% mystnb={"image": {"alt": "One panel a concept: what the judge hears of the concept, from 0 to 1, against the strength of steering, a line with its band for each layer set."}} tags=["hide-input"]
 curves = steer_runs.curves(results, "concept")
 names = {"functional": "functional", "all": "all", "all-but-functional": "all but functional"}
 figure, axes = plt.subplots(
