@@ -126,7 +126,8 @@ def test_buttons_appear_only_with_a_repository(tmp_path: Path) -> None:
 
 def test_this_book_s_contents_are_its_notebooks() -> None:
     toc = book.load_yaml(ROOT / "_toc.yml")
-    files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    files = [entry["file"] for chapter in chapters for entry in (chapter, *chapter.get("sections", ()))]
     found = sorted(f"notebooks/{sheet.name}" for sheet in book.select(ROOT / "notebooks", ()))
     assert sorted(file for file in files if file.startswith("notebooks/")) == found
     assert book.configuration(ROOT / "_config.yml")["execute"]["execute_notebooks"] == "off"
