@@ -12,6 +12,7 @@ the same class and is loaded by the same code; it hears 5 s at 16 kHz.
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -43,9 +44,9 @@ class Clap(Ear):
 
     name = "clap"
 
+    @abstractmethod
     def listen(self, pieces: Tensor) -> tuple[Tensor, Stages]:
         """Unit rows ``[pieces, dim]`` and the outputs of the four Swin stages, ``[pieces, tokens, channels]`` each."""
-        raise NotImplementedError
 
     def hear(self, pieces: Tensor) -> Tensor:
         return self.listen(pieces)[0]
