@@ -512,7 +512,13 @@
       this.engine.level?.(this.#gain());
       this.#sight();
       this.#provenance();
-      this.parts.link.href = this.#address();
+      this.#offer();
+    }
+
+    /** The link to this clip. While a page loads, the theme takes every link within it for one to a heading. */
+    #offer() {
+      if (document.readyState === "complete") this.parts.link.href = this.#address();
+      else window.addEventListener("load", () => setTimeout(() => this.#offer()), { once: true });
     }
 
     #loudly() {
