@@ -31,6 +31,7 @@ _LINKS = {
 }
 _BASE64 = re.compile(r"base64,([A-Za-z0-9+/=]+)")
 _COLAB = re.compile(r"https://colab\.research\.google\.com/github/([^/]+/[^/]+)/blob/([^/]+)/(.+)")
+_PATHS = re.compile(r"(?:Posix|Windows)Path\(|(?<![\w.~-])/(?:home|root|tmp)/[\w.-]+")
 _NAMED = ("aria-label", "aria-labelledby", "title")
 _UNREAD = ("search.html", "genindex.html")
 
@@ -53,6 +54,15 @@ def inline_audio(site: Path) -> list[str]:
         f"{_name(site, page)}: embeds audio as data:audio, write a file instead"
         for page in _pages(site)
         if "data:audio" in page.read_text(encoding="utf-8")
+    ]
+
+
+def machine_paths(site: Path) -> list[str]:
+    """Pages that show a path of the machine that built them: a ``PosixPath``, or a file in a home or scratch folder."""
+    return [
+        f"{_name(site, page)}: shows a path of this machine, {hit!r}"
+        for page in _pages(site)
+        for hit in sorted(set(_PATHS.findall(_soup(page).get_text(" "))))
     ]
 
 
@@ -203,6 +213,7 @@ GATES: tuple[Callable[[Path], list[str]], ...] = (
     inline_audio,
     embedded_files,
     dead_links,
+    machine_paths,
     dead_colab,
     outside_assets,
     poor_alts,

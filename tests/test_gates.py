@@ -19,6 +19,8 @@ SLIDER = '<steer-slider data-players="{}">{}</steer-slider>'
 
 # gate, a body that must not pass, one that must
 PAGES: list[tuple[Gate, str, str]] = [
+    (gates.machine_paths, "<pre>f(folder=PosixPath('x'))</pre>", "<pre>f(folder=WEIGHTS)</pre>"),
+    (gates.machine_paths, "<pre>wrote /home/ada/x.wav</pre>", "<pre>wrote _build/tmp/x.wav</pre>"),
     (gates.embedded_files, f"<img alt='A line.' src='data:image/png;base64,{'A' * 20_001}'>", "base64,AAAA"),
     (gates.lost_players, SLIDER.format(2, PLAYER), SLIDER.format(1, PLAYER)),
     (gates.lost_players, SLIDER.format(0, ""), "<p></p>"),
