@@ -45,6 +45,8 @@ SIDE: Mapping[str, Any] = {
     "layers_per_block": (0, 1, 1, 1),
     "qkv_multiscales": ((),) * 4,
 }
+RATIO = 8
+"""Mel frames per latent frame."""
 NOISE = 0.4
 """Standard deviation of what is added to latents in training."""
 STEPS = {"autoencoder": 2000, "vocoder": 5000}
@@ -108,7 +110,7 @@ def train(
         return codec
     vocoder: Any = torch.compile(codec.vocoder) if compiled else codec.vocoder
     tell = partial(_told, codec)
-    loss = mels.sounds(lambda told: vocoder(told)[:, 0], ways[0], tell, sees, cuts["vocoder"], NOISE)
+    loss = mels.sounds(lambda told: vocoder(told)[:, 0], ways[0], tell, sees, cuts["vocoder"], NOISE, RATIO * VOCODER.hop_length)
     trained(codec.vocoder, loss, Path(folder) / "vocoder", steps["vocoder"], RATES["vocoder"], limit)
     return codec
 

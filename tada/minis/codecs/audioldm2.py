@@ -114,7 +114,7 @@ def train(
         return parts
     vocoder: Any = torch.compile(parts.vocoder) if compiled else parts.vocoder
     tell = partial(_told, parts)
-    loss = mels.sounds(vocoder, ways[0], tell, sees, cuts["vocoder"], NOISE)
+    loss = mels.sounds(vocoder, ways[0], tell, sees, cuts["vocoder"], NOISE, RATIO * MEL.hop_length)
     trained(parts.vocoder, loss, Path(folder) / "vocoder", steps["vocoder"], RATES["vocoder"], limit)
     return parts
 

@@ -39,6 +39,31 @@ def magnitude(audio: Tensor, window: int) -> Tensor:
     return (spectrum.real.square() + spectrum.imag.square() + 1e-12).sqrt()
 
 
+def beat(one: Tensor, other: Tensor, period: int, bands: int = 16) -> Tensor:
+    """How much of a beat of its own a decoder adds: what its error has in common at one phase of a period.
+
+    Networks that upsample leave marks at the rate of what they upsample. They are faint, but come in time, and
+    whatever listens for a tempo finds them.
+
+    Args:
+        one: ``[rows, frames]``, what is judged.
+        other: the same shape, the truth; both begin at the same phase.
+        period: of the beat in frames, a multiple of 64; the more rows and periods, the surer.
+        bands: in which marks are looked for.
+
+    Returns:
+        A scalar: mean magnitude over bands and phases of the error's mean, in natural logarithms.
+    """
+    window, hop = 256, 64
+    error = (magnitude(one, window) + FLOOR).log() - (magnitude(other, window) + FLOOR).log()
+    phases = period // hop
+    whole = error.shape[2] // phases * phases
+    width = error.shape[1] // bands
+    folded = error[:, : bands * width, :whole].unflatten(1, (bands, width)).unflatten(3, (-1, phases))
+    means = folded.mean((0, 2, 3))
+    return (means - means.mean(1, keepdim=True)).abs().mean()
+
+
 def mel(one: Tensor, other: Tensor) -> Tensor:
     """Mean difference of the log-mel spectrograms that the ears look at."""
     return (log_mel(one) - log_mel(other)).abs().mean()

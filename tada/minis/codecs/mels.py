@@ -8,9 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tada.minis.codecs.distance import mel, spectral
+from tada.minis.codecs.distance import beat, mel, spectral
 from tada.minis.codecs.material import Clips, crops
 from tada.minis.fit import Loss
+
+
+BEAT = 3.0
+"""Weight of the marks that a decoder leaves at the rate of its latents."""
 
 
 def tells(
@@ -52,6 +56,7 @@ def sounds(
     sees: Callable[[Tensor], Tensor],
     cut: Callable[[int], Tensor],
     noise: float,
+    period: int,
 ) -> Loss:
     """Loss of a vocoder: its sound against the truth, and the sound's latents against those it was made from.
 
@@ -62,6 +67,7 @@ def sounds(
         sees: audio to mels as ``encode`` takes them.
         cut: step -> audio.
         noise: as for :func:`tells`.
+        period: audio frames of one latent frame.
     """
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
@@ -73,6 +79,7 @@ def sounds(
             sound = run(told).float()[:, : truth.shape[1]]
             again = encode(sees(sound)).float()
         figures = {"spectral": spectral(sound, truth), "mel": mel(sound, truth)}
+        figures["beat"] = BEAT * beat(sound, truth, period)
         figures["latents"] = F.mse_loss(again, latents.float())
         return torch.stack(list(figures.values())).sum(), {name: value.item() for name, value in figures.items()}
 

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tada.minis.codecs import gist as gists
-from tada.minis.codecs.distance import mel, spectral
+from tada.minis.codecs.distance import beat, mel, spectral
+from tada.minis.codecs.mels import BEAT
 from tada.minis.codecs.gist import Gist, look
 from tada.minis.codecs.material import Clips, crops
 from tada.minis.codecs.stages import restore, trained
@@ -119,6 +120,7 @@ def _sounds(parts: Parts, run: Any, audio: Clips, device: str, noise: float = 0.
             sound = run(latents + noise * draws)[:, 0].float()
         again = weight * F.mse_loss(parts.gist.encode(look(sound)), latents)
         figures = {"spectral": spectral(sound, truth), "mel": mel(sound, truth), "gist": again}
+        figures["beat"] = BEAT * beat(sound, truth, HOP)
         return torch.stack(list(figures.values())).sum(), {name: value.item() for name, value in figures.items()}
 
     return at
