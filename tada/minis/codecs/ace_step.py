@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tada.minis.codecs import mels
+from tada.minis.codecs.critic import Polish
 from tada.minis.codecs.material import Clips
 from tada.minis.codecs.stages import restore, trained
 from tada.minis.sounds import SAMPLE_RATE
@@ -49,11 +50,11 @@ RATIO = 8
 """Mel frames per latent frame."""
 NOISE = 0.4
 """Standard deviation of what is added to latents in training."""
-STEPS = {"autoencoder": 2000, "vocoder": 5000}
-RATES = {"autoencoder": 1e-3, "vocoder": 1e-3}
+STEPS = {"autoencoder": 2000, "vocoder": 5000, "polish": 2000}
+RATES = {"autoencoder": 1e-3, "vocoder": 1e-3, "polish": 3e-4}
 SPREAD = 0.31
 """About the standard deviation of what :func:`sees` returns."""
-BATCHES = {"autoencoder": (8, 32_768), "vocoder": (4, 16_384)}
+BATCHES = {"autoencoder": (8, 32_768), "vocoder": (4, 16_384), "polish": (4, 16_384)}
 """Of each stage: crops a step, and their length in frames."""
 
 
@@ -90,7 +91,7 @@ def train(
     steps: Mapping[str, int] = STEPS,
     compiled: bool = True,
 ) -> Codec:
-    """Train autoencoder and vocoder in turn; a killed run goes on where its last checkpoint was.
+    """Train autoencoder, vocoder and its polish in turn; a killed run goes on where its last checkpoint was.
 
     Args:
         folder: of a folder per stage, with checkpoint and curve.
@@ -109,9 +110,14 @@ def train(
     ):
         return codec
     vocoder: Any = torch.compile(codec.vocoder) if compiled else codec.vocoder
-    tell = partial(_told, codec)
-    loss = mels.sounds(lambda told: vocoder(told)[:, 0], ways[0], tell, sees, cuts["vocoder"], NOISE, RATIO * VOCODER.hop_length)
-    trained(codec.vocoder, loss, Path(folder) / "vocoder", steps["vocoder"], RATES["vocoder"], limit)
+    run = partial(_mono, vocoder)
+    told, period = partial(_told, codec), RATIO * VOCODER.hop_length
+    pupil = Polish(codec.vocoder)
+    for stage, module, critic in (("vocoder", codec.vocoder, None), ("polish", pupil, pupil.critic)):
+        module.requires_grad_(True)
+        loss = mels.sounds(run, ways[0], told, sees, cuts[stage], NOISE, period, critic)
+        if not trained(module, loss, Path(folder) / stage, steps[stage], RATES[stage], limit):
+            break
     return codec
 
 
@@ -124,6 +130,10 @@ def sees(audio: Tensor) -> Tensor:
 def latents(codec: Codec, audio: Tensor) -> Tensor:
     """Latents ``[rows, 8, 16, frames / 2048]`` of audio ``[rows, frames]`` at 16 kHz, all rows at once."""
     return _encoded(codec, sees(audio))
+
+
+def _mono(vocoder: Any, told: Tensor) -> Tensor:
+    return vocoder(told)[:, 0]
 
 
 def _encoded(codec: Codec, seen: Tensor) -> Tensor:
@@ -162,6 +172,6 @@ def save(codec: Codec, folder: str | Path) -> None:
 def load(folder: str | Path) -> Codec:
     """What :func:`train` has made of the codec so far in ``folder``."""
     parts = build()
-    for stage, module in {"autoencoder": parts.autoencoder, "vocoder": parts.vocoder}.items():
+    for stage, module in {"autoencoder": parts.autoencoder, "polish": Polish(parts.vocoder)}.items():
         restore(module, Path(folder) / stage)
     return parts

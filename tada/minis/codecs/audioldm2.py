@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tada.minis.codecs import mels
+from tada.minis.codecs.critic import Polish
 from tada.minis.codecs.material import Clips
 from tada.minis.codecs.stages import restore, trained
 from tada.minis.sounds import SAMPLE_RATE
@@ -51,9 +52,9 @@ RATIO = 8
 
 NOISE = 0.35
 """Standard deviation of what is added to latents in training."""
-STEPS = {"vae": 2000, "vocoder": 5000}
-RATES = {"vae": 1e-3, "vocoder": 1e-3}
-BATCHES = {"vae": (8, 25_600), "vocoder": (4, 15_360)}
+STEPS = {"vae": 2000, "vocoder": 5000, "polish": 2000}
+RATES = {"vae": 1e-3, "vocoder": 1e-3, "polish": 3e-4}
+BATCHES = {"vae": (8, 25_600), "vocoder": (4, 15_360), "polish": (4, 15_360)}
 """Of each stage: crops a step, and their length in frames."""
 
 
@@ -94,7 +95,7 @@ def train(
     steps: Mapping[str, int] = STEPS,
     compiled: bool = True,
 ) -> Parts:
-    """Train autoencoder and vocoder in turn; a killed run goes on where its last checkpoint was.
+    """Train autoencoder, vocoder and its polish in turn; a killed run goes on where its last checkpoint was.
 
     Args:
         folder: of a folder per stage, with checkpoint and curve.
@@ -113,9 +114,14 @@ def train(
     if not trained(parts.vae, loss, Path(folder) / "vae", steps["vae"], RATES["vae"], limit):
         return parts
     vocoder: Any = torch.compile(parts.vocoder) if compiled else parts.vocoder
-    tell = partial(_told, parts)
-    loss = mels.sounds(vocoder, ways[0], tell, sees, cuts["vocoder"], NOISE, RATIO * MEL.hop_length)
-    trained(parts.vocoder, loss, Path(folder) / "vocoder", steps["vocoder"], RATES["vocoder"], limit)
+    run = vocoder
+    told, period = partial(_told, parts), RATIO * MEL.hop_length
+    pupil = Polish(parts.vocoder)
+    for stage, module, critic in (("vocoder", parts.vocoder, None), ("polish", pupil, pupil.critic)):
+        module.requires_grad_(True)
+        loss = mels.sounds(run, ways[0], told, sees, cuts[stage], NOISE, period, critic)
+        if not trained(module, loss, Path(folder) / stage, steps[stage], RATES[stage], limit):
+            break
     return parts
 
 
@@ -167,6 +173,6 @@ def save(parts: Parts, folder: str | Path) -> None:
 def load(folder: str | Path) -> Parts:
     """What :func:`train` has made of the codec so far in ``folder``."""
     parts = build()
-    for stage, module in {"vae": parts.vae, "vocoder": parts.vocoder}.items():
+    for stage, module in {"vae": parts.vae, "polish": Polish(parts.vocoder)}.items():
         restore(module, Path(folder) / stage)
     return parts

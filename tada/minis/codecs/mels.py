@@ -1,4 +1,4 @@
-"""Stages that the two codecs over mel spectrograms share: an autoencoder of mels, then a vocoder of what it tells."""
+"""Stages that the two codecs over mels share: an autoencoder, a vocoder of what it tells, and the vocoder's polish."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tada.minis.codecs.critic import Critic, contest
 from tada.minis.codecs.distance import beat, mel, spectral
 from tada.minis.codecs.material import Clips, crops
 from tada.minis.fit import Loss
-
 
 BEAT = 3.0
 """Weight of the marks that a decoder leaves at the rate of its latents."""
@@ -57,6 +57,7 @@ def sounds(
     cut: Callable[[int], Tensor],
     noise: float,
     period: int,
+    critic: Critic | None = None,
 ) -> Loss:
     """Loss of a vocoder: its sound against the truth, and the sound's latents against those it was made from.
 
@@ -68,6 +69,7 @@ def sounds(
         cut: step -> audio.
         noise: as for :func:`tells`.
         period: audio frames of one latent frame.
+        critic: learns to tell sound from truth, for the polish.
     """
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
@@ -81,6 +83,8 @@ def sounds(
         figures = {"spectral": spectral(sound, truth), "mel": mel(sound, truth)}
         figures["beat"] = BEAT * beat(sound, truth, period)
         figures["latents"] = F.mse_loss(again, latents.float())
+        if critic is not None:
+            figures |= contest(critic, sound, truth)
         return torch.stack(list(figures.values())).sum(), {name: value.item() for name, value in figures.items()}
 
     return at

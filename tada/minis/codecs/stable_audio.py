@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tada.minis.codecs import gist as gists
+from tada.minis.codecs.critic import Critic, Polish, contest
 from tada.minis.codecs.distance import beat, mel, spectral
-from tada.minis.codecs.mels import BEAT
 from tada.minis.codecs.gist import Gist, look
 from tada.minis.codecs.material import Clips, crops
+from tada.minis.codecs.mels import BEAT
 from tada.minis.codecs.stages import restore, trained
 from tada.minis.fit import Loss
 from tada.minis.sounds import SAMPLE_RATE
@@ -68,7 +69,7 @@ def train(
 ) -> Parts:
     """Train the stages in turn; a killed run goes on where its last checkpoint was.
 
-    They are the gist, the decoder, the decoder once more with the gist foremost, and the encoder.
+    They are the gist, the decoder, the decoder once more with the gist foremost and a critic, and the encoder.
 
     Args:
         folder: of a folder per stage, with checkpoint and curve.
@@ -82,16 +83,18 @@ def train(
     parts.vae.to(device)
     parts.gist.to(device)
     decoder = parts.vae.decoder
-    halves = {"gist": parts.gist, "decoder": decoder, "polish": decoder, "encoder": parts.vae.encoder}
+    pupil = Polish(decoder)
+    halves = {"gist": parts.gist, "decoder": decoder, "polish": pupil, "encoder": parts.vae.encoder}
     losses: dict[str, Callable[..., Loss]] = {
         "gist": _tells,
         "decoder": _sounds,
-        "polish": partial(_sounds, weight=6.0),
+        "polish": partial(_sounds, weight=6.0, critic=pupil.critic),
         "encoder": _agrees,
     }
     for stage, module in halves.items():
         module.requires_grad_(True)
-        run = torch.compile(module) if compiled and stage != "gist" else module
+        network = decoder if module is pupil else module
+        run = torch.compile(network) if compiled and stage != "gist" else network
         loss = losses[stage](parts, run, audio, device)
         if not trained(module, loss, Path(folder) / stage, steps[stage], RATES[stage], limit):
             break
@@ -106,7 +109,15 @@ def _tells(parts: Parts, run: Any, audio: Clips, device: str) -> Loss:
     return at
 
 
-def _sounds(parts: Parts, run: Any, audio: Clips, device: str, noise: float = 0.1, weight: float = 1.0) -> Loss:
+def _sounds(
+    parts: Parts,
+    run: Any,
+    audio: Clips,
+    device: str,
+    noise: float = 0.1,
+    weight: float = 1.0,
+    critic: Critic | None = None,
+) -> Loss:
     """The decoder's sound against the truth, and its gist against what it was told.
 
     The latents get a little noise, as a diffusion model's have.
@@ -121,6 +132,8 @@ def _sounds(parts: Parts, run: Any, audio: Clips, device: str, noise: float = 0.
         again = weight * F.mse_loss(parts.gist.encode(look(sound)), latents)
         figures = {"spectral": spectral(sound, truth), "mel": mel(sound, truth), "gist": again}
         figures["beat"] = BEAT * beat(sound, truth, HOP)
+        if critic is not None:
+            figures |= contest(critic, sound, truth)
         return torch.stack(list(figures.values())).sum(), {name: value.item() for name, value in figures.items()}
 
     return at
@@ -179,7 +192,7 @@ def save(parts: Parts, folder: str | Path) -> None:
 def load(folder: str | Path) -> Parts:
     """What :func:`train` has made of the codec so far in ``folder``."""
     parts = build()
-    halves = {"gist": parts.gist, "polish": parts.vae.decoder, "encoder": parts.vae.encoder}
+    halves = {"gist": parts.gist, "polish": Polish(parts.vae.decoder), "encoder": parts.vae.encoder}
     for stage, module in halves.items():
         restore(module, Path(folder) / stage)
     return parts
