@@ -1,15 +1,15 @@
 """What localising costs: our sweep, the procedure it replaces, and the floor, on one model in one run.
 
-    python benchmarks/patching.py [--model stable-audio] [--checkpoint FOLDER] [--pairs 2] [--layers 6] [--steps 10]
+    python benchmarks/patching.py [--model stable-audio] [--checkpoint mini] [--pairs 2] [--layers 6] [--steps 10]
 
 - sweep: all rows of all pairs side by side, each text encoded once, scores computed, sound dropped.
 - procedure: for none, for all and for each layer, a recorded run of the target prompts and a replayed run of the
   counterfactual ones, all pairs in one batch, model already loaded. The recording keeps every input of the layer, call
-  by call, as the released code does through nnsight; here it is done by plain torch hooks, which cost less, and the
-  recorded run is not decoded, so that the comparison is a careful one.
+  by call, through nnsight as the released code does (``pip install nnsight``); with ``--through hooks`` by plain torch
+  hooks, which cost less. The recorded run is not decoded, so that the comparison is a careful one.
 - floor: (L + 2) plain generations at the sweep's batch, no hook, no text, no scores.
 
-Both ways have to give the same clips. Without a checkpoint a tiny random model of full depth is built. Targets: the
+Both ways have to give the same clips. With ``--checkpoint tiny`` a random model of full depth is built. Targets: the
 procedure takes at least 2.5 times as long as the sweep, the sweep at most 1.25 times as long as the floor. Growth with
 the number of layers and of clips is fitted: where it is linear, a straight line leaves nothing unexplained.
 """
@@ -24,19 +24,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import replace
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import tada
 from tada import pairs as prompt_pairs
 from tada import patching
-from tada.models.base import Model, Sampling
+from tada.models.base import Latents, Model, Sampling
+from tada.models.context import Context
 
 
 class Keep:
@@ -53,20 +55,71 @@ class Keep:
         return clips.audio.square().mean(dim=(1, 2)).tolist()
 
 
-def procedure(model: Model, frame: pd.DataFrame, layers: list[int], sampling: Sampling, seconds: float) -> dict:
+def procedure(
+    model: Model, frame: pd.DataFrame, layers: list[int], sampling: Sampling, seconds: float, through: Any
+) -> dict:
     """Clips of the recorded-and-replayed procedure, by pair and layers."""
     sets = {"none": (), "all": model.sites, **{str(layer): (model.sites[layer],) for layer in layers}}
     found = {}
     for name, sites in sets.items():
         context = model.encode([*frame["source"], *frame["target"]])  # the released driver starts afresh for each
         noise = model.noise([0] * len(frame), seconds)
-        calls: dict[str, deque] = {site: deque() for site in sites}
-        with hooked(model, {site: partial(record, calls[site]) for site in sites}):
-            model.sample(context[len(frame) :], noise, sampling)
-        with hooked(model, {site: partial(replay, calls[site]) for site in sites}):
-            clips = model.decode(model.sample(context[: len(frame)], noise, sampling))
+        again = through(model, sites, context[len(frame) :], context[: len(frame)], noise, sampling)
+        clips = model.decode(again)
         found |= {(pair, name): clip for pair, clip in zip(frame["pair"], clips.audio, strict=True)}
     return found
+
+
+def by_hooks(model: Model, sites: Any, target: Context, source: Context, noise: Latents, sampling: Sampling) -> Latents:
+    """A recorded and a replayed run, by torch hooks."""
+    calls: dict[str, deque] = {site: deque() for site in sites}
+    with hooked(model, {site: partial(record, calls[site]) for site in sites}):
+        model.sample(target, noise, sampling)
+    with hooked(model, {site: partial(replay, calls[site]) for site in sites}):
+        return model.sample(source, noise, sampling)
+
+
+class Traced(nn.Module):
+    """A whole sampling run as one forward pass, which nnsight can trace."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.denoiser, self.model = model.denoiser, [model]
+
+    def forward(self, context: Context, noise: Latents, sampling: Sampling) -> Tensor:
+        return self.model[0].sample(context, noise, sampling).values
+
+
+def by_nnsight(
+    model: Model, sites: Any, target: Context, source: Context, noise: Latents, sampling: Sampling
+) -> Latents:
+    """A recorded and a replayed run, by nnsight's traces."""
+    nnsight = traces()
+    whole = nnsight.NNsight(Traced(model))
+    at = [reduce(getattr, site.split("."), whole.denoiser) for site in sites]
+    with whole.trace(target, noise, sampling) as tracer:
+        kept = nnsight.save([])
+        for _ in tracer.iter[: sampling.steps]:
+            for site in at:
+                kept.append(site.inputs[1])
+    with whole.trace(source, noise, sampling) as tracer:
+        for _ in tracer.iter[: sampling.steps]:
+            for site in at:
+                site.inputs = (site.inputs[0], {**site.inputs[1], **kept.pop(0)})
+        values = nnsight.save(whole.output)
+    return replace(noise, values=values)
+
+
+def traces() -> Any:
+    """nnsight, without the method that it adds to every object, which breaks other packages."""
+    try:
+        import nnsight
+        from nnsight._c import unmount
+    except ImportError:
+        raise SystemExit("nnsight is missing: pip install nnsight, or --through hooks") from None
+    if unmount is not None and hasattr(object, "save"):
+        unmount("save")
+    return nnsight
 
 
 def record(calls: deque, _: Any, args: Any, words: dict[str, Any]) -> None:
@@ -117,7 +170,8 @@ def line(sizes: list[int], seconds: list[float]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="stable-audio", choices=list(tada.ARCHITECTURES))
-    parser.add_argument("--checkpoint")
+    parser.add_argument("--checkpoint", default="mini", help="as for tada.load, or tiny")
+    parser.add_argument("--through", default="nnsight", choices=["nnsight", "hooks"])
     parser.add_argument("--width", type=int, default=16, help="of the tiny model")
     parser.add_argument("--pairs", type=int, default=2)
     parser.add_argument("--layers", type=int, default=6)
@@ -128,7 +182,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        where = options.checkpoint or tada.tiny.build(options.model, Path(folder), width=options.width)
+        tiny = options.checkpoint == "tiny"
+        where = tada.tiny.build(options.model, Path(folder), width=options.width) if tiny else options.checkpoint
         model = tada.load(options.model, where, device="cpu")
     print(json.dumps(measure(model, options), indent=1))
 
@@ -146,7 +201,8 @@ def measure(model: Model, options: argparse.Namespace) -> dict[str, Any]:
     batch = options.batch or _best(model, few, layers, sampling, options.seconds)
     ours = Keep()
     run(score=ours)  # the first round warms up
-    theirs = procedure(model, few, layers, sampling, options.seconds)
+    through = {"nnsight": by_nnsight, "hooks": by_hooks}[options.through]
+    theirs = procedure(model, few, layers, sampling, options.seconds, through)
     apart = max(
         float((ours.clips[name] - clip).abs().max() / max(1.0, float(clip.abs().max())))
         for name, clip in theirs.items()
@@ -154,7 +210,7 @@ def measure(model: Model, options: argparse.Namespace) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {"sweep": [], "procedure": [], "floor": []}
     for _ in range(options.rounds):
         seconds["sweep"].append(timed(run))
-        seconds["procedure"].append(timed(lambda: procedure(model, few, layers, sampling, options.seconds)))
+        seconds["procedure"].append(timed(lambda: procedure(model, few, layers, sampling, options.seconds, through)))
         seconds["floor"].append(timed(lambda: floor(model, few["source"][0], rows, batch, sampling, options.seconds)))
     ratios = {
         "procedure_to_sweep": [a / b for a, b in zip(seconds["procedure"], seconds["sweep"], strict=True)],
@@ -168,6 +224,7 @@ def measure(model: Model, options: argparse.Namespace) -> dict[str, Any]:
         "layers": options.layers,
         "pairs": len(few),
         "steps": options.steps,
+        "through": options.through,
         "batch": batch,
         "largest_relative_difference_of_clips": apart,
         "seconds": {name: round(statistics.median(values), 3) for name, values in seconds.items()},

@@ -73,6 +73,7 @@ class PipelineModel(Model):
     def denoise_loop(self, noise: Latents, run: Run) -> Iterator[Tensor]:
         scheduler = copy.deepcopy(self.pipeline.scheduler)
         scheduler.set_timesteps(run.sampling.steps, device=self.device)
+        self.prepare(scheduler, noise)
         draws = [torch.Generator().manual_seed(seed) for seed in noise.seeds]
         extra = self.pipeline.prepare_extra_step_kwargs(draws, 0.0)
         x = noise.values * scheduler.init_noise_sigma
@@ -82,6 +83,9 @@ class PipelineModel(Model):
                 warnings.filterwarnings("ignore", "Should have", UserWarning)
                 x = scheduler.step(prediction, t, x, **extra).prev_sample
             yield x
+
+    def prepare(self, scheduler: Any, noise: Latents) -> None:
+        """Whatever a scheduler needs before its first step."""
 
     def guided(self, x: Tensor, t: Tensor, step: int, run: Run) -> Tensor:
         """The denoiser's prediction for ``x`` at timestep ``t``, after classifier-free guidance."""

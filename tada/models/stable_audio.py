@@ -68,6 +68,10 @@ class StableAudio(PipelineModel):
             {"duration": torch.cat(timing, dim=2)},
         )
 
+    def prepare(self, scheduler: Any, noise: Latents) -> None:
+        """Give the scheduler its noise: that of a seed is drawn once, however many rows have it."""
+        scheduler.noise_sampler = _SharedNoise(noise, scheduler.config)
+
     def denoise(self, x: Tensor, t: Tensor, run: Run) -> Tensor:
         return self.denoiser(
             x,
@@ -107,6 +111,21 @@ class StableAudio(PipelineModel):
                 self.pipeline.rotary_embed_dim, positions, use_real=True, repeat_interleave_real=False
             )
         return run.memo["rotary"]
+
+
+class _SharedNoise:
+    """The scheduler's own Brownian trees, one for each seed instead of one for each row."""
+
+    def __init__(self, noise: Latents, config: Any) -> None:
+        from diffusers.schedulers.scheduling_dpmsolver_sde import BrownianTreeNoiseSampler
+
+        place = {seed: number for number, seed in enumerate(dict.fromkeys(noise.seeds))}
+        self.rows = [place[seed] for seed in noise.seeds]
+        some = noise.values[: len(place)]
+        self.trees = BrownianTreeNoiseSampler(some, config.sigma_min, config.sigma_max, seed=list(place))
+
+    def __call__(self, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+        return self.trees(sigma, sigma_next)[self.rows]
 
 
 def _with_timing(text: Stream, timing: Sequence[Tensor]) -> Stream:

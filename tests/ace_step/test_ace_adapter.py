@@ -284,8 +284,9 @@ def test_the_public_files_unused_parameters_are_dropped(broken, ace):
             weights[f"transformer_blocks.0.cross_attn.{name}"] = torch.zeros(4)
 
     model = tada.load("ace-step", broken(add), device="cpu")
-    assert set(model.denoiser.state_dict()) == set(ace.denoiser.state_dict())
-    assert torch.equal(sampled(model, model.encode("a"), (1,)), sampled(ace, ace.encode("a"), (1,)))
+    kept = model.denoiser.state_dict()
+    assert kept.keys() == ace.denoiser.state_dict().keys()
+    assert all(torch.equal(value, kept[name]) for name, value in ace.denoiser.state_dict().items())
 
 
 def test_files_that_do_not_fit_name_the_parameters(broken):

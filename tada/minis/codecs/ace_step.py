@@ -26,8 +26,8 @@ VOCODER = VocoderConfig(
     depths=(1, 1),
     dims=(96, 96),
     num_mels=96,
-    upsample_rates=(4, 8, 8),
-    upsample_kernel_sizes=(8, 16, 16),
+    upsample_rates=(4, 4, 4, 4),
+    upsample_kernel_sizes=(8, 8, 8, 8),
     resblock_kernel_sizes=(3, 7),
     resblock_dilation_sizes=((1, 3),) * 2,
     upsample_initial_channel=128,
@@ -170,8 +170,13 @@ def save(codec: Codec, folder: str | Path) -> None:
 
 
 def load(folder: str | Path) -> Codec:
-    """What :func:`train` has made of the codec so far in ``folder``."""
+    """What :func:`train` has made of the codec so far in ``folder``, with both sides told by what tells the left one.
+
+    It was the left side that the vocoder learnt from, and sides that are the same are decoded once.
+    """
     parts = build()
     for stage, module in {"autoencoder": parts.autoencoder, "polish": Polish(parts.vocoder)}.items():
         restore(module, Path(folder) / stage)
+    last = parts.autoencoder.decoder.conv_out
+    last.weight[1], last.bias[1] = last.weight[0], last.bias[0]
     return parts

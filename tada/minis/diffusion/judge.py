@@ -123,21 +123,24 @@ def tempi(asked: pd.DataFrame, audio: Tensor) -> dict[str, float]:
     }
 
 
-def frechet(audio: Tensor) -> dict[str, float]:
+def frechet(model: Any, clips: int = 512, tell: Progress | None = None) -> dict[str, float]:
     """Fréchet distance of clips to true renders, and of two disjoint sets of renders of that size (CLAP-class ear).
 
+    The mini is asked for what renders are drawn from, by their captions: all that a caption leaves open is left to it.
     All clips are brought to one loudness first, which that ear heeds.
     """
-    ear, n = ears.load("clap"), len(audio)
-    one, other = (_heard(ear, _renders(FIRST + offset, n)) for offset in (200_000, 250_000))
-    made = distance(_heard(ear, audio), one)
-    true = distance(other, one)
-    return {"distance": made, "renders": true, "ratio": made / true, "clips": n}
+    ear = ears.load("clap")
+    one, other, asked = (range(FIRST + offset, FIRST + offset + clips) for offset in (200_000, 250_000, 300_000))
+    texts = [caption(draw(seed), seed).text for seed in asked]
+    truth = _heard(ear, _renders(one))
+    made = distance(_heard(ear, hear(model, texts, asked, tell=tell)), truth)
+    true = distance(_heard(ear, _renders(other)), truth)
+    return {"distance": made, "renders": true, "ratio": made / true, "clips": clips}
 
 
-def _renders(first: int, clips: int) -> Tensor:
-    parts = [range(start, min(start + 64, first + clips)) for start in range(first, first + clips, 64)]
-    return torch.cat([torch.from_numpy(render_batch([draw(seed) for seed in seeds], seeds)) for seeds in parts])
+def _renders(seeds: range) -> Tensor:
+    parts = [seeds[start : start + 64] for start in range(0, len(seeds), 64)]
+    return torch.cat([torch.from_numpy(render_batch([draw(seed) for seed in part], part)) for part in parts])
 
 
 def _heard(ear: Any, audio: Tensor) -> Tensor:
@@ -173,7 +176,7 @@ def measure(model: Any, captions: str | Path | None = None, tell: Progress | Non
         "one concept": accuracy(asked, hits),
         "by class": accuracy(asked.assign(which=asked["attribute"] + " " + asked["wanted"]), hits, "which"),
         "tempo": tempi(asked, audio),
-        "frechet": frechet(audio[torch.randperm(len(audio), generator=torch.Generator().manual_seed(0))[:512]]),
+        "frechet": frechet(model, tell=tell),
         "speed": speed(model),
     }
     if captions is not None:

@@ -49,8 +49,10 @@ class Codec(nn.Module):
         return (mel * 0.5 + 0.5) * (MEL_HIGH - MEL_LOW) + MEL_LOW
 
     def vocode(self, mels: Tensor) -> Tensor:
-        """Float32 waves ``[B, 2, hop * T]`` at the vocoder's rate."""
-        return torch.cat([self.vocoder.chunked(side).float() for side in mels.unbind(dim=1)], dim=1)
+        """Float32 waves ``[B, 2, hop * T]`` at the vocoder's rate; sides that are the same are made once."""
+        sides = mels.unbind(dim=1)
+        waves = [self.vocoder.chunked(side).float() for side in (sides[:1] if torch.equal(*sides) else sides)]
+        return torch.cat(waves, dim=1).expand(-1, 2, -1)
 
     def encode(self, audio: Tensor, rate: int = SAMPLE_RATE) -> Tensor:
         """Latents ``[B, C, R, T]`` of stereo audio ``[B, 2, samples]`` at ``rate``, padded to whole frames."""
