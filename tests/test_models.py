@@ -149,6 +149,12 @@ def test_a_row_is_the_same_alone_in_a_batch_and_in_another_order(model):
     assert_same(shuffled, batch[order])
 
 
+def test_rows_that_share_a_seed_are_as_they_are_alone(model):
+    batch = sampled(model, PROMPTS, [2, 1, 2])
+    assert_same(sampled(model, PROMPTS[1], [1])[0], batch[1])
+    assert_same(sampled(model, PROMPTS[2], [2])[0], batch[2])
+
+
 def test_rows_differ_by_seed_and_by_prompt(model):
     a, b, c = sampled(model, [PROMPTS[0], PROMPTS[0], PROMPTS[1]], [1, 2, 1])
     assert (a - b).abs().max() > 1e-3

@@ -122,3 +122,13 @@ def test_a_tone_lies_in_the_mel_band_of_its_frequency():
     band = int(mel.mean(-1).argmax())
     edges = torch.linspace(40 * 3 / 200, 15 + 27 * math.log(16) / math.log(6.4), 130)
     assert abs(float(edges[band + 1]) - 440 * 3 / 200) < float(edges[1] - edges[0])
+
+
+def test_sides_that_are_the_same_are_made_once(codec, monkeypatch):
+    mels = torch.randn(1, 2, codec.vocoder.config.n_mels, 4, generator=torch.Generator().manual_seed(0))
+    same, calls = mels[:, :1].expand(-1, 2, -1, -1), []
+    chunked = codec.vocoder.chunked
+    monkeypatch.setattr(codec.vocoder, "chunked", lambda side: calls.append(side) or chunked(side))
+    both, one = codec.vocode(mels), codec.vocode(same)
+    assert len(calls) == 3 and one.shape == both.shape
+    assert torch.equal(one[:, 0], one[:, 1]) and torch.equal(one[:, 0], both[:, 0])

@@ -177,6 +177,6 @@ def load(folder: str | Path) -> Codec:
     parts = build()
     for stage, module in {"autoencoder": parts.autoencoder, "polish": Polish(parts.vocoder)}.items():
         restore(module, Path(folder) / stage)
-    last = parts.autoencoder.decoder.conv_out
+    last = parts.autoencoder.decoder.conv_out.conv
     last.weight[1], last.bias[1] = last.weight[0], last.bias[0]
     return parts
