@@ -15,7 +15,6 @@ from torch import nn
 
 import tada
 from tada.minis.codecs import ace_step, audioldm2, gist, judge, stable_audio, stages
-from tada.minis.codecs.critic import Critic, contest
 from tada.minis.codecs.distance import beat, mel, spectral
 from tada.minis.codecs.material import crops, renders
 from tada.minis.codecs.mels import moments
@@ -177,40 +176,6 @@ def test_a_beat_is_what_an_error_has_in_common_at_one_phase(renders: Renders) ->
     time = torch.arange(audio.shape[1])
     marked, free = (audio * (1 + 0.1 * torch.sin(2 * math.pi * time / period)) for period in (512, 700))
     assert beat(marked, audio, 1024).item() > 5 * beat(free, audio, 1024).item()
-
-
-def test_a_critic_and_a_decoder_learn_from_their_own_losses_alone() -> None:
-    draws = torch.Generator().manual_seed(0)
-    truth, sound = (0.1 * torch.randn(2, 4096, generator=draws) for _ in range(2))
-    torch.manual_seed(0)
-    critic, sound = Critic(), sound.requires_grad_(True)
-    losses = contest(critic, sound, truth)
-    for name in ("match", "please"):
-        losses[name].backward(retain_graph=True)
-    assert sound.grad is not None and sound.grad.abs().sum() > 0
-    assert all(value.grad is None for value in critic.parameters())
-    sound.grad = None
-    losses["critic"].backward()
-    assert sound.grad is None
-    assert all(value.grad is not None for value in critic.parameters())
-
-
-def test_a_critic_learns_to_tell_sound_from_truth() -> None:
-    draws = torch.Generator().manual_seed(0)
-    truth = 0.1 * torch.randn(4, 8192, generator=draws)
-    sound = truth.roll(1, 1) + truth  # the same noise, without its treble
-    torch.manual_seed(0)
-    critic = Critic()
-    adam = torch.optim.Adam(critic.parameters(), 1e-3)
-    for _ in range(15):
-        loss = contest(critic, sound, truth)["critic"]
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-    true, false = (torch.stack([score.mean() for score in critic(audio)[1]]).mean() for audio in (truth, sound))
-    assert loss.item() < 1.5 and true > false + 0.5
-    same = contest(critic, truth.clone(), truth)
-    assert same["match"].item() == 0
 
 
 def test_the_ace_step_mini_tells_both_sides_alike(

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tada.minis.codecs import mels
-from tada.minis.codecs.critic import Polish
 from tada.minis.codecs.material import Clips
 from tada.minis.codecs.stages import restore, trained
 from tada.minis.sounds import SAMPLE_RATE
@@ -50,11 +49,13 @@ RATIO = 8
 """Mel frames per latent frame."""
 NOISE = 0.4
 """Standard deviation of what is added to latents in training."""
-STEPS = {"autoencoder": 2000, "vocoder": 5000, "polish": 2000}
-RATES = {"autoencoder": 1e-3, "vocoder": 1e-3, "polish": 3e-4}
+DISTURBED = {"vocoder": NOISE, "together": 0.2}
+"""Of what makes sound, the same."""
+STEPS = {"autoencoder": 2000, "vocoder": 5000, "together": 8000}
+RATES = {"autoencoder": 1e-3, "vocoder": 1e-3, "together": 1e-3}
 SPREAD = 0.31
 """About the standard deviation of what :func:`sees` returns."""
-BATCHES = {"autoencoder": (8, 32_768), "vocoder": (4, 16_384), "polish": (4, 16_384)}
+BATCHES = {"autoencoder": (8, 32_768), "vocoder": (4, 16_384), "together": (4, 16_384)}
 """Of each stage: crops a step, and their length in frames."""
 
 
@@ -91,7 +92,7 @@ def train(
     steps: Mapping[str, int] = STEPS,
     compiled: bool = True,
 ) -> Codec:
-    """Train autoencoder, vocoder and its polish in turn; a killed run goes on where its last checkpoint was.
+    """Train autoencoder, vocoder, and decoder and vocoder together; a killed run goes on where its last checkpoint was.
 
     Args:
         folder: of a folder per stage, with checkpoint and curve.
@@ -112,13 +113,17 @@ def train(
     vocoder: Any = torch.compile(codec.vocoder) if compiled else codec.vocoder
     run = partial(_mono, vocoder)
     told, period = partial(_told, codec), RATIO * VOCODER.hop_length
-    pupil = Polish(codec.vocoder)
-    for stage, module, critic in (("vocoder", codec.vocoder, None), ("polish", pupil, pupil.critic)):
+    for stage, module in {"vocoder": codec.vocoder, "together": _halves(codec)}.items():
         module.requires_grad_(True)
-        loss = mels.sounds(run, ways[0], told, sees, cuts[stage], NOISE, period, critic)
+        loss = mels.sounds(run, ways[0], told, sees, cuts[stage], DISTURBED[stage], period)
         if not trained(module, loss, Path(folder) / stage, steps[stage], RATES[stage], limit):
             break
     return codec
+
+
+def _halves(codec: Codec) -> nn.ModuleList:
+    """What makes sound of latents."""
+    return nn.ModuleList([codec.autoencoder.decoder, codec.vocoder])
 
 
 def sees(audio: Tensor) -> Tensor:
@@ -175,7 +180,7 @@ def load(folder: str | Path) -> Codec:
     It was the left side that the vocoder learnt from, and sides that are the same are decoded once.
     """
     parts = build()
-    for stage, module in {"autoencoder": parts.autoencoder, "polish": Polish(parts.vocoder)}.items():
+    for stage, module in {"autoencoder": parts.autoencoder, "together": _halves(parts)}.items():
         restore(module, Path(folder) / stage)
     last = parts.autoencoder.decoder.conv_out.conv
     last.weight[1], last.bias[1] = last.weight[0], last.bias[0]

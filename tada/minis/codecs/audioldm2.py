@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from tada.minis.codecs import mels
-from tada.minis.codecs.critic import Polish
 from tada.minis.codecs.material import Clips
 from tada.minis.codecs.stages import restore, trained
 from tada.minis.sounds import SAMPLE_RATE
@@ -52,9 +51,11 @@ RATIO = 8
 
 NOISE = 0.35
 """Standard deviation of what is added to latents in training."""
-STEPS = {"vae": 2000, "vocoder": 5000, "polish": 2000}
-RATES = {"vae": 1e-3, "vocoder": 1e-3, "polish": 3e-4}
-BATCHES = {"vae": (8, 25_600), "vocoder": (4, 15_360), "polish": (4, 15_360)}
+DISTURBED = {"vocoder": NOISE, "together": 0.2}
+"""Of what makes sound, the same."""
+STEPS = {"vae": 2000, "vocoder": 5000, "together": 8000}
+RATES = {"vae": 1e-3, "vocoder": 1e-3, "together": 1e-3}
+BATCHES = {"vae": (8, 25_600), "vocoder": (4, 15_360), "together": (4, 15_360)}
 """Of each stage: crops a step, and their length in frames."""
 
 
@@ -95,7 +96,7 @@ def train(
     steps: Mapping[str, int] = STEPS,
     compiled: bool = True,
 ) -> Parts:
-    """Train autoencoder, vocoder and its polish in turn; a killed run goes on where its last checkpoint was.
+    """Train autoencoder, vocoder, and decoder and vocoder together; a killed run goes on where its last checkpoint was.
 
     Args:
         folder: of a folder per stage, with checkpoint and curve.
@@ -116,13 +117,17 @@ def train(
     vocoder: Any = torch.compile(parts.vocoder) if compiled else parts.vocoder
     run = vocoder
     told, period = partial(_told, parts), RATIO * MEL.hop_length
-    pupil = Polish(parts.vocoder)
-    for stage, module, critic in (("vocoder", parts.vocoder, None), ("polish", pupil, pupil.critic)):
+    for stage, module in {"vocoder": parts.vocoder, "together": _halves(parts)}.items():
         module.requires_grad_(True)
-        loss = mels.sounds(run, ways[0], told, sees, cuts[stage], NOISE, period, critic)
+        loss = mels.sounds(run, ways[0], told, sees, cuts[stage], DISTURBED[stage], period)
         if not trained(module, loss, Path(folder) / stage, steps[stage], RATES[stage], limit):
             break
     return parts
+
+
+def _halves(parts: Parts) -> nn.ModuleList:
+    """What makes sound of latents."""
+    return nn.ModuleList([parts.vae.decoder, parts.vocoder])
 
 
 def sees(audio: Tensor) -> Tensor:
@@ -173,6 +178,6 @@ def save(parts: Parts, folder: str | Path) -> None:
 def load(folder: str | Path) -> Parts:
     """What :func:`train` has made of the codec so far in ``folder``."""
     parts = build()
-    for stage, module in {"vae": parts.vae, "polish": Polish(parts.vocoder)}.items():
+    for stage, module in {"vae": parts.vae, "together": _halves(parts)}.items():
         restore(module, Path(folder) / stage)
     return parts

@@ -1,4 +1,9 @@
-"""Stages that the two codecs over mels share: an autoencoder, a vocoder of what it tells, and the vocoder's polish."""
+"""Stages that the two codecs over mels share: an autoencoder, a vocoder of what it tells, and both halves together.
+
+A vocoder of a steady mel repeats itself with every frame, so that its tones lie on multiples of the frame rate, 62.5 or
+100 Hz apart. A decoder that learns together with the vocoder tells it more than a mel: what it tells is free, and
+repeats itself with every frame of the latents only.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tada.minis.codecs.critic import Critic, contest
 from tada.minis.codecs.distance import beat, mel, spectral
 from tada.minis.codecs.material import Clips, crops
 from tada.minis.fit import Loss
@@ -57,9 +61,8 @@ def sounds(
     cut: Callable[[int], Tensor],
     noise: float,
     period: int,
-    critic: Critic | None = None,
 ) -> Loss:
-    """Loss of a vocoder: its sound against the truth, and the sound's latents against those it was made from.
+    """Loss of what makes sound: it against the truth, and its latents against those that it was made from.
 
     Args:
         run: what ``tell`` returns to audio ``[rows, frames]``.
@@ -69,7 +72,6 @@ def sounds(
         cut: step -> audio.
         noise: as for :func:`tells`.
         period: audio frames of one latent frame.
-        critic: learns to tell sound from truth, for the polish.
     """
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
@@ -77,14 +79,12 @@ def sounds(
         with torch.autocast(truth.device.type, torch.bfloat16):
             with torch.no_grad():
                 latents = encode(sees(truth))
-                told = tell(disturbed(latents, step, noise)).float()
+            told = tell(disturbed(latents, step, noise)).float()
             sound = run(told).float()[:, : truth.shape[1]]
             again = encode(sees(sound)).float()
         figures = {"spectral": spectral(sound, truth), "mel": mel(sound, truth)}
         figures["beat"] = BEAT * beat(sound, truth, period)
         figures["latents"] = F.mse_loss(again, latents.float())
-        if critic is not None:
-            figures |= contest(critic, sound, truth)
         return torch.stack(list(figures.values())).sum(), {name: value.item() for name, value in figures.items()}
 
     return at

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tada.minis.codecs import gist as gists
-from tada.minis.codecs.critic import Critic, Polish, contest
 from tada.minis.codecs.distance import beat, mel, spectral
 from tada.minis.codecs.gist import Gist, look
 from tada.minis.codecs.material import Clips, crops
@@ -69,7 +68,7 @@ def train(
 ) -> Parts:
     """Train the stages in turn; a killed run goes on where its last checkpoint was.
 
-    They are the gist, the decoder, the decoder once more with the gist foremost and a critic, and the encoder.
+    They are the gist, the decoder, the decoder once more with the gist foremost, and the encoder.
 
     Args:
         folder: of a folder per stage, with checkpoint and curve.
@@ -83,18 +82,16 @@ def train(
     parts.vae.to(device)
     parts.gist.to(device)
     decoder = parts.vae.decoder
-    pupil = Polish(decoder)
-    halves = {"gist": parts.gist, "decoder": decoder, "polish": pupil, "encoder": parts.vae.encoder}
+    halves = {"gist": parts.gist, "decoder": decoder, "polish": decoder, "encoder": parts.vae.encoder}
     losses: dict[str, Callable[..., Loss]] = {
         "gist": _tells,
         "decoder": _sounds,
-        "polish": partial(_sounds, weight=6.0, critic=pupil.critic),
+        "polish": partial(_sounds, weight=6.0),
         "encoder": _agrees,
     }
     for stage, module in halves.items():
         module.requires_grad_(True)
-        network = decoder if module is pupil else module
-        run = torch.compile(network) if compiled and stage != "gist" else network
+        run = torch.compile(module) if compiled and stage != "gist" else module
         loss = losses[stage](parts, run, audio, device)
         if not trained(module, loss, Path(folder) / stage, steps[stage], RATES[stage], limit):
             break
@@ -109,15 +106,7 @@ def _tells(parts: Parts, run: Any, audio: Clips, device: str) -> Loss:
     return at
 
 
-def _sounds(
-    parts: Parts,
-    run: Any,
-    audio: Clips,
-    device: str,
-    noise: float = 0.1,
-    weight: float = 1.0,
-    critic: Critic | None = None,
-) -> Loss:
+def _sounds(parts: Parts, run: Any, audio: Clips, device: str, noise: float = 0.1, weight: float = 1.0) -> Loss:
     """The decoder's sound against the truth, and its gist against what it was told.
 
     The latents get a little noise, as a diffusion model's have.
@@ -132,8 +121,6 @@ def _sounds(
         again = weight * F.mse_loss(parts.gist.encode(look(sound)), latents)
         figures = {"spectral": spectral(sound, truth), "mel": mel(sound, truth), "gist": again}
         figures["beat"] = BEAT * beat(sound, truth, HOP)
-        if critic is not None:
-            figures |= contest(critic, sound, truth)
         return torch.stack(list(figures.values())).sum(), {name: value.item() for name, value in figures.items()}
 
     return at
@@ -192,7 +179,7 @@ def save(parts: Parts, folder: str | Path) -> None:
 def load(folder: str | Path) -> Parts:
     """What :func:`train` has made of the codec so far in ``folder``."""
     parts = build()
-    halves = {"gist": parts.gist, "polish": Polish(parts.vae.decoder), "encoder": parts.vae.encoder}
+    halves = {"gist": parts.gist, "polish": parts.vae.decoder, "encoder": parts.vae.encoder}
     for stage, module in halves.items():
         restore(module, Path(folder) / stage)
     return parts
