@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tada.metrics.ear import embed
 
-__all__ = ["Extrapolation", "distance", "embed", "extrapolated", "kernel"]
+__all__ = ["Extrapolation", "distance", "embed", "extrapolated", "kernel", "spread"]
 
 
 def distance(x: Any, y: Any) -> float:
@@ -92,8 +92,7 @@ def kernel(x: Any, y: Any, bandwidth: float | None = None, scale: float = 100.0)
         ValueError: see :func:`distance`; a reference whose clips are all equal.
     """
     x, y = _checked(x, y)
-    within = torch.cdist(y, y)
-    width = bandwidth or float(within[~torch.eye(len(y), dtype=torch.bool)].median())
+    width = bandwidth or spread(y)
     if not width > 0:
         raise ValueError("all clips of the reference are equal: give a bandwidth")
 
@@ -104,7 +103,13 @@ def kernel(x: Any, y: Any, bandwidth: float | None = None, scale: float = 100.0)
         likeness, n = alike(distances), len(distances)
         return (likeness.sum() - likeness.diagonal().sum()) / (n * (n - 1))
 
-    return float(scale * (apart(torch.cdist(x, x)) + apart(within) - 2 * alike(torch.cdist(x, y)).mean()))
+    return float(scale * (apart(torch.cdist(x, x)) + apart(torch.cdist(y, y)) - 2 * alike(torch.cdist(x, y)).mean()))
+
+
+def spread(x: Any) -> float:
+    """The median distance within a set of embeddings ``[clips, dim]``: the width of a kernel to compare others with."""
+    x, _ = _checked(x, x)
+    return float(torch.pdist(x).median())
 
 
 def _checked(x: Any, y: Any) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from tada import concepts
+from tada import concepts, prompts
 from tada.errors import unknown
 from tada.metrics import clap, muq
 from tada.metrics.audio import prepare
@@ -26,10 +26,7 @@ Values = NDArray[np.float64]
 EARS = ("mini", "public")
 
 STEERED: Mapping[str, tuple[str, str]] = {
-    "piano": ("piano", ""),
-    "vocal gender": ("female", "male"),
-    "tempo": ("fast", "slow"),
-    "mood": ("happy", "sad"),
+    name: (prompts.CONCEPTS[name].pole, prompts.CONCEPTS[name].against) for name in prompts.TABLE_1
 }
 """The concepts of section 4.2 -> the pole that positive strengths go to, and the other one."""
 
@@ -149,10 +146,9 @@ class Score:
         return values
 
     def _metric(self, judge: str) -> str:
-        judge = judge or ("probe" if self.ears == "mini" else "clap")
-        return (
-            judge if self.ears == "public" or judge == "probe" else {"clap": "mini-clap", "muq": "mini-second"}[judge]
-        )
+        if self.ears == "public":
+            return judge or "clap"
+        return MINI_NAMES.get(judge, "probe")
 
 
 def default(checkpoint: str | None) -> Score:
