@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tada.intervals import CONFIDENCE, RESAMPLES, bootstrap, draws, jackknife
 from tada.metrics import aesthetics, curve
+from tada.metrics.external import SIGNALS
 
 Values = NDArray[np.float64]
 Cutoffs = tuple[float, float]
@@ -161,8 +162,10 @@ def _pivoted(rows: pd.DataFrame, where: str) -> dict[str, pd.DataFrame]:
         for metric, some in rows.groupby("metric", sort=False)
     }
     shape = (rows[["prompt", "seed"]].drop_duplicates().shape[0], rows["alpha"].nunique())
-    for metric, some in tables.items():
-        if some.isna().any().any() or some.shape != shape:
+    for metric, some in list(tables.items()):
+        if metric in SIGNALS.values() and some.shape == shape and some.isna().any().any():
+            del tables[metric]  # silent clips have no brightness
+        elif some.isna().any().any() or some.shape != shape:
             raise ValueError(f"{where}: {metric} has gaps; finish the run, or take the unfinished arm out")
     return tables
 

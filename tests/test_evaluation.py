@@ -61,7 +61,7 @@ def test_a_run_has_every_clip_and_metric_once(run: pd.DataFrame) -> None:
     assert clips[clips["method"] == "none"]["unit_hash"].nunique() == len(PROMPTS)
     assert clips["unit_hash"].nunique() == len(PROMPTS) * (1 + 2 * 4)
     assert not clips.duplicated(["prompt", "layers", "alpha", "metric"]).any()
-    assert set(clips["metric"]) == {"mini-clap", "mini-second", "probe", "lpaps", "lpaps-token"}
+    assert set(clips["metric"]) == {"mini-clap", "mini-second", "probe", "lpaps", "lpaps-token", "brightness"}
     assert sorted(clips[clips["layers"] == "all"]["alpha"].unique()) == [-20, -10, 20, 40]
     assert sorted(clips[clips["layers"] == "all"]["percent"].unique()) == [-100, -50, 50, 100]
     assert set(clips["layers"]) == {"none", "all", "0+1"}

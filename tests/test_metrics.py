@@ -519,7 +519,10 @@ def test_the_panel_has_a_metric_of_each_kind_and_judges_rows_alone(renders: tupl
     panel = Panel("mini")
     heard = panel.hear(tada.Clips(renders[1][:4, None], RATE))
     found = panel.judge(heard, "tempo", heard)
-    assert set(found) == {"mini-clap", "mini-second", "lpaps", "lpaps-token", "probe"}
+    assert set(found) == {"mini-clap", "mini-second", "lpaps", "lpaps-token", "probe", "bpm"}
+    assert found["bpm"].tolist() == external.tempo(renders[1][:4], RATE).tolist()
+    assert "brightness" in panel.judge(heard, "mood", heard) and "bpm" not in panel.judge(heard, "mood", heard)
+    assert not {"bpm", "brightness"} & set(panel.judge(heard, "piano", heard))
     assert (found["lpaps"] == 0).all()
     fast = [one.labels()["tempo"] == "fast" for one in renders[0][:4]]
     assert ((found["probe"] > 0) == fast).all()
@@ -527,6 +530,33 @@ def test_the_panel_has_a_metric_of_each_kind_and_judges_rows_alone(renders: tupl
     assert moved["lpaps"][0] > 0.1 and moved["lpaps"][1] == 0
     assert moved["probe"].tolist() == found["probe"][[1, 2]].tolist()
     assert (panel.embed(renders[1][:4], RATE) - heard.embedding).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("loudness", [None, -20.0])
+def test_a_panel_hears_silence_clipping_stereo_and_any_rate_and_refuses_what_is_no_clip(loudness: float | None) -> None:
+    panel = Panel("mini", loudness=loudness)
+
+    def hear(audio: Tensor, rate: int = RATE) -> dict[str, np.ndarray]:
+        heard = panel.hear(tada.Clips(audio, rate))
+        return {**panel.judge(heard, "tempo", heard[[0] * len(audio)]), "embedding": heard.embedding.numpy()}
+
+    silent = hear(torch.zeros(2, 1, 65_536))
+    assert all(np.isfinite(values).all() for values in silent.values()) and silent["lpaps"].tolist() == [0, 0]
+    mono = sounds(4.096, RATE, 2)
+    plain = hear(mono[:, None])
+    stereo = hear(torch.stack([1.4 * mono, 0.6 * mono], 1))
+    faster = hear(sounds(4.096, 48_000, 2)[:, None], 48_000)
+    alone = hear(mono[1:, None])
+    for name in ("mini-clap", "mini-second", "lpaps", "embedding"):
+        assert stereo[name] == pytest.approx(plain[name], abs=1e-3), name
+        assert np.linalg.norm(faster[name] - plain[name]) <= 0.01 * max(np.linalg.norm(plain[name]), 1), name
+    assert alone["embedding"][0] == pytest.approx(plain["embedding"][1], abs=1e-5)
+    loud = 40 * mono[:, None]
+    if loudness is None:
+        assert hear(loud)["embedding"] == pytest.approx(hear(loud.clamp(-1, 1))["embedding"])
+    for bad, words in ((torch.zeros(1, 1, 1), "1 samples"), (torch.full((1, 1, 65_536), math.nan), "NaN")):
+        with pytest.raises(ValueError, match=words):
+            panel.hear(tada.Clips(bad, RATE))
 
 
 def test_a_panel_that_levels_clips_hears_no_difference_in_gain(renders: tuple[list[Attributes], Tensor]) -> None:
