@@ -541,6 +541,7 @@ def test_a_panel_hears_silence_clipping_stereo_and_any_rate_and_refuses_what_is_
         return {**panel.judge(heard, "tempo", heard[[0] * len(audio)]), "embedding": heard.embedding.numpy()}
 
     silent = hear(torch.zeros(2, 1, 65_536))
+    assert np.isnan(silent.pop("bpm")).all()
     assert all(np.isfinite(values).all() for values in silent.values()) and silent["lpaps"].tolist() == [0, 0]
     mono = sounds(4.096, RATE, 2)
     plain = hear(mono[:, None])
@@ -577,6 +578,9 @@ def test_tempo_and_brightness_of_renders(renders: tuple[list[Attributes], Tensor
     tones = torch.stack([0.3 * torch.sin(2 * torch.pi * pitch * time) for pitch in (500.0, 3000.0)])
     assert external.brightness(tones, RATE) == pytest.approx([500, 3000], rel=0.05)
     assert np.isnan(external.brightness(torch.zeros(1, RATE), RATE)).all()
+    assert np.isnan(external.tempo(torch.cat([torch.zeros_like(clips[:1]), clips[:1]]), RATE)).tolist() == [True, False]
+    assert set(external.signals(clips[:2], RATE)) == {"bpm", "brightness"}
+    assert set(external.signals(clips[:2, :RATE], RATE)) == {"brightness"}, "too short for a tempo"
     with pytest.raises(KeyError, match="librosa"):
         external.tempo(clips, RATE, "librosas")
 

@@ -49,7 +49,7 @@ def tempo(audio: Any, sample_rate: int, estimator: str = "renders") -> Values:
             ``"librosa"`` is for any music (optional package).
 
     Returns:
-        ``[clips]``.
+        ``[clips]``; NaN for silence, of which either estimator would only give its usual tempo.
 
     Raises:
         KeyError: an unknown estimator. ValueError: see :func:`tada.metrics.audio.prepare`.
@@ -61,10 +61,13 @@ def tempo(audio: Any, sample_rate: int, estimator: str = "renders") -> Values:
         from tada.minis import listen
         from tada.minis.sounds import SAMPLE_RATE
 
-        return np.asarray(listen.tempo(prepare(audio, sample_rate, SAMPLE_RATE, SHORTEST).numpy()), dtype=float)
-    librosa = need("librosa")
-    clips = prepare(audio, sample_rate, RATE, SHORTEST).numpy()
-    return np.array([float(librosa.feature.tempo(y=clip, sr=RATE)[0]) for clip in clips])
+        clips = prepare(audio, sample_rate, SAMPLE_RATE, SHORTEST).numpy()
+        found = np.asarray(listen.tempo(clips), dtype=float)
+    else:
+        librosa = need("librosa")
+        clips = prepare(audio, sample_rate, RATE, SHORTEST).numpy()
+        found = np.array([float(librosa.feature.tempo(y=clip, sr=RATE)[0]) for clip in clips])
+    return np.where(clips.any(axis=-1), found, np.nan)
 
 
 def onset_rate(audio: Any, sample_rate: int) -> Values:
