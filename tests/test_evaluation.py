@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import tada
-from tada import evaluation
+from tada import evaluation, results
 from tada.evaluation import Arm
 from tada.metrics import curve, fad
 from tada.metrics.panel import Panel
