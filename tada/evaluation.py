@@ -285,15 +285,15 @@ def _sets(rows: pd.DataFrame, truth: Any) -> Iterator[dict[str, Any]]:
             for left_out in (None, *range(groups.max() + 1)):
                 kept = groups != left_out
                 pair = "all" if left_out is None else f"without {left_out}"
-                for name, value in _distances(steered[kept], other if suffix else other[kept], other).items():
+                pairs = steered[kept], other if suffix else other[kept]
+                for name, value in _distances(*pairs, fad.spread(other), paired=not suffix).items():
                     unit = key({"units": units, "metric": name + suffix, "pair": pair})
                     yield {**about, "pair": pair, "metric": name + suffix, "value": value, UNIT: unit}
 
 
-def _distances(x: Any, y: Any, reference: Any) -> dict[str, float]:
+def _distances(x: Any, y: Any, width: float, paired: bool) -> dict[str, float]:
     """FAD and KAD of two sets; no KAD where all clips of the reference are equal."""
-    width = fad.spread(reference)
-    return {"fad": fad.distance(x, y)} | ({"kad": fad.kernel(x, y, width)} if width > 0 else {})
+    return {"fad": fad.distance(x, y)} | ({"kad": fad.kernel(x, y, width, paired=paired)} if width > 0 else {})
 
 
 def read(store: Store | str | Path) -> pd.DataFrame:

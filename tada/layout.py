@@ -13,7 +13,7 @@ from tada.pairs import whole
 from tada.results import ARM
 
 BLOCKS = {
-    "Preservation": ("lpaps", "lpaps-channel", "lpaps-token", "fad", "kad"),
+    "Preservation": ("lpaps", "fad", "kad"),
     "Alignment": ("delta",),
     "Smoothness": ("smoothness",),
     "Area under alignment over LPAPS": ("auc",),

@@ -33,12 +33,14 @@ class Column(NamedTuple):
     """A column of Table 1: what it is made of, which direction is better, how mean curves become numbers.
 
     ``of`` takes strengths in order ``[n]``, curves and LPAPS ``[many, n]``, gives one number a curve; None for sets.
+    ``least`` is the least that it can be, where intervals end.
     """
 
     name: str
     metric: str
     better: str
     of: Callable[[Values, Values, Values | None], Values] | None
+    least: float = -np.inf
 
 
 def columns(metrics: Sequence[str], cutoffs: Cutoffs | None = None, smoothness: str = "paper") -> list[Column]:
@@ -51,17 +53,19 @@ def columns(metrics: Sequence[str], cutoffs: Cutoffs | None = None, smoothness: 
         assert ways is not None and cutoffs is not None
         return curve.auc(alpha, curves, ways, cutoffs)
 
-    def many(kind: str, names: Sequence[str], better: str, of: Any) -> list[Column]:
-        return [Column(f"{kind} {name}".strip(), name, better, of) for name in names]
+    def many(kind: str, names: Sequence[str], better: str, of: Any, least: float = -np.inf) -> list[Column]:
+        return [Column(f"{kind} {name}".strip(), name, better, of, least) for name in names]
 
     made = [
-        *many("", ("lpaps", "lpaps-channel", "lpaps-token"), "lower", _steered),
-        *many("", SETS[:2], "lower", None),
+        *many("", ("lpaps", "lpaps-channel", "lpaps-token"), "lower", _steered, 0.0),
+        *many("", ("fad",), "lower", None, 0.0),
+        *many("", ("kad",), "lower", None),
         *many("delta", ALIGNED, "higher", lambda alpha, curves, ways: curve.delta(alpha, curves)),
-        *many("smoothness", ALIGNED, "lower", uneven),
+        *many("smoothness", ALIGNED, "lower", uneven, 0.0),
         *many("auc", ALIGNED if cutoffs else (), "higher", area),
         *many("", aesthetics.AXES, "higher", lambda alpha, curves, ways: curves.mean(1)),
-        *many("", SETS[2:], "lower", None),
+        *many("", ("fad-truth",), "lower", None, 0.0),
+        *many("", ("kad-truth",), "lower", None),
     ]
     return [column for column in made if column.metric in metrics]
 
@@ -204,9 +208,10 @@ def _cells(
     for arm, own in values.items():
         (low, high), (under, over) = bounds(own), bounds(own - values[best])
         cells.append({
-            **dict(zip(ARM, arm, strict=True)), "column": column.name, "value": own[0], "low": low, "high": high,
-            "better": column.better, "best": arm == best, "tied": bool(under <= 0 <= over), "prompts": count,
-            "note": "",
+            **dict(zip(ARM, arm, strict=True)), "column": column.name, "value": own[0],
+            "low": max(low, column.least), "high": high,
+            "better": column.better, "best": arm == best,
+            "tied": bool(under <= 0 <= over), "prompts": count, "note": "",
         })  # fmt: skip
     return cells
 

@@ -97,8 +97,9 @@ def test_distances_of_sets_are_those_of_the_embeddings(model: Model, panel: Pane
     assert set(rows.index) == {"all", *(f"without {i}" for i in range(4))}
     kad = run[(run["metric"] == "kad") & (run["layers"] == "all") & (run["alpha"] == 40)].set_index("pair")["value"]
     width = fad.spread(plain)
-    assert kad["all"] == pytest.approx(fad.kernel(steered, plain), rel=1e-2)
-    assert kad["without 1"] == pytest.approx(fad.kernel(steered[[0, 2, 3]], plain[[0, 2, 3]], width), rel=1e-2)
+    assert kad["all"] == pytest.approx(fad.kernel(steered, plain, paired=True), rel=1e-2)
+    some = [0, 2, 3]
+    assert kad["without 1"] == pytest.approx(fad.kernel(steered[some], plain[some], width, paired=True), rel=1e-2)
 
 
 def test_a_run_goes_on_where_it_was_and_does_nothing_twice(
@@ -288,6 +289,8 @@ def test_few_prompts_have_wide_intervals() -> None:
         cells = evaluation.table(made_up(prompts=4, noise=0.4, seed=seed)[lambda rows: rows["metric"] == "mini-clap"])
         found = cell(cells, "delta mini-clap")
         hits += found["low"] <= 1.0 <= found["high"]
+        uneven = cell(cells, "smoothness mini-clap")
+        assert 0 <= uneven["low"] <= uneven["value"] <= uneven["high"], "a deviation is not below 0"
     assert hits >= 35, "plain percentiles hold the truth in about 32"
 
 

@@ -362,6 +362,19 @@ def test_kad_of_two_points_by_hand() -> None:
     k = lambda d: math.exp(-d * d / 2)  # noqa: E731
     wanted = k(2) + k(2) - 2 * (k(1) + k(3) + k(1) + k(1)) / 4
     assert fad.kernel(x, y, bandwidth=1.0, scale=1.0) == pytest.approx(wanted, rel=1e-12)
+    wanted = k(2) + k(2) - 2 * (k(3) + k(1)) / 2
+    assert fad.kernel(x, y, bandwidth=1.0, scale=1.0, paired=True) == pytest.approx(wanted, rel=1e-12)
+    with pytest.raises(ValueError, match="pairs"):
+        fad.kernel(x, np.zeros((3, 1)), 1.0, paired=True)
+
+
+def test_kad_of_pairs_is_0_for_a_set_and_itself_and_on_average_for_noise() -> None:
+    x = gaussians(30, 8, 1)
+    assert fad.kernel(x, x, paired=True) == pytest.approx(0, abs=1e-12) and fad.kernel(x, x) < -1
+    found = [fad.kernel(gaussians(30, 8, i), gaussians(30, 8, i) + 0.8 * gaussians(30, 8, 999 + i), 2.0, paired=True)
+             - fad.kernel(gaussians(30, 8, i), gaussians(30, 8, 777 + i) + 0.8 * gaussians(30, 8, 999 + i), 2.0)
+             for i in range(60)]  # fmt: skip
+    assert abs(np.mean(found)) < 3 * np.std(found) / np.sqrt(60), "paired and unpaired sets have the same expectation"
 
 
 @pytest.mark.parametrize("bad", [np.zeros(3), np.zeros((1, 3)), np.full((4, 3), np.nan)])

@@ -6,7 +6,7 @@ csv, LaTeX and HTML beside them.
 
 from tada.layout import blocks, write
 from tada.table_runs.arms import arms
-from tada.table_runs.gather import gather
+from tada.table_runs.gather import gather, ships
 from tada.table_runs.layers import localisation_folder, localised, settled
 from tada.table_runs.request import CONCEPTS, REACHES, SIZES, Request, Size, panel, run_of
 from tada.table_runs.runs import compute, evaluate, folder, tables, truth
@@ -28,6 +28,7 @@ __all__ = [
     "panel",
     "run_of",
     "settled",
+    "ships",
     "tables",
     "truth",
     "write",

@@ -47,7 +47,7 @@ def gather(
     found = []
     for name in models:
         for checkpoint in checkpoints:
-            if checkpoint == "planted" and not _ships(name):
+            if checkpoint == "planted" and not ships(name, checkpoint):
                 continue
             path, words = left.get((name, checkpoint), (None, ""))
             request = Request(name, checkpoint, profile, words=words, localisation=str(localisation))
@@ -56,9 +56,9 @@ def gather(
     return found
 
 
-def _ships(name: str) -> bool:
-    """Whether there is a planted checkpoint of an architecture."""
+def ships(name: str, checkpoint: str) -> bool:
+    """Whether the package has the ``"mini"`` or ``"planted"`` checkpoint of an architecture."""
     try:
-        return shipped(name, "planted").is_dir()
+        return shipped(name, checkpoint).is_dir()
     except KeyError:
         return False
