@@ -59,7 +59,7 @@ def concentration(evidence: Evidence, judge: str = "") -> Effect | None:
         return None
     share = (found.table * _chosen_elsewhere(found.table, evidence.model)).sum(-1) / np.abs(found.table).sum(-1)
     weights = draws(len(found.concepts), share.shape[1] - 1, seed=1)
-    return Effect.of((share.T * weights).sum(1), len(found.concepts), f"{len(found.concepts)} concepts")
+    return Effect.of((share.T * weights).sum(1), len(found.concepts), f"{len(found.concepts)} concepts", 1.0)
 
 
 def sharing(evidence: Evidence, judge: str = "") -> Effect | None:

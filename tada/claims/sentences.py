@@ -89,7 +89,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "graded", "The strength turns the concept up and down gradually.", "section 1; section 3",
         "rank correlation of strength and alignment on the functional layers, mean of concepts, is above 0.8",
-        0.8, "steering", steered(["functional"], lambda c: rising(c["functional"])), judged=True,
+        0.8, "steering", steered(["functional"], lambda c: rising(c["functional"]), most=1.0), judged=True,
     ),
     Claim(
         "smoother", "Localised steering moves as smoothly as steering all layers, or more so.", "table 1",

@@ -33,7 +33,9 @@ class Curve(NamedTuple):
 Compare = Callable[[Mapping[str, Curve]], Values]
 
 
-def steered(rows: Sequence[str], of: Compare, pool: str = "mean", metrics: Sequence[str] = ()) -> Measure:
+def steered(
+    rows: Sequence[str], of: Compare, pool: str = "mean", metrics: Sequence[str] = (), most: float = np.inf
+) -> Measure:
     """A measure on curves.
 
     Args:
@@ -42,6 +44,7 @@ def steered(rows: Sequence[str], of: Compare, pool: str = "mean", metrics: Seque
         pool: ``"mean"`` of all concepts; ``"every"`` or ``"any"``: the least or the largest of them, at a confidence
             for all at once.
         metrics: whose mean is taken in place of the judge's score.
+        most: that the effect can be, either way.
     """
 
     def measure(evidence: Evidence, judge: str) -> Effect | None:
@@ -54,7 +57,7 @@ def steered(rows: Sequence[str], of: Compare, pool: str = "mean", metrics: Seque
                 found.append(of(curves(chosen, wanted)))
                 counts.append(count)
         values = np.array([one for one in found if not np.isnan(one[0])])
-        return _pooled(values, pool, min(counts)) if len(values) else None
+        return _pooled(values, pool, min(counts), most) if len(values) else None
 
     return measure
 
@@ -69,17 +72,17 @@ def curves(arms: Mapping[str, Scores], metrics: Sequence[str]) -> dict[str, Curv
     return found
 
 
-def _pooled(values: Values, pool: str, prompts: int) -> Effect:
+def _pooled(values: Values, pool: str, prompts: int, most: float) -> Effect:
     """Effect over concepts of ``[concepts, 1 + draws]``.
 
     Prompts of one number share their noise over concepts, so they are drawn together, and their number is what counts.
     """
     over = f"{len(values)} concepts, {prompts} prompts each"
     if pool == "mean":
-        return Effect.of(values.mean(0), prompts, f"mean of {over}")
+        return Effect.of(values.mean(0), prompts, f"mean of {over}", most)
     ends = np.array([bootstrap(one, prompts, 1 - (1 - CONFIDENCE) / len(values)) for one in values])
-    most, name = (np.min, "least") if pool == "every" else (np.max, "largest")
-    return Effect(float(most(values[:, 0])), float(most(ends[:, 0])), float(most(ends[:, 1])), f"{name} of {over}")
+    pick, name = (np.min, "least") if pool == "every" else (np.max, "largest")
+    return Effect(float(pick(values[:, 0])), float(pick(ends[:, 0])), float(pick(ends[:, 1])), f"{name} of {over}")
 
 
 def delta(one: Curve) -> Values:

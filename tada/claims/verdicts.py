@@ -32,9 +32,10 @@ class Effect(NamedTuple):
     over: str
 
     @classmethod
-    def of(cls, values: NDArray[np.float64], count: int, over: str) -> Effect:
-        """From the sample's value and its resamples, of ``count`` prompts."""
-        return cls(float(values[0]), *bootstrap(values, count), over)
+    def of(cls, values: NDArray[np.float64], count: int, over: str, most: float = np.inf) -> Effect:
+        """From the sample's value and its resamples, of ``count`` prompts; it cannot be beyond ``most`` either way."""
+        low, high = bootstrap(values, count)
+        return cls(float(values[0]), max(low, -most), min(high, most), over)
 
 
 Measure = Callable[["Evidence", str], Effect | None]
