@@ -2,9 +2,9 @@
 
 Percentiles of a bootstrap over prompts, widened about the estimate by ``sqrt(n / (n - 1))``, since resampling knows
 only the sample's own spread, and by Student's t over the normal distribution (Hesterberg 2015, *What Teachers Should
-Know About the Bootstrap*, section 4). Why this one: of samples of 8 prompts that differ by normal amounts, 88 % of plain
-percentile intervals at 95 % hold the true mean, 87 % of BCa ones and 95 % of these; of samples of 4 it is 82, 81 and
-95 %, and 74, 66 and 90 % for the standard deviation of a curve's steps (``benchmarks/intervals.py``, where skewed
+Know About the Bootstrap*, section 4). Why this one: of samples of 8 prompts that differ by normal amounts, 88 % of
+plain percentile intervals at 95 % hold the true mean, 87 % of BCa ones and 95 % of these; of samples of 4 it is 82, 81
+and 95 %, and 74, 66 and 90 % for the standard deviation of a curve's steps (``benchmarks/intervals.py``, where skewed
 prompts cost all of them more). BCa corrects skewness, not narrowness, and a studentised bootstrap needs the spread of
 every resample, which few prompts often lack. No interval helps where a few prompts all happen to agree.
 

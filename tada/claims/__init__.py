@@ -33,19 +33,6 @@ from tada.claims.verdicts import (
 )
 
 __all__ = [
-    "CLAIMS",
-    "CONTRADICTED",
-    "NOT_RUN",
-    "PROBE",
-    "PUBLIC",
-    "STATUSES",
-    "SUPPORTED",
-    "UNDECIDED",
-    "Claim",
-    "Effect",
-    "Evidence",
-    "agreement",
-    "check",
-    "published",
-    "status",
-]
+    "CLAIMS", "CONTRADICTED", "NOT_RUN", "PROBE", "PUBLIC", "STATUSES", "SUPPORTED", "UNDECIDED", "Claim", "Effect",
+    "Evidence", "agreement", "check", "published", "status",
+]  # fmt: skip

@@ -151,17 +151,8 @@ class Score:
         return MINI_NAMES.get(judge, "probe")
 
 
-def default(checkpoint: str | None) -> Score:
-    """The score of a sweep that was given none: public ears, and the package's own for its own checkpoints.
-
-    Args:
-        checkpoint: as for ``tada.load``.
-    """
-    return Score("mini" if checkpoint in ("mini", "planted") else "public")
-
-
-mini, public, mini_all = Score("mini"), Score("public"), Score("mini", ("probe", "clap", "muq"))
-"""For ``tada sweep --score tada.metrics.score:mini`` and the like."""
+mini_all = Score("mini", ("probe", "clap", "muq"))
+"""All of the package's ears, for ``tada sweep --score tada.metrics.score:mini_all``."""
 
 
 def _probed(audio: Any, rate: int, concept: str, against: str | None) -> Values:

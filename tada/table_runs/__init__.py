@@ -9,27 +9,9 @@ from tada.table_runs.arms import arms
 from tada.table_runs.gather import gather, ships
 from tada.table_runs.layers import localisation_folder, localised, settled
 from tada.table_runs.request import CONCEPTS, REACHES, SIZES, Request, Size, panel, run_of
-from tada.table_runs.runs import compute, evaluate, folder, tables, truth
+from tada.table_runs.runs import compute, evaluate, folder, truth
 
 __all__ = [
-    "CONCEPTS",
-    "REACHES",
-    "SIZES",
-    "Request",
-    "Size",
-    "arms",
-    "blocks",
-    "compute",
-    "evaluate",
-    "folder",
-    "gather",
-    "localisation_folder",
-    "localised",
-    "panel",
-    "run_of",
-    "settled",
-    "ships",
-    "tables",
-    "truth",
-    "write",
-]
+    "CONCEPTS", "REACHES", "SIZES", "Request", "Size", "arms", "blocks", "compute", "evaluate", "folder", "gather",
+    "localisation_folder", "localised", "panel", "run_of", "settled", "ships", "truth", "write",
+]  # fmt: skip

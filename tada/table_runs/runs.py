@@ -62,12 +62,7 @@ def evaluate(request: Request, concept: str, rows: Sequence[Arm]) -> pd.DataFram
 
 def folder(request: Request) -> Path:
     """Where a run leaves its table."""
-    return tables(request.store, request.name, run_of(request).model.checkpoint)
-
-
-def tables(store: str | Path, name: str, checkpoint: str) -> Path:
-    """Where runs on a checkpoint leave their tables."""
-    return Path(store) / "tables" / f"{name}-{library.slug(checkpoint)}"
+    return Path(request.store) / "tables" / f"{request.name}-{library.slug(run_of(request).model.checkpoint)}"
 
 
 def truth(request: Request) -> torch.Tensor | None:
