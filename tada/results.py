@@ -121,7 +121,8 @@ def table(
 
 
 class Scores(NamedTuple):
-    """An arm's strengths, the prompts, each metric's scores ``[prompts, strengths]``, and distances between sets."""
+    """An arm's strengths, the prompts, each metric's scores ``[prompts, strengths]``, and distances between sets: rows
+    ``all`` prompts, ``without 0`` and so on, columns strengths."""
 
     alpha: Values
     prompts: list[Any]
@@ -186,10 +187,9 @@ def common_reach(found: Iterable[Scores]) -> Cutoffs | None:
     return (float(up), float(down)) if min(up, down) > 0 else None
 
 
-def left_out(sets: pd.DataFrame) -> pd.DataFrame:
-    """Distances between sets, of all prompts first and then without each group of them, by strength."""
-    groups = sorted((name for name in sets.index if name != "all"), key=lambda name: int(name.split()[1]))
-    return sets.loc[["all", *groups]]
+def moved(sets: pd.DataFrame) -> pd.Series:
+    """Distance between sets, mean over all strengths but 0, of all prompts and without each group."""
+    return sets.drop(columns=0.0, errors="ignore").mean(axis=1)
 
 
 def _cells(
@@ -219,8 +219,7 @@ def _cells(
 def _values(column: Column, arm: Scores, drawn: Values) -> Values:
     """A column's number for the sample and for its resamples, or without each group of prompts."""
     if column.of is None:
-        sets = left_out(arm.sets[column.metric])
-        return np.asarray(sets[[alpha for alpha in sets if alpha != 0]].mean(axis=1))
+        return moved(arm.sets[column.metric]).to_numpy()
     ways = arm.scores.get("lpaps")
     return column.of(arm.alpha, drawn @ arm.scores[column.metric], None if ways is None else drawn @ ways)
 

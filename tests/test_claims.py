@@ -101,9 +101,31 @@ def test_control_spread_over_all_layers_contradicts() -> None:
     assert verdict("few layers", one) == "contradicted"
 
 
-def test_the_first_layers_are_not_the_middle() -> None:
-    names = ("a", "b", "c", "d", "e", "f")
-    assert verdict("middle layers", Evidence("ace-step", "mini", sweep(dict.fromkeys(names, (0,))))) == "contradicted"
+def test_the_middle_is_the_middle_half_of_the_depth() -> None:
+    def found(layer: int) -> str:
+        return verdict("middle layers", Evidence("ace-step", "mini", sweep(dict.fromkeys("abcdef", (layer,)), pairs=6)))
+
+    verdicts = {layer: found(layer) for layer in (0, 2, 3, 8, 9, 11)}
+    assert {layer for layer, said in verdicts.items() if said == "supported"} == {3, 8}
+    assert {layer for layer, said in verdicts.items() if said == "contradicted"} == {0, 2, 9, 11}
+
+
+def test_an_impact_below_zero_counts_against_few_layers() -> None:
+    scores = sweep(dict.fromkeys("abcd", (5, 6)), noise=0)
+    against = scores["layers"].isin(["0", "1"])
+    scores.loc[against, "value"] = [-0.5 if layer == "0" else 0.5 for layer in scores.loc[against, "layers"]]
+    effect = concentration(Evidence("stable-audio", "mini", scores))
+    assert effect is not None and effect.value == pytest.approx(1.0 / 2.0), "two of four layers of equal size"
+
+
+def test_layers_in_between_are_held_against_the_mean_of_the_rest() -> None:
+    rows = sweep({"a": (44, 45, 50, 51), "b": (44, 45, 50, 51)}, layers=64, pairs=4, noise=0)
+    strength = {"46": 0.2, "47": 0.1, "48": 0.2, "49": 0.1, "3": 0.56}
+    for layer, value in strength.items():
+        rows.loc[rows["layers"] == layer, "value"] = value
+    one = Evidence("audioldm2", "public", rows.assign(model="audioldm2", checkpoint="public"))
+    found = claims.check([one], [by_name("layers in between")]).iloc[0]
+    assert found["value"] == pytest.approx(0.15 - 0.56 / 56) and found["status"] == "supported"
 
 
 def test_impacts_are_those_of_equation_9() -> None:
@@ -166,6 +188,72 @@ def test_one_concept_that_does_not_move_is_enough_against_every() -> None:
     stuck = (results["concept"] == "mood") & (results["metric"] == "probe")
     results.loc[stuck, "value"] -= GOOD["functional"] * 1.5 * results.loc[stuck, "percent"] / 200
     assert verdict("functional layers suffice", Evidence("stable-audio", "mini", results=results)) == "contradicted"
+
+
+AWAY = {"functional": 0.5, "all": 1.0, "others": 0.8, "sae": 0.4}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("functional layers suffice", 0.8), ("others collapse", 0.4 - 0.1), ("more control", 0.8 - 0.5),
+        ("removal", 0.4), ("graded", 1.0), ("smoother", 0.0), ("preservation (LPAPS)", 0.75 * (0.8 - 0.5)),
+        # areas of triangles, as far as both get: half the distance times the gain there
+        ("more precision", 0.5 * 0.5 * (0.4 - 0.25 * 0.5)),
+        ("more precision than the others", 0.5 * 0.5 * (0.4 - 0.05 * 0.5 / 0.8)),
+        ("precise autoencoder", 0.5 * 0.4 * (0.35 - 0.25 * 0.4)),
+        ("autoencoder competes", 0.7 - 0.8 * 0.8), ("autoencoder surpasses", 0.7 - 0.8),
+    ],
+)  # fmt: skip
+def test_effects_on_straight_lines_are_known(name: str, value: float) -> None:
+    one = Evidence("stable-audio", "mini", results=steered(GOOD, AWAY, prompts=3, noise=0))
+    effect = by_name(name).measure(one, "probe" if by_name(name).judged else "")  # type: ignore[misc]
+    assert effect is not None and effect[:3] == pytest.approx((value, value, value), abs=1e-9)
+
+
+def test_every_and_any_take_the_least_and_the_largest_concept_at_a_confidence_for_both() -> None:
+    results = steered({"functional": 0.5, "sae": 0.7}, noise=0.1)
+    weak = (results["concept"] == "mood") & (results["method"] == "SAE") & (results["metric"] == "probe")
+    results.loc[weak, "value"] -= 0.6 * results.loc[weak, "percent"] / 200
+    one = Evidence("stable-audio", "mini", results=results)
+    ends = [0.0, 0.0]
+    least, largest = (
+        by_name(name).measure(one, "probe") for name in ("functional layers suffice", "autoencoder surpasses")
+    )  # type: ignore[misc]
+    moved = {}
+    for arm in ("functional", "sae"):
+        for concept, arms in one.arms.items():
+            scores = arms[arm].scores["probe"]
+            moved[arm, concept] = intervals.draws(12) @ (scores[:, -1] - scores[:, 0])
+    ends = [intervals.bootstrap(moved["functional", concept], 12, 0.975) for concept in ("mood", "tempo")]
+    assert least is not None and least[1:3] == pytest.approx(np.min(ends, axis=0))
+    gaps = {concept: moved["sae", concept] - moved["functional", concept] for concept in ("mood", "tempo")}
+    assert gaps["mood"][0] < 0 < gaps["tempo"][0]
+    ends = [intervals.bootstrap(gap, 12, 0.975) for gap in gaps.values()]
+    assert largest is not None and largest.value == pytest.approx(gaps["tempo"][0])
+    assert largest[1:3] == pytest.approx(np.max(ends, axis=0))
+
+
+def test_unevenness_is_in_units_of_the_whole_movement() -> None:
+    results = steered({"functional": 0.8, "all": 0.4}, noise=0)
+    bent = (results["layers"] == "all") & (results["percent"] == 50) & (results["metric"] == "probe")
+    results.loc[bent, "value"] += 0.1  # steps of .1, .1, .2, 0
+    effect = by_name("smoother").measure(Evidence("stable-audio", "mini", results=results), "probe")  # type: ignore[misc]
+    assert effect is not None and effect.value == pytest.approx(np.std([0.1, 0.1, 0.2, 0.0]) / 0.4)
+
+
+def test_ratings_are_the_mean_of_all_four_over_all_strengths() -> None:
+    results = steered({"functional": 0.8, "all": 0.4}, noise=0).assign(model="ace-step", checkpoint="public")
+    sound = results[results["metric"] == "probe"]
+    rated = [
+        sound.assign(metric=axis, value=6 + 0.1 * place * (sound["layers"] == "functional") * (sound["percent"] > 0))
+        for place, axis in enumerate(("CE", "CU", "PC", "PQ"))
+    ]
+    one = Evidence("ace-step", "public", results=pd.concat([results, *rated]))
+    found = claims.check([one], [by_name("quality (ratings)")]).iloc[0]
+    assert found["value"] == pytest.approx(0.1 * 1.5 * 2 / 5) and found["status"] == "supported"
+    unrated = claims.check([Evidence("ace-step", "public", results=results)], [by_name("quality (ratings)")]).iloc[0]
+    assert unrated["status"] == "needs public weights" and unrated["command"].endswith("--aesthetics")
 
 
 def test_effects_are_what_can_be_computed_by_hand() -> None:
@@ -239,13 +327,14 @@ def test_a_general_property_needs_all_three() -> None:
     scores = sweep(dict.fromkeys(names, (5,)))
     wide = sweep(dict.fromkeys(names, tuple(range(12))))
 
-    def general(**found: pd.DataFrame) -> str:
-        rows = claims.check([Evidence(name.replace("_", "-"), "mini", scores) for name, scores in found.items()])
+    def general(checkpoint: str = "mini", **found: pd.DataFrame) -> str:
+        rows = claims.check([Evidence(name.replace("_", "-"), checkpoint, scores) for name, scores in found.items()])
         return str(rows[rows["claim"] == "general"]["status"].iloc[0])
 
     assert general(ace_step=scores, stable_audio=scores, audioldm2=scores) == "supported"
     assert general(ace_step=scores, stable_audio=scores) == "undecided"
     assert general(ace_step=scores, stable_audio=wide) == "contradicted"
+    assert general("planted", ace_step=scores, stable_audio=scores, audioldm2=scores) == "not run"
 
 
 def test_named_layers_are_tested_on_the_public_checkpoint_alone() -> None:
@@ -317,3 +406,9 @@ def test_a_judge_that_follows_the_truth_agrees_and_one_that_does_not_does_not() 
     against = results.assign(value=results["value"].where(results["metric"] != "mini-clap", -results["value"]))
     turned = claims.agreement(Evidence("stable-audio", "mini", results=against), "mini-clap")
     assert (turned["correlation"] < -0.9).all() and (turned["same"] == 0).all()
+
+
+def test_rows_that_the_truth_does_not_tell_apart_are_no_pairs() -> None:
+    results = steered({"functional": 0.8, "all": 0.5, "others": 0.5, "sae": 0.1}, noise=0.05)
+    found = claims.agreement(Evidence("stable-audio", "mini", results=results), "mini-clap")
+    assert (found["pairs"] == 5).all() and (found["clips"] == 12 * (1 + 4 * 4)).all()

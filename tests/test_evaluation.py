@@ -138,6 +138,8 @@ def test_what_determines_a_clip_is_in_its_hash(model: Model, panel: Panel, run: 
     assert plan(arms=[arm(model, seed=1)]) & known == zero
     assert plan(arms=[replace(arm(model), renorm=True)]) & known == zero
     assert plan(arms=[arm(model, [5])]) & known == zero
+    longer = plan(arms=[replace(arm(model), reach=(50.0, 20.0))]) & known
+    assert zero < longer and len(longer) == len(zero) + 2 * len(PROMPTS), "other raw strengths, those below 0 the same"
     for change in (
         {"concept": "tempo"}, {"seconds": 2.0}, {"negative": "noise"}, {"panel": Panel("mini", loudness=-20)},
         {"sampling": model.sampling(None, steps=3)}, {"seeds": [1, 2, 3, 4]},
@@ -268,8 +270,14 @@ def test_the_table_is_what_it_was_made_of() -> None:
     # both get as far as 1: gain 0.25 at distance 1 for all layers, 1 for the functional ones
     assert cell(cells, "auc mini-clap")["value"] == pytest.approx(0.125, abs=0.02)
     assert cell(cells, "auc mini-clap", "functional")["value"] == pytest.approx(0.5, abs=0.03)
-    theirs = evaluation.table(made_up(strong=2.0, noise=0.0), smoothness="authors-v2")
-    assert cell(theirs, "smoothness mini-clap")["value"] == pytest.approx(0, abs=1e-9)
+    for variant in curve.VARIANTS:
+        bent = made_up(noise=0.0)
+        bent["value"] += np.where(
+            (bent["alpha"] == 5) & (bent["metric"] == "mini-clap"), 0.1, 0
+        )  # steps 1/4 1/4 .35 .15
+        found = cell(evaluation.table(bent, smoothness=variant), "smoothness mini-clap", "functional")["value"]
+        wanted = {"paper": np.std([0.25, 0.25, 0.35, 0.15]), "authors": np.std([0.25, 0.15])}
+        assert found == pytest.approx(wanted.get(variant, np.std([0.7, 0.3]) / 2))
     fixed = evaluation.table(made_up(strong=2.0), {"mood": (0.5, 0.5)})
     assert cell(fixed, "auc mini-clap")["value"] == pytest.approx(0.03125, abs=0.01)
 
@@ -304,6 +312,34 @@ def test_prompts_are_drawn_together_so_that_their_own_levels_cancel() -> None:
     assert same[same["column"] == "delta mini-clap"]["tied"].all()
 
 
+def test_rows_are_tied_by_their_difference_not_by_their_intervals() -> None:
+    """Prompts differ in how far they go, by more than the arms do, but always in the same way."""
+    results = made_up(strong=1.2, noise=0.01)
+    far = np.random.default_rng(1).normal(1, 0.5, 30)[results["seed"]]
+    own = results["metric"] == "mini-clap"
+    results.loc[own, "value"] += (far * results["alpha"] / 20)[own]
+    cells = evaluation.table(results)
+    better, worse = (cell(cells, "delta mini-clap", layers) for layers in ("functional", "all"))
+    assert better["low"] < worse["high"] and better["best"] and not worse["tied"]
+
+
+def test_distances_between_sets_are_means_over_the_steered_ones() -> None:
+    rows = [
+        {"method": method, "layers": layers, "alpha": alpha, "pair": pair, "value": value + shift}
+        for method, layers, alpha, value in (
+            ("none", "none", 0.0, 9.0), ("CAA", "all", -10.0, 1.0), ("CAA", "all", 10.0, 3.0),
+            ("CAA", "functional", -10.0, 1.0), ("CAA", "functional", 10.0, 2.0),
+        )
+        for pair, shift in (("all", 0.0), *((f"without {i}", 0.01 * i) for i in range(10)))
+    ]  # fmt: skip
+    sets = pd.DataFrame(rows).assign(
+        checkpoint="c", model="m", concept="mood", prompt="", seed=-1, metric="fad-truth", unit_hash=""
+    )
+    cells = evaluation.table(pd.concat([made_up(), sets]))
+    assert [cell(cells, "fad-truth", layers)["value"] for layers in ("all", "functional")] == [2.0, 1.5]
+    assert cell(cells, "fad-truth", "functional")["best"] and not cell(cells, "fad-truth")["tied"]
+
+
 def test_what_was_not_measured_is_a_gap_with_its_command(run: pd.DataFrame) -> None:
     cells = evaluation.table(run, resamples=20)
     for rating in ("CE", "CU", "PC", "PQ"):
@@ -318,6 +354,8 @@ def test_table_1_is_written_for_readers_and_for_latex() -> None:
     cells = evaluation.table(made_up(strong=2.0))
     text = evaluation.layout(cells, digits=2)
     assert text["delta mini-clap"].str.contains(r"\*").tolist() == [False, True]
+    same = evaluation.layout(evaluation.table(made_up(noise=0.3)))
+    assert same["delta mini-clap"].str.contains(r"\*").tolist() == [True, True], "the tied row is marked, too"
     assert evaluation.layout(cells, "html")["lpaps"].str.contains("<b>").tolist() == [False, True]
     written = evaluation.latex(cells)
     assert written.count(r"\\") == 3 and r"\textbf{0.750}" in written and written.startswith(r"\begin{tabular}")

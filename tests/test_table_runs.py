@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 import tada
-from tada import claims, evaluation, localise, patching, reach, table_runs
+from tada import calibrate, claims, evaluation, localise, patching, reach, table_runs
 from tada.claims import Evidence
 from tada.claims.layers import concentration
 from tada.cli import app
@@ -53,6 +53,7 @@ def test_a_table_is_computed_once_and_kept(request_: table_runs.Request, monkeyp
     assert rows == [["CAA", "all"], ["CAA", "all-but-functional"], ["CAA", "functional"], ["SAE", str(request_.layer)]]
     assert {"fad-truth", "lpaps", "delta probe", "smoothness mini-clap"} <= set(cells["column"])
     steered_ = results[(results["method"] != "none") & (results["prompt"] != "")]
+    assert set(steered_["percent"]) == {-100.0, 100.0} and steered_["prompt"].nunique() == 3
     assert (steered_.groupby("layers")["alpha"].max() == -steered_.groupby("layers")["alpha"].min()).all()
 
     network = table_runs.run_of(request_).model
@@ -70,7 +71,52 @@ def test_a_table_is_computed_once_and_kept(request_: table_runs.Request, monkeyp
     made = table_runs.write(cells, store / "out")
     assert [path.name for path in made] == ["table.csv", "table.tex", "table.html"]
     assert len(pd.read_csv(made[0])) == len(cells)
+    titles = {name: set(block["column"]) for name, block in table_runs.blocks(cells).items()}
+    assert titles["Preservation"] == {"lpaps", "fad", "kad"}
+    assert titles["Quality"] == {"fad-truth", "kad-truth", "CE", "CU", "PC", "PQ"}
     assert r"\begin{tabular}" in made[1].read_text() and "<table" in made[2].read_text()
+
+
+def test_the_rows_are_the_paper_s_and_their_ranges_one_length_of_what_layers_put_out(
+    request_: table_runs.Request,
+) -> None:
+    run = table_runs.run_of(request_)
+    functional = [int(layer) for layer in request_.functional.split("+")]
+    rows = table_runs.arms(request_, "mood")
+    steered = [[run.model.sites.index(site) for site in run.model.resolve(arm.layers)] for arm in rows]
+    every = list(range(len(run.model.sites)))
+    assert steered == [every, [i for i in every if i not in functional], functional, [request_.layer]]
+    assert [(arm.method, arm.renorm) for arm in rows] == [("CAA", True)] * 3 + [("SAE", False)]
+    for arm in rows:
+        length = calibrate.lengths(run.model, arm.vector, run.trial("mood"), arm.layers)
+        assert arm.reach == pytest.approx((length, length), rel=1e-4)
+    as_in_the_paper = table_runs.arms(replace(request_, reach="paper"), "mood")
+    assert all(arm.reach == (100.0, 100.0) for arm in as_in_the_paper)
+
+
+def test_a_range_by_a_judge_has_its_high_end_first(
+    request_: table_runs.Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "calibrate", lambda model, vector, *_, **__: vector)
+    monkeypatch.setattr(calibrate, "limits", lambda *_, **__: (-3.0, 7.0))
+    arm = table_runs.arms(replace(request_, reach="calibrated"), "mood")[0]
+    assert arm.reach == (7.0, 3.0) and arm.raw(100) == 7.0 and arm.raw(-100) == -3.0
+
+
+def test_a_request_s_own_numbers_come_before_the_profile_s(request_: table_runs.Request) -> None:
+    size = replace(request_, count=5, reach="paper").size
+    assert (size.prompts, size.reach, size.percents) == (5, "paper", (-100.0, 100.0))
+    assert table_runs.run_of(request_).seconds == 1.2
+    assert table_runs.SIZES["paper"].prompts == 100 and len(table_runs.SIZES["paper"].percents) == 20
+    with pytest.raises(KeyError, match="did you mean 'smoke'"):
+        _ = replace(request_, profile="smok").size
+
+
+def test_clips_of_minis_are_brought_to_the_loudness_of_the_renders(request_: table_runs.Request) -> None:
+    from tada.minis.render import LOUDNESS
+
+    ears = table_runs.panel(request_)
+    assert ears.loudness == LOUDNESS and ears.ears == "mini" and ears.predictor is None
 
 
 def test_the_command_says_what_is_wrong_in_one_line() -> None:

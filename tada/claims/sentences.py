@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from tada.claims.known import LOCALISATION, LPAPS, averages, shares, single, top
 from tada.claims.layers import between, concentration, middle, named, sharing
-from tada.claims.steering import apart, area, away, delta, moved, removed, rising, steered, unevenness
+from tada.claims.steering import apart, area, away, delta, removed, rising, steered, unevenness
 from tada.claims.verdicts import Claim
 from tada.metrics.aesthetics import AXES
 from tada.models import ARCHITECTURES
+from tada.results import moved
 
 
 def _layers(model: str, says: str) -> Claim:

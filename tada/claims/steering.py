@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tada.claims.verdicts import Effect, Measure
 from tada.intervals import CONFIDENCE, bootstrap, draws, jackknife
 from tada.metrics import curve
-from tada.results import Cutoffs, Scores, common_reach, left_out
+from tada.results import Cutoffs, Scores, common_reach
 
 if TYPE_CHECKING:
     from tada.claims.evidence import Evidence
@@ -130,7 +130,7 @@ def apart(metric: str, rows: Sequence[str], of: Callable[[Mapping[str, pd.DataFr
 
     def measure(evidence: Evidence, judge: str) -> Effect | None:
         found = [
-            of({row: left_out(arms[row].sets[metric]) for row in rows}).to_numpy(float)
+            of({row: arms[row].sets[metric] for row in rows}).to_numpy(float)
             for arms in evidence.arms.values()
             if all(row in arms and metric in arms[row].sets for row in rows)
         ]
@@ -140,8 +140,3 @@ def apart(metric: str, rows: Sequence[str], of: Callable[[Mapping[str, pd.DataFr
         return Effect(float(values[0]), *jackknife(values), f"mean of {len(found)} concepts")
 
     return measure
-
-
-def moved(sets: pd.DataFrame) -> pd.Series:
-    """Mean distance over all strengths but 0."""
-    return sets.drop(columns=0.0, errors="ignore").mean(axis=1)
