@@ -67,12 +67,13 @@ plots.style()
 
 # %%
 scratch = tempfile.TemporaryDirectory()
-tiny = checkpoint == "tiny"
+missing = checkpoint in tada.models.SHIPPED and not table_runs.ships(architecture, checkpoint)
+tiny = missing or checkpoint == "tiny"
 request = table_runs.settled(
     table_runs.Request(
         architecture,
         str(tada.tiny.build(architecture, Path(scratch.name) / "tiny")) if tiny else checkpoint,
-        profile,
+        "smoke" if missing else profile,
         tuple(concepts),
         functional,
         layer,
@@ -87,11 +88,23 @@ request = table_runs.settled(
 )
 run, size = table_runs.run_of(request), request.size
 model = run.model
+again = f"tada table --model {architecture} --checkpoint {checkpoint} --profile {profile}"
+if tiny:
+    again = f"tada run notebooks/07_table_1.py -p architecture {architecture} -p checkpoint tiny --profile smoke"
 
 # %% tags=["hide-input"]
+if missing:
+    display(
+        Markdown(
+            f"**There is no {checkpoint} of {tada.ARCHITECTURES[architecture].title} in this version.** Below is a tiny model of the "
+            f"same architecture with random weights, to show how the table is made. What it plays is noise. `{again}` makes the "
+            "same, and with a checkpoint of your own in place of `tiny` the table."
+        )
+    )
 said = {
     "length": "one length of what the steered layers put out in unsteered clips (median over layers)",
     "calibrated": "the end of the range in which the judge hears the concept move and the rest stay sound",
+    "distance": "where clips have moved as far as by the concept's own words in the prompt",
     "paper": "a raw strength of 100, as in the paper",
 }
 ears = "CLAP and MuQ-MuLan" if run.words == "public" else "the package's own: mini-clap, mini-second and a probe"
@@ -99,7 +112,7 @@ facts = {
     "checkpoint": model.checkpoint + (" (random weights: nothing here says anything about music)" if tiny else ""),
     "functional layers": f"{request.functional.replace('+', ', ')} of {len(model.sites)} ({request.origin})",
     "autoencoder": f"on layer {request.layer}",
-    "prompts": f"{size.prompts} a concept, which say nothing of it",
+    "prompts": f"{size.prompts} a concept, which say nothing of it; sets of clips have {size.prompts} clips at each strength",
     "strengths": ", ".join(f"{percent:+g} %" for percent in size.percents) + ", and the unsteered clip",
     "100 %": said[size.reach],
     "clips": f"{run.seconds:g} s, {run.sampling.steps} denoising steps, guidance {run.sampling.guidance:g}",
@@ -154,8 +167,8 @@ row = cells[(cells["concept"] == concepts[0]) & (cells["layers"] == "functional"
 # ## The table
 #
 # In each concept and column the best row is bold, and so is every row that cannot be told from it: the interval of their difference
-# holds 0. Brackets are 95 % intervals from a bootstrap over prompts, the same prompts drawn for all rows; those of Fréchet
-# distances come from leaving out groups of prompts. Columns of the package's own ears are named so: *mini-clap* stands where the
+# holds 0. Brackets are 95 % intervals from a bootstrap over prompts, the same prompts drawn for all rows, widened because the prompts
+# are few; those of distances between sets come from leaving out groups of prompts. Columns of the package's own ears are named so: *mini-clap* stands where the
 # paper has CLAP, *mini-second* where it has MuQ-MuLan, and *probe* is an attribute probe whose truth is the renderer, which the
 # paper could not have.
 
@@ -184,10 +197,10 @@ for title, block in table_runs.blocks(cells).items():
         display(HTML(f"<h3>{html.escape(title)}</h3><div style='overflow-x: auto'>{text}</div>"))
 
 # %% [markdown]
-# *lpaps* and *fad* are distances from the unsteered clips, means over all strengths but 0. *auc* is the gain in alignment over
-# LPAPS, up to the LPAPS that every row of the concept reaches. *fad-truth* is the Fréchet distance to true renders, the measure of
-# quality that can be had for synthetic music. Fréchet distances of few clips are far above those of many, so they
-# compare rows of this table only: see [what the metrics can tell](09_metric_validity).
+# *lpaps*, *fad* and *kad* are distances from the unsteered clips, means over all strengths but 0. *auc* is the gain in alignment over
+# LPAPS, up to the LPAPS that every row of the concept reaches. *fad-truth* and *kad-truth* are distances to true renders, the measure
+# of quality that can be had for synthetic music. Fréchet distances (*fad*) of few clips are far above those of many, so they compare
+# rows of this table only; kernel distances (*kad*) have no such bias. See [what the metrics can tell](09_metric_validity).
 
 # %% tags=["hide-input"]
 gaps = cells[cells["value"].isna()].drop_duplicates("column")
@@ -263,7 +276,6 @@ plots.table(counts.reset_index())
 # One prompt and one noise for all clips of a concept.
 
 # %% tags=["hide-input"]
-again = f"tada table --model {architecture} --checkpoint {checkpoint} --profile {profile}"
 for name in concepts[:heard]:
     setting = run.heard(name)
     setting = calibrate.Setting(setting.prompts[:1], run.seconds, run.sampling, setting.seeds, setting.lyrics)
@@ -327,7 +339,7 @@ plots.table(
 # ## Your own
 #
 # ```shell
-# tada table --model ace-step --checkpoint mini
+# tada table --model stable-audio --checkpoint mini --smoothness authors
 # tada table --model stable-audio --checkpoint planted --concept tempo --prompts 20
 # tada run notebooks/07_table_1.py -p architecture ace-step -p checkpoint public -p functional 6+7 -p layer 7 --profile paper
 # ```

@@ -1,53 +1,37 @@
-"""The paper's evaluation of steering (section 4.2): clips over a grid of strengths, scored, and the rows of Table 1.
+"""The paper's evaluation of steering (section 4.2): clips over a grid of strengths, scored, and kept.
 
-A strength is given in percent of a range that is calibrated per model, concept, method, layer set and direction; the
-raw strength is kept beside it. For the paper's own protocol the range is 100, so that percent and raw strength agree.
-Every method sees the same prompts, the same noise and the same clip at strength 0, and all intervals come from one
-bootstrap over prompts.
+A strength is given in percent of a range that is calibrated per model, concept, method, layer set and direction (see
+:mod:`tada.calibrate` and :mod:`tada.reach`); the raw strength is kept beside it. For the paper's own protocol the range
+is 100, so that percent and raw strength agree. Every method sees the same prompts, the same noise and the same clip at
+strength 0.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from hashlib import sha256
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from tada.audio import Clips
+from tada.calibrate import digest
 from tada.errors import unknown
+from tada.layout import latex, layout
 from tada.metrics import curve, fad, score
 from tada.metrics.panel import Heard, Panel
 from tada.models.base import Layers, Model, Sampling, versions
 from tada.patching import COLUMNS, fingerprint, label
-from tada.results import ARM, BASELINE, CASE, columns, latex, layout, table
+from tada.results import ARM, BASELINE, CASE, columns, table
 from tada.steering import Vector
 from tada.store import UNIT, Store, key
 
-__all__ = [
-    "GRID",
-    "LADDER",
-    "Arm",
-    "Panel",
-    "Reach",
-    "auc",
-    "calibrate",
-    "columns",
-    "latex",
-    "layout",
-    "prompts",
-    "read",
-    "run",
-    "swap",
-    "table",
-]
+__all__ = ["GRID", "Arm", "Panel", "auc", "columns", "generate", "latex", "layout", "missing", "read", "run", "table"]
 
-Values = NDArray[np.float64]
+log = logging.getLogger(__name__)
 
 GRID = tuple(float(percent) for percent in range(-100, 101, 10))
 """Strengths in percent of the range: the paper's -100 to 100 in steps of 10."""
@@ -58,8 +42,8 @@ SEED = 2115
 GROUPS = 10
 """Prompts are left out in so many groups to tell how sure a distance between sets is."""
 
-HELD_OUT = 1_900_000_000
-"""Seed of the first prompt for minis; no recipe uses seeds from here on."""
+CHUNK = 4
+"""Prompts whose unsteered clips are made together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,55 +67,6 @@ class Arm:
     def raw(self, percent: float) -> float:
         """The raw strength of a percentage of the range."""
         return percent / 100 * self.reach[0 if percent > 0 else 1]
-
-
-# ---- prompts
-
-
-def prompts(kind: str = "mini", concept: str | None = None, count: int = 100) -> list[str]:
-    """Prompts of the evaluation.
-
-    Args:
-        kind: ``"paper"`` for the paper's 100 (appendix B.2), ``"mini"`` for captions in the minis' own words.
-        concept: one of section 4.2. For minis, captions that say nothing of it; for vocal gender, the paper's prompts
-            with ``", with vocal"`` behind them, as the authors' first code does. None: for any concept.
-        count: how many, from the first.
-
-    Raises:
-        KeyError: an unknown kind or concept. ValueError: more than there are.
-    """
-    if kind == "paper":
-        table = pd.read_csv(str(files("tada.data") / "published_prompts.csv"))["prompt"].tolist()
-        if not 0 < count <= len(table):
-            raise ValueError(f"got count={count}; the paper has {len(table)} prompts")
-        sung = concept is not None and score.poles(concept)[0] in ("female", "male")
-        return [f"{prompt}, with vocal" if sung else prompt for prompt in table[:count]]
-    if kind != "mini":
-        raise KeyError(unknown("kind of prompts", kind, ("mini", "paper")))
-    if count < 1:
-        raise ValueError(f"got count={count}; expected one or more")
-    silent = None if concept is None else score.attribute(score.poles(concept)[0])
-    return _captions(silent, count)
-
-
-def _captions(silent: str | None, count: int) -> list[str]:
-    """Captions of drawn clips that mention about half of what could be, and never ``silent``; none of them twice."""
-    from tada.minis.attributes import CLASSES, draw
-    from tada.minis.captions import caption
-
-    told: dict[str, None] = {}
-    seed = HELD_OUT
-    while len(told) < count:
-        labels = draw(seed).labels()
-        coins = np.random.default_rng([seed, 3]).random(len(CLASSES)) < 0.5
-        mention = [
-            name
-            for name, coin in zip(CLASSES, coins, strict=True)
-            if coin and name != silent and (name, labels[name]) != ("percussion", "none")
-        ]
-        told[caption(draw(seed), seed, mention=mention).text] = None
-        seed += 1
-    return list(told)
 
 
 # ---- running
@@ -192,8 +127,9 @@ def run(
     Returns:
         One row a clip and metric, ``checkpoint, model, concept, pair, prompt, seed, method, layers, alpha, metric,
         value, unit_hash`` and ``percent``. The clips at strength 0 are there once, with method and layers ``"none"``.
-        Distances between sets (``"fad"``, ``"fad-truth"``) have no prompt, and ``pair`` is ``"all"``, or
-        ``"without 0"`` and so on for the set without a tenth of the prompts.
+        Distances between sets (``"fad"`` and ``"kad"`` to the unsteered clips, ``"fad-truth"`` and ``"kad-truth"``
+        to true ones) have no prompt, and ``pair`` is ``"all"``, or ``"without 0"`` and so on for the set without a
+        tenth of the prompts.
 
     Raises:
         ValueError: no arms or prompts, prompts or seeds twice, strengths that are not finite, arms of one name.
@@ -216,9 +152,7 @@ def run(
     if store is not None and done:
         store.compact()
     rows = pd.concat(done, ignore_index=True) if store is None else store.frame(plan[UNIT])
-    rows = plan[[UNIT, "number"]].merge(rows, on=UNIT, how="left")
-    sets = _sets(rows, truth)
-    return pd.concat([_tidy(rows[rows["metric"] != "embedding"]), _tidy(sets)], ignore_index=True)
+    return _whole(plan[[UNIT, "number"]].merge(rows, on=UNIT, how="left"), truth)
 
 
 def _plan(job: _Job, texts: Sequence[str], seeds: Sequence[int] | None, percents: Sequence[float]) -> pd.DataFrame:
@@ -233,21 +167,23 @@ def _plan(job: _Job, texts: Sequence[str], seeds: Sequence[int] | None, percents
     if not np.isfinite(grid).all() or not grid:
         raise ValueError(f"got percents={list(percents)}; expected finite strengths other than 0")
     score.poles(job.concept)
-    common, rows = _determinants(job), []
-    digests = [_digest(arm.vector) for arm in job.arms]
-    for number, (text, seed) in enumerate(zip(texts, seeds, strict=True)):
-        about = {"prompt": text, "seed": int(seed)}
-        clip = {**about, "number": number, "chunk": number // 4, "pair": key(about)[:12]}
-        rows.append({**clip, "arm": -1, "method": BASELINE, "layers": BASELINE, "percent": 0.0, "alpha": 0.0,
-                     UNIT: key({**common, **about})})  # fmt: skip
-        for place, (arm, (method, layers)) in enumerate(zip(job.arms, names, strict=True)):
-            sites = list(job.model.resolve(arm.layers))
-            how = {"method": method, "layers": layers, "sites": sites, "vector": digests[place], "renorm": arm.renorm}
-            rows += [
-                {**clip, "arm": place, "method": method, "layers": layers, "percent": percent,
-                 "alpha": arm.raw(percent), UNIT: key({**common, **about, **how, "alpha": arm.raw(percent)})}
-                for percent in grid
-            ]  # fmt: skip
+    ways: list[tuple[tuple[Any, ...], dict[str, Any]]] = [((-1, BASELINE, BASELINE, 0.0, 0.0), {})]
+    for place, (arm, name) in enumerate(zip(job.arms, names, strict=True)):
+        sites = list(job.model.resolve(arm.layers))
+        how = dict(zip(ARM, name, strict=True)) | {"sites": sites, "vector": digest(arm.vector, sites)}
+        ways += [
+            ((place, *name, percent, arm.raw(percent)), {**how, "renorm": arm.renorm, "alpha": arm.raw(percent)})
+            for percent in grid
+        ]
+    common = _determinants(job)
+    rows = [
+        {"prompt": text, "seed": int(seed), "number": number, "chunk": number // CHUNK,
+         "pair": key({"prompt": text, "seed": int(seed)})[:12],
+         **dict(zip(("arm", *ARM, "percent", "alpha"), way, strict=True)),
+         UNIT: key({**common, "prompt": text, "seed": int(seed), **how})}
+        for number, (text, seed) in enumerate(zip(texts, seeds, strict=True))
+        for way, how in ways
+    ]  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -258,7 +194,7 @@ def _layers(model: Model, arm: Arm) -> str:
 
 def _determinants(job: _Job) -> dict[str, Any]:
     return {
-        "what": "steering evaluation 1",
+        "what": "steering evaluation 2",
         "model": job.model.name,
         "weights": fingerprint(job.model),
         "dtype": str(job.model.dtype),
@@ -272,13 +208,6 @@ def _determinants(job: _Job) -> dict[str, Any]:
     }
 
 
-def _digest(vector: Vector) -> str:
-    digest = sha256()
-    for site, direction in vector.directions.items():
-        digest.update(f"{site}{tuple(direction.shape)}".encode() + direction.float().cpu().numpy().tobytes())
-    return digest.hexdigest()
-
-
 def _chunk(job: _Job, chunk: pd.DataFrame, known: set[str]) -> Iterator[pd.DataFrame]:
     """Scores of what is missing in a few prompts, batch by batch; the clips at strength 0 are made for all of them."""
     missing = chunk[~chunk[UNIT].isin(known)]
@@ -286,31 +215,36 @@ def _chunk(job: _Job, chunk: pd.DataFrame, known: set[str]) -> Iterator[pd.DataF
         return
     zero = chunk[chunk["arm"] < 0].reset_index(drop=True)
     context = job.model.encode(zero["prompt"].tolist(), job.negative, job.lyrics)
-    heard = [_hear(job, context, zero, zero.iloc[start : start + job.batch])
-             for start in range(0, len(zero), job.batch)]  # fmt: skip
-    unsteered = Heard.join(heard)
+
+    def heard(rows: pd.DataFrame) -> Heard:
+        """The clips of one arm."""
+        arm = None if rows["arm"].iloc[0] < 0 else job.arms[rows["arm"].iloc[0]]
+        some = context[(rows["number"] - zero["number"].iloc[0]).tolist()]
+        noise = job.model.noise([int(seed) for seed in rows["seed"]], job.seconds)
+        return job.panel.hear(generate(job.model, some, noise, job.sampling, arm, rows["alpha"].tolist()))
+
+    unsteered = Heard.join([heard(rows) for rows in _batches(zero, job.batch)])
     if missing["arm"].min() < 0:
         yield _scored(job, unsteered, zero, unsteered)
-    for _, rows in missing[missing["arm"] >= 0].groupby("arm", sort=False):
-        for start in range(0, len(rows), job.batch):
-            some = rows.iloc[start : start + job.batch].reset_index(drop=True)
-            places = some["number"] - zero["number"].iloc[0]
-            yield _scored(job, _hear(job, context, zero, some), some, unsteered[places.tolist()])
+    for _, of_arm in missing[missing["arm"] >= 0].groupby("arm", sort=False):
+        for rows in _batches(of_arm, job.batch):
+            places = rows["number"] - zero["number"].iloc[0]
+            yield _scored(job, heard(rows), rows, unsteered[places.tolist()])
 
 
-def _hear(job: _Job, context: Any, zero: pd.DataFrame, rows: pd.DataFrame) -> Heard:
-    """Generate rows of one arm, and listen."""
-    places = (rows["number"] - zero["number"].iloc[0]).tolist()
-    noise = job.model.noise([int(seed) for seed in rows["seed"]], job.seconds)
-    return job.panel.hear(_generate(job, context[places], noise, int(rows["arm"].iloc[0]), rows["alpha"].tolist()))
+def _batches(rows: pd.DataFrame, size: int) -> Iterator[pd.DataFrame]:
+    for start in range(0, len(rows), size):
+        yield rows.iloc[start : start + size].reset_index(drop=True)
 
 
-def _generate(job: _Job, context: Any, noise: Any, arm: int, alpha: Sequence[float]) -> Clips:
-    if arm < 0:
-        return job.model.decode(job.model.sample(context, noise, job.sampling))
-    how = job.arms[arm]
-    with how.vector.apply(job.model, list(alpha), layers=how.layers, renorm=how.renorm):
-        return job.model.decode(job.model.sample(context, noise, job.sampling))
+def generate(
+    model: Model, context: Any, noise: Any, sampling: Sampling, arm: Arm | None = None, alpha: Sequence[float] = ()
+) -> Clips:
+    """Clips of an arm, each row at its own raw strength; unsteered without one."""
+    if arm is None:
+        return model.decode(model.sample(context, noise, sampling))
+    with arm.vector.apply(model, list(alpha), layers=arm.layers, renorm=arm.renorm):
+        return model.decode(model.sample(context, noise, sampling))
 
 
 def _scored(job: _Job, heard: Heard, rows: pd.DataFrame, unsteered: Heard) -> pd.DataFrame:
@@ -324,38 +258,49 @@ def _scored(job: _Job, heard: Heard, rows: pd.DataFrame, unsteered: Heard) -> pd
     return pd.concat(parts, ignore_index=True)
 
 
-def _tidy(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[[*COLUMNS, "percent", UNIT]].reset_index(drop=True)
+def _whole(rows: pd.DataFrame, truth: Any = None) -> pd.DataFrame:
+    """Stored rows as results: tidy, with distances between sets of clips."""
+    clips = rows.loc[rows["metric"] != "embedding", [*COLUMNS, "percent", UNIT]]
+    sets = pd.DataFrame(one for _, part in rows.groupby(CASE, sort=False) for one in _sets(part, truth))
+    return pd.concat([clips, sets[clips.columns]], ignore_index=True) if len(sets) else clips.reset_index(drop=True)
 
 
-def _sets(rows: pd.DataFrame, truth: Any) -> pd.DataFrame:
-    """Distances between sets of clips, with and without each tenth of the prompts."""
+def _sets(rows: pd.DataFrame, truth: Any) -> Iterator[dict[str, Any]]:
+    """Distances between sets of clips of one concept, with and without each tenth of the prompts."""
     clips = rows[rows["metric"] == "embedding"].sort_values("number", kind="stable")
-    zero = np.stack(clips[clips["method"] == BASELINE]["embedding"].to_list())
-    found: list[dict[str, Any]] = []
-    if len(zero) < 3:
-        return pd.DataFrame(columns=[*COLUMNS, "percent", UNIT])
-    groups = np.arange(len(zero)) % min(GROUPS, len(zero))
+    unsteered = clips[clips["method"] == BASELINE]
+    if len(unsteered) < 3:
+        return
+    groups = np.arange(len(unsteered)) % min(GROUPS, len(unsteered))
+    zero = np.stack(unsteered["embedding"].to_list())
     for _, part in clips.groupby([*ARM, "alpha"], sort=False):
-        first = part.iloc[0]
-        about = {name: first[name] for name in (*CASE, *ARM, "alpha", "percent")} | {"prompt": "", "seed": -1}
-        steered = np.stack(part["embedding"].to_list())
-        units = sorted(part[UNIT])
-        for name, other in (("fad", zero), ("fad-truth", truth)):
-            if other is None or (name == "fad" and about["method"] == BASELINE):
+        if part["number"].tolist() != unsteered["number"].tolist():  # of a run that is not finished
+            continue
+        about: dict[str, Any] = {name: part[name].iloc[0] for name in (*CASE, *ARM, "alpha", "percent")}
+        about |= {"prompt": "", "seed": -1}
+        steered, units = np.stack(part["embedding"].to_list()), sorted(part[UNIT])
+        for suffix, other in (("", zero), ("-truth", truth)):
+            if other is None or (other is zero and about["method"] == BASELINE):
                 continue
             for left_out in (None, *range(groups.max() + 1)):
                 kept = groups != left_out
-                against = other[kept] if name == "fad" else other
                 pair = "all" if left_out is None else f"without {left_out}"
-                unit = key({"units": units, "metric": name, "pair": pair})
-                found.append({**about, "pair": pair, "metric": name, UNIT: unit,
-                              "value": fad.distance(steered[kept], against)})  # fmt: skip
-    return pd.DataFrame(found)
+                pairs = steered[kept], other if suffix else other[kept]
+                for name, value in _distances(*pairs, fad.spread(other), paired=not suffix).items():
+                    unit = key({"units": units, "metric": name + suffix, "pair": pair})
+                    yield {**about, "pair": pair, "metric": name + suffix, "value": value, UNIT: unit}
+
+
+def _distances(x: Any, y: Any, width: float, paired: bool) -> dict[str, float]:
+    """FAD and KAD of two sets; no KAD where all clips of the reference are equal."""
+    return {"fad": fad.distance(x, y)} | ({"kad": fad.kernel(x, y, width, paired=paired)} if width > 0 else {})
 
 
 def read(store: Store | str | Path) -> pd.DataFrame:
-    """The results that lie in a store, as from :func:`run`, distances between sets computed anew.
+    """The results that lie in a store, as from :func:`run`, without distances to true clips.
+
+    Of a run that was stopped, what there is: clips that others show to be missing are logged, see :func:`missing`, and
+    sets of which some are missing have no distances. Run it again with the same store to finish it.
 
     Raises:
         ValueError: a store without results of steering.
@@ -364,119 +309,46 @@ def read(store: Store | str | Path) -> pd.DataFrame:
     rows = store.frame()
     if "embedding" not in rows:
         raise ValueError(f"{store} has no results of tada.evaluation.run")
-    rows = rows[rows["percent"].notna()]
     order = rows[["prompt", "seed"]].drop_duplicates().sort_values("seed").reset_index(drop=True)
-    rows = rows.merge(order.assign(number=order.index), on=["prompt", "seed"])
-    sets = [_sets(part, None) for _, part in rows.groupby(CASE, sort=False)]
-    return pd.concat([_tidy(rows[rows["metric"] != "embedding"]), *map(_tidy, sets)], ignore_index=True)
+    found = _whole(rows.merge(order.assign(number=order.index), on=["prompt", "seed"]))
+    gone = missing(found)
+    if len(gone):
+        log.warning(
+            "%s is not finished: %d clips of %s are missing. Run it again with the same store; what is there is kept.",
+            store, gone["clips"].sum(), ", ".join(sorted(set(gone["concept"]))),
+        )  # fmt: skip
+    return found
 
 
-# ---- ranges
-
-
-class Reach(NamedTuple):
-    """Raw strengths at +100 and -100 percent, the distances they were chosen for, and whether those were reached."""
-
-    strengths: tuple[float, float]
-    targets: tuple[float, float]
-    reached: tuple[bool, bool]
-
-
-LADDER = tuple(float(2**power) for power in range(-3, 11))
-"""Raw strengths that are tried: an eighth to 1024, each twice the one before."""
-
-
-def calibrate(
-    model: Model,
-    arm: Arm,
-    prompts: Sequence[str],
-    targets: tuple[float, float],
-    seconds: float,
-    *,
-    panel: Panel,
-    sampling: Sampling | str | None = None,
-    ladder: Sequence[float] = LADDER,
-    batch: int = 16,
-) -> Reach:
-    """Find the raw strengths at which clips have moved by given distances (LPAPS), one for each direction.
+def missing(results: pd.DataFrame) -> pd.DataFrame:
+    """Clips that an unfinished run lacks: every arm of a concept should have all its prompts at all its strengths.
 
     Args:
-        model: the model.
-        arm: the way to steer; its own ``reach`` does not count.
-        prompts: some; each is tried with every strength of the ladder.
-        targets: mean LPAPS to reach on the positive and on the negative side, such as from :func:`swap`.
-        seconds: length of the clips.
-        panel: who listens.
-        sampling: as for :func:`run`.
-        ladder: raw strengths that are tried, rising; between two of them the strength is interpolated on a log scale.
-        batch: clips in one denoiser call.
+        results: as from :func:`read`.
 
     Returns:
-        What to give to ``dataclasses.replace(arm, reach=...)``. A direction that never gets there has the strength
-        with the largest distance, and ``reached`` says so.
+        ``checkpoint, model, concept, method, layers, percent, clips``: how many are missing. Arms that were not begun
+        leave no trace.
     """
-    job = _Job(model, [arm], "", model.sampling(sampling), seconds, None, None, panel, batch)
-    context = model.encode(list(prompts))
-    seeds = [SEED + i for i in range(len(prompts))]
-    plain = panel.hear(_generate(job, context, model.noise(seeds, seconds), -1, []))
-    found = []
-    for sign, target in zip((1.0, -1.0), targets, strict=True):
-        tries = [(place, sign * strength) for strength in ladder for place in range(len(prompts))]
-        values: list[float] = []
-        for start in range(0, len(tries), batch):
-            places, alpha = (list(part) for part in zip(*tries[start : start + batch], strict=True))
-            noise = model.noise([seeds[place] for place in places], seconds)
-            heard = panel.hear(_generate(job, context[places], noise, 0, alpha))
-            values += panel.distance(heard, plain[places]).tolist()
-        found.append(_crossing(ladder, np.reshape(values, (len(ladder), len(prompts))).mean(1), target))
-    (up, reached_up), (down, reached_down) = found
-    return Reach((up, down), targets, (reached_up, reached_down))
+    clips = results[results["prompt"] != ""].drop_duplicates(UNIT)
+    rows = []
+    for case, part in clips.groupby(CASE, sort=False):
+        there = part.groupby([*ARM, "percent"], sort=False).size()
+        strengths = sorted(set(part.loc[part["method"] != BASELINE, "percent"]))
+        wanted = {(BASELINE, BASELINE): [0.0]} | {
+            arm: strengths for arm, _ in part[part["method"] != BASELINE].groupby(ARM, sort=False)
+        }
+        count = len(part[["prompt", "seed"]].drop_duplicates())
+        rows += [
+            (*case, *arm, percent, count - int(there.get((*arm, percent), 0)))
+            for arm, grid in wanted.items()
+            for percent in grid
+        ]
+    table = pd.DataFrame(rows, columns=[*CASE, *ARM, "percent", "clips"])
+    return table[table["clips"] > 0].reset_index(drop=True)
 
 
-def _crossing(ladder: Sequence[float], distances: Values, target: float) -> tuple[float, bool]:
-    """Where a rising curve first gets to a target."""
-    beyond = np.flatnonzero(distances >= target)
-    if not len(beyond):
-        return float(ladder[int(distances.argmax())]), False
-    last = int(beyond[0])
-    if last == 0:
-        return float(ladder[0] * target / distances[0]), True
-    part = (target - distances[last - 1]) / (distances[last] - distances[last - 1])
-    return float(ladder[last - 1] * (ladder[last] / ladder[last - 1]) ** part), True
-
-
-def swap(
-    model: Model,
-    prompts: Sequence[str],
-    positive: Sequence[str],
-    negative: Sequence[str],
-    seconds: float,
-    *,
-    panel: Panel,
-    sampling: Sampling | str | None = None,
-) -> tuple[float, float]:
-    """How far clips move (mean LPAPS) when the prompt itself asks for each pole: the ceiling of what to expect.
-
-    Args:
-        model: the model.
-        prompts: neutral ones.
-        positive: the same that ask for the first pole.
-        negative: the same that ask for the other one.
-        seconds: length of the clips.
-        panel: who listens.
-        sampling: as for :func:`run`.
-    """
-    seeds = [SEED + i for i in range(len(prompts))]
-
-    def heard(texts: Sequence[str]) -> Heard:
-        return panel.hear(model.generate(list(texts), seeds, seconds, sampling))
-
-    plain = heard(prompts)
-    up, down = (float(panel.distance(heard(texts), plain).mean()) for texts in (positive, negative))
-    return up, down
-
-
-# ---- the table
+# ---- the area under a curve
 
 
 def auc(frame: pd.DataFrame, score: str, cutoffs: tuple[float, float], distance: str = "lpaps") -> float:
@@ -495,4 +367,4 @@ def auc(frame: pd.DataFrame, score: str, cutoffs: tuple[float, float], distance:
         if name not in frame:
             raise KeyError(unknown("column", name, map(str, frame.columns)))
     means = frame.groupby("alpha")[[score, distance]].mean().reset_index()
-    return curve.auc(means["alpha"], means[score], means[distance], cutoffs)
+    return float(curve.auc(means["alpha"], means[score], means[distance], cutoffs))

@@ -1,23 +1,30 @@
-"""The prompts that steering vectors are fitted from: templates, base prompts and lyrics of each steered concept.
+"""The steered concepts: their poles, the pairs of prompts that vectors are fitted from, and the prompts to steer.
 
-A concept has two poles. Its pairs put the same fifty base prompts into the template of either pole, so that the two
-sides differ in the concept alone (appendix B.1 of the paper). ``public`` base prompts are for the public checkpoints;
-``mini`` ones keep to the words that the minis learnt, and leave out those of the renderer's attributes.
+A concept's pairs put the same fifty :mod:`tada.bases` into the template of either pole, so that the two sides differ in
+the concept alone (appendix B.1 of the paper). The ``public`` vocabulary is for the public checkpoints, ``mini`` for
+what the minis understand.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Literal
 
+import numpy as np
+import pandas as pd
+
+from tada import bases
+from tada.bases import COUNT
 from tada.errors import unknown
 
 Vocabulary = Literal["public", "mini"]
+VOCABULARIES = ("public", "mini")
 Wording = Literal["paper", "revised"]
 
-COUNT = 50
-"""Pairs a concept."""
+HELD_OUT = 1_900_000_000
+"""Seed of the first prompt for minis; no recipe uses seeds from here on."""
 
 INSTRUMENTAL, FREE = "[inst]", ""
 """Lyrics for ACE-Step: nobody sings; whatever the model sings of itself."""
@@ -132,57 +139,11 @@ CONCEPTS: Mapping[str, Concept] = {
         Concept("classical", "classical", "electronic", _revised("classical song, {base}", "electronic song, {base}")),
     )
 }
-"""Name -> concept. The first four are those of Table 1."""
+"""Name -> concept."""
 
-TABLE_1 = ("piano", "vocal gender", "tempo", "mood")
+TABLE_1 = ("tempo", "mood", "vocal gender", "piano")
+"""The concepts of Table 1."""
 
-_GENERAL = ("song", "melody", "music", "tune", "track", "composition", "instrumental music", "piece of music")
-_GENRES = tuple(f"{name} music" for name in ("electronic", "acoustic", "orchestral"))
-_PIECES = ("pop song", "rock song", "jazz piece", "classical piece")
-_STYLES = tuple(f"{name} music" for name in ("hip hop", "country", "blues", "folk", "reggae", "metal"))
-_MORE = ("punk rock", "dance music", "ambient music", "lofi music", "ballad", "love song")
-_FORMS = ("duet", "solo performance", "cover song", "original song", "remix")
-_PLAYED = ("piano music", "guitar music", "synth music", "soundtrack", "cinematic music")
-_KINDS = (
-    *("energetic", "calm", "dramatic", "cheerful", "melancholic", "aggressive", "gentle", "powerful", "soft", "loud"),
-    *("rhythmic", "harmonious", "dissonant", "simple", "complex", "minimalist"),
-)
-_FEELINGS = (
-    *("romantic", "nostalgic", "dreamy", "intense", "soulful", "groovy", "funky", "smooth", "raw", "emotional"),
-    "expressive",
-)
-_COMMON = (*_GENERAL, "background music", "musical performance", *_GENRES, *_PIECES, *_STYLES, *_MORE)
-_SUNG = tuple(f"{name} song" for name in ("R&B", "soul", "indie", "disco", "funk", "gospel"))
-
-_PUBLIC: Mapping[str, tuple[str, ...]] = {
-    "plain": (
-        *_COMMON[:10],
-        *("upbeat song", "slow song", "fast-paced track"),
-        *_COMMON[10:],
-        *("happy song", "sad song"),
-        *(f"{kind} music" for kind in _KINDS),
-    ),
-    "moodless": (*_COMMON, *_PLAYED, *(f"{feeling} music" for feeling in _FEELINGS), *_FORMS),
-    "paceless": (
-        *_COMMON,
-        *_PLAYED,
-        *_FORMS,
-        *("happy music", "sad music", "lullaby", "opera piece"),
-        *_SUNG[1:],
-        *("house music", "techno music"),
-    ),
-    "sung": (
-        *(base for base in _COMMON if base not in ("instrumental music", "background music", "orchestral music")),
-        *("upbeat song", "slow song", "fast-paced track", "happy song", "sad song"),
-        *_SUNG,
-        *("opera piece", "lullaby", "duet", "cover song", "original song", "karaoke track", "vocal performance"),
-        *(f"{kind} music" for kind in ("energetic", "calm", "dramatic", "gentle", "powerful", "soft")),
-    ),
-}
-"""Base prompts without articles. The fifty of piano are public; of the other lists the public part is how they differ
-from it, which these follow."""
-
-_MASS = ("music", "punk rock")
 _BARE = ("tempo", "mood")
 """Concepts whose template comes before the base, which then has no article."""
 
@@ -209,7 +170,7 @@ def pairs(concept: str, vocabulary: Vocabulary = "public", wording: Wording = "p
     """
     known = get(concept)
     for kind, given, valid in (
-        ("vocabulary", vocabulary, ("public", "mini")),
+        ("vocabulary", vocabulary, VOCABULARIES),
         ("wording", wording, ("paper", "revised")),
     ):
         if given not in valid:
@@ -217,8 +178,9 @@ def pairs(concept: str, vocabulary: Vocabulary = "public", wording: Wording = "p
     if not 1 <= count <= COUNT:
         raise ValueError(f"got count={count}; expected 1 to {COUNT}")
     positive, negative = known.wordings.get(wording) or known.wordings["revised"]
-    bases = [_article(base) if known.name not in _BARE else base for base in _bases(known, vocabulary)]
-    chosen = [bases[place * COUNT // count] for place in range(count)]
+    every = bases.PUBLIC[known.bases] if vocabulary == "public" else bases.mini()
+    some = [every[place * COUNT // count] for place in range(count)]
+    chosen = some if known.name in _BARE else [bases.article(base) for base in some]
     sides = [tuple(template.format(base=base) for base in chosen) for template in (positive, negative)]
     return Pairs(known, sides[0], sides[1], known.lyrics if vocabulary == "public" else None)
 
@@ -228,43 +190,47 @@ def sung(architecture: str, prompts: Pairs) -> str | None:
     return prompts.lyrics if architecture == "ace-step" else None
 
 
-def neutral(concept: str, count: int, vocabulary: Vocabulary = "public", first: int = 0) -> list[str]:
-    """Prompts that do not ask for a concept, to steer: those of :func:`tada.evaluation.prompts`.
+def neutral(concept: str | None, count: int, vocabulary: Vocabulary = "public", first: int = 0) -> list[str]:
+    """Prompts that do not ask for a concept, to steer and to evaluate on.
 
     Args:
-        concept: a name in :data:`CONCEPTS`.
+        concept: a name in :data:`CONCEPTS`; None for prompts that may say anything.
         count: how many.
-        vocabulary: ``"public"``: the paper's 100. ``"mini"``: held-out captions of the minis' grammar that say nothing
-            of the concept.
+        vocabulary: ``"public"``: the paper's 100 (appendix B.2), for vocal gender with ``", with vocal"`` behind them
+            as in the authors' first code. ``"mini"``: held-out captions of the minis' grammar that say nothing of it.
         first: number of the first one, so that prompts for calibration and for results do not meet.
 
     Raises:
-        KeyError: an unknown concept. ValueError: more than there are.
+        KeyError: an unknown concept or vocabulary. ValueError: more than there are, or none.
     """
-    from tada.evaluation import prompts
-
-    known = get(concept)
-    asked = known.name if known.name in TABLE_1 else known.pole or None
-    return prompts("paper" if vocabulary == "public" else "mini", asked, first + count)[first:]
-
-
-def _bases(concept: Concept, vocabulary: Vocabulary) -> tuple[str, ...]:
-    return _PUBLIC[concept.bases] if vocabulary == "public" else _mini_bases()
-
-
-def _mini_bases() -> tuple[str, ...]:
-    """Fifty base prompts of the minis' grammar that promise nothing that the renderer plays."""
-    from tada.minis.filler import FILLER
-
-    plain = ("song", "melody", "music", "tune", "track", "composition", "piece of music", "background music")
-    forms = ("musical performance", "ballad", "love song", "cover song", "original song", "soundtrack")
-    styles = FILLER["style"]
-    songs = tuple(f"{style} {('song', 'music')[place % 2]}" for place, style in enumerate(styles))
-    return (*plain, *forms, *songs, *(f"{style} piece" for style in styles))[:COUNT]
+    silent = get(concept).attribute if concept else ""
+    if vocabulary not in VOCABULARIES:
+        raise KeyError(unknown("vocabulary", vocabulary, VOCABULARIES))
+    if count < 1:
+        raise ValueError(f"got count={count}; expected one or more")
+    if vocabulary == "mini":
+        return _captions(silent, first + count)[first:]
+    texts = pd.read_csv(str(files("tada.data") / "published_prompts.csv"))["prompt"].tolist()
+    if first + count > len(texts):
+        raise ValueError(f"got first={first}, count={count}; the paper has {len(texts)} prompts")
+    return [f"{text}, with vocal" if silent == "voice" else text for text in texts[first : first + count]]
 
 
-def _article(base: str) -> str:
-    """The base with ``a`` or ``an``, unless its noun has none."""
-    if base.endswith(_MASS):
-        return base if base != "piece of music" else "a piece of music"
-    return f"{'an' if base[0].lower() in 'aeiou' or base.startswith('R&B') else 'a'} {base}"
+def _captions(silent: str, count: int) -> list[str]:
+    """Captions of drawn clips that mention about half of what could be, and never ``silent``; none of them twice."""
+    from tada.minis.attributes import CLASSES, draw
+    from tada.minis.captions import caption
+
+    told: dict[str, None] = {}
+    seed = HELD_OUT
+    while len(told) < count:
+        labels = draw(seed).labels()
+        coins = np.random.default_rng([seed, 3]).random(len(CLASSES)) < 0.5
+        mention = [
+            name
+            for name, coin in zip(CLASSES, coins, strict=True)
+            if coin and name != silent and (name, labels[name]) != ("percussion", "none")
+        ]
+        told[caption(draw(seed), seed, mention=mention).text] = None
+        seed += 1
+    return list(told)

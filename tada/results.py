@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tada.errors import unknown
-from tada.metrics import curve
+from tada.intervals import CONFIDENCE, RESAMPLES, bootstrap, draws, jackknife
+from tada.metrics import aesthetics, curve
+from tada.metrics.external import SIGNALS
 
 Values = NDArray[np.float64]
+Cutoffs = tuple[float, float]
 
 CASE = ["checkpoint", "model", "concept"]
 ARM = ["method", "layers"]
@@ -23,67 +25,70 @@ BASELINE = "none"
 ALIGNED = ("clap", "muq", "mini-clap", "mini-second", "probe")
 """Metrics of alignment: Table 1 has the change over the whole range and the smoothness of each."""
 
-RATINGS = ("CE", "CU", "PC", "PQ")
+SETS = ("fad", "kad", "fad-truth", "kad-truth")
+"""Distances between sets of clips: to the unsteered ones, and to true renders."""
 
 
 class Column(NamedTuple):
     """A column of Table 1: what it is made of, which direction is better, how mean curves become numbers.
 
-    ``of`` takes strengths in order ``[n]`` and curves ``[many, n]``, and gives one number a curve.
+    ``of`` takes strengths in order ``[n]``, curves and LPAPS ``[many, n]``, gives one number a curve; None for sets.
+    ``least`` is the least that it can be, where intervals end.
     """
 
     name: str
     metric: str
     better: str
-    of: Callable[[Values, Values], Values] | None
+    of: Callable[[Values, Values, Values | None], Values] | None
+    least: float = -np.inf
 
 
-def _steered(alpha: Values, curves: Values) -> Values:
-    return curves[:, alpha != 0].mean(1)
-
-
-def _delta(alpha: Values, curves: Values) -> Values:
-    return curves[:, -1] - curves[:, 0]
-
-
-def _smoothness(alpha: Values, curves: Values) -> Values:
-    return np.diff(curves, axis=1).std(1)
-
-
-def _overall(alpha: Values, curves: Values) -> Values:
-    return curves.mean(1)
-
-
-def columns(metrics: Sequence[str], cutoffs: tuple[float, float] | None = None) -> list[Column]:
+def columns(metrics: Sequence[str], cutoffs: Cutoffs | None = None, smoothness: str = "paper") -> list[Column]:
     """The columns that can be made of ``metrics``; AUC needs ``cutoffs``."""
+
+    def uneven(alpha: Values, curves: Values, ways: Values | None) -> Any:
+        return curve.smoothness(alpha, curves, smoothness, ways, cutoffs)
+
+    def area(alpha: Values, curves: Values, ways: Values | None) -> Any:
+        assert ways is not None and cutoffs is not None
+        return curve.auc(alpha, curves, ways, cutoffs)
+
+    def many(kind: str, names: Sequence[str], better: str, of: Any, least: float = -np.inf) -> list[Column]:
+        return [Column(f"{kind} {name}".strip(), name, better, of, least) for name in names]
+
     made = [
-        Column("lpaps", "lpaps", "lower", _steered),
-        Column("lpaps-channel", "lpaps-channel", "lower", _steered),
-        Column("lpaps-token", "lpaps-token", "lower", _steered),
-        Column("fad", "fad", "lower", None),
-        *(Column(f"delta {name}", name, "higher", _delta) for name in ALIGNED),
-        *(Column(f"smoothness {name}", name, "lower", _smoothness) for name in ALIGNED),
-        *(Column(f"auc {name}", name, "higher", None) for name in ALIGNED if cutoffs),
-        *(Column(name, name, "higher", _overall) for name in RATINGS),
-        Column("fad-truth", "fad-truth", "lower", None),
+        *many("", ("lpaps", "lpaps-channel", "lpaps-token"), "lower", _steered, 0.0),
+        *many("", ("fad",), "lower", None, 0.0),
+        *many("", ("kad",), "lower", None),
+        *many("delta", ALIGNED, "higher", lambda alpha, curves, ways: curve.delta(alpha, curves)),
+        *many("smoothness", ALIGNED, "lower", uneven, 0.0),
+        *many("auc", ALIGNED if cutoffs else (), "higher", area),
+        *many("", aesthetics.AXES, "higher", lambda alpha, curves, ways: curves.mean(1)),
+        *many("", ("fad-truth",), "lower", None, 0.0),
+        *many("", ("kad-truth",), "lower", None),
     ]
     return [column for column in made if column.metric in metrics]
 
 
+def _steered(alpha: Values, curves: Values, ways: Values | None) -> Any:
+    return curves[:, alpha != 0].mean(1)
+
+
 def table(
     results: pd.DataFrame,
-    cutoffs: Mapping[str, tuple[float, float]] | None = None,
-    resamples: int = 1000,
-    confidence: float = 0.95,
+    cutoffs: Mapping[str, Cutoffs] | None = None,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
     seed: int = 0,
+    smoothness: str = "paper",
 ) -> pd.DataFrame:
     """Table 1, one row a cell, with intervals.
 
-    Preservation (``lpaps``, ``fad``) is the mean over all strengths but 0, ``delta`` the score at the largest strength
-    less that at the smallest, ``smoothness`` the standard deviation of its consecutive differences, ratings the mean
-    over all strengths, as section 4.2 words them; each on the mean over prompts. Intervals come from a bootstrap over
-    prompts, the same prompts drawn for all rows; those of distances between sets from leaving out a tenth of the
-    prompts at a time (jackknife).
+    Preservation (``lpaps``, ``fad``, ``kad``) is the mean over all strengths but 0, ``delta`` the score at the largest
+    strength less that at the smallest, ``smoothness`` the standard deviation of its consecutive differences, ratings
+    the mean over all strengths, as section 4.2 words them; each on the mean over prompts. Intervals are those of
+    :mod:`tada.intervals`: a widened bootstrap over prompts, the same prompts drawn for all rows; distances between sets
+    leave out a tenth of the prompts at a time.
 
     Args:
         results: as from :func:`tada.evaluation.run`, of any number of checkpoints and concepts.
@@ -92,29 +97,32 @@ def table(
         resamples: of the bootstrap.
         confidence: of the intervals, 0 to 1.
         seed: of the bootstrap.
+        smoothness: a variant of :func:`tada.metrics.curve.smoothness`: the paper's words or the authors' code.
 
     Returns:
         ``checkpoint, model, concept, method, layers, column, value, low, high, better, best, tied, prompts, note``.
         ``best`` is the best row of a concept and column, ``tied`` marks rows whose difference to it has an interval
-        that holds 0. What could not be measured is there with value NaN and a note with what fills it.
+        that holds 0; ``prompts`` is the number of clips at each strength, in sets too. What could not be measured is
+        there with value NaN and a note with what fills it.
 
     Raises:
         ValueError: no strength 0, gaps, scores that are NaN, or several runs mixed.
     """
     cells: list[dict[str, Any]] = []
     for case, part in results.groupby(CASE, sort=False):
-        about = {str(name): value for name, value in zip(CASE, case, strict=True)}
-        arms = _arms(part, about)
-        given = (cutoffs or {}).get(str(about["concept"])) or _common_reach(arms)
-        drawn = _draws(len(next(iter(arms.values())).prompts), resamples, seed)
-        for column in columns(part["metric"].unique().tolist(), given):
-            cells += _cells(column, arms, drawn, confidence, given, about)
-        cells += [{**about, **dict(zip(ARM, arm, strict=True)), **gap} for gap in _gaps(part) for arm in arms]
+        about: dict[str, Any] = dict(zip(CASE, case, strict=True))
+        found = arms(part)
+        given = (cutoffs or {}).get(about["concept"]) or common_reach(found.values())
+        drawn = draws(len(next(iter(found.values())).prompts), resamples, seed)
+        for column in columns(part["metric"].unique().tolist(), given, smoothness):
+            cells += [about | cell for cell in _cells(column, found, drawn, confidence)]
+        cells += [{**about, **dict(zip(ARM, arm, strict=True)), **gap} for gap in _gaps(part) for arm in found]
     return pd.DataFrame(cells)
 
 
-class _Scores(NamedTuple):
-    """An arm's strengths, the prompts, each metric's scores ``[prompts, strengths]``, and distances between sets."""
+class Scores(NamedTuple):
+    """An arm's strengths, the prompts, each metric's scores ``[prompts, strengths]``, and distances between sets: rows
+    ``all`` prompts, ``without 0`` and so on, columns strengths."""
 
     alpha: Values
     prompts: list[Any]
@@ -122,172 +130,108 @@ class _Scores(NamedTuple):
     sets: dict[str, pd.DataFrame]
 
 
-def _arms(part: pd.DataFrame, about: Mapping[str, Any]) -> dict[tuple[str, str], _Scores]:
-    """The scores of every arm of a concept, strength 0 put in its place in each."""
+def arms(part: pd.DataFrame) -> dict[tuple[str, str], Scores]:
+    """``(method, layers)`` -> scores of every arm of one concept, strength 0 put in its place in each.
+
+    Raises:
+        ValueError: no strength 0, no steered clips, gaps, or several runs mixed.
+    """
     clips, sets = part[part["prompt"] != ""], part[part["prompt"] == ""]
-    where = ", ".join(map(str, about.values()))
-    zero = clips[clips["method"] == BASELINE]
-    if zero.empty:
+    where = ", ".join(map(str, part[CASE].iloc[0]))
+    zero = clips["method"] == BASELINE
+    if not zero.any():
         raise ValueError(f"{where}: no clips at strength 0 (method {BASELINE!r}); everything is measured from them")
-    found: dict[tuple[str, str], _Scores] = {}
-    for arm, steered in clips[clips["method"] != BASELINE].groupby(ARM, sort=False):
-        rows = pd.concat([zero, steered])
-        twice = rows.duplicated(["prompt", "seed", "alpha", "metric"])
-        if twice.any():
-            raise ValueError(f"{where}, {arm}: {int(twice.sum())} clips are there twice: several runs are mixed")
-        tables = {
-            str(metric): some.pivot(index=["prompt", "seed"], columns="alpha", values="value")
-            for metric, some in rows.groupby("metric", sort=False)
-        }
+    if zero.all():
+        raise ValueError(f"{where}: no steered clips")
+    found: dict[tuple[str, str], Scores] = {}
+    for arm, steered in clips[~zero].groupby(ARM, sort=False):
+        tables = _pivoted(pd.concat([clips[zero], steered]), f"{where}, {arm}")
         first = next(iter(tables.values()))
-        for metric, some in tables.items():
-            if some.isna().any().any() or some.shape != first.shape:
-                raise ValueError(f"{where}, {arm}: {metric} has gaps; finish the run, or take the unfinished arm out")
-        of_arm = sets[(sets["method"] == arm[0]) & (sets["layers"] == arm[1])]
-        found[arm] = _Scores(  # type: ignore[index]
+        own = sets[(sets["method"] == BASELINE) | ((sets["method"] == arm[0]) & (sets["layers"] == arm[1]))]
+        found[str(arm[0]), str(arm[1])] = Scores(
             first.columns.to_numpy(dtype=float),
             first.index.to_list(),
             {metric: some.loc[first.index].to_numpy() for metric, some in tables.items()},
-            {str(m): some.pivot(index="pair", columns="alpha", values="value") for m, some in of_arm.groupby("metric")},
+            {str(m): some.pivot(index="pair", columns="alpha", values="value") for m, some in own.groupby("metric")},
         )
-    if not found:
-        raise ValueError(f"{where}: no steered clips")
     return found
 
 
-def _common_reach(arms: Mapping[Any, _Scores]) -> tuple[float, float] | None:
-    """The largest mean LPAPS on either side that every arm gets to."""
-    if any("lpaps" not in arm.scores or not {-1.0, 1.0} <= set(np.sign(arm.alpha)) for arm in arms.values()):
-        return None
-    far = [[arm.scores["lpaps"].mean(0)[arm.alpha * sign > 0].max() for arm in arms.values()] for sign in (1, -1)]
-    least = (float(min(far[0])), float(min(far[1])))
-    return least if min(least) > 0 else None
+def _pivoted(rows: pd.DataFrame, where: str) -> dict[str, pd.DataFrame]:
+    """Metric -> prompts by strengths."""
+    twice = rows.duplicated(["prompt", "seed", "alpha", "metric"])
+    if twice.any():
+        raise ValueError(f"{where}: {int(twice.sum())} clips are there twice: several runs are mixed")
+    tables = {
+        str(metric): some.pivot(index=["prompt", "seed"], columns="alpha", values="value")
+        for metric, some in rows.groupby("metric", sort=False)
+    }
+    shape = (rows[["prompt", "seed"]].drop_duplicates().shape[0], rows["alpha"].nunique())
+    for metric, some in list(tables.items()):
+        if metric in SIGNALS.values() and some.shape == shape and some.isna().any().any():
+            del tables[metric]  # silent clips have no brightness
+        elif some.isna().any().any() or some.shape != shape:
+            raise ValueError(f"{where}: {metric} has gaps; finish the run, or take the unfinished arm out")
+    return tables
 
 
-def _draws(count: int, resamples: int, seed: int) -> Values:
-    """Weights of prompts ``[1 + resamples, prompts]``; the first row is the sample itself."""
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
-    return np.concatenate([np.full((1, count), 1 / count), drawn / count])
+def common_reach(found: Iterable[Scores]) -> Cutoffs | None:
+    """The largest mean LPAPS on the positive and the negative side that every arm gets to, None if it is 0."""
+    far = []
+    for arm in found:
+        if "lpaps" not in arm.scores or not {-1.0, 1.0} <= set(np.sign(arm.alpha)):
+            return None
+        way = arm.scores["lpaps"].mean(0)
+        far.append([way[arm.alpha > 0].max(), way[arm.alpha < 0].max()])
+    up, down = np.min(far, axis=0)
+    return (float(up), float(down)) if min(up, down) > 0 else None
+
+
+def moved(sets: pd.DataFrame) -> pd.Series:
+    """Distance between sets, mean over all strengths but 0, of all prompts and without each group."""
+    return sets.drop(columns=0.0, errors="ignore").mean(axis=1)
 
 
 def _cells(
-    column: Column,
-    arms: Mapping[tuple[str, str], _Scores],
-    drawn: Values,
-    confidence: float,
-    cutoffs: tuple[float, float] | None,
-    about: Mapping[str, Any],
+    column: Column, found: Mapping[tuple[str, str], Scores], drawn: Values, confidence: float
 ) -> list[dict[str, Any]]:
     """A column of one concept: the value of every arm, its interval, and which is the best."""
-    of_sets = column.metric in ("fad", "fad-truth")
-    values = {
-        arm: _jackknife(scores.sets[column.metric]) if of_sets else _bootstrap(column, scores, drawn, cutoffs)
-        for arm, scores in arms.items()
-    }
-    bounds = _jackknife_interval if of_sets else _percentiles
+    count = drawn.shape[1]
+
+    def bounds(values: Values) -> tuple[float, float]:
+        return jackknife(values, confidence) if column.of is None else bootstrap(values, count, confidence)
+
+    values = {arm: _values(column, scores, drawn) for arm, scores in found.items()}
     sign = 1 if column.better == "higher" else -1
-    best = max(values, key=lambda arm: sign * values[arm][0])
+    best = max(values, key=lambda arm: np.nan_to_num(sign * values[arm][0], nan=-np.inf))
     cells = []
-    for arm, found in values.items():
-        low, high = bounds(found, confidence)
-        away = bounds(found - values[best], confidence)
+    for arm, own in values.items():
+        (low, high), (under, over) = bounds(own), bounds(own - values[best])
         cells.append({
-            **about, **dict(zip(ARM, arm, strict=True)), "column": column.name, "value": found[0], "low": low,
-            "high": high, "better": column.better, "best": arm == best, "tied": bool(away[0] <= 0 <= away[1]),
-            "prompts": len(arms[arm].prompts), "note": "",
+            **dict(zip(ARM, arm, strict=True)), "column": column.name, "value": own[0],
+            "low": max(low, column.least), "high": high,
+            "better": column.better, "best": arm == best,
+            "tied": bool(under <= 0 <= over), "prompts": count, "note": "",
         })  # fmt: skip
     return cells
 
 
-def _bootstrap(column: Column, arm: _Scores, drawn: Values, cutoffs: tuple[float, float] | None) -> Values:
-    """The number itself and that of every resample."""
-    curves = drawn @ arm.scores[column.metric]
-    if column.of is not None:
-        return column.of(arm.alpha, curves)
-    assert cutoffs is not None
-    ways = drawn @ arm.scores["lpaps"]
-    return np.array([curve.auc(arm.alpha, one, way, cutoffs) for one, way in zip(curves, ways, strict=True)])
-
-
-def _jackknife(sets: pd.DataFrame) -> Values:
-    """The mean distance over strengths other than 0, of all prompts and without each group."""
-    steered = sets[[alpha for alpha in sets.columns if alpha != 0]]
-    rows = ["all", *sorted((name for name in steered.index if name != "all"), key=lambda name: int(name.split()[1]))]
-    return steered.loc[rows].mean(axis=1).to_numpy()
-
-
-def _percentiles(values: Values, confidence: float) -> tuple[float, float]:
-    low, high = np.percentile(values[1:], (50 * (1 - confidence), 50 * (1 + confidence)))
-    return float(low), float(high)
-
-
-def _jackknife_interval(values: Values, confidence: float) -> tuple[float, float]:
-    from scipy.stats import norm
-
-    parts = values[1:]
-    spread = np.sqrt((len(parts) - 1) / len(parts) * ((parts - parts.mean()) ** 2).sum())
-    half = float(norm.ppf((1 + confidence) / 2) * spread)
-    return float(values[0] - half), float(values[0] + half)
+def _values(column: Column, arm: Scores, drawn: Values) -> Values:
+    """A column's number for the sample and for its resamples, or without each group of prompts."""
+    if column.of is None:
+        return moved(arm.sets[column.metric]).to_numpy()
+    ways = arm.scores.get("lpaps")
+    return column.of(arm.alpha, drawn @ arm.scores[column.metric], None if ways is None else drawn @ ways)
 
 
 def _gaps(part: pd.DataFrame) -> list[dict[str, Any]]:
     """Cells of Table 1 that these results have no metric for, with what fills them."""
     from tada.metrics.packages import HERE
 
-    present = set(part["metric"])
-    mini = "mini-clap" in present
-    how = dict.fromkeys(RATINGS, f"{HERE['audiobox_aesthetics']}; then Panel(..., aesthetics=True)")
-    if not mini:
-        how |= {f"{what} muq": f"{HERE['muq']}; then Panel('public')" for what in ("delta", "smoothness")}
-    how["fad"] = "at least 3 prompts"
-    missing = {column: note for column, note in how.items() if column.split()[-1] not in present}
+    rated = f"{HERE['audiobox_aesthetics']}; then tada table ... --aesthetics"
+    how = {**dict.fromkeys(aesthetics.AXES, rated), **dict.fromkeys(SETS[:2], "at least 3 prompts")}
     return [
         {"column": column, "value": np.nan, "low": np.nan, "high": np.nan, "better": "", "best": False, "tied": False,
          "prompts": 0, "note": note}
-        for column, note in missing.items()
+        for column, note in how.items() if column not in set(part["metric"])
     ]  # fmt: skip
-
-
-def layout(cells: pd.DataFrame, style: str = "text", digits: int = 3, intervals: bool = True) -> pd.DataFrame:
-    """The cells of :func:`table` as Table 1 is laid out.
-
-    Args:
-        cells: as from :func:`table`.
-        style: ``"text"`` marks the best row of a concept and rows that cannot be told from it with ``*``, ``"latex"``
-            and ``"html"`` print them bold.
-        digits: after the point.
-        intervals: show them.
-
-    Returns:
-        Text cells, rows ``(checkpoint, concept, method, layers)``, a column for each of Table 1's; what was not
-        measured reads ``not measured``.
-
-    Raises:
-        KeyError: an unknown style.
-    """
-    marks = {"text": "{}*", "latex": r"\textbf{{{}}}", "html": "<b>{}</b>"}
-    if style not in marks:
-        raise KeyError(unknown("style", style, marks))
-
-    def show(cell: Any) -> str:
-        if np.isnan(cell.value):
-            return "not measured"
-        number = f"{cell.value:.{digits}f}"
-        number = marks[style].format(number) if cell.best or cell.tied else number
-        return f"{number} [{cell.low:.{digits}f}, {cell.high:.{digits}f}]" if intervals else number
-
-    shown = cells.assign(text=[show(cell) for cell in cells.itertuples(index=False)])
-    rows = ["checkpoint", "concept", *ARM]
-    wide = shown.pivot(index=rows, columns="column", values="text")
-    order = shown[rows].drop_duplicates()
-    return wide.loc[[tuple(row) for row in order.to_numpy()], shown["column"].drop_duplicates().to_list()]
-
-
-def latex(cells: pd.DataFrame, digits: int = 3) -> str:
-    """Table 1 as a LaTeX ``tabular``, best and tied rows bold, without intervals."""
-    wide = layout(cells, "latex", digits, intervals=False).reset_index()
-    lines = [
-        " & ".join(wide.columns).replace("_", r"\_") + r" \\ \hline",
-        *(" & ".join(map(str, row)).replace("_", r"\_") + r" \\" for row in wide.to_numpy()),
-    ]
-    return "\n".join([rf"\begin{{tabular}}{{{'l' * 4}{'r' * (wide.shape[1] - 4)}}}", *lines, r"\end{tabular}", ""])

@@ -1,4 +1,4 @@
-"""The evaluation: what is steered and scored, the store, ranges, and Table 1 against answers known beforehand."""
+"""The evaluation: what is steered and scored, the store, and Table 1 against answers known beforehand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from tada import evaluation, results
 from tada.evaluation import Arm
 from tada.metrics import curve, fad
 from tada.metrics.panel import Panel
-from tada.minis.lexicon import find
 from tada.models.base import Model
 from tada.steering import Vector
 
@@ -53,36 +52,6 @@ def run(model: Model, panel: Panel) -> pd.DataFrame:
     return evaluate(model, panel)
 
 
-# ---- prompts
-
-
-def test_the_paper_s_prompts_are_its_hundred() -> None:
-    texts = evaluation.prompts("paper")
-    assert len(set(texts)) == 100
-    assert texts[0].startswith("Upbeat indie pop track with jangly guitars and handclaps")
-    assert texts[30].startswith("90s grunge with fuzzy guitars") and texts[-1].startswith("Cinematic ambient")
-    assert evaluation.prompts("paper", "vocal gender", 1) == [texts[0] + ", with vocal"]
-    assert evaluation.prompts("paper", "tempo", 1) == texts[:1]
-    with pytest.raises(ValueError, match="100 prompts"):
-        evaluation.prompts("paper", count=101)
-    with pytest.raises(KeyError, match="'mini'"):
-        evaluation.prompts("minis")
-
-
-@pytest.mark.parametrize(
-    ("concept", "attribute"), [("piano", "instrument"), ("vocal gender", "voice"), ("tempo", "tempo"), ("mood", "mood")]
-)
-def test_the_mini_prompts_are_a_hundred_captions_that_say_nothing_of_the_concept(concept: str, attribute: str) -> None:
-    texts = evaluation.prompts("mini", concept)
-    assert len(set(texts)) == 100 and texts == evaluation.prompts("mini", concept)
-    assert texts[:7] == evaluation.prompts("mini", concept, 7)
-    said = [{span.attribute for span in find(text)} for text in texts]
-    assert not any(attribute in names for names in said)
-    assert all(sum(other in names for names in said) > 10 for other in ("genre", "percussion"))
-    with pytest.raises(KeyError, match="did you mean"):
-        evaluation.prompts("mini", "tempos")
-
-
 # ---- running
 
 
@@ -92,7 +61,7 @@ def test_a_run_has_every_clip_and_metric_once(run: pd.DataFrame) -> None:
     assert clips[clips["method"] == "none"]["unit_hash"].nunique() == len(PROMPTS)
     assert clips["unit_hash"].nunique() == len(PROMPTS) * (1 + 2 * 4)
     assert not clips.duplicated(["prompt", "layers", "alpha", "metric"]).any()
-    assert set(clips["metric"]) == {"mini-clap", "mini-second", "probe", "lpaps", "lpaps-token"}
+    assert set(clips["metric"]) == {"mini-clap", "mini-second", "probe", "lpaps", "lpaps-token", "brightness"}
     assert sorted(clips[clips["layers"] == "all"]["alpha"].unique()) == [-20, -10, 20, 40]
     assert sorted(clips[clips["layers"] == "all"]["percent"].unique()) == [-100, -50, 50, 100]
     assert set(clips["layers"]) == {"none", "all", "0+1"}
@@ -126,6 +95,11 @@ def test_distances_of_sets_are_those_of_the_embeddings(model: Model, panel: Pane
     assert rows["all"] == pytest.approx(fad.distance(steered, plain), rel=1e-2)
     assert rows["without 1"] == pytest.approx(fad.distance(steered[[0, 2, 3]], plain[[0, 2, 3]]), rel=1e-2)
     assert set(rows.index) == {"all", *(f"without {i}" for i in range(4))}
+    kad = run[(run["metric"] == "kad") & (run["layers"] == "all") & (run["alpha"] == 40)].set_index("pair")["value"]
+    width = fad.spread(plain)
+    assert kad["all"] == pytest.approx(fad.kernel(steered, plain, paired=True), rel=1e-2)
+    some = [0, 2, 3]
+    assert kad["without 1"] == pytest.approx(fad.kernel(steered[some], plain[some], width, paired=True), rel=1e-2)
 
 
 def test_a_run_goes_on_where_it_was_and_does_nothing_twice(
@@ -164,6 +138,8 @@ def test_what_determines_a_clip_is_in_its_hash(model: Model, panel: Panel, run: 
     assert plan(arms=[arm(model, seed=1)]) & known == zero
     assert plan(arms=[replace(arm(model), renorm=True)]) & known == zero
     assert plan(arms=[arm(model, [5])]) & known == zero
+    longer = plan(arms=[replace(arm(model), reach=(50.0, 20.0))]) & known
+    assert zero < longer and len(longer) == len(zero) + 2 * len(PROMPTS), "other raw strengths, those below 0 the same"
     for change in (
         {"concept": "tempo"}, {"seconds": 2.0}, {"negative": "noise"}, {"panel": Panel("mini", loudness=-20)},
         {"sampling": model.sampling(None, steps=3)}, {"seeds": [1, 2, 3, 4]},
@@ -172,12 +148,53 @@ def test_what_determines_a_clip_is_in_its_hash(model: Model, panel: Panel, run: 
     assert plan(batch=2) == known
 
 
+def test_a_run_that_was_stopped_is_read_as_far_as_it_got_and_says_what_is_missing(
+    model: Model, panel: Panel, run: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    made, sample = [], type(model).sample
+
+    def stop(self: Model, *rest: object) -> object:
+        made.append(1)
+        if len(made) > 5:
+            raise KeyboardInterrupt
+        return sample(self, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(model), "sample", stop)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model, panel, store=tmp_path, batch=4)
+    found = evaluation.read(tmp_path)
+    gone = evaluation.missing(found)
+    # four unsteered clips, the first arm's sixteen; the second arm was not begun
+    assert gone.empty and set(found["layers"]) == {"none", "all"} and not caplog.records
+    assert len(evaluation.table(found)) > 0
+
+    made.clear()
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model, panel, store=tmp_path, batch=3)
+    found = evaluation.read(tmp_path)
+    gone = evaluation.missing(found)
+    assert gone["layers"].unique().tolist() == ["0+1"] and gone["clips"].sum() == 16 - 9
+    assert "7 clips of mood are missing" in caplog.text and "Run it again" in caplog.text
+    sets = found[(found["prompt"] == "") & (found["layers"] == "0+1")]
+    assert sets.empty and not found[(found["prompt"] == "") & (found["layers"] == "all")].empty
+    with pytest.raises(ValueError, match="finish the run"):
+        evaluation.table(found)
+
+    monkeypatch.undo()
+    evaluate(model, panel, store=tmp_path)
+    assert evaluation.missing(evaluation.read(tmp_path)).empty
+    with pytest.raises(ValueError, match="no results"):
+        evaluation.read(tmp_path / "empty")
+
+
 def test_truth_adds_the_distance_to_true_clips(model: Model, panel: Panel) -> None:
     truth = torch.randn(20, 128, generator=torch.Generator().manual_seed(0))
     found = evaluate(model, panel, arms=[arm(model)], truth=truth)
-    rows = found[found["metric"] == "fad-truth"]
-    assert set(rows["layers"]) == {"none", "all"} and set(rows["alpha"]) == {-20, -10, 0, 20, 40}
-    assert "fad-truth" in set(evaluation.table(found)["column"])
+    for metric in ("fad-truth", "kad-truth"):
+        rows = found[found["metric"] == metric]
+        assert set(rows["layers"]) == {"none", "all"} and set(rows["alpha"]) == {-20, -10, 0, 20, 40}
+        assert metric in set(evaluation.table(found)["column"])
 
 
 @pytest.mark.parametrize(
@@ -197,42 +214,6 @@ def test_runs_that_make_no_sense_are_refused(
 ) -> None:
     with pytest.raises(error, match=words):
         evaluate(model, panel, **changes)
-
-
-# ---- ranges
-
-
-def test_calibration_finds_the_strength_that_moves_clips_so_far(model: Model, panel: Panel) -> None:
-    sampling, one = model.sampling(None, steps=2), arm(model)
-    ladder = [float(2**power) for power in range(-1, 8)]
-    with one.vector.apply(model, [3.0, 3.0], layers="all", renorm=False):
-        heard = panel.hear(model.generate(PROMPTS[:2], [2115, 2116], SECONDS, sampling))
-    plain = panel.hear(model.generate(PROMPTS[:2], [2115, 2116], SECONDS, sampling))
-    target = float(panel.distance(heard, plain).mean())
-    found = evaluation.calibrate(
-        model, one, PROMPTS[:2], (target, 99.0), SECONDS, panel=panel, sampling=sampling, ladder=ladder
-    )
-    with one.vector.apply(model, found.strengths[0], layers="all", renorm=False):
-        heard = panel.hear(model.generate(PROMPTS[:2], [2115, 2116], SECONDS, sampling))
-    assert float(panel.distance(heard, plain).mean()) == pytest.approx(target, rel=0.1)
-    assert found.reached == (True, False) and found.strengths[1] in ladder
-    assert replace(one, reach=found.strengths).raw(50) == pytest.approx(found.strengths[0] / 2)
-    assert replace(one, reach=(10, 30)).raw(-50) == -15
-
-
-def test_crossings_by_hand() -> None:
-    ladder = [1.0, 2.0, 4.0, 8.0]
-    assert evaluation._crossing(ladder, np.array([0.1, 0.2, 0.4, 0.5]), 0.3) == (pytest.approx(2 * 2**0.5), True)
-    assert evaluation._crossing(ladder, np.array([0.2, 0.3, 0.4, 0.5]), 0.1) == (0.5, True)
-    assert evaluation._crossing(ladder, np.array([0.1, 0.3, 0.2, 0.2]), 0.9) == (2.0, False)
-
-
-def test_swapping_the_prompt_moves_clips_and_not_swapping_does_not(model: Model, panel: Panel) -> None:
-    up, down = evaluation.swap(
-        model, PROMPTS[:2], ["happy song", "sad song"], PROMPTS[:2], SECONDS, panel=panel,
-        sampling=model.sampling(None, steps=2),
-    )  # fmt: skip
-    assert up > 1e-6 and down == pytest.approx(0, abs=1e-6)
 
 
 # ---- AUC and the table
@@ -289,6 +270,14 @@ def test_the_table_is_what_it_was_made_of() -> None:
     # both get as far as 1: gain 0.25 at distance 1 for all layers, 1 for the functional ones
     assert cell(cells, "auc mini-clap")["value"] == pytest.approx(0.125, abs=0.02)
     assert cell(cells, "auc mini-clap", "functional")["value"] == pytest.approx(0.5, abs=0.03)
+    for variant in curve.VARIANTS:
+        bent = made_up(noise=0.0)
+        bent["value"] += np.where(
+            (bent["alpha"] == 5) & (bent["metric"] == "mini-clap"), 0.1, 0
+        )  # steps 1/4 1/4 .35 .15
+        found = cell(evaluation.table(bent, smoothness=variant), "smoothness mini-clap", "functional")["value"]
+        wanted = {"paper": np.std([0.25, 0.25, 0.35, 0.15]), "authors": np.std([0.25, 0.15])}
+        assert found == pytest.approx(wanted.get(variant, np.std([0.7, 0.3]) / 2))
     fixed = evaluation.table(made_up(strong=2.0), {"mood": (0.5, 0.5)})
     assert cell(fixed, "auc mini-clap")["value"] == pytest.approx(0.03125, abs=0.01)
 
@@ -302,6 +291,17 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     assert 23 <= hits <= 30
 
 
+def test_few_prompts_have_wide_intervals() -> None:
+    hits = 0
+    for seed in range(40):
+        cells = evaluation.table(made_up(prompts=4, noise=0.4, seed=seed)[lambda rows: rows["metric"] == "mini-clap"])
+        found = cell(cells, "delta mini-clap")
+        hits += found["low"] <= 1.0 <= found["high"]
+        uneven = cell(cells, "smoothness mini-clap")
+        assert 0 <= uneven["low"] <= uneven["value"] <= uneven["high"], "a deviation is not below 0"
+    assert hits >= 35, "plain percentiles hold the truth in about 32"
+
+
 def test_prompts_are_drawn_together_so_that_their_own_levels_cancel() -> None:
     """Prompts differ by far more than the arms do: only a paired comparison can tell them apart."""
     cells = evaluation.table(made_up(strong=1.2))
@@ -312,13 +312,32 @@ def test_prompts_are_drawn_together_so_that_their_own_levels_cancel() -> None:
     assert same[same["column"] == "delta mini-clap"]["tied"].all()
 
 
-def test_a_jackknife_s_interval_is_that_of_a_mean() -> None:
-    values = np.random.default_rng(0).normal(3, 1, 200)
-    groups = np.arange(200) % 10
-    parts = np.array([values.mean(), *(values[groups != g].mean() for g in range(10))])
-    low, high = results._jackknife_interval(parts, 0.95)
-    wanted = 1.96 * values.reshape(20, 10).mean(0).std(ddof=1) / np.sqrt(10)
-    assert (low, high) == pytest.approx((values.mean() - wanted, values.mean() + wanted), rel=1e-3)
+def test_rows_are_tied_by_their_difference_not_by_their_intervals() -> None:
+    """Prompts differ in how far they go, by more than the arms do, but always in the same way."""
+    results = made_up(strong=1.2, noise=0.01)
+    far = np.random.default_rng(1).normal(1, 0.5, 30)[results["seed"]]
+    own = results["metric"] == "mini-clap"
+    results.loc[own, "value"] += (far * results["alpha"] / 20)[own]
+    cells = evaluation.table(results)
+    better, worse = (cell(cells, "delta mini-clap", layers) for layers in ("functional", "all"))
+    assert better["low"] < worse["high"] and better["best"] and not worse["tied"]
+
+
+def test_distances_between_sets_are_means_over_the_steered_ones() -> None:
+    rows = [
+        {"method": method, "layers": layers, "alpha": alpha, "pair": pair, "value": value + shift}
+        for method, layers, alpha, value in (
+            ("none", "none", 0.0, 9.0), ("CAA", "all", -10.0, 1.0), ("CAA", "all", 10.0, 3.0),
+            ("CAA", "functional", -10.0, 1.0), ("CAA", "functional", 10.0, 2.0),
+        )
+        for pair, shift in (("all", 0.0), *((f"without {i}", 0.01 * i) for i in range(10)))
+    ]  # fmt: skip
+    sets = pd.DataFrame(rows).assign(
+        checkpoint="c", model="m", concept="mood", prompt="", seed=-1, metric="fad-truth", unit_hash=""
+    )
+    cells = evaluation.table(pd.concat([made_up(), sets]))
+    assert [cell(cells, "fad-truth", layers)["value"] for layers in ("all", "functional")] == [2.0, 1.5]
+    assert cell(cells, "fad-truth", "functional")["best"] and not cell(cells, "fad-truth")["tied"]
 
 
 def test_what_was_not_measured_is_a_gap_with_its_command(run: pd.DataFrame) -> None:
@@ -335,6 +354,8 @@ def test_table_1_is_written_for_readers_and_for_latex() -> None:
     cells = evaluation.table(made_up(strong=2.0))
     text = evaluation.layout(cells, digits=2)
     assert text["delta mini-clap"].str.contains(r"\*").tolist() == [False, True]
+    same = evaluation.layout(evaluation.table(made_up(noise=0.3)))
+    assert same["delta mini-clap"].str.contains(r"\*").tolist() == [True, True], "the tied row is marked, too"
     assert evaluation.layout(cells, "html")["lpaps"].str.contains("<b>").tolist() == [False, True]
     written = evaluation.latex(cells)
     assert written.count(r"\\") == 3 and r"\textbf{0.750}" in written and written.startswith(r"\begin{tabular}")
@@ -352,6 +373,14 @@ def test_results_that_cannot_be_tabled_are_refused() -> None:
         evaluation.table(pd.concat([whole, whole]))
     with pytest.raises(ValueError, match="gaps"):
         evaluation.table(whole.drop(whole.index[-1]))
+    deaf = whole.assign(value=whole["value"].where(whole.index != whole.index[-2]))
+    with pytest.raises(ValueError, match="gaps"):
+        evaluation.table(deaf)
+    signal = whole[whole["metric"] == "lpaps"].assign(metric="brightness")
+    dark = pd.concat([whole, signal.assign(value=signal["value"].where(signal["alpha"] < 10))])
+    assert set(evaluation.table(dark)["column"]) == set(evaluation.table(whole)["column"]), "a silent clip has none"
+    assert all("brightness" not in one.scores for one in results.arms(dark).values())
+    assert all("brightness" in one.scores for one in results.arms(pd.concat([whole, signal])).values())
 
 
 def test_columns_take_the_direction_that_their_metric_says() -> None:
@@ -363,6 +392,6 @@ def test_columns_take_the_direction_that_their_metric_says() -> None:
     alpha, curves = np.array([-2.0, -1.0, 0.0, 1.0, 2.0]), np.random.default_rng(0).normal(size=(3, 5))
     for column, alone in ((made[2], curve.delta), (made[3], curve.smoothness)):
         assert column.of is not None
-        assert column.of(alpha, curves) == pytest.approx([alone(alpha, one) for one in curves], rel=1e-12)
+        assert column.of(alpha, curves, None) == pytest.approx([alone(alpha, one) for one in curves], rel=1e-12)
     assert made[0].of is not None
-    assert made[0].of(alpha, curves) == pytest.approx(curves[:, [0, 1, 3, 4]].mean(1))
+    assert made[0].of(alpha, curves, None) == pytest.approx(curves[:, [0, 1, 3, 4]].mean(1))

@@ -362,6 +362,19 @@ def test_kad_of_two_points_by_hand() -> None:
     k = lambda d: math.exp(-d * d / 2)  # noqa: E731
     wanted = k(2) + k(2) - 2 * (k(1) + k(3) + k(1) + k(1)) / 4
     assert fad.kernel(x, y, bandwidth=1.0, scale=1.0) == pytest.approx(wanted, rel=1e-12)
+    wanted = k(2) + k(2) - 2 * (k(3) + k(1)) / 2
+    assert fad.kernel(x, y, bandwidth=1.0, scale=1.0, paired=True) == pytest.approx(wanted, rel=1e-12)
+    with pytest.raises(ValueError, match="pairs"):
+        fad.kernel(x, np.zeros((3, 1)), 1.0, paired=True)
+
+
+def test_kad_of_pairs_is_0_for_a_set_and_itself_and_on_average_for_noise() -> None:
+    x = gaussians(30, 8, 1)
+    assert fad.kernel(x, x, paired=True) == pytest.approx(0, abs=1e-12) and fad.kernel(x, x) < -1
+    found = [fad.kernel(gaussians(30, 8, i), gaussians(30, 8, i) + 0.8 * gaussians(30, 8, 999 + i), 2.0, paired=True)
+             - fad.kernel(gaussians(30, 8, i), gaussians(30, 8, 777 + i) + 0.8 * gaussians(30, 8, 999 + i), 2.0)
+             for i in range(60)]  # fmt: skip
+    assert abs(np.mean(found)) < 3 * np.std(found) / np.sqrt(60), "paired and unpaired sets have the same expectation"
 
 
 @pytest.mark.parametrize("bad", [np.zeros(3), np.zeros((1, 3)), np.full((4, 3), np.nan)])
@@ -476,17 +489,13 @@ def test_a_sweep_s_score_judges_each_row_by_its_own_concept(renders: tuple[list[
     clips = tada.Clips(renders[1][:4, None], RATE)
     said = [("fast", "slow"), ("violin", "trumpet"), ("fast", "slow"), ("jazz", "techno")]
     rows = pd.DataFrame(said, columns=["concept", "counterfactual"])
-    found = pickle.loads(pickle.dumps(score.mini))(clips, rows)
+    found = pickle.loads(pickle.dumps(score.Score()))(clips, rows)
     assert list(found) == ["probe"]
     for row, concept in enumerate(rows["concept"]):
         alone = metrics.concept_score(clips[row : row + 1], concept)
         assert found["probe"][row] == pytest.approx(alone[0], abs=1e-5)
     assert list(score.mini_all(clips, rows)) == ["probe", "mini-clap", "mini-second"]
-    keys = {score.mini.key, score.public.key, score.mini_all.key}
-    assert len(keys) == 3
-    assert (
-        score.default("mini").ears == score.default("planted").ears == "mini" and score.default(None).ears == "public"
-    )
+    assert len({score.Score().key, score.Score("public").key, score.mini_all.key}) == 3
 
 
 def test_queries_are_the_paper_s() -> None:
@@ -519,7 +528,10 @@ def test_the_panel_has_a_metric_of_each_kind_and_judges_rows_alone(renders: tupl
     panel = Panel("mini")
     heard = panel.hear(tada.Clips(renders[1][:4, None], RATE))
     found = panel.judge(heard, "tempo", heard)
-    assert set(found) == {"mini-clap", "mini-second", "lpaps", "lpaps-token", "probe"}
+    assert set(found) == {"mini-clap", "mini-second", "lpaps", "lpaps-token", "probe", "bpm"}
+    assert found["bpm"].tolist() == external.tempo(renders[1][:4], RATE).tolist()
+    assert "brightness" in panel.judge(heard, "mood", heard) and "bpm" not in panel.judge(heard, "mood", heard)
+    assert not {"bpm", "brightness"} & set(panel.judge(heard, "piano", heard))
     assert (found["lpaps"] == 0).all()
     fast = [one.labels()["tempo"] == "fast" for one in renders[0][:4]]
     assert ((found["probe"] > 0) == fast).all()
@@ -527,6 +539,34 @@ def test_the_panel_has_a_metric_of_each_kind_and_judges_rows_alone(renders: tupl
     assert moved["lpaps"][0] > 0.1 and moved["lpaps"][1] == 0
     assert moved["probe"].tolist() == found["probe"][[1, 2]].tolist()
     assert (panel.embed(renders[1][:4], RATE) - heard.embedding).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("loudness", [None, -20.0])
+def test_a_panel_hears_silence_clipping_stereo_and_any_rate_and_refuses_what_is_no_clip(loudness: float | None) -> None:
+    panel = Panel("mini", loudness=loudness)
+
+    def hear(audio: Tensor, rate: int = RATE) -> dict[str, np.ndarray]:
+        heard = panel.hear(tada.Clips(audio, rate))
+        return {**panel.judge(heard, "tempo", heard[[0] * len(audio)]), "embedding": heard.embedding.numpy()}
+
+    silent = hear(torch.zeros(2, 1, 65_536))
+    assert np.isnan(silent.pop("bpm")).all()
+    assert all(np.isfinite(values).all() for values in silent.values()) and silent["lpaps"].tolist() == [0, 0]
+    mono = sounds(4.096, RATE, 2)
+    plain = hear(mono[:, None])
+    stereo = hear(torch.stack([1.4 * mono, 0.6 * mono], 1))
+    faster = hear(sounds(4.096, 48_000, 2)[:, None], 48_000)
+    alone = hear(mono[1:, None])
+    for name in ("mini-clap", "mini-second", "lpaps", "embedding"):
+        assert stereo[name] == pytest.approx(plain[name], abs=1e-3), name
+        assert np.linalg.norm(faster[name] - plain[name]) <= 0.01 * max(np.linalg.norm(plain[name]), 1), name
+    assert alone["embedding"][0] == pytest.approx(plain["embedding"][1], abs=1e-5)
+    loud = 40 * mono[:, None]
+    if loudness is None:
+        assert hear(loud)["embedding"] == pytest.approx(hear(loud.clamp(-1, 1))["embedding"])
+    for bad, words in ((torch.zeros(1, 1, 1), "1 samples"), (torch.full((1, 1, 65_536), math.nan), "NaN")):
+        with pytest.raises(ValueError, match=words):
+            panel.hear(tada.Clips(bad, RATE))
 
 
 def test_a_panel_that_levels_clips_hears_no_difference_in_gain(renders: tuple[list[Attributes], Tensor]) -> None:
@@ -547,6 +587,9 @@ def test_tempo_and_brightness_of_renders(renders: tuple[list[Attributes], Tensor
     tones = torch.stack([0.3 * torch.sin(2 * torch.pi * pitch * time) for pitch in (500.0, 3000.0)])
     assert external.brightness(tones, RATE) == pytest.approx([500, 3000], rel=0.05)
     assert np.isnan(external.brightness(torch.zeros(1, RATE), RATE)).all()
+    assert np.isnan(external.tempo(torch.cat([torch.zeros_like(clips[:1]), clips[:1]]), RATE)).tolist() == [True, False]
+    assert set(external.signals(clips[:2], RATE)) == {"bpm", "brightness"}
+    assert set(external.signals(clips[:2, :RATE], RATE)) == {"brightness"}, "too short for a tempo"
     with pytest.raises(KeyError, match="librosa"):
         external.tempo(clips, RATE, "librosas")
 

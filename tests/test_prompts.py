@@ -63,6 +63,35 @@ def test_neutral_prompts_are_silent_about_the_concept_and_do_not_repeat(concept)
     assert not [text for text in first + second if known.attribute in {span.attribute for span in find(text)}]
 
 
+def test_neutral_prompts_of_the_public_vocabulary_are_the_paper_s_hundred():
+    texts = prompts.neutral("tempo", 100)
+    assert len(set(texts)) == 100
+    assert texts[0].startswith("Upbeat indie pop track with jangly guitars and handclaps")
+    assert texts[30].startswith("90s grunge with fuzzy guitars") and texts[-1].startswith("Cinematic ambient")
+    assert prompts.neutral("vocal gender", 1) == [texts[0] + ", with vocal"]
+    assert prompts.neutral("tempo", 2, first=5) == texts[5:7] == prompts.neutral(None, 2, first=5)
+    with pytest.raises(ValueError, match="100 prompts"):
+        prompts.neutral("tempo", 2, first=99)
+    with pytest.raises(ValueError, match="one or more"):
+        prompts.neutral("tempo", 0)
+    with pytest.raises(KeyError, match="'mini'"):
+        prompts.neutral("tempo", 1, "minis")
+    with pytest.raises(KeyError, match="did you mean"):
+        prompts.neutral("tempos", 1, "mini")
+
+
+@pytest.mark.parametrize("concept", [*prompts.TABLE_1, "drums"])
+def test_a_hundred_mini_prompts_say_nothing_of_the_concept_and_much_of_others(concept):
+    attribute = prompts.get(concept).attribute
+    texts = prompts.neutral(concept, 100, "mini")
+    assert len(set(texts)) == 100 and texts == prompts.neutral(concept, 100, "mini")
+    assert texts[:7] == prompts.neutral(concept, 7, "mini") and texts[4:7] == prompts.neutral(concept, 3, "mini", 4)
+    said = [{span.attribute for span in find(text)} for text in texts]
+    assert not any(attribute in names for names in said)
+    others = {"genre", "tempo", "percussion"} - {attribute}
+    assert all(sum(other in names for names in said) > 10 for other in others)
+
+
 def test_fewer_pairs_are_spread_over_the_list():
     every, some = prompts.pairs("mood").positive, prompts.pairs("mood", count=5).positive
     assert some == every[::10]

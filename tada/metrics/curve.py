@@ -7,13 +7,12 @@ Three numbers of section 4.2, each as the paper words it and, by name, as the au
 - *AUC*: gain in score over distance from the unsteered clip, up to a cut-off (second version of the authors' code).
   Higher is more control for the same change.
 
-Conventions: a curve is one score a strength, each the mean over clips; strengths in any order; standard deviations are
-those of the population (divided by n).
+Conventions: a curve is one score a strength, each the mean over clips, or many curves ``[..., n]``, which give
+``[...]`` numbers; strengths in any order; standard deviations are those of the population (divided by n).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,12 +25,12 @@ Values = NDArray[np.float64]
 VARIANTS = ("paper", "authors", "authors-v2")
 
 
-def delta(alpha: ArrayLike, score: ArrayLike, opposite: ArrayLike | None = None) -> float:
+def delta(alpha: ArrayLike, score: ArrayLike, opposite: ArrayLike | None = None) -> Any:
     """Delta alignment: what the whole range of strengths is worth.
 
     Args:
         alpha: strengths, ``[n]``.
-        score: similarity to the concept at each, ``[n]``.
+        score: similarity to the concept at each, ``[..., n]``.
         opposite: similarity to the opposite concept at each: then the authors' two-sided form, half of what the
             positive side gains for the concept and the negative side for its opposite, both from strength 0.
 
@@ -44,10 +43,10 @@ def delta(alpha: ArrayLike, score: ArrayLike, opposite: ArrayLike | None = None)
     """
     a, s = _curve(alpha, score)
     if opposite is None:
-        return float(s[-1] - s[0])
+        return s[..., -1] - s[..., 0]
     o = _curve(alpha, opposite)[1]
     zero = _zero(a)
-    return float(((s[-1] - s[zero]) + (o[0] - o[zero])) / 2)
+    return ((s[..., -1] - s[..., zero]) + (o[..., 0] - o[..., zero])) / 2
 
 
 def smoothness(
@@ -56,18 +55,21 @@ def smoothness(
     variant: str = "paper",
     distance: ArrayLike | None = None,
     cutoffs: tuple[float, float] | None = None,
-) -> float:
+) -> Any:
     """How uneven the steps between neighbouring strengths are; 0 for a straight line.
 
     Args:
         alpha: strengths, ``[n]``.
-        score: at each, ``[n]``.
+        score: at each, ``[..., n]``.
         variant: ``"paper"``: standard deviation of all consecutive differences. ``"authors"`` (first code):
             differences of negative and positive strengths apart (strength 0 left out), only those that are not
             negative, all together. ``"authors-v2"``: for each direction the gain as a share of its largest, over the
             strengths whose distance is within the cut-off, standard deviation of its steps, mean of both directions.
-        distance: for ``"authors-v2"``: from the unsteered clip at each strength, ``[n]``.
+        distance: for ``"authors-v2"``: from the unsteered clip at each strength, ``[..., n]``.
         cutoffs: for ``"authors-v2"``: largest distance on the positive and on the negative side.
+
+    Returns:
+        NaN where no step is left to take a deviation of.
 
     Raises:
         KeyError: an unknown variant. ValueError: see :func:`delta`; a variant that needs more than was given.
@@ -76,17 +78,17 @@ def smoothness(
         raise KeyError(unknown("variant of smoothness", variant, VARIANTS))
     a, s = _curve(alpha, score)
     if variant == "paper":
-        return float(np.std(np.diff(s)))
+        return np.diff(s).std(-1)
     if variant == "authors":
-        steps = np.concatenate([np.diff(s[a < 0]), np.diff(s[a > 0])])
-        kept = steps[steps >= 0]
-        return float(np.std(kept)) if len(kept) else float("nan")
+        steps = np.concatenate([np.diff(s[..., a < 0]), np.diff(s[..., a > 0])], axis=-1)
+        return _deviation(steps, steps >= 0)
     if distance is None or cutoffs is None:
         raise ValueError("the variant 'authors-v2' needs distance and cutoffs")
-    return float(np.mean([_v2(alpha, score, distance, sign, cut) for sign, cut in zip((1, -1), cutoffs, strict=True)]))
+    sides = [(*_side(alpha, score, distance, sign), cut) for sign, cut in zip((1, -1), cutoffs, strict=True)]
+    return np.mean([_uneven(*side) for side in sides], axis=0)
 
 
-def auc(alpha: ArrayLike, score: ArrayLike, distance: ArrayLike, cutoffs: tuple[float, float]) -> float:
+def auc(alpha: ArrayLike, score: ArrayLike, distance: ArrayLike, cutoffs: tuple[float, float]) -> Any:
     """Area under the gain in score over the distance from the unsteered clip, mean of both directions.
 
     For each direction the strengths in order of size, gain = how much the score moved in the wanted direction;
@@ -95,8 +97,8 @@ def auc(alpha: ArrayLike, score: ArrayLike, distance: ArrayLike, cutoffs: tuple[
 
     Args:
         alpha: strengths with 0 among them, ``[n]``.
-        score: at each, ``[n]``.
-        distance: from the unsteered clip at each, ``[n]``; 0 at strength 0.
+        score: at each, ``[..., n]``.
+        distance: from the unsteered clip at each, ``[..., n]``; 0 at strength 0.
         cutoffs: largest distance on the positive and on the negative side.
 
     Returns:
@@ -105,60 +107,66 @@ def auc(alpha: ArrayLike, score: ArrayLike, distance: ArrayLike, cutoffs: tuple[
     Raises:
         ValueError: see :func:`delta`; a cut-off that is not above 0, or a direction without strengths.
     """
-    return float(
-        np.mean(
-            [_area(*direction(alpha, score, distance, sign, cut)) for sign, cut in zip((1, -1), cutoffs, strict=True)]
-        )
-    )
+    if not min(cutoffs) > 0:
+        raise ValueError(f"got the cut-offs {tuple(cutoffs)!r}; expected distances above 0")
+    sides = [(*_side(alpha, score, distance, sign), cut) for sign, cut in zip((1, -1), cutoffs, strict=True)]
+    return np.mean([_area(*side) for side in sides], axis=0)
 
 
-def direction(
-    alpha: ArrayLike, score: ArrayLike, distance: ArrayLike, sign: int, cutoff: float
-) -> tuple[Values, Values]:
-    """One direction of a curve up to a cut-off: distances from 0 on, and the gain at each."""
+def _side(alpha: ArrayLike, score: ArrayLike, distance: ArrayLike, sign: int) -> tuple[Values, Values]:
+    """One direction of curves, ``[..., 1 + strengths]``: distances from 0 on, and the gain at each."""
     a, s = _curve(alpha, score)
     d = _curve(alpha, distance)[1]
     zero = _zero(a)
-    if not cutoff > 0:
-        raise ValueError(f"got a cut-off of {cutoff!r}; expected a distance above 0")
-    order = np.flatnonzero(a * sign > 0)[:: 1 if sign > 0 else -1]
+    order = np.flatnonzero(a * sign > 0)[::sign]
     if not len(order):
         raise ValueError(f"no strengths {'above' if sign > 0 else 'below'} 0 in {a.tolist()}")
-    way, gain = np.r_[0.0, d[order]], np.r_[0.0, sign * (s[order] - s[zero])]
-    beyond = np.flatnonzero(way >= cutoff)
-    if not len(beyond):
-        return way, gain
-    last = int(beyond[0])
-    part = (cutoff - way[last - 1]) / (way[last] - way[last - 1])
-    return np.r_[way[:last], cutoff], np.r_[gain[:last], gain[last - 1] + part * (gain[last] - gain[last - 1])]
+    way, gain = d[..., order], sign * (s[..., order] - s[..., [zero]])
+    start = np.zeros((*way.shape[:-1], 1)), np.zeros((*gain.shape[:-1], 1))
+    return np.concatenate([start[0], way], -1), np.concatenate([start[1], gain], -1)
 
 
-def _area(way: Values, gain: Values) -> float:
-    return float(((gain[1:] + gain[:-1]) / 2 * np.diff(way)).sum())
+def _area(way: Values, gain: Values, cutoff: float) -> Values:
+    """Trapezoids up to the first distance beyond the cut-off, of that last one the part before it."""
+    before, after = way[..., :-1], way[..., 1:]
+    beyond = np.logical_or.accumulate(before >= cutoff, axis=-1)
+    last = ~beyond & (after >= cutoff)
+    part = np.divide(cutoff - before, after - before, out=np.ones_like(before), where=last)
+    areas = part * (after - before) * (gain[..., :-1] + part * np.diff(gain) / 2)
+    return np.asarray(np.where(beyond, 0.0, areas).sum(-1))
 
 
-def _v2(alpha: Any, score: Any, distance: Any, sign: int, cutoff: float) -> float:
-    way, gain = direction(alpha, score, distance, sign, np.inf)
-    gain = gain[: int(np.argmax(way > cutoff)) if (way > cutoff).any() else None]  # whole steps only
-    largest = gain.max()
-    return float(np.std(np.diff(gain / largest))) if largest > 0 else float("nan")
+def _uneven(way: Values, gain: Values, cutoff: float) -> Values:
+    """Deviation of the whole steps within the cut-off, as shares of the largest gain; NaN where nothing was gained."""
+    within = ~np.logical_or.accumulate(way > cutoff, axis=-1)
+    largest = np.where(within, gain, -np.inf).max(-1, keepdims=True)
+    shares = np.divide(gain, largest, out=np.full_like(gain, np.nan), where=largest > 0)
+    return _deviation(np.diff(shares), within[..., 1:])
+
+
+def _deviation(steps: Values, kept: NDArray[np.bool_]) -> Values:
+    """Standard deviation of those steps that are kept."""
+    count = kept.sum(-1)
+    total = np.where(kept, steps, 0.0).sum(-1, keepdims=True)
+    mean = np.divide(total, count[..., None], out=np.full_like(total, np.nan), where=count[..., None] > 0)
+    return np.sqrt(np.where(kept, (steps - mean) ** 2, 0.0).sum(-1) / np.where(count > 0, count, np.nan))
 
 
 def _curve(alpha: ArrayLike, score: ArrayLike) -> tuple[Values, Values]:
     """Strengths in order, and the scores at them."""
     a, s = np.asarray(alpha, dtype=np.float64), np.asarray(score, dtype=np.float64)
-    if a.ndim != 1 or a.shape != s.shape or len(a) < 2:
+    if a.ndim != 1 or s.shape[-1:] != a.shape or len(a) < 2:
         raise ValueError(f"got strengths {a.shape} and scores {s.shape}; expected one score a strength, two or more")
     if not (np.isfinite(a).all() and np.isfinite(s).all()):
         raise ValueError("got strengths or scores that are NaN or infinite")
     if len(np.unique(a)) < len(a):
         raise ValueError("got a strength twice: give the mean over clips at each")
     order = np.argsort(a)
-    return a[order], s[order]
+    return a[order], s[..., order]
 
 
-def _zero(alpha: Sequence[float] | Values) -> int:
-    places = np.flatnonzero(np.asarray(alpha) == 0)
+def _zero(alpha: Values) -> int:
+    places = np.flatnonzero(alpha == 0)
     if not len(places):
         raise ValueError("no strength 0 among the strengths: the unsteered clip is what all is measured from")
     return int(places[0])

@@ -84,16 +84,11 @@ def embed(ear: Ear, audio: Any, sample_rate: int, batch: int = 16) -> Tensor:
     if new:
         pieces = ear.pieces(mono[new])
         heard = torch.cat([ear.hear(some).float().cpu() for some in pieces.flatten(0, 1).split(batch)])
-        remember(ear, [names[i] for i in new], heard.view(*pieces.shape[:2], -1).mean(1))
+        ear._heard.update(zip([names[i] for i in new], heard.view(*pieces.shape[:2], -1).mean(1), strict=True))
     rows = torch.stack([ear._heard[name] for name in names])
     while len(ear._heard) > REMEMBERED:
         ear._heard.popitem(last=False)
     return rows
-
-
-def remember(ear: Ear, names: Sequence[str], rows: Tensor) -> None:
-    """Keep embeddings under the hashes of their clips."""
-    ear._heard.update(zip(names, rows, strict=True))
 
 
 @torch.no_grad()

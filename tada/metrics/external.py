@@ -13,11 +13,30 @@ from numpy.typing import NDArray
 
 from tada.errors import unknown
 from tada.metrics.audio import prepare
-from tada.metrics.packages import need
+from tada.metrics.packages import installed, need
 
 Values = NDArray[np.float64]
 
 RATE = 22_050
+SHORTEST = 3.0
+"""Seconds below which a clip has no tempo."""
+
+SIGNALS = {"tempo": "bpm", "mood": "brightness"}
+"""Concept -> what the signal itself says of it, a metric of results."""
+
+
+def signals(audio: Any, sample_rate: int, ears: str = "mini") -> dict[str, Values]:
+    """All metrics of :data:`SIGNALS` that clips have: short ones have no tempo.
+
+    Args:
+        audio: ``[clips, frames]`` or ``[clips, channels, frames]``.
+        sample_rate: of the audio, in Hz; any.
+        ears: ``"mini"`` for synthetic music, ``"public"`` for music, whose tempo needs librosa.
+    """
+    found = {"brightness": brightness(audio, sample_rate)}
+    if audio.shape[-1] >= SHORTEST * sample_rate and (ears == "mini" or installed("librosa")):
+        found["bpm"] = tempo(audio, sample_rate, "renders" if ears == "mini" else "librosa")
+    return found
 
 
 def tempo(audio: Any, sample_rate: int, estimator: str = "renders") -> Values:
@@ -30,7 +49,7 @@ def tempo(audio: Any, sample_rate: int, estimator: str = "renders") -> Values:
             ``"librosa"`` is for any music (optional package).
 
     Returns:
-        ``[clips]``.
+        ``[clips]``; NaN for silence, of which either estimator would only give its usual tempo.
 
     Raises:
         KeyError: an unknown estimator. ValueError: see :func:`tada.metrics.audio.prepare`.
@@ -42,10 +61,13 @@ def tempo(audio: Any, sample_rate: int, estimator: str = "renders") -> Values:
         from tada.minis import listen
         from tada.minis.sounds import SAMPLE_RATE
 
-        return np.asarray(listen.tempo(prepare(audio, sample_rate, SAMPLE_RATE, 3.0).numpy()), dtype=float)
-    librosa = need("librosa")
-    clips = prepare(audio, sample_rate, RATE, 3.0).numpy()
-    return np.array([float(librosa.feature.tempo(y=clip, sr=RATE)[0]) for clip in clips])
+        clips = prepare(audio, sample_rate, SAMPLE_RATE, SHORTEST).numpy()
+        found = np.asarray(listen.tempo(clips), dtype=float)
+    else:
+        librosa = need("librosa")
+        clips = prepare(audio, sample_rate, RATE, SHORTEST).numpy()
+        found = np.array([float(librosa.feature.tempo(y=clip, sr=RATE)[0]) for clip in clips])
+    return np.where(clips.any(axis=-1), found, np.nan)
 
 
 def onset_rate(audio: Any, sample_rate: int) -> Values:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tada.metrics.ear import embed
 
-__all__ = ["Extrapolation", "distance", "embed", "extrapolated", "kernel"]
+__all__ = ["Extrapolation", "distance", "embed", "extrapolated", "kernel", "spread"]
 
 
 def distance(x: Any, y: Any) -> float:
@@ -76,7 +76,7 @@ def extrapolated(x: Any, y: Any, sizes: Sequence[int] | None = None, repeats: in
     return Extrapolation(float(slope_and_value[1]), tuple(int(n) for n in sizes), tuple(means))
 
 
-def kernel(x: Any, y: Any, bandwidth: float | None = None, scale: float = 100.0) -> float:
+def kernel(x: Any, y: Any, bandwidth: float | None = None, scale: float = 100.0, paired: bool = False) -> float:
     """KAD: unbiased squared maximum mean discrepancy with a Gaussian kernel, times ``scale``.
 
     Args:
@@ -84,27 +84,35 @@ def kernel(x: Any, y: Any, bandwidth: float | None = None, scale: float = 100.0)
         y: embeddings of the reference.
         bandwidth: of the kernel; None for the median distance within the reference.
         scale: 100, as the paper's toolkit reports it.
+        paired: whether clips of one row belong together, such as a steered clip and the unsteered one of the same
+            noise: pairs are then left out of the comparison, as each clip's comparison with itself is.
 
     Returns:
         0 on average for sets of one kind, so below 0 as often as above; lower is closer.
 
     Raises:
-        ValueError: see :func:`distance`; a reference whose clips are all equal.
+        ValueError: see :func:`distance`; a reference whose clips are all equal; pairs of unequal sets.
     """
     x, y = _checked(x, y)
-    within = torch.cdist(y, y)
-    width = bandwidth or float(within[~torch.eye(len(y), dtype=torch.bool)].median())
+    width = bandwidth or spread(y)
     if not width > 0:
         raise ValueError("all clips of the reference are equal: give a bandwidth")
 
-    def alike(distances: Tensor) -> Tensor:
-        return torch.exp(-distances.square() / (2 * width**2))
+    if paired and len(x) != len(y):
+        raise ValueError(f"got sets of {len(x)} and {len(y)} clips; expected pairs")
 
-    def apart(distances: Tensor) -> Tensor:
-        likeness, n = alike(distances), len(distances)
-        return (likeness.sum() - likeness.diagonal().sum()) / (n * (n - 1))
+    def alike(a: Tensor, b: Tensor, pairs: bool) -> Tensor:
+        """Mean likeness, without that of clips in the same row where they are pairs."""
+        likeness, n = torch.exp(-torch.cdist(a, b).square() / (2 * width**2)), len(a)
+        return (likeness.sum() - likeness.diagonal().sum()) / (n * (n - 1)) if pairs else likeness.mean()
 
-    return float(scale * (apart(torch.cdist(x, x)) + apart(within) - 2 * alike(torch.cdist(x, y)).mean()))
+    return float(scale * (alike(x, x, True) + alike(y, y, True) - 2 * alike(x, y, paired)))
+
+
+def spread(x: Any) -> float:
+    """The median distance within a set of embeddings ``[clips, dim]``: the width of a kernel to compare others with."""
+    x, _ = _checked(x, x)
+    return float(torch.pdist(x).median())
 
 
 def _checked(x: Any, y: Any) -> tuple[Tensor, Tensor]:

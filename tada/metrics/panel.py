@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tada.errors import unknown
-from tada.metrics import aesthetics, clap, lpaps, muq, score
+from tada.metrics import aesthetics as ratings
+from tada.metrics import clap, external, lpaps, muq, score
 from tada.metrics.audio import prepare
 from tada.metrics.ear import embed_text, similarity
 from tada.metrics.packages import installed
@@ -94,13 +95,13 @@ class Panel:
         weights = "mini" if ears == "mini" else None
         self.clap, self.second = clap.load(weights, device=device), muq.load(weights, device=device)
         rated = installed("audiobox_aesthetics") if aesthetics is None and ears == "public" else bool(aesthetics)
-        self.predictor = _aesthetics() if rated else None
+        self.predictor = ratings.load() if rated else None
 
     @property
     def key(self) -> str:
         """What it measures with."""
         rated = "" if self.predictor is None else " audiobox"
-        return f"{self.clap!r} {self.second!r}{rated} lufs {self.loudness} over {self.over} 1"
+        return f"{self.clap!r} {self.second!r}{rated} lufs {self.loudness} over {self.over} 2"
 
     @torch.no_grad()
     def hear(self, clips: Any) -> Heard:
@@ -128,7 +129,7 @@ class Panel:
         return clap.embed(self.clap, self._level(torch.as_tensor(audio), sample_rate), sample_rate, self.batch)
 
     def judge(self, heard: Heard, concept: str, unsteered: Heard) -> dict[str, Values]:
-        """All metrics of clips: similarity to the concept, distance from the clips without steering, ratings.
+        """All metrics of clips: similarity to the concept, distance from the clips without steering, ratings, signal.
 
         Args:
             heard: the clips.
@@ -142,14 +143,12 @@ class Panel:
         }
         other = next(axis for axis in lpaps.AXES if axis != self.over)
         found[f"lpaps-{other}"] = self.distance(heard, unsteered, other)
-        probed = {name: values for name, values in heard.others.items() if name.startswith("probability ")}
-        if probed:
-            wanted, against = score.poles(concept)
-            nothing = np.zeros(len(heard.embedding))
-            chance = [probed.get(f"probability {name}", nothing) for name in (wanted, against)]
-            if score.attribute(wanted):
-                found["probe"] = chance[0] - chance[1]
-        return found | {name: values for name, values in heard.others.items() if name not in probed}
+        poles = score.poles(concept)
+        if self.ears == "mini" and score.attribute(poles[0]):
+            wanted, against = (heard.others.get(f"probability {pole}", np.zeros(1)) for pole in poles)
+            found["probe"] = wanted - against
+        own = {*ratings.AXES, external.SIGNALS.get(concept)}
+        return found | {name: values for name, values in heard.others.items() if name in own}
 
     def distance(self, heard: Heard, unsteered: Heard, over: str | None = None) -> Values:
         """LPAPS of clips and their partners, ``[clips]``."""
@@ -159,7 +158,7 @@ class Panel:
         return similarity(rows, embed_text(ear, [score.query(concept, judge)])).double().numpy()
 
     def _others(self, audio: Tensor, rate: int) -> dict[str, Values]:
-        found: dict[str, Values] = {}
+        found = external.signals(audio, rate, self.ears)
         if self.ears == "mini":
             from tada.minis import probe
             from tada.minis.attributes import CLASSES
@@ -173,19 +172,16 @@ class Panel:
                 if name != "none"
             }
         if self.predictor is not None:
-            table = aesthetics.score(self.predictor, audio, rate)
-            found |= {axis: table[axis].to_numpy() for axis in aesthetics.AXES}
+            table = ratings.score(self.predictor, audio, rate)
+            found |= {axis: table[axis].to_numpy() for axis in ratings.AXES}
         return found
 
     def _level(self, audio: Tensor, rate: int) -> Tensor:
+        """Clips at one loudness: that of the mono mix, which is what everybody hears."""
         if self.loudness is None:
             return audio
         from tada.loudness import SILENCE, lufs
 
-        levels = [lufs(clip.T.numpy() if clip.ndim == 2 else clip.numpy(), rate) for clip in audio]
+        levels = [lufs(clip.reshape(-1, clip.shape[-1]).mean(0).numpy(), rate) for clip in audio]
         gains = [10 ** ((self.loudness - level) / 20) if level > SILENCE else 1.0 for level in levels]
         return audio * torch.tensor(gains, dtype=audio.dtype).view(-1, *[1] * (audio.ndim - 1))
-
-
-def _aesthetics() -> Any:
-    return aesthetics.load()

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from tada import concepts
+from tada import concepts, prompts
 from tada.errors import unknown
 from tada.metrics import clap, muq
 from tada.metrics.audio import prepare
@@ -26,10 +26,7 @@ Values = NDArray[np.float64]
 EARS = ("mini", "public")
 
 STEERED: Mapping[str, tuple[str, str]] = {
-    "piano": ("piano", ""),
-    "vocal gender": ("female", "male"),
-    "tempo": ("fast", "slow"),
-    "mood": ("happy", "sad"),
+    name: (prompts.CONCEPTS[name].pole, prompts.CONCEPTS[name].against) for name in prompts.TABLE_1
 }
 """The concepts of section 4.2 -> the pole that positive strengths go to, and the other one."""
 
@@ -149,23 +146,13 @@ class Score:
         return values
 
     def _metric(self, judge: str) -> str:
-        judge = judge or ("probe" if self.ears == "mini" else "clap")
-        return (
-            judge if self.ears == "public" or judge == "probe" else {"clap": "mini-clap", "muq": "mini-second"}[judge]
-        )
+        if self.ears == "public":
+            return judge or "clap"
+        return MINI_NAMES.get(judge, "probe")
 
 
-def default(checkpoint: str | None) -> Score:
-    """The score of a sweep that was given none: public ears, and the package's own for its own checkpoints.
-
-    Args:
-        checkpoint: as for ``tada.load``.
-    """
-    return Score("mini" if checkpoint in ("mini", "planted") else "public")
-
-
-mini, public, mini_all = Score("mini"), Score("public"), Score("mini", ("probe", "clap", "muq"))
-"""For ``tada sweep --score tada.metrics.score:mini`` and the like."""
+mini_all = Score("mini", ("probe", "clap", "muq"))
+"""All of the package's ears, for ``tada sweep --score tada.metrics.score:mini_all``."""
 
 
 def _probed(audio: Any, rate: int, concept: str, against: str | None) -> Values:

@@ -132,6 +132,16 @@ def test_preservation_is_0_for_equal_clips_and_grows_with_change() -> None:
     assert other.dropna().between(0, 1).all()
 
 
+@pytest.mark.filterwarnings("ignore:Trying to estimate tuning", "ignore:Estimated melody")
+def test_silence_keeps_all_of_silence_and_nothing_of_music() -> None:
+    silent, tone = torch.zeros(1, 64_000), 0.3 * torch.sin(2 * torch.pi * 440 * torch.arange(64_000) / 16_000)[None]
+    same = preservation.between(silent, silent, 16_000).iloc[0]
+    assert same[["harmony", "structure", "rhythm"]].tolist() == [0, 0, 0] and same.isna()["melody"]
+    assert preservation.between(silent, tone, 16_000).iloc[0][["harmony", "structure", "melody"]].tolist() == [1, 1, 1]
+    assert torch.isnan(torch.tensor(external.tempo(silent, 16_000, "librosa"))).all()
+    assert external.onset_rate(silent, 16_000).tolist() == [0]
+
+
 def test_librosa_s_tempo_and_onsets_follow_a_click_track() -> None:
     rate, time = 16_000, torch.arange(8 * 16_000) / 16_000
     clips = []
