@@ -255,11 +255,14 @@ def _failure(running: Running) -> Failure:
                 return Failure(number, cell.source, f"{output.ename}: {output.evalue}", running.output)
     lines = (running.folder / "errors.txt").read_text(encoding="utf-8", errors="replace").split("\n")
     said = [line.strip() for line in lines if line.strip()]
-    under_way = [cell.source for cell in cells if cell.metadata.get("papermill", {}).get("status") in _UNFINISHED]
-    return Failure(0, under_way[0] if under_way else "", said[-1] if said else "papermill said nothing", running.output)
+    dead = running.process.returncode == DEAD_KERNEL
+    begun = [cell.source for cell in cells if cell.metadata.get("papermill", {}).get("status") not in (None, "pending")]
+    source = begun[-1] if dead and begun else ""
+    return Failure(0, source, said[-1] if said else "papermill said nothing", running.output)
 
 
-_UNFINISHED = ("running", "failed")
+DEAD_KERNEL = 138
+"""papermill's exit code where the kernel was killed, as for lack of memory."""
 
 
 def writable(folder: Path) -> Path:

@@ -70,7 +70,7 @@ def next_job(waiting: Sequence[Job], unfinished: Collection[str], free: int, tot
 def processes(memory: float = MEMORY) -> int:
     """How many processes this machine has cores and free memory for, one at least."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, int(available() / memory)))
+    return max(1, int(min(cores, available() / memory)))
 
 
 def available(report: Path = Path("/proc/meminfo")) -> float:
