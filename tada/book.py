@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -160,8 +161,7 @@ def _side_by_side(
                 if not end(name, running.pop(name)[1]):
                     waiting = []
     finally:
-        for _, one in running.values():
-            notebooks.stop(one)
+        notebooks.stop(*(one for _, one in running.values()))
 
 
 def _ranked(work: Sequence[schedule.Job]) -> list[schedule.Job]:
@@ -335,7 +335,21 @@ def _headed(notebook: Any, sheet: Sheet, origins: Mapping[Path, str]) -> Any:
     if sheet.gallery:
         rest = f"\n{gallery.remark(sheet, origins.get(sheet.path, sheet.path.stem))}\n{rest}"
     notebook.cells[0].source = f"{title}\n{rest}"
+    if sheet.name != sheet.path.stem:
+        _own_labels(notebook, sheet.name)
     return notebook
+
+
+def _own_labels(notebook: Any, name: str) -> None:
+    """Give labels, which are one a book, the page's name where a notebook is a page more than once."""
+    texts = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+    for label in [label for cell in texts for label in _LABEL.findall(cell.source)]:
+        for cell in texts:
+            cell.source = cell.source.replace(f"({label})=", f"({name}-{label})=")
+            cell.source = cell.source.replace(f"(#{label})", f"(#{name}-{label})")
+
+
+_LABEL = re.compile(r"^\(([\w-]+)\)=$", re.M)
 
 
 def present(page: Page, sheet: Sheet, values: Mapping[str, object], origins: Mapping[Path, str] | None = None) -> str:

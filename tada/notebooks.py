@@ -232,16 +232,18 @@ def finish(running: Running) -> Execution:
     return Execution(running.output, seconds, failure)
 
 
-def stop(running: Running) -> None:
-    """Stop a notebook and its kernel; nothing if it is over."""
-    if not running.over:
-        running.process.send_signal(signal.SIGINT)
+def stop(*running: Running) -> None:
+    """Stop notebooks and their kernels, all at once; nothing where one is over."""
+    for one in running:
+        if not one.over:
+            one.process.send_signal(signal.SIGINT)
+    for one in running:
         try:
-            running.process.wait(PATIENCE)
+            one.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
-            running.process.kill()  # the kernel looks for its parent every second
-            running.process.wait()
-    shutil.rmtree(running.folder, ignore_errors=True)
+            one.process.kill()  # the kernel looks for its parent every second
+            one.process.wait()
+        shutil.rmtree(one.folder, ignore_errors=True)
 
 
 def _failure(running: Running) -> Failure:

@@ -158,7 +158,7 @@ def table(
     head = ["| parameter | value | default | meaning |", "|---|---|---|---|"] if changed else _PLAIN
     lines = [":::{admonition} This page was run with", ":class: tada-run"]
     lines += [*head, *rows, ""] if rows else []
-    lines += ["|  |  |", "|---|---|", *(f"| {what} | {said} |" for what, said in facts(stamp, chosen, after).items())]
+    lines += [f"- **{what}** {said}" for what, said in facts(stamp, chosen, after).items()]
     lines += ["", "To run it again, with these values or with others:", "```shell"]
     return "\n".join([*lines, *commands(notebook, name, chosen), "```", ":::"])
 

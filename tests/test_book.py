@@ -389,6 +389,16 @@ def test_a_notebook_becomes_the_pages_it_is_given(checkout: Path) -> None:
     assert [sheet.name for sheet in book.select(folder, ["01_one-"])] == ["01_one-again"]
 
 
+def test_a_second_page_of_a_notebook_has_labels_of_its_own(checkout: Path) -> None:
+    folder = checkout / "notebooks"
+    labelled = NOTEBOOK.replace("# # One\n", "# # One\n#\n# See [the end](#end).\n#\n# (end)=\n# ## The end\n")
+    (folder / "01_one.py").write_text(labelled)
+    (folder / "pages.yml").write_text(PAGES)
+    own, again = (book.unexecuted(sheet) for sheet in book.select(folder, ["01"]))
+    assert "[the end](#end)" in own and "(end)=" in own
+    assert "[the end](#01_one-again-end)" in again and "(01_one-again-end)=" in again
+
+
 @pytest.mark.parametrize(
     ("pages", "message"),
     [

@@ -115,10 +115,10 @@ def test_the_box_has_everything_that_made_the_page() -> None:
     for part in (
         "| **`steps`** | `9` | `4` | sampling steps |",
         '| `prompt` | `"a song"` | | what to ask for |',
-        "| run on | 2026-03-01 14:05 UTC, in 12 s |",
-        "| checkpoints | a mini `0123456789ab` |",
-        "| reads the results of | [](/notebooks/two.ipynb) |",
-        "| versions | tada 0.1.0 |",
+        "- **run on** 2026-03-01 14:05 UTC, in 12 s",
+        "- **checkpoints** a mini `0123456789ab`",
+        "- **reads the results of** [](/notebooks/two.ipynb)",
+        "- **versions** tada 0.1.0",
         "tada run notebooks/one.py -p steps 9 -p prompt 'a song'",
         "papermill notebooks/one.ipynb one-more-again.ipynb --cwd notebooks -p steps 9 -p prompt 'a song'",
     ):
