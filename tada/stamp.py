@@ -168,7 +168,7 @@ _PLAIN = ["| parameter | value | meaning |", "|---|---|---|"]
 
 def facts(stamp: Stamp, chosen: Mapping[str, object], after: Sequence[str] = ()) -> dict[str, str]:
     """What a page's stamp says, in Markdown."""
-    opened = ", ".join(f"{name} `{digest}`" for name, digest in stamp.checkpoints.items())
+    opened = "; ".join(f"{name} `{digest}`" for name, digest in stamp.checkpoints.items())
     return {
         "run on": f"{stamp.date}, in {stamp.seconds:.0f} s",
         **({"profile": f"`{chosen['profile']}`"} if "profile" in chosen else {}),
