@@ -21,12 +21,11 @@ from typing import Any
 from tada import gallery, gates, notebooks, opened, schedule, stamp
 from tada.errors import unknown
 from tada.notebooks import Parameter, Running
-from tada.pages import BookError, Sheet, load_yaml, select
+from tada.pages import PROFILES, BookError, Sheet, load_yaml, select
 from tada.stamp import Stamp
 
 __all__ = ["BookError", "Page", "build", "execute", "profile", "root", "select", "stage"]
 
-PROFILES = ("smoke", "mini", "colab", "paper")
 DEFAULT_PROFILE = "mini"
 ALONE = ("colab", "paper")
 """Profiles whose notebooks have the GPU to themselves."""

@@ -105,10 +105,11 @@ def run(notebook: str, given: Sequence[tuple[str, str]], profile: str | None, ou
     declared = notebooks.parameters(path)
     pairs = list(given)
     if profile and "profile" in {one.name for one in declared}:
-        pairs.append(("profile", books.profile(profile)))
+        pairs.append(("profile", profile))
     elif profile:
         click.echo(f"{path.name} has no profiles: {books.profile(profile)} is the same as any other.", err=True)
     chosen = notebooks.values(declared, pairs)
+    books.profile(str(chosen.get("profile", books.DEFAULT_PROFILE)))
     if title is None:
         _run(path, Path(out), chosen)
     else:

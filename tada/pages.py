@@ -18,6 +18,7 @@ from typing import Any
 from tada import notebooks
 from tada.errors import unknown
 
+PROFILES = ("smoke", "mini", "colab", "paper")
 PAGES, GALLERY = "pages.yml", "gallery.yml"
 _SAID = ("title", "parameters", "after", "about")
 
@@ -97,8 +98,12 @@ def _sheets(path: Path, pages: Mapping[str, Any], file: str) -> list[Sheet]:
         for parameter in said.get("parameters", ()):
             if parameter not in declared:
                 raise BookError(f"{file}: {unknown(f'parameter of {path.name}', parameter, declared)}")
+        profile = said.get("parameters", {}).get("profile", PROFILES[0])
+        if profile not in PROFILES:
+            raise BookError(f"{file}: {name}: {unknown('profile', str(profile), PROFILES)}")
         texts = {key: said[key] for key in ("title", "about") if key in said}
-        sheets.append(Sheet(name, path, said.get("parameters", {}), after=tuple(map(str, said.get("after", ()))), **texts))
+        after = tuple(map(str, said.get("after", ())))
+        sheets.append(Sheet(name, path, said.get("parameters", {}), after=after, **texts))
     return sheets
 
 

@@ -405,6 +405,7 @@ def test_a_second_page_of_a_notebook_has_labels_of_its_own(checkout: Path) -> No
         ("01_on:\n  01_on: {}\n", "did you mean '01_one'"),
         ("01_one:\n  one: {}\n", "does not begin with '01_one'"),
         ("01_one:\n  01_one: {parameters: {stps: 1}}\n", "did you mean 'steps'"),
+        ("01_one:\n  01_one: {parameters: {profile: smok}}\n", "did you mean 'smoke'"),
         ("01_one:\n  01_one: {titel: One}\n", "did you mean 'title'"),
         ("01_one:\n  01_one: {after: [03_x]}\n", "no page '03_x'"),
     ],

@@ -95,6 +95,7 @@ def test_run_refuses_to_overwrite_its_own_notebook(book: Path) -> None:
         (("run", "notebooks/01_one.py", "-p", "stps", "1"), 'profile: str = "mini"  # how much to run'),
         (("run", "notebooks/01_one.py", "-p", "steps", "many"), "steps is an int, got 'many'"),
         (("run", "notebooks/01_one.py", "--profile", "smok"), "did you mean 'smoke'"),
+        (("run", "notebooks/01_one.py", "-p", "profile", "smok"), "did you mean 'smoke'"),
         (("run", "notebooks/01_one.py", "--out", "/proc/nowhere"), "cannot write into /proc/nowhere"),
         (("run", "notebooks/01_one.py", "--out", "notebooks/01_one.py"), "cannot write into notebooks/01_one.py"),
         (("run", "notebooks"), "no notebook 'notebooks'"),
