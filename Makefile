@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 PROFILE ?= mini
+JOBS ?=
 
 # One thread a process: tiny models run many times slower when threads compete for few cores.
 export OMP_NUM_THREADS ?= 1
@@ -23,8 +24,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[book,dev]'
 	@touch $@
 
-book: $(READY)  ## execute the notebooks and build the site, warnings are errors (PROFILE=smoke|mini|colab|paper)
-	$(BIN)/tada book --profile $(PROFILE)
+book: $(READY)  ## execute the notebooks and build the site, warnings are errors (PROFILE=smoke|mini|colab|paper, JOBS=N)
+	$(BIN)/tada book --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
 
 lint: $(READY)  ## ruff and mypy only
 	$(BIN)/ruff check .

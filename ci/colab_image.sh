@@ -29,21 +29,22 @@ END
 
 here() {
     if [ "${1:-}" = --dry ]; then
-        "$PYTHON" -m pip install --dry-run '.[book]'
+        "$PYTHON" -m pip install --dry-run .
         return
     fi
-    kept > before.txt
-    "$PYTHON" -m pip install --quiet '.[book]'
-    kept > after.txt
-    diff before.txt after.txt || { echo "the installation replaced what Colab brings along" >&2; exit 1; }
-    rm before.txt after.txt
+    local place=_build/colab/notebooks # as on Colab: notebooks, the wheel that their first cell installs, no checkout
+    rm -rf _build/colab && mkdir -p "$place"
+    cp notebooks/*.ipynb "$place"
+    "$PYTHON" -m pip wheel --quiet --no-deps --wheel-dir "$place" .
+    kept > _build/colab/before.txt
+    "$PYTHON" -m pip install --quiet "$place"/*.whl
+    kept > _build/colab/after.txt
+    diff _build/colab/before.txt _build/colab/after.txt || { echo "the installation replaced what Colab brings along" >&2; exit 1; }
+    "$PYTHON" -m pip install --quiet papermill
     "$PYTHON" -c 'import tada.colab; print(tada.colab.setup())'
-    mkdir -p _build/colab
-    for notebook in notebooks/*.ipynb; do
+    for notebook in "$place"/*.ipynb; do
         echo "== $notebook"
-        profile=()
-        grep -q '"profile: str' "$notebook" && profile=(-p profile smoke)
-        "$PYTHON" -m papermill --no-progress-bar --cwd notebooks "${profile[@]}" "$notebook" "_build/colab/$(basename "$notebook")"
+        "$PYTHON" -m papermill --no-progress-bar --cwd "$place" -p profile smoke "$notebook" "_build/colab/$(basename "$notebook")"
     done
 }
 

@@ -31,6 +31,11 @@
 # [the end of the page](#public-checkpoint).
 # :::
 
+# %% tags=["setup", "hide-cell"]
+import tada.colab
+
+tada.colab.setup()
+
 # %% tags=["parameters"]
 architecture: str = "audioldm2"  # the model whose activations are recorded below
 checkpoint: str = ""  # a hub id or folder for that model; empty builds a tiny random one

@@ -26,6 +26,11 @@
 # AudioLDM2, Stable Audio Open or ACE-Step as published.
 # :::
 
+# %% tags=["setup", "hide-cell"]
+import tada.colab
+
+tada.colab.setup()
+
 # %% tags=["parameters"]
 device: str = "cpu"  # where clips are made: cpu, cuda or mps
 heard: int = 4  # prompts to play, each by the renderer and by every mini

@@ -30,6 +30,11 @@
 # itself is not part of this project; [the end of the page](#with-musiccaps) says how to use it.
 # :::
 
+# %% tags=["setup", "hide-cell"]
+import tada.colab
+
+tada.colab.setup()
+
 # %% tags=["parameters"]
 captions: str = ""  # csv or Parquet file with a column "caption", or google/MusicCaps; empty: the synthetic captions
 rules: str = "paper"  # "paper" or "authors"

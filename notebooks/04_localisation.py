@@ -27,6 +27,11 @@
 # layer alone does nothing, 1 that it does as much as all layers together. Nothing is clipped: an impact may be negative, or
 # above 1.
 
+# %% tags=["setup", "hide-cell"]
+import tada.colab
+
+tada.colab.setup()
+
 # %% tags=["parameters"]
 architecture: str = "stable-audio"  # audioldm2, stable-audio or ace-step
 checkpoint: str = "mini"  # mini, planted, public, a hub id or a folder; tiny builds a random one

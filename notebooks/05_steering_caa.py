@@ -31,6 +31,11 @@
 #
 # There is one direction for every denoising step, and only the conditional pass is steered.
 
+# %% tags=["setup", "hide-cell"]
+import tada.colab
+
+tada.colab.setup()
+
 # %% tags=["parameters"]
 architecture: str = "stable-audio"  # audioldm2, stable-audio or ace-step
 checkpoint: str = "mini"  # mini, planted, public, a hub id or a folder; tiny builds a random one

@@ -25,6 +25,11 @@
 #
 # There are $m$ times as many features as $\mathbf h$ has dimensions.
 
+# %% tags=["setup", "hide-cell"]
+import tada.colab
+
+tada.colab.setup()
+
 # %% tags=["parameters"]
 architecture: str = "stable-audio"  # audioldm2, stable-audio or ace-step
 checkpoint: str = "mini"  # mini, planted, public, a hub id or a folder; tiny builds a random one

@@ -25,6 +25,11 @@
 #
 # Every row steers the same prompts from the same noise, and is measured from the same unsteered clips.
 
+# %% tags=["setup", "hide-cell"]
+import tada.colab
+
+tada.colab.setup()
+
 # %% tags=["parameters"]
 architecture: str = "stable-audio"  # audioldm2, stable-audio or ace-step
 checkpoint: str = "mini"  # mini, planted, public, a hub id or a folder; tiny builds a random one

@@ -27,6 +27,11 @@
 # The tests and the bars are ours; the paper states none. A verdict on a mini is about the mini: whether the paper's method finds
 # and does there what it found and did in the public models.
 
+# %% tags=["setup", "hide-cell"]
+import tada.colab
+
+tada.colab.setup()
+
 # %% tags=["parameters"]
 architectures: list[str] = ["ace-step", "stable-audio", "audioldm2"]  # architectures
 checkpoints: list[str] = ["mini", "planted"]  # mini, planted, public, a hub id or a folder; tiny ones were random

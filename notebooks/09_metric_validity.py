@@ -24,6 +24,11 @@
 # The ears are the package's own, which stand where the paper has CLAP and MuQ-MuLan. The questions are the same for the public ones;
 # the answers may not be.
 
+# %% tags=["setup", "hide-cell"]
+import tada.colab
+
+tada.colab.setup()
+
 # %% tags=["parameters"]
 architecture: str = "stable-audio"  # whose clips are looked at beside renders: audioldm2, stable-audio or ace-step
 checkpoint: str = "mini"  # mini, planted or a folder; tiny builds a random one; none: renders only

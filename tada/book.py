@@ -1,57 +1,49 @@
 """The book: notebooks executed through papermill into a staging folder, then one Sphinx build of it, then the gates.
 
-Everything the build writes is below `_build/`, so a build leaves the checkout as it was. A notebook is one page, or
-several with other parameters: `notebooks/pages.yml` says which.
+Everything the build writes is below `_build/`, so a build leaves the checkout as it was. Notebooks are executed side by
+side, each in a process of its own; `tada.pages` says which pages there are.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tada import gates, notebooks
+from tada import gallery, gates, notebooks, opened, schedule, stamp
 from tada.errors import unknown
+from tada.notebooks import Parameter, Running
+from tada.pages import PROFILES, BookError, Sheet, load_yaml, select
+from tada.stamp import Stamp
 
-PROFILES = ("smoke", "mini", "colab", "paper")
+__all__ = ["BookError", "Page", "build", "execute", "profile", "root", "select", "stage"]
+
 DEFAULT_PROFILE = "mini"
-_STAMPED = ("torch", "diffusers", "transformers")
+ALONE = ("colab", "paper")
+"""Profiles whose notebooks have the GPU to themselves."""
 
-
-class BookError(RuntimeError):
-    """The book was not built: a notebook failed, Sphinx warned, or a gate found a problem."""
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A page to be made: its name, its notebook, the parameters that make it another page, and its title if given."""
-
-    name: str
-    path: Path
-    parameters: Mapping[str, object] = field(default_factory=dict)
-    title: str = ""
+UNFINISHED = "unfinished"
+"""Folder of the pages that are being executed, and of those that failed."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """One executed notebook: its name, the file, the seconds its run took, and whether an earlier run was reused.
+    """One executed notebook: its name, the file, its stamp, and whether an earlier run was reused.
 
     What the notebook wrote for its page, such as clips, lies in a folder beside the file, under the page's name.
     """
 
     name: str
     output: Path
-    seconds: float
+    stamp: Stamp
     reused: bool
 
     @property
@@ -75,158 +67,227 @@ def profile(name: str) -> str:
     return name
 
 
-def select(folder: Path, only: Sequence[str]) -> list[Sheet]:
-    """The pages of the notebooks in `folder`, or those whose name starts with one of `only`.
-
-    A notebook is a page of its own name, or those that `pages.yml` beside it gives it:
-
-        notebook:
-          page: {title: ..., parameters: {name: value}}
-
-    Raises BookError where that file names no notebook or parameter of one, or a page that does not begin with the
-    notebook's name; NotebookError for a start that fits no page.
-    """
-    paths = {path.stem: path for path in sorted(folder.glob("*.py"))}
-    several = load_yaml(folder / "pages.yml") if (folder / "pages.yml").is_file() else {}
-    for name in several:
-        if name not in paths:
-            raise BookError(f"pages.yml: {unknown('notebook', name, paths)}")
-    found = [sheet for path in paths.values() for sheet in _sheets(path, several.get(path.stem))]
-    for start in only:
-        if not any(sheet.name.startswith(start) for sheet in found):
-            raise notebooks.NotebookError(unknown("notebook", start, [sheet.name for sheet in found]))
-    return [sheet for sheet in found if not only or sheet.name.startswith(tuple(only))]
-
-
-def _sheets(path: Path, pages: Mapping[str, Any] | None) -> list[Sheet]:
-    """The pages of one notebook."""
-    if not pages:
-        return [Sheet(path.stem, path)]
-    declared = [parameter.name for parameter in notebooks.parameters(path)]
-    sheets = [Sheet(name, path, said.get("parameters", {}), said.get("title", "")) for name, said in pages.items()]
-    for sheet in sheets:
-        if not sheet.name.startswith(path.stem):
-            raise BookError(f"pages.yml: page {sheet.name!r} of {path.name} does not begin with {path.stem!r}.")
-        for name in sheet.parameters:
-            if name not in declared:
-                raise BookError(f"pages.yml: {unknown(f'parameter of {path.name}', name, declared)}")
-    return sheets
-
-
 def configuration(path: Path) -> dict[str, Any]:
-    """`_config.yml` with the launch and repository buttons switched on only when `repository.url` is set.
+    """`_config.yml` with the theme's buttons to the repository where `repository.url` is set.
 
-    Raises BookError on a duplicate key, which YAML would silently resolve to the last one.
+    Raises:
+        BookError: a duplicate key, which YAML would silently resolve to the last one.
     """
     config = load_yaml(path)
-    repository = config.get("repository") or {}
-    if not repository.get("url"):
+    if (config.get("repository") or {}).get("url"):
+        config.setdefault("html", {}).update(use_repository_button=True, use_issues_button=True)
+    else:
         config.pop("repository", None)
-        return config
-    config["launch_buttons"] = {
-        "colab_url": "https://colab.research.google.com",
-        "notebook_interface": "classic",
-    }
-    config.setdefault("html", {}).update(use_repository_button=True, use_issues_button=True)
     return config
 
 
-def load_yaml(path: Path) -> dict[str, Any]:
-    """A YAML mapping read from `path`; a key given twice is an error."""
-    import yaml
-
-    class Strict(yaml.SafeLoader):
-        pass
-
-    def mapping(loader: Any, node: Any) -> dict[str, Any]:
-        keys = [loader.construct_object(key) for key, _ in node.value]
-        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
-        if twice:
-            line = node.start_mark.line + 1
-            raise BookError(
-                f"{path.name}: {', '.join(twice)} is given twice in the mapping that starts at line {line}."
-            )
-        return dict(loader.construct_mapping(node, deep=True))
-
-    Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
-    return dict(yaml.load(path.read_text(encoding="utf-8"), Loader=Strict) or {})
+# ---- execution
 
 
-def key(path: Path, chosen: dict[str, object], package: Path) -> str:
-    """What determines a run: the notebook, its parameters, the package's files, and the versions underneath."""
+def execute(
+    book: Path,
+    sheets: Sequence[Sheet],
+    name: str = DEFAULT_PROFILE,
+    force: bool = False,
+    jobs: int | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> list[Page]:
+    """Execute the pages side by side below `_build/notebooks`; what was executed from the same before is reused.
+
+    Args:
+        book: the checkout.
+        sheets: the pages.
+        name: the profile.
+        force: execute even what has not changed.
+        jobs: processes at once, of which a notebook with a parameter `workers` takes that many; None for as many as
+            there are cores and memory, and one where pages share a GPU.
+        tell: is called with a line per page when it begins and when it ends.
+
+    Raises:
+        BookError: pages failed. Those under way were finished and are kept, no other was begun.
+    """
+    folder = book / "_build" / "notebooks" / name
+    keys = _keys(book, sheets, name)
+    pages: dict[str, Page] = {}
+    for sheet in sheets:
+        found = None if force else known(folder, sheet.name, keys[sheet.name])
+        if found is not None:
+            pages[sheet.name] = found
+            tell(f"{sheet.name}: unchanged, reused ({len(pages)} of {len(sheets)})")
+    rest = {sheet.name: sheet for sheet in sheets if sheet.name not in pages}
+    failures: list[str] = []
+
+    def begin(name_: str) -> Running:
+        tell(f"{name_}: begun")
+        return _begin(folder, rest[name_], chosen(rest[name_], name))
+
+    def end(name_: str, running: Running) -> bool:
+        done = notebooks.finish(running)
+        if done.failure:
+            failures.append(describe(rest[name_].path, done.failure))
+            tell(f"{name_}: failed after {done.seconds:.1f} s, no other is begun")
+            return False
+        pages[name_] = _keep(folder, name_, keys[name_], done.seconds)
+        tell(f"{name_}: executed in {done.seconds:.1f} s ({len(pages)} of {len(sheets)})")
+        return True
+
+    work = [_job(folder, sheet, sheets, chosen(sheet, name)) for sheet in rest.values()]
+    _side_by_side(work, jobs or _jobs(name), begin, end)
+    if failures:
+        raise BookError("\n\n".join(failures))
+    return [pages[sheet.name] for sheet in sheets]
+
+
+def _side_by_side(
+    work: Sequence[schedule.Job],
+    total: int,
+    begin: Callable[[str], Running],
+    end: Callable[[str, Running], bool],
+) -> None:
+    """Run jobs, as many as fit; after one whose end is False no other is begun. What interrupts this stops them all."""
+    waiting, running = _ranked(work), dict[str, tuple[schedule.Job, Running]]()
+    try:
+        while waiting or running:
+            free = total - sum(min(job.slots, total) for job, _ in running.values())
+            unfinished = {job.name for job in waiting} | set(running)
+            job = schedule.next_job(waiting, unfinished, free, total)
+            if job is not None:
+                waiting.remove(job)
+                running[job.name] = job, begin(job.name)
+                continue
+            time.sleep(0.05)
+            for name in [name for name, (_, one) in running.items() if one.over]:
+                if not end(name, running.pop(name)[1]):
+                    waiting = []
+    finally:
+        notebooks.stop(*(one for _, one in running.values()))
+
+
+def _ranked(work: Sequence[schedule.Job]) -> list[schedule.Job]:
+    try:
+        return schedule.ranked(work)
+    except ValueError as error:
+        raise BookError(f"pages.yml: after: {error}") from None
+
+
+def _job(folder: Path, sheet: Sheet, sheets: Sequence[Sheet], values: Mapping[str, object]) -> schedule.Job:
+    """What the schedule has to know of a page; how long it takes is taken from its last execution.
+
+    A page of the gallery comes after the book's own and after those of its notebook before it: they may share a store.
+    """
+    declared = {one.name: one.default for one in notebooks.parameters(sheet.path)}
+    workers = str(values.get("workers", declared.get("workers", "1")))
+    last = stamp.read(folder / f"{sheet.name}.json")
+    return schedule.Job(
+        sheet.name,
+        _waits(sheet, sheets),
+        int(workers) if workers.isdigit() else 1,
+        last.seconds if last else schedule.UNKNOWN,
+    )
+
+
+def _waits(sheet: Sheet, sheets: Sequence[Sheet]) -> tuple[str, ...]:
+    if not sheet.gallery:
+        return sheet.after
+    before = sheets[: [one.name for one in sheets].index(sheet.name)]
+    shared = [one.name for one in before if one.gallery and one.path == sheet.path]
+    return (*(one.name for one in sheets if not one.gallery), *shared)
+
+
+def _jobs(name: str) -> int:
+    return 1 if name in ALONE else schedule.processes()
+
+
+def _keys(book: Path, sheets: Sequence[Sheet], name: str) -> dict[str, str]:
+    """What determines each page: notebook and values, package and versions, and the pages whose results it reads."""
+    package = package_hash(book / "tada")
+    every = {sheet.name: sheet for sheet in (*select(book / "notebooks"), *sheets)}
+    own = {one.name: key(one.path, chosen(one, name), package) for one in every.values()}
+
+    def whole(page: str, above: tuple[str, ...] = ()) -> str:
+        below = [whole(other, (*above, page)) for other in every[page].after if other not in above]
+        return hashlib.sha256("".join([own[page], *below]).encode()).hexdigest() if below else own[page]
+
+    return {sheet.name: whole(sheet.name) for sheet in sheets}
+
+
+def key(path: Path, values: Mapping[str, object], package: str) -> str:
+    """What determines a run of a notebook: its text, its values, the package's files and the versions underneath."""
+    told = json.dumps([values, stamp.versions()], sort_keys=True, default=str)
+    return hashlib.sha256("\0".join([notebooks.pair(path), told, package]).encode()).hexdigest()
+
+
+def package_hash(package: Path) -> str:
+    """The sha256 of the names and contents of a package's files."""
     digest = hashlib.sha256()
-    digest.update(notebooks.pair(path).encode())
-    digest.update(json.dumps(chosen, sort_keys=True, default=str).encode())
-    digest.update(json.dumps(versions()).encode())
     for file in sorted(package.rglob("*")):
         if file.is_file() and "__pycache__" not in file.parts:
             digest.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes())
     return digest.hexdigest()
 
 
-def versions() -> dict[str, str]:
-    """The versions a page is stamped with: Python's and those of the libraries underneath, where installed."""
-    found = {"Python": platform.python_version()}
-    for name in _STAMPED:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+def chosen(sheet: Sheet, name: str) -> dict[str, object]:
+    """The values that a page is executed with: the profile, where its notebook has one, and its own."""
+    declared = {parameter.name for parameter in notebooks.parameters(sheet.path)}
+    return {**({"profile": name} if "profile" in declared else {}), **sheet.parameters}
 
 
-def run(path: Path, build: Path, chosen: dict[str, object], package: Path, force: bool = False, name: str = "") -> Page:
-    """Execute one notebook into `build`, or reuse its last run when nothing that determines it has changed.
+def known(folder: Path, name: str, wanted: str) -> Page | None:
+    """The page of an earlier run with the same key, None if there is none."""
+    output, last = folder / f"{name}.ipynb", stamp.read(folder / f"{name}.json")
+    if last is None or last.key != wanted or not output.is_file():
+        return None
+    return Page(name, output, last, reused=True)
 
-    The page has the notebook's name unless another is given.
-    """
-    name = name or path.stem
-    output, record = build / f"{name}.ipynb", build / f"{name}.json"
-    wanted = key(path, chosen, package)
-    if not force and output.is_file() and record.is_file():
-        known = json.loads(record.read_text(encoding="utf-8"))
-        if known["key"] == wanted:
-            return Page(name, output, known["seconds"], reused=True)
+
+def _begin(folder: Path, sheet: Sheet, values: Mapping[str, object]) -> Running:
+    """Begin a page apart from finished ones, which stay until this one is."""
+    output = folder / UNFINISHED / f"{sheet.name}.ipynb"
+    return notebooks.begin(sheet.path, output, values, page_environment(output))
+
+
+def _keep(folder: Path, name: str, wanted: str, seconds: float) -> Page:
+    """Put a page that was executed in the place of its last run."""
+    done, output, record = folder / UNFINISHED / f"{name}.ipynb", folder / f"{name}.ipynb", folder / f"{name}.json"
+    said = Stamp(wanted, round(seconds, 1), stamp.now(), stamp.versions(), checkpoints(done))
     record.unlink(missing_ok=True)
-    with page_files(output):
-        done = notebooks.execute(path, output, chosen)
-    if done.failure:
-        raise BookError(describe(path, done.failure))
-    record.write_text(json.dumps({"key": wanted, "seconds": round(done.seconds, 1)}) + "\n", encoding="utf-8")
-    return Page(name, output, done.seconds, reused=False)
+    shutil.rmtree(output.with_suffix(""), ignore_errors=True)
+    if done.with_suffix("").is_dir():
+        done.with_suffix("").replace(output.with_suffix(""))
+    done.replace(output)
+    said.write(record)
+    return Page(name, output, said, reused=False)
 
 
-@contextmanager
-def page_files(output: Path) -> Iterator[None]:
-    """While a notebook is executed to `output`, let it know where files for its page go; older ones are removed."""
+def page_environment(output: Path) -> dict[str, str]:
+    """The variable that tells a notebook where files for its page go: beside `output`. Older ones are removed."""
     from tada.players import PAGE
 
-    folder, before = output.resolve().with_suffix(""), os.environ.get(PAGE)
+    folder = output.resolve().with_suffix("")
     shutil.rmtree(folder, ignore_errors=True)
-    os.environ[PAGE] = str(folder)
-    try:
-        yield
-    finally:
-        os.environ.pop(PAGE)
-        if before is not None:
-            os.environ[PAGE] = before
+    opened.forget(output)
+    return {PAGE: str(folder)}
+
+
+def checkpoints(output: Path) -> dict[str, str]:
+    """Names and hashes of the checkpoints that an executed notebook opened; what it noted of them is removed."""
+    found = opened.noted(output)
+    opened.forget(output)
+    return found
 
 
 def describe(path: Path, failure: notebooks.Failure) -> str:
     """A paragraph on a failed notebook: which cell, its code, its error, and where the partial run lies."""
     code = "\n".join(f"    {line}" for line in failure.source.strip().splitlines())
-    return (
-        f"{path} failed in cell [{failure.cell}]:\n{code}\n  {failure.error}\n"
-        f"The partly executed notebook is kept at {failure.output}"
-    )
+    where = f"failed in cell [{failure.cell}]:" if failure.cell else f"was stopped{' in this cell:' if code else '.'}"
+    kept = f"\nThe partly executed notebook is kept at {failure.output}" if failure.output.is_file() else ""
+    return f"{path} {where}" + (f"\n{code}" if code else "") + f"\n  {failure.error}{kept}"
 
 
-def stage(
-    book: Path,
-    source: Path,
-    pages: Sequence[Page],
-    chosen_by_page: Mapping[str, dict[str, object]],
-) -> None:
+# ---- pages
+
+
+def stage(book: Path, source: Path, pages: Sequence[Page], name: str = DEFAULT_PROFILE) -> None:
     """Lay out what Sphinx reads in `source`: configuration, contents, the written pages, the executed notebooks."""
     import yaml
 
@@ -241,87 +302,73 @@ def stage(
     if with_files:
         config["sphinx"]["config"]["html_extra_path"] = ["files"]
     (source / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    (source / "_toc.yml").write_text(yaml.safe_dump(load_yaml(book / "_toc.yml"), sort_keys=False), encoding="utf-8")
+    sheets = select(book / "notebooks")
+    toc = gallery.contents(load_yaml(book / "_toc.yml"), [sheet.name for sheet in sheets if sheet.gallery])
+    (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf-8")
     (source / "notebooks").mkdir()
     done = {page.name: page for page in pages}
-    for sheet in select(book / "notebooks", ()):
-        text = unexecuted(sheet.path, sheet.title)
+    origins = {sheet.path: sheet.name for sheet in reversed(sheets) if not sheet.gallery}
+    for sheet in sheets:
+        text = unexecuted(sheet, origins)
         if sheet.name in done:
-            declared = notebooks.parameters(sheet.path)
-            text = present(done[sheet.name], declared, chosen_by_page[sheet.name], sheet.path.stem, sheet.title)
+            text = present(done[sheet.name], sheet, chosen(sheet, name), origins)
+            done[sheet.name].stamp.write(source / "notebooks" / f"{sheet.name}.json")
         (source / "notebooks" / f"{sheet.name}.ipynb").write_text(text, encoding="utf-8")
 
 
-def unexecuted(path: Path, title: str = "") -> str:
+def unexecuted(sheet: Sheet, origins: Mapping[Path, str] | None = None) -> str:
     """A notebook that was left out of this build, as its page: the code without results, which it says of itself."""
     import nbformat
 
-    notebook = _titled(notebooks.read(path), title)
+    notebook = _headed(notebooks.read(sheet.path), sheet, origins or {})
     remark = ":::{warning}\nThis page was left out of this build: its code is here, its results are not.\n:::"
     notebook.cells.insert(1, nbformat.v4.new_markdown_cell(remark, id="unexecuted"))
     return str(nbformat.writes(notebook, version=4)) + "\n"
 
 
-def _titled(notebook: Any, title: str) -> Any:
-    """The notebook with another title, if one is given, in place of its first line."""
-    if title:
-        rest = notebook.cells[0].source.partition("\n")[2]
-        notebook.cells[0].source = f"# {title}\n{rest}"
+def _headed(notebook: Any, sheet: Sheet, origins: Mapping[Path, str]) -> Any:
+    """The notebook under the page's own title, if it has one; on a page of the gallery with what is different on it."""
+    title, _, rest = notebook.cells[0].source.partition("\n")
+    if sheet.title:
+        title = f"# {sheet.title}"
+    if sheet.gallery:
+        rest = f"\n{gallery.remark(sheet, origins.get(sheet.path, sheet.path.stem))}\n{rest}"
+    notebook.cells[0].source = f"{title}\n{rest}"
+    if sheet.name != sheet.path.stem:
+        _own_labels(notebook, sheet.name)
     return notebook
 
 
-def present(
-    page: Page,
-    declared: Sequence[notebooks.Parameter],
-    chosen: dict[str, object],
-    notebook_name: str = "",
-    title: str = "",
-) -> str:
+def _own_labels(notebook: Any, name: str) -> None:
+    """Give labels, which are one a book, the page's name where a notebook is a page more than once."""
+    texts = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+    for label in [label for cell in texts for label in _LABEL.findall(cell.source)]:
+        for cell in texts:
+            cell.source = cell.source.replace(f"({label})=", f"({name}-{label})=")
+            cell.source = cell.source.replace(f"(#{label})", f"(#{name}-{label})")
+
+
+_LABEL = re.compile(r"^\(([\w-]+)\)=$", re.M)
+
+
+def present(page: Page, sheet: Sheet, values: Mapping[str, object], origins: Mapping[Path, str] | None = None) -> str:
     """An executed notebook as the text the book shows.
 
     papermill's records are stripped, and a table of what the page was run with takes the place of the parameters' code.
     """
     import nbformat
 
-    notebook = _titled(nbformat.read(page.output, as_version=4), title)
+    notebook = _headed(nbformat.read(page.output, as_version=4), sheet, origins or {})
     notebook.metadata.pop("papermill", None)
-    cells = []
-    for cell in notebook.cells:
+    declared: list[Parameter] = notebooks.parameters(sheet.path)
+    box = stamp.table(page.stamp, declared, values, sheet.path.stem, sheet.name, sheet.after)
+    cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    places = [place for place, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", [])]
+    for cell in cells:
         cell.metadata.pop("papermill", None)
-        tags = set(cell.metadata.get("tags", []))
-        if "injected-parameters" in tags:
-            continue
-        if "parameters" in tags:
-            text = table(page, declared, chosen, notebook_name or page.name)
-            cell = nbformat.v4.new_markdown_cell(text, id=cell.id)
-        cells.append(cell)
+    cells[slice(places[0], places[0] + 1) if places else slice(1, 1)] = [nbformat.v4.new_markdown_cell(box, id="box")]
     notebook.cells = cells
     return str(nbformat.writes(notebook, version=4)) + "\n"
-
-
-def table(page: Page, declared: Sequence[notebooks.Parameter], chosen: dict[str, object], name: str) -> str:
-    """The Markdown that says what a page was run with, how long it took, and how to run it with other values."""
-    rows = [
-        f"| `{item.name}` | `{chosen[item.name]!r}` | {item.help} |"
-        if item.name in chosen
-        else f"| `{item.name}` | `{item.default}` | {item.help} |"
-        for item in declared
-    ]
-    stamp = ", ".join(f"{name} {number}" for name, number in versions().items())
-    lines = [
-        ":::{admonition} This page was run with",
-        ":class: tada-run",
-        "| parameter | value | meaning |",
-        "|---|---|---|",
-        *rows,
-        "",
-        f"It took {page.seconds:.0f} s with {stamp}. To run it with other values:",
-        "```shell",
-        f"tada run notebooks/{name}.py -p {declared[0].name} VALUE" if declared else "",
-        "```",
-        ":::",
-    ]
-    return "\n".join(lines)
 
 
 def html(source: Path, output: Path) -> None:
@@ -343,8 +390,12 @@ def html(source: Path, output: Path) -> None:
     built = source / "_build" / "html"
     if done.returncode:
         raise BookError(f"Sphinx did not build the book cleanly:\n{(done.stderr or done.stdout).strip()}")
-    shutil.rmtree(output, ignore_errors=True)
-    shutil.move(built, output)
+    before = output.with_name(f"{output.name}.before")
+    shutil.rmtree(before, ignore_errors=True)
+    if output.exists():
+        output.replace(before)
+    built.replace(output)
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def build(
@@ -352,15 +403,17 @@ def build(
     name: str = DEFAULT_PROFILE,
     only: Sequence[str] = (),
     force: bool = False,
+    jobs: int | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """Execute, stage, build and check the book below `_build/`; return the site's first page.
+    """Check the sources, execute, stage, build and check the book below `_build/`; return the site's first page.
 
     Args:
         book: the checkout.
         name: the profile, handed to notebooks that declare a parameter `profile`.
         only: starts of notebook names; the others become pages without results.
         force: execute even what has not changed.
+        jobs: as for :func:`execute`.
         tell: is called with one line per step.
 
     Raises:
@@ -369,22 +422,30 @@ def build(
     """
     profile(name)
     sheets = select(book / "notebooks", only)
-    chosen = {sheet.name: _chosen(sheet, name) for sheet in sheets}
-    pages = []
-    for sheet in sheets:
-        page = run(sheet.path, book / "_build" / "notebooks", chosen[sheet.name], book / "tada", force, sheet.name)
-        tell(f"{page.name}: {'unchanged, reused' if page.reused else f'executed in {page.seconds:.1f} s'}")
-        pages.append(page)
+    _stop_at(gates.check_sources(book), "the sources")
+    pages = execute(book, sheets, name, force, jobs, tell)
     source, site = book / "_build" / "source", book / "_build" / "html"
-    stage(book, source, pages, chosen)
+    stage(book, source, pages, name)
     tell("building the pages")
     html(source, site)
-    problems = gates.check(site)
-    if problems:
-        raise BookError(f"{len(problems)} problems in the built site:\n" + "\n".join(f"  {item}" for item in problems))
+    _stop_at(gates.check(site), "the built site")
     return site / "index.html"
 
 
-def _chosen(sheet: Sheet, name: str) -> dict[str, object]:
-    declared = {parameter.name for parameter in notebooks.parameters(sheet.path)}
-    return {**({"profile": name} if "profile" in declared else {}), **sheet.parameters}
+def _stop_at(problems: Sequence[str], place: str) -> None:
+    if problems:
+        listed = "\n".join(f"  {item}" for item in problems)
+        raise BookError(f"{len(problems)} problem{'s' * (len(problems) > 1)} in {place}:\n{listed}")
+
+
+def show(book: Path, made: Sheet, tell: Callable[[str], None] = lambda line: None) -> Page:
+    """Execute a page for the gallery and add it to gallery.yml; the next build reuses the execution.
+
+    Raises:
+        NotebookError: the file cannot be written. BookError: the notebook failed, and nothing was added.
+    """
+    folder = book / "notebooks"
+    notebooks.writable(folder)
+    page = execute(book, [made], tell=tell)[0]
+    gallery.add(folder, made)
+    return page

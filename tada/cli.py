@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +55,19 @@ cli_table.register(app)
     "--only", multiple=True, metavar="START", help="Only notebooks whose name starts so, e.g. 01. Repeatable."
 )
 @click.option("--force", is_flag=True, help="Execute notebooks that have not changed, too.")
-def book(profile: str, only: Sequence[str], force: bool) -> None:
-    """Execute the notebooks and build the site; warnings are errors."""
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Processes at once. Default: what cores and free memory allow, 1 at the profiles that want a GPU.",
+)
+def book(profile: str, only: Sequence[str], force: bool, jobs: int | None) -> None:
+    """Execute the notebooks, side by side, and build the site; warnings are errors."""
     from tada import book as books
 
     start = time.monotonic()
-    page = books.build(books.root(), profile, only, force, tell=click.echo)
+    with _stoppable("What was executed to its end is kept: `tada book` goes on from there."):
+        page = books.build(books.root(), profile, only, force, jobs, tell=click.echo)
     click.echo(f"The book is ready after {time.monotonic() - start:.0f} s. Open {_near(page)}")
 
 
@@ -81,22 +90,78 @@ def book(profile: str, only: Sequence[str], force: bool) -> None:
     metavar="FOLDER",
     help="Where the executed notebook goes.",
 )
-def run(notebook: str, given: Sequence[tuple[str, str]], profile: str | None, out: str) -> None:
+@click.option(
+    "--gallery",
+    "title",
+    metavar="TITLE",
+    help="Keep this run as a page of the book's gallery under this title, in place of --out.",
+)
+def run(notebook: str, given: Sequence[tuple[str, str]], profile: str | None, out: str, title: str | None) -> None:
     """Execute NOTEBOOK (.py or .ipynb) with parameters of your own; the notebook itself is not touched."""
     from tada import book as books
     from tada import notebooks
 
     path = notebooks.find(notebook)
-    pairs = [*given, ("profile", books.profile(profile))] if profile else list(given)
-    chosen = notebooks.values(notebooks.parameters(path), pairs)
-    output = notebooks.writable(Path(out)) / f"{path.stem}.ipynb"
-    if output.parent.samefile(path.parent):
-        raise notebooks.NotebookError(f"{out} is the notebook's own folder. Choose another with --out.")
-    with books.page_files(output):
-        done = notebooks.execute(path, output, chosen)
+    declared = notebooks.parameters(path)
+    pairs = list(given)
+    if profile and "profile" in {one.name for one in declared}:
+        pairs.append(("profile", profile))
+    elif profile:
+        click.echo(f"{path.name} has no profiles: {books.profile(profile)} is the same as any other.", err=True)
+    chosen = notebooks.values(declared, pairs)
+    books.profile(str(chosen.get("profile", books.DEFAULT_PROFILE)))
+    if title is None:
+        _run(path, Path(out), chosen)
+    else:
+        _show(path, title, chosen)
+
+
+def _run(path: Path, folder: Path, chosen: dict[str, object]) -> None:
+    from tada import book as books
+    from tada import notebooks
+
+    output = notebooks.writable(folder) / f"{path.stem}.ipynb"
+    if folder.samefile(path.parent):
+        raise notebooks.NotebookError(f"{folder} is the notebook's own folder. Choose another with --out.")
+    place = output.with_suffix("")
+    if place.is_dir() and any(place.iterdir()) and not output.is_file():
+        raise notebooks.NotebookError(f"{place} holds files that are not of this notebook. Choose another with --out.")
+    with _stoppable(f"What was executed is in {_near(output)}."):
+        done = notebooks.execute(path, output, chosen, books.page_environment(output))
+    checkpoints = books.checkpoints(output)
     if done.failure:
         _stop(books.describe(path, done.failure), 1)
-    click.echo(f"{path.name} ran in {done.seconds:.1f} s. Open {_near(output)}")
+    on = f" on {', '.join(f'{name} ({digest})' for name, digest in checkpoints.items())}" if checkpoints else ""
+    click.echo(f"{path.name} ran in {done.seconds:.1f} s{on}. Open {_near(output)}")
+
+
+def _show(path: Path, title: str, chosen: dict[str, object]) -> None:
+    from tada import book as books
+    from tada import gallery
+
+    root = books.root(path.parent)
+    made = gallery.sheet(root / "notebooks", path, title, chosen)
+    with _stoppable("Nothing was added to the gallery."):
+        page = books.show(root, made, tell=click.echo)
+    click.echo(f"{page.name} is in notebooks/{gallery.GALLERY}: `tada book` shows it. Open {_near(page.output)}")
+
+
+@contextmanager
+def _stoppable(remark: str) -> Iterator[None]:
+    """While a notebook runs, end on a signal as on an interrupt from the keyboard: in order, and with a word."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, interrupt) for number in signals]
+    try:
+        yield
+    except KeyboardInterrupt:
+        _stop(f"stopped. {remark}", 130)
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
 
 
 @app.command()

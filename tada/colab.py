@@ -53,6 +53,7 @@ def setup(checkpoints: Iterable[str] = ()) -> Setup:
 
     Args:
         checkpoints: hub ids that the notebook is going to load; their size is looked up where the hub can be reached.
+            None are needed for the minis; on Colab the sizes of the public ones are told then, should one be named.
 
     Returns:
         Versions, GPU, time, and what will be downloaded.
@@ -68,10 +69,22 @@ def setup(checkpoints: Iterable[str] = ()) -> Setup:
         "GPU": name or "none: the minis run on the CPU, public checkpoints want a GPU of 16 GB or more",
         "CPU cores": str(os.cpu_count()),
         "time": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "to be downloaded": "; ".join(f"{one}: {size_of(one)}" for one in checkpoints)
-        or "nothing, the minis ship along",
+        "to be downloaded": _sizes(checkpoints) or _nothing(),
     }
     return Setup(rows, bool(name))
+
+
+def _sizes(checkpoints: Iterable[str]) -> str:
+    return "; ".join(f"{one}: {size_of(one)}" for one in checkpoints)
+
+
+def _nothing() -> str:
+    from tada.models import ARCHITECTURES
+
+    nothing = "nothing, the minis ship along"
+    if not on_colab():
+        return nothing
+    return f"{nothing}. With the checkpoint `public`: {_sizes(one.hub_id for one in ARCHITECTURES.values())}"
 
 
 def check_loaded(packages: Iterable[str] = ("numpy", "torch", "transformers", "diffusers")) -> None:
@@ -146,13 +159,25 @@ def doors(url: str, ref: str, name: str) -> str:
 
 
 def first_cell(url: str, ref: str) -> str:
-    """The code that a notebook starts with on Colab: one line that installs, one that looks around.
+    """The code that a notebook starts with: on Colab one line installs the package, elsewhere nothing is installed.
 
-    Empty where ``url`` is: without a public repository there is nothing to install from.
+    Args:
+        url: of the repository; empty where it is not public: then the package's wheel beside the notebook is taken.
+        ref: branch or tag.
     """
-    if not url:
-        return ""
-    return f'%pip install --quiet "tada-companion[book] @ git+{url}@{ref}"\nimport tada.colab\n\ntada.colab.setup()'
+    source = f'"tada-companion @ git+{url}@{ref}"' if url else "tada_companion-*.whl"
+    return FIRST_CELL.format(source=source)
+
+
+FIRST_CELL = """\
+import sys
+
+if "google.colab" in sys.modules:  # only there; its own torch and numpy are kept
+    %pip install --quiet {source}
+
+import tada.colab
+
+tada.colab.setup()"""
 
 
 def _installed(package: str) -> str:

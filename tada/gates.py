@@ -249,10 +249,11 @@ def stray_pairs(checkout: Path) -> list[str]:
 
 def repeated_keys(checkout: Path) -> list[str]:
     """YAML files that give a key twice, of which YAML keeps the last without a word."""
-    from tada.book import BookError, load_yaml
+    from tada.pages import BookError, load_yaml
 
     problems = []
-    for path in [*sorted(checkout.glob("*.yml")), *sorted(checkout.glob(".github/**/*.yml"))]:
+    places = ("*.yml", "notebooks/*.yml", ".github/**/*.yml")
+    for path in [file for place in places for file in sorted(checkout.glob(place))]:
         try:
             load_yaml(path)
         except BookError as error:

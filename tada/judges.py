@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tada import opened
 from tada.audio import Clips
 from tada.errors import unknown
 from tada.prompts import CONCEPTS
@@ -29,7 +30,9 @@ class MiniJudge:
     def __init__(self) -> None:
         from tada.minis import probe
 
-        self.key = f"mini judge 1 {sha256((probe.WEIGHTS / 'probe.safetensors').read_bytes()).hexdigest()}"
+        digest = sha256((probe.WEIGHTS / "probe.safetensors").read_bytes()).hexdigest()
+        self.key = f"mini judge 1 {digest}"
+        opened.note("attribute probe", digest)
 
     def __call__(self, clips: Clips, rows: pd.DataFrame) -> dict[str, Values]:
         """Judge clips of at least a second; ``rows`` has the column ``concept``, the same in all.

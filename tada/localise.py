@@ -15,8 +15,8 @@ import pandas as pd
 
 import tada
 from tada import concepts as concept_table
+from tada import opened, patching
 from tada import pairs as prompt_pairs
-from tada import patching
 from tada.errors import unknown
 from tada.impact import CASE
 from tada.models import ARCHITECTURES
@@ -267,7 +267,9 @@ def judge(score: str = "", checkpoint: str | Path | None = None) -> patching.Sco
     if chosen == "probe":
         from tada.minis.scores import Heard
 
-        return Heard()
+        heard = Heard()
+        opened.note("attribute probe", heard.key.split()[-1])
+        return heard
     if chosen in PUBLIC:
         from tada.metrics.score import Score
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
+import shutil
+import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,12 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tada import colab
 from tada.errors import unknown
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 # Threads that compete cost tiny models far more than they give; progress bars have no place on a page.
 KERNEL_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 INSTALL = "pip install 'tada-companion[book]'"
+SETUP = "setup"
+"""Tag of the first code cell, into which pairing writes the line that installs the package on Colab."""
+
+PATIENCE = 15.0
+"""Seconds that a notebook is given to stop."""
 
 
 class NotebookError(ValueError):
@@ -39,7 +49,10 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Failure:
-    """Where an execution stopped: the cell's number, its code, the error, and the partly executed notebook."""
+    """Where an execution stopped: the cell's number, its code, the error, and the partly executed notebook.
+
+    The number is 0 where no cell is to blame: the kernel was killed, or the file could not be written.
+    """
 
     cell: int
     source: str
@@ -56,10 +69,25 @@ class Execution:
     failure: Failure | None = None
 
 
+@dataclass(frozen=True)
+class Running:
+    """A notebook that papermill is executing in a process of its own: see :func:`begin`."""
+
+    output: Path
+    process: subprocess.Popen[bytes]
+    folder: Path
+    since: float
+
+    @property
+    def over(self) -> bool:
+        return self.process.poll() is not None
+
+
 def find(path: str | Path) -> Path:
-    """The notebook at `path`, or an error that names the nearest ones beside it."""
+    """The notebook at `path`, or an error: it is none, or it is not there, with the nearest ones beside it."""
     path = Path(path)
     if path.is_file() and path.suffix in (".py", ".ipynb"):
+        read(path)
         return path
     if path.is_file():
         raise NotebookError(f"{path} is not a notebook: expected a .py (py:percent) or .ipynb file.")
@@ -69,10 +97,25 @@ def find(path: str | Path) -> Path:
 
 
 def read(path: Path) -> Any:
-    """The notebook at `path` (.py or .ipynb) as an nbformat node without outputs."""
+    """The notebook at `path` (.py or .ipynb) as an nbformat node without outputs, its setup cell complete."""
     jupytext = _need("jupytext")
-    notebook = jupytext.read(path, fmt="py:percent" if path.suffix == ".py" else "ipynb")
+    try:
+        notebook = jupytext.read(path, fmt="py:percent" if path.suffix == ".py" else "ipynb")
+    except (ValueError, KeyError, AttributeError) as error:  # no text, no json, or json of another kind
+        reason = str(error).partition("\n")[0]
+        raise NotebookError(f"{path} cannot be read as a notebook ({type(error).__name__}: {reason}).") from None
+    for cell in notebook.cells:
+        if SETUP in cell.metadata.get("tags", []):
+            cell.source = colab.first_cell(*_repository(path))
     return _clean(notebook)
+
+
+def _repository(path: Path) -> tuple[str, str]:
+    """Public address and branch of the checkout that holds a notebook, as `_config.yml` says."""
+    from tada.site import repository
+
+    folders = [folder for folder in path.resolve().parents if (folder / "_config.yml").is_file()]
+    return repository(folders[0]) if folders else repository(path.parent)
 
 
 def pair(source: Path) -> str:
@@ -130,32 +173,98 @@ def values(declared: Sequence[Parameter], given: Iterable[tuple[str, str]]) -> d
     return result
 
 
-def execute(path: Path, output: Path, chosen: Mapping[str, object]) -> Execution:
-    """Run the notebook at `path` with the chosen parameters through papermill, into another file.
+def execute(
+    path: Path, output: Path, chosen: Mapping[str, object], environment: Mapping[str, str] | None = None
+) -> Execution:
+    """Run a notebook and wait for it: see :func:`begin`. Whatever interrupts the waiting stops the notebook, too."""
+    running = begin(path, output, chosen, environment)
+    try:
+        return finish(running)
+    except BaseException:
+        stop(running)
+        raise
 
-    The kernel works in the notebook's own folder. A failing cell is reported, not raised: the partly executed
-    notebook is kept at `output`.
+
+def begin(
+    path: Path, output: Path, chosen: Mapping[str, object], environment: Mapping[str, str] | None = None
+) -> Running:
+    """Start papermill on a notebook, into another file, and return at once.
+
+    The kernel works in the notebook's own folder.
+
+    Args:
+        path: the notebook, .py or .ipynb.
+        output: the executed notebook; its folder is made.
+        chosen: values of parameters.
+        environment: variables that the kernel gets beside those of this process.
+
+    Raises:
+        NotebookError: the output cannot be written, or papermill is not installed.
     """
-    papermill = _need("papermill")
-    _need("ipykernel")
+    for module in ("papermill", "ipykernel"):
+        _need(module)
     writable(output.parent)
-    for name, value in KERNEL_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    start, failure = time.monotonic(), None
-    with tempfile.TemporaryDirectory() as folder:
+    if output.is_dir():
+        raise NotebookError(f"cannot write {output}: a folder has that name. Choose another folder with --out.")
+    folder = Path(tempfile.mkdtemp(prefix="tada-run-"))
+    values = folder / "parameters.yml"
+    values.write_text(_need("yaml").safe_dump(dict(chosen), allow_unicode=True), encoding="utf-8")
+    command = [sys.executable, "-m", "papermill", str(_as_ipynb(path, folder)), str(output.resolve())]
+    command += ["--parameters_file", str(values), "--kernel", KERNEL["name"], "--cwd", str(path.parent.resolve())]
+    with (folder / "errors.txt").open("wb") as errors:
+        process = subprocess.Popen(
+            [*command, "--no-progress-bar", "--log-level", "ERROR"],
+            env={**KERNEL_ENVIRONMENT, **os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,  # an interrupt from the keyboard reaches us alone, and we stop what we started
+        )
+    return Running(output, process, folder, time.monotonic())
+
+
+def finish(running: Running) -> Execution:
+    """Wait for a notebook. A failing cell is reported, not raised: the partly executed notebook is kept."""
+    code = running.process.wait()
+    seconds = time.monotonic() - running.since
+    failure = _failure(running) if code else None
+    shutil.rmtree(running.folder, ignore_errors=True)
+    return Execution(running.output, seconds, failure)
+
+
+def stop(*running: Running) -> None:
+    """Stop notebooks and their kernels, all at once; nothing where one is over."""
+    for one in running:
+        if not one.over:
+            one.process.send_signal(signal.SIGINT)
+    for one in running:
         try:
-            papermill.execute_notebook(
-                str(_as_ipynb(path, Path(folder))),
-                str(output),
-                parameters=dict(chosen),
-                kernel_name=KERNEL["name"],
-                cwd=str(path.parent),
-                progress_bar=False,
-                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-            )
-        except papermill.PapermillExecutionError as error:
-            failure = Failure(error.exec_count or 0, error.source, f"{error.ename}: {error.evalue}", output)
-    return Execution(output, time.monotonic() - start, failure)
+            one.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            one.process.kill()  # the kernel looks for its parent every second
+            one.process.wait()
+        shutil.rmtree(one.folder, ignore_errors=True)
+
+
+def _failure(running: Running) -> Failure:
+    """What went wrong, from the executed notebook, or from papermill where no cell failed."""
+    nbformat = _need("nbformat")
+    cells = nbformat.read(running.output, as_version=4).cells if running.output.is_file() else []
+    for cell in cells:
+        for output in cell.get("outputs", ()):
+            if output.output_type == "error":
+                number = cell.execution_count or 0
+                return Failure(number, cell.source, f"{output.ename}: {output.evalue}", running.output)
+    lines = (running.folder / "errors.txt").read_text(encoding="utf-8", errors="replace").split("\n")
+    said = [line.strip() for line in lines if line.strip()]
+    dead = running.process.returncode == DEAD_KERNEL
+    begun = [cell.source for cell in cells if cell.metadata.get("papermill", {}).get("status") not in (None, "pending")]
+    source = begun[-1] if dead and begun else ""
+    return Failure(0, source, said[-1] if said else "papermill said nothing", running.output)
+
+
+DEAD_KERNEL = 138
+"""papermill's exit code where the kernel was killed, as for lack of memory."""
 
 
 def writable(folder: Path) -> Path:

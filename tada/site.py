@@ -3,6 +3,7 @@
 - Equations as MathML, which browsers draw themselves: no script from elsewhere, readable by screen readers.
 - On every notebook's page, links to its output-free file, here and on Colab.
 - The directive `notebook-times`: what each notebook took in this build.
+- The directive `gallery`: the pages of the gallery, and how each differs from its notebook's own page.
 - The directive `steering-slider`: the slider of a notebook's page on another page.
 """
 
@@ -23,6 +24,7 @@ def setup(app: Any) -> dict[str, Any]:
     """Register the extension with Sphinx."""
     app.add_html_math_renderer("tada", inline_renderers=(inline_math, None), block_renderers=(block_math, None))
     app.add_directive("notebook-times", _times())
+    app.add_directive("gallery", _gallery())
     app.add_directive("steering-slider", _slider())
     app.connect("config-inited", own_doors)
     app.connect("html-page-context", add_doors)
@@ -136,16 +138,21 @@ def name_toggles(app: Any, error: Exception | None) -> None:
 
 def _committed(app: Any) -> list[Path]:
     """The committed notebooks of the checkout whose staged book is built."""
+    checkout = _checkout(app)
+    return sorted(checkout.glob("notebooks/*.ipynb")) if checkout else []
+
+
+def _checkout(app: Any) -> Path | None:
     for folder in Path(app.srcdir).resolve().parents:
         if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
-            return sorted(folder.glob("notebooks/*.ipynb"))
-    return []
+            return folder
+    return None
 
 
 def records(app: Any) -> list[tuple[str, str]]:
     """Page and time of each notebook that was executed for this build or reused by it."""
-    folder = Path(app.srcdir).resolve().parent / "notebooks"
-    pages = sorted(path.stem for path in (Path(app.srcdir) / "notebooks").glob("*.ipynb"))
+    folder = Path(app.srcdir) / "notebooks"
+    pages = sorted(path.stem for path in folder.glob("*.ipynb"))
     return [(page, _took(folder / f"{page}.json")) for page in pages]
 
 
@@ -165,24 +172,51 @@ def clips_of(app: Any, pattern: str) -> tuple[str, Path] | None:
     return None
 
 
-def _times() -> Any:
+def _lines(directive: Any, lines: list[str], source: str) -> list[Any]:
+    """What a directive puts in its place: Markdown, as if it stood there."""
     from docutils import nodes
     from docutils.statemachine import StringList
+
+    container = nodes.container()
+    directive.state.nested_parse(StringList(lines, source=source), 0, container)
+    return list(container.children)
+
+
+def _times() -> Any:
     from sphinx.util.docutils import SphinxDirective
 
     class NotebookTimes(SphinxDirective):
         """A table of the notebooks' pages and what they took."""
 
-        def run(self) -> list[nodes.Node]:
+        def run(self) -> list[Any]:
             known = self.env.found_docs  # a notebook may be there and not be in the contents
             found = [(page, took) for page, took in records(self.env.app) if f"notebooks/{page}" in known]
             rows = [f"| [](/notebooks/{page}.ipynb) | {took} |" for page, took in found]
-            lines = ["| page | took in this build |", "|---|---|", *rows]
-            container = nodes.container()
-            self.state.nested_parse(StringList(lines, source="notebook-times"), 0, container)
-            return list(container.children)
+            return _lines(self, ["| page | took in this build |", "|---|---|", *rows], "notebook-times")
 
     return NotebookTimes
+
+
+def _gallery() -> Any:
+    from sphinx.util.docutils import SphinxDirective
+
+    class Gallery(SphinxDirective):
+        """A list of the gallery's pages; its content where there are none."""
+
+        has_content = True
+
+        def run(self) -> list[Any]:
+            from tada import gallery
+
+            checkout = _checkout(self.env.app)
+            rows = gallery.rows(checkout / "notebooks") if checkout else []
+            lines = [
+                f"- **[](/notebooks/{page}.ipynb)** {about + ' ' if about else ''}({differences})"
+                for page, about, differences in rows
+            ]
+            return _lines(self, lines or list(self.content), "gallery")
+
+    return Gallery
 
 
 def _slider() -> Any:

@@ -1,14 +1,17 @@
 """The book's build: staging, reuse, the Sphinx build, and the gates, each with a page that must not pass."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tada import book, gates
-from tada.book import BookError
-from tada.notebooks import NotebookError, Parameter
+from tada import book, gallery, gates, notebooks, stamp
+from tada.book import BookError, Page
+from tada.notebooks import NotebookError
+from tada.pages import Sheet, load_yaml
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = """\
@@ -53,7 +56,19 @@ def checkout(tmp_path: Path) -> Path:
     (tmp_path / "notebooks" / "01_one.py").write_text(NOTEBOOK)
     (tmp_path / "notebooks" / "02_two.py").write_text("# %% [markdown]\n# # Two\n\n# %%\n1 + 1\n")
     (tmp_path / "tada" / "__init__.py").write_text("")
+    pair(tmp_path)
     return tmp_path
+
+
+def pair(checkout: Path) -> None:
+    for path in sorted((checkout / "notebooks").glob("*.py")):
+        notebooks.write_pair(path)
+
+
+def page_of(checkout: Path, name: str = "01_one", values: dict[str, Any] | None = None, **options: Any) -> Page:
+    """The executed page of a notebook."""
+    sheet = Sheet(name, checkout / "notebooks" / f"{name}.py", values or {})
+    return book.execute(checkout, [sheet], "smoke", **options)[0]
 
 
 def site(tmp_path: Path, body: str) -> Path:
@@ -111,21 +126,23 @@ def test_a_key_given_twice_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "_config.yml"
     path.write_text("execute:\n  a: 1\nexecute:\n  b: 2\n")
     with pytest.raises(BookError, match="execute is given twice"):
-        book.load_yaml(path)
+        load_yaml(path)
 
 
 def test_buttons_appear_only_with_a_repository(tmp_path: Path) -> None:
     path = tmp_path / "_config.yml"
     path.write_text(CONFIG)
-    assert "launch_buttons" not in book.configuration(path)
+    assert not {"repository", "html"} & set(book.configuration(path))
     path.write_text(CONFIG.replace('url: ""', "url: https://example.org/tada"))
     config = book.configuration(path)
-    assert "colab_url" in config["launch_buttons"]
-    assert config["html"]["use_repository_button"] is True
+    assert config["html"] == {"use_repository_button": True, "use_issues_button": True}
+    assert "launch_buttons" not in config  # doors of our own lead to Colab
 
 
 def test_this_book_s_contents_are_its_notebooks() -> None:
-    toc = book.load_yaml(ROOT / "_toc.yml")
+    names = [sheet.name for sheet in book.select(ROOT / "notebooks") if sheet.gallery]
+    assert len(names) >= 3
+    toc = gallery.contents(load_yaml(ROOT / "_toc.yml"), names)
     chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
     files = [entry["file"] for chapter in chapters for entry in (chapter, *chapter.get("sections", ()))]
     found = sorted(f"notebooks/{sheet.name}" for sheet in book.select(ROOT / "notebooks", ()))
@@ -145,48 +162,161 @@ def test_select_by_the_start_of_a_name(checkout: Path) -> None:
 
 
 def test_a_run_is_reused_until_something_that_determines_it_changes(checkout: Path) -> None:
-    path, build, package = checkout / "notebooks" / "01_one.py", checkout / "_build", checkout / "tada"
-    assert not book.run(path, build, {}, package).reused
-    assert book.run(path, build, {}, package).reused
-    assert not book.run(path, build, {"steps": 5}, package).reused
+    path, package = checkout / "notebooks" / "01_one.py", checkout / "tada"
+    assert not page_of(checkout).reused
+    assert page_of(checkout).reused
+    assert not page_of(checkout, values={"steps": 5}).reused
     (package / "new.py").write_text("x = 1\n")
-    assert not book.run(path, build, {"steps": 5}, package).reused
+    assert not page_of(checkout, values={"steps": 5}).reused
     path.write_text(NOTEBOOK + "\n# %%\n'more'\n")
-    assert not book.run(path, build, {"steps": 5}, package).reused
-    assert book.run(path, build, {"steps": 5}, package).reused
-    assert not book.run(path, build, {"steps": 5}, package, force=True).reused
+    assert not page_of(checkout, values={"steps": 5}).reused
+    assert page_of(checkout, values={"steps": 5}).reused
+    assert not page_of(checkout, values={"steps": 5}, force=True).reused
+
+
+def test_each_profile_keeps_pages_of_its_own(checkout: Path) -> None:
+    sheets = book.select(checkout / "notebooks", ["01"])
+    for name in ("smoke", "mini"):
+        assert not book.execute(checkout, sheets, name)[0].reused
+    for name in ("smoke", "mini"):
+        assert book.execute(checkout, sheets, name)[0].reused
 
 
 def test_a_failed_run_is_never_reused(checkout: Path) -> None:
-    path = checkout / "notebooks" / "01_one.py"
-    path.write_text("# %%\n1 / 0\n")
+    (checkout / "notebooks" / "01_one.py").write_text("# %%\n1 / 0\n")
     for _ in range(2):
         with pytest.raises(BookError, match="ZeroDivisionError"):
-            book.run(path, checkout / "_build", {}, checkout / "tada")
+            page_of(checkout)
 
 
-def test_a_run_that_a_failure_overwrote_is_not_reused(checkout: Path) -> None:
-    path, build, package = checkout / "notebooks" / "01_one.py", checkout / "_build", checkout / "tada"
-    book.run(path, build, {}, package)
+def test_a_failure_leaves_the_finished_page_of_an_earlier_run(checkout: Path) -> None:
+    path = checkout / "notebooks" / "01_one.py"
+    before = page_of(checkout)
     path.write_text("# %%\n1 / 0\n")
-    with pytest.raises(BookError, match="ZeroDivisionError"):
-        book.run(path, build, {}, package)
+    with pytest.raises(BookError, match=r"ZeroDivisionError(.|\n)*kept at .*unfinished/01_one\.ipynb"):
+        page_of(checkout)
     path.write_text(NOTEBOOK)
-    assert not book.run(path, build, {}, package).reused
+    after = page_of(checkout)
+    assert after.reused and after.stamp == before.stamp
+
+
+def test_a_page_is_executed_again_when_a_page_that_it_reads_is(checkout: Path) -> None:
+    (checkout / "notebooks" / "pages.yml").write_text("02_two:\n  02_two: {after: [01_one]}\n")
+    sheets = book.select(checkout / "notebooks")
+    assert sheets[1].after == ("01_one",)
+    assert [page.reused for page in book.execute(checkout, sheets)] == [False, False]
+    assert [page.reused for page in book.execute(checkout, sheets)] == [True, True]
+    (checkout / "notebooks" / "01_one.py").write_text(NOTEBOOK + "\n# %%\n'more'\n")
+    assert [page.reused for page in book.execute(checkout, sheets[1:])] == [False]
 
 
 def test_the_page_shows_what_it_was_run_with_and_no_trace_of_papermill(checkout: Path) -> None:
-    path = checkout / "notebooks" / "01_one.py"
-    page = book.run(path, checkout / "_build", {"steps": 5}, checkout / "tada")
-    declared = [Parameter("steps", "int", "4", "sampling steps"), Parameter("profile", "str", '"mini"', "how much")]
-    text = book.present(page, declared, {"steps": 5})
+    page = page_of(checkout, values={"steps": 5})
+    sheet = Sheet("01_one", checkout / "notebooks" / "01_one.py", {"steps": 5})
+    text = book.present(page, sheet, {"steps": 5})
     cells = json.loads(text)["cells"]
     table = "".join(cells[1]["source"])
-    assert "| `steps` | `5` | sampling steps |" in table
-    assert '| `profile` | `"mini"` | how much |' in table
-    assert "papermill" not in text
+    assert "| **`steps`** | `5` | `4` | sampling steps |" in table
+    assert '| `profile` | `"mini"` | | how much to run |' in table
+    assert page.stamp.date in table
+    assert "papermill notebooks/01_one.ipynb 01_one-again.ipynb --cwd notebooks -p steps 5" in table
+    assert "tada run notebooks/01_one.py -p steps 5\n" in table
+    assert '"papermill"' not in text
     assert "injected-parameters" not in text
     assert len(cells) == 3
+
+
+def test_a_page_without_parameters_is_stamped_too(checkout: Path) -> None:
+    sheet = Sheet("02_two", checkout / "notebooks" / "02_two.py")
+    text = book.present(page_of(checkout, "02_two"), sheet, {})
+    assert "run on" in "".join(json.loads(text)["cells"][1]["source"])
+
+
+def test_a_page_names_the_checkpoints_that_were_opened_for_it(checkout: Path) -> None:
+    code = "\n# %%\nfrom tada import opened\nfor _ in range(2):\n    opened.note('a mini', 'abcdef0123456789')\n"
+    (checkout / "notebooks" / "01_one.py").write_text(NOTEBOOK + code)
+    page = page_of(checkout)
+    assert page.stamp.checkpoints == {"a mini": "abcdef012345"}
+    assert stamp.read(page.output.with_suffix(".json")) == page.stamp
+    assert stamp.facts(page.stamp, {})["checkpoints"] == "a mini `abcdef012345`"
+    assert not list((checkout / "_build").rglob("*.checkpoints"))
+    assert page_of(checkout).stamp == page.stamp, "a page that is reused keeps its date"
+
+
+# ---- side by side
+
+
+MEETING = """\
+# %%
+import pathlib, time
+place = pathlib.Path({place!r})
+(place / "{name}.here").touch()
+end = time.monotonic() + 30
+while not (place / "{other}.here").exists():
+    assert time.monotonic() < end, "the other one never came"
+    time.sleep(0.05)
+"""
+
+
+ENDLESS = """\
+# %%
+import pathlib, time
+for number in range(600):
+    pathlib.Path({place!r}, str(number)).touch()
+    time.sleep(0.1)
+"""
+
+
+def test_two_notebooks_run_side_by_side(checkout: Path) -> None:
+    for name, other in (("01_one", "02_two"), ("02_two", "01_one")):
+        code = MEETING.format(place=str(checkout), name=name, other=other)
+        (checkout / "notebooks" / f"{name}.py").write_text(code)
+    lines: list[str] = []
+    pages = book.execute(checkout, book.select(checkout / "notebooks"), jobs=2, tell=lines.append)
+    assert [page.name for page in pages] == ["01_one", "02_two"]
+    assert lines[:2] == ["01_one: begun", "02_two: begun"]
+    assert lines[3].endswith("(2 of 2)")
+
+
+def test_after_a_failure_what_is_under_way_is_finished_and_no_other_is_begun(checkout: Path) -> None:
+    (checkout / "notebooks" / "01_one.py").write_text("# %%\n1 / 0\n")
+    (checkout / "notebooks" / "02_two.py").write_text("# %%\nimport time\ntime.sleep(4)\n")
+    (checkout / "notebooks" / "03_three.py").write_text("# %%\n3\n")
+    sheets, lines = book.select(checkout / "notebooks"), list[str]()
+    with pytest.raises(BookError, match=r"01_one\.py failed in cell \[1\]"):
+        book.execute(checkout, sheets, jobs=2, tell=lines.append)
+    assert not any("03_three" in line for line in lines)
+    assert book.execute(checkout, sheets[1:2])[0].reused
+
+
+def test_an_interrupt_stops_what_runs_and_keeps_what_is_finished(checkout: Path) -> None:
+    marks = checkout / "marks"
+    marks.mkdir()
+    (checkout / "notebooks" / "02_two.py").write_text(ENDLESS.format(place=str(marks)))
+    sheets = book.select(checkout / "notebooks")
+
+    def tell(line: str) -> None:
+        if line.startswith("01_one: executed"):
+            end = time.monotonic() + 30
+            while not any(marks.iterdir()):
+                assert time.monotonic() < end
+                time.sleep(0.05)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        book.execute(checkout, sheets, jobs=2, tell=tell)
+    count = len(list(marks.iterdir()))
+    time.sleep(0.5)
+    assert len(list(marks.iterdir())) == count, "the kernel still runs"
+    assert book.execute(checkout, sheets[:1])[0].reused
+
+
+def test_pages_that_wait_for_each_other_are_refused(checkout: Path) -> None:
+    (checkout / "notebooks" / "pages.yml").write_text(
+        "01_one:\n  01_one: {after: [02_two]}\n02_two:\n  02_two: {after: [01_one]}\n"
+    )
+    with pytest.raises(BookError, match="01_one waits for 02_two waits for 01_one: none can be first"):
+        book.execute(checkout, book.select(checkout / "notebooks"))
 
 
 # ---- the whole
@@ -200,16 +330,24 @@ def test_a_small_book_builds_reuses_and_leaves_the_sources_alone(checkout: Path)
     assert page.is_file()
     html = (checkout / "_build" / "html" / "notebooks" / "01_one.html").read_text()
     assert "smoke" in html
-    assert lines[0].startswith("01_one: executed in")
+    assert any(line.startswith("01_one: executed in") for line in lines)
     assert {path: path.read_bytes() for path in before} == before
     assert all("_build" in path.parts for path in checkout.rglob("*") if path.is_file() and path not in before)
     lines.clear()
     book.build(checkout, "smoke", only=["02"], tell=lines.append)
-    assert lines[0] == "02_two: unchanged, reused"
+    assert lines[0] == "02_two: unchanged, reused (1 of 1)"
     left_out = (checkout / "_build" / "html" / "notebooks" / "01_one.html").read_text()
     assert "left out of this build" in left_out
     assert "smoke" not in left_out
     assert "left out" not in (checkout / "_build" / "html" / "notebooks" / "02_two.html").read_text()
+
+
+def test_sources_that_must_not_be_are_found_before_anything_runs(checkout: Path) -> None:
+    (checkout / "notebooks" / "01_one.py").write_text(NOTEBOOK + "\n# %%\n'more'\n")
+    lines: list[str] = []
+    with pytest.raises(BookError, match=r"1 problem in the sources:\n  notebooks/01_one.py: its pair differs"):
+        book.build(checkout, tell=lines.append)
+    assert lines == []
 
 
 def test_a_warning_of_sphinx_fails_the_build(checkout: Path) -> None:
@@ -251,12 +389,25 @@ def test_a_notebook_becomes_the_pages_it_is_given(checkout: Path) -> None:
     assert [sheet.name for sheet in book.select(folder, ["01_one-"])] == ["01_one-again"]
 
 
+def test_a_second_page_of_a_notebook_has_labels_of_its_own(checkout: Path) -> None:
+    folder = checkout / "notebooks"
+    labelled = NOTEBOOK.replace("# # One\n", "# # One\n#\n# See [the end](#end).\n#\n# (end)=\n# ## The end\n")
+    (folder / "01_one.py").write_text(labelled)
+    (folder / "pages.yml").write_text(PAGES)
+    own, again = (book.unexecuted(sheet) for sheet in book.select(folder, ["01"]))
+    assert "[the end](#end)" in own and "(end)=" in own
+    assert "[the end](#01_one-again-end)" in again and "(01_one-again-end)=" in again
+
+
 @pytest.mark.parametrize(
     ("pages", "message"),
     [
         ("01_on:\n  01_on: {}\n", "did you mean '01_one'"),
         ("01_one:\n  one: {}\n", "does not begin with '01_one'"),
         ("01_one:\n  01_one: {parameters: {stps: 1}}\n", "did you mean 'steps'"),
+        ("01_one:\n  01_one: {parameters: {profile: smok}}\n", "did you mean 'smoke'"),
+        ("01_one:\n  01_one: {titel: One}\n", "did you mean 'title'"),
+        ("01_one:\n  01_one: {after: [03_x]}\n", "no page '03_x'"),
     ],
 )
 def test_pages_that_cannot_be_are_refused(checkout: Path, pages: str, message: str) -> None:
@@ -269,16 +420,88 @@ def test_every_page_is_run_with_its_own_parameters_and_brings_its_files(checkout
     writes = '\n# %%\nimport os, pathlib\nplace = pathlib.Path(os.environ["TADA_PAGE"])\nplace.mkdir()\n'
     writes += '(place / "clip.txt").write_text(str(steps * 2))\nplace.name'
     (checkout / "notebooks" / "01_one.py").write_text(NOTEBOOK + writes)
+    pair(checkout)
     (checkout / "notebooks" / "pages.yml").write_text(PAGES)
     (checkout / "_toc.yml").write_text(TOC + "      - file: notebooks/01_one-again\n")
     book.build(checkout, "smoke", ["01"])
     pages = checkout / "_build" / "html" / "notebooks"
     again = (pages / "01_one-again.html").read_text()
     assert "Once again" in again and "First of all" in (pages / "01_one.html").read_text()
-    assert "tada run notebooks/01_one.py" in again.replace("</span>", "").replace('<span class="w">', "")
+    assert "tada run notebooks/01_one.py -p profile smoke -p steps 9" in text_of(again)
     found = [(pages / name / "clip.txt").read_text() for name in ("01_one", "01_one-again")]
     assert found == ["8", "18"]
-    before = checkout / "_build" / "notebooks" / "01_one" / "old.txt"
+    before = checkout / "_build" / "notebooks" / "smoke" / "01_one" / "old.txt"
     before.write_text("of an earlier run")
     book.build(checkout, "smoke", ["01_one"], force=True)
     assert not before.exists(), "a page keeps no files of an earlier run"
+
+
+def text_of(html: str) -> str:
+    from bs4 import BeautifulSoup
+
+    return BeautifulSoup(html, "html.parser").get_text()
+
+
+# ---- the gallery
+
+
+def test_a_run_becomes_a_page_of_the_gallery_and_is_not_executed_again(checkout: Path) -> None:
+    folder = checkout / "notebooks"
+    (folder / "gallery.yml").write_text("# Ours.\n\n# Yours.\n")
+    made = gallery.sheet(folder, folder / "01_one.ipynb", "Nine steps, please!", {"steps": 9})
+    assert made.name == "01_one-nine-steps-please"
+    book.show(checkout, made)
+    assert (folder / "gallery.yml").read_text().startswith("# Ours.\n\n# Yours.\n01_one:\n")
+    lines: list[str] = []
+    (checkout / "book" / "index.md").write_text("# A book\n\n```{gallery}\nNone.\n```\n")
+    (checkout / "book" / "rerun.md").write_text("# How to run it\n")
+    (checkout / "_toc.yml").write_text(TOC + "      - file: book/rerun\n")
+    ours = load_yaml(ROOT / "_config.yml")["sphinx"]["config"]["extensions"]
+    extensions = [one for one in ours if one != "sphinxcontrib.bibtex"]
+    (checkout / "_config.yml").write_text(f"{CONFIG}    extensions: {json.dumps(extensions)}\n")
+    book.build(checkout, tell=lines.append)
+    assert lines[0] == "01_one-nine-steps-please: unchanged, reused (1 of 3)"
+    page = text_of((checkout / "_build" / "html" / "notebooks" / "01_one-nine-steps-please.html").read_text())
+    assert "steps is 9 instead of 4" in " ".join(page.split())
+    index = text_of((checkout / "_build" / "html" / "book" / "index.html").read_text())
+    assert "Nine steps, please! (steps is 9 instead of 4)" in " ".join(index.split())
+    assert "Gallery" in index, "the contents have no part for it"
+
+
+def test_a_failed_run_is_not_added_to_the_gallery(checkout: Path) -> None:
+    folder = checkout / "notebooks"
+    made = gallery.sheet(folder, folder / "01_one.py", "Broken", {"steps": "x"})
+    (folder / "01_one.py").write_text(NOTEBOOK + "\n# %%\nsteps + 1\n")
+    with pytest.raises(BookError, match="TypeError"):
+        book.show(checkout, made)
+    assert not (folder / "gallery.yml").exists()
+
+
+def test_an_entry_of_the_gallery_is_replaced_by_its_name_and_keeps_its_sentence(checkout: Path) -> None:
+    folder = checkout / "notebooks"
+    (folder / "gallery.yml").write_text(
+        "01_one:\n  01_one-more: {title: More, about: Many steps., parameters: {steps: 6}}\n"
+        "02_two:\n  02_two-x: {title: X}\n"
+    )
+    gallery.add(folder, gallery.sheet(folder, folder / "01_one.py", "More", {"steps": 7}))
+    assert load_yaml(folder / "gallery.yml") == {
+        "01_one": {"01_one-more": {"title": "More", "about": "Many steps.", "parameters": {"steps": 7}}},
+        "02_two": {"02_two-x": {"title": "X"}},
+    }
+    assert gallery.rows(folder)[0] == ("01_one-more", "Many steps.", "`steps` is `7` instead of `4`")
+
+
+def test_the_gallery_refuses_what_cannot_be_a_page(checkout: Path, tmp_path: Path) -> None:
+    folder = checkout / "notebooks"
+    other = tmp_path / "elsewhere.py"
+    other.write_text(NOTEBOOK)
+    with pytest.raises(NotebookError, match="the book's own notebooks"):
+        gallery.sheet(folder, other, "Mine", {})
+    with pytest.raises(NotebookError, match="expected one with letters"):
+        gallery.sheet(folder, folder / "01_one.py", "?!", {})
+    (folder / "pages.yml").write_text("01_one:\n  01_one: {}\n  01_one-twice: {}\n")
+    with pytest.raises(NotebookError, match="Choose another title"):
+        gallery.sheet(folder, folder / "01_one.py", "Twice", {})
+    (folder / "gallery.yml").write_text("01_one:\n  01_one-twice: {}\n")
+    with pytest.raises(BookError, match="is there already"):
+        book.select(folder)

@@ -1,7 +1,9 @@
 """The command line: what it prints, and what a user who mistypes is told."""
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -93,13 +95,76 @@ def test_run_refuses_to_overwrite_its_own_notebook(book: Path) -> None:
         (("run", "notebooks/01_one.py", "-p", "stps", "1"), 'profile: str = "mini"  # how much to run'),
         (("run", "notebooks/01_one.py", "-p", "steps", "many"), "steps is an int, got 'many'"),
         (("run", "notebooks/01_one.py", "--profile", "smok"), "did you mean 'smoke'"),
+        (("run", "notebooks/01_one.py", "-p", "profile", "smok"), "did you mean 'smoke'"),
         (("run", "notebooks/01_one.py", "--out", "/proc/nowhere"), "cannot write into /proc/nowhere"),
+        (("run", "notebooks/01_one.py", "--out", "notebooks/01_one.py"), "cannot write into notebooks/01_one.py"),
+        (("run", "notebooks"), "no notebook 'notebooks'"),
+        (("run", "_toc.yml"), "is not a notebook"),
+        (("run", "notebooks/01_one.py", "-p", "profile", "mini", "--profile", "smoke"), "profile was given twice"),
+        (("run", "notebooks/01_one.py", "--gallery", "..."), "expected one with letters"),
         (("book", "--profile", "papr"), "did you mean 'paper'"),
         (("book", "--only", "09"), "no notebook '09'"),
     ],
 )
 def test_what_a_user_gets_wrong_is_answered_with_what_is_right(arguments: tuple[str, ...], message: str) -> None:
     assert message in told(*arguments)
+
+
+@pytest.mark.usefixtures("book")
+@pytest.mark.parametrize("name", ["smoke", "mini", "colab", "paper"])
+def test_run_takes_every_profile(name: str) -> None:
+    result = tada("run", "notebooks/01_one.py", "--profile", name)
+    assert result.exit_code == 0, result.output
+    assert f"steps 8 {name}" in Path("_build/runs/01_one.ipynb").read_text()
+
+
+def test_a_notebook_without_profiles_runs_and_says_so(book: Path) -> None:
+    (book / "notebooks" / "01_one.py").write_text('# %% tags=["parameters"]\nsteps: int = 4  # sampling steps\n')
+    result = tada("run", "notebooks/01_one.py", "--profile", "smoke")
+    assert result.exit_code == 0, result.output
+    assert "01_one.py has no profiles: smoke is the same as any other." in result.stderr
+    assert "did you mean 'smoke'" in told("run", "notebooks/01_one.py", "--profile", "smok")
+
+
+def test_run_does_not_remove_files_that_are_not_its_own(book: Path) -> None:
+    (book / "out" / "01_one").mkdir(parents=True)
+    (book / "out" / "01_one" / "mine.txt").write_text("mine")
+    assert "holds files that are not of this notebook" in told("run", "notebooks/01_one.py", "--out", "out")
+    assert (book / "out" / "01_one" / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="to the superuser no folder is read-only")
+def test_a_folder_that_is_read_only_is_said_to_be(book: Path) -> None:
+    (book / "out").mkdir(mode=0o555)
+    assert "cannot write into out (Permission denied)" in told("run", "notebooks/01_one.py", "--out", "out")
+
+
+def test_run_adds_to_the_gallery(book: Path) -> None:
+    result = tada("run", "notebooks/01_one.py", "-p", "steps", "7", "--gallery", "Seven steps")
+    assert result.exit_code == 0, result.output
+    assert "01_one-seven-steps is in notebooks/gallery.yml" in result.stdout
+    assert "steps: 7" in (book / "notebooks" / "gallery.yml").read_text()
+    assert "steps 14 mini" in (book / "_build/notebooks/mini/01_one-seven-steps.ipynb").read_text()
+
+
+def test_a_terminated_run_stops_its_kernel_and_says_so(book: Path) -> None:
+    (book / "notebooks" / "01_one.py").write_text(
+        "# %%\nimport os, pathlib, time\npathlib.Path('kernel.tmp').write_text(str(os.getpid()))\n"
+        "pathlib.Path('kernel.tmp').rename('kernel')\ntime.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", "from tada.cli import app; app()", "run", "notebooks/01_one.py"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    mark, end = book / "notebooks" / "kernel", time.monotonic() + 30
+    while not mark.exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.terminate()
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said.startswith("tada: stopped. What was executed is in _build/runs/01_one.ipynb.")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(mark.read_text()), 0)
 
 
 def test_outside_a_checkout_the_book_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,9 +66,41 @@ def test_without_a_repository_there_is_a_download_and_no_dead_link() -> None:
     assert "colab" not in colab.doors("", "main", "01_one")
     assert 'href="01_one.ipynb" download' in colab.doors("", "main", "01_one")
     assert "Open in Colab" in colab.doors(URL, "v1", "01_one")
-    assert colab.first_cell("", "main") == ""
-    assert f"git+{URL}@v1" in colab.first_cell(URL, "v1")
-    compile(colab.first_cell(URL, "v1").partition("\n")[2], "cell", "exec")
+
+
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        (URL, f'%pip install --quiet "tada-companion @ git+{URL}@v1"'),
+        ("", "%pip install --quiet tada_companion-*.whl"),
+    ],
+)
+def test_the_first_cell_installs_on_colab_and_nowhere_else(
+    url: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    cell = colab.first_cell(url, "v1")
+    assert [one.strip() for one in cell.splitlines() if "install" in one] == [line]
+    assert cell.endswith("tada.colab.setup()")
+    asked: list[tuple[str, str]] = []
+    shell = SimpleNamespace(run_line_magic=lambda name, rest: asked.append((name, rest)))
+    code = compile(TransformerManager().transform_cell(cell), "cell", "exec")
+    monkeypatch.delitem(sys.modules, "google.colab", raising=False)
+    exec(code, {"get_ipython": lambda: shell})
+    assert asked == []
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    monkeypatch.setattr(colab, "size_of", lambda checkpoint: "2 GB")
+    exec(code, {"get_ipython": lambda: shell})
+    assert asked == [("pip", line.removeprefix("%pip "))]
+
+
+def test_on_colab_the_sizes_of_public_checkpoints_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(colab, "on_colab", lambda: True)
+    monkeypatch.setattr(colab, "size_of", lambda checkpoint: "at most 2.5 GB")
+    told = colab.setup().rows["to be downloaded"]
+    assert told.startswith("nothing, the minis ship along. With the checkpoint `public`: ")
+    assert "stabilityai/stable-audio-open-1.0: at most 2.5 GB" in told
 
 
 # ---- the extension
@@ -146,8 +178,8 @@ def test_toggles_of_the_sidebar_get_a_name(app: Any) -> None:
 def test_times_are_those_of_the_build(app: Any) -> None:
     for name in ("01_one", "02_two", "03_three"):
         (app.srcdir / "notebooks" / f"{name}.ipynb").write_text("{}")
-    (app.srcdir.parent / "notebooks" / "01_one.json").write_text(json.dumps({"seconds": 12.4}))
-    (app.srcdir.parent / "notebooks" / "02_two.json").write_text(json.dumps({"seconds": 150}))
+    (app.srcdir / "notebooks" / "01_one.json").write_text(json.dumps({"seconds": 12.4}))
+    (app.srcdir / "notebooks" / "02_two.json").write_text(json.dumps({"seconds": 150}))
     assert site.records(app) == [("01_one", "12 s"), ("02_two", "2.5 min"), ("03_three", "not in this build")]
 
 

@@ -1,12 +1,14 @@
 """Notebooks: pairs, parameters, execution."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from tada import notebooks
+from tada import colab, notebooks
 from tada.notebooks import NotebookError
+from tada.pages import load_yaml
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
@@ -52,6 +54,15 @@ def test_the_pair_is_clean(source: Path) -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_the_first_code_cell_sets_up_and_is_collapsed_on_the_page(source: Path) -> None:
+    said = load_yaml(ROOT / "_config.yml")["repository"]
+    cells = json.loads(source.with_suffix(".ipynb").read_text())["cells"]
+    first = next(cell for cell in cells if cell["cell_type"] == "code")
+    assert "".join(first["source"]) == colab.first_cell(said["url"], said["branch"])
+    assert {"setup", "hide-cell"} <= set(first["metadata"]["tags"])
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_every_parameter_is_typed_and_explained(source: Path) -> None:
     for parameter in notebooks.parameters(source):
         assert parameter.type != "None", parameter.name
@@ -71,6 +82,20 @@ def test_pairing_is_deterministic_and_drops_outputs(notebook: Path, tmp_path: Pa
     assert notebooks.execute(notebook, executed, {"steps": 5}).failure is None
     assert "10 a song" in executed.read_text()
     assert notebooks.pair(executed) == notebooks.pair(notebook)  # outputs and the injected cell are gone
+
+
+def test_the_setup_cell_is_completed_from_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "_config.yml").write_text("repository: {url: https://github.com/some/where, branch: v1}\n")
+    path = tmp_path / "notebooks" / "one.py"
+    path.write_text('# %% tags=["setup"]\nimport tada.colab\n\ntada.colab.setup()\n\n# %%\n1 + 1\n')
+    text = notebooks.pair(path)
+    assert "git+https://github.com/some/where@v1" in text
+    assert notebooks.pair(notebooks.write_pair(path)) == text
+    assert "install" not in path.read_text()
+    (tmp_path / "_config.yml").write_text("repository: {url: https://github.com/else/where, branch: main}\n")
+    assert notebooks.unpaired(path.parent) == [path]
+    assert "else/where" in notebooks.pair(path.with_suffix(".ipynb"))
 
 
 def test_an_unpaired_a_changed_and_an_orphan_notebook_are_found(notebook: Path) -> None:
@@ -139,6 +164,48 @@ def test_a_failing_cell_is_named_and_the_partial_run_kept(tmp_path: Path) -> Non
     assert done.failure is not None
     assert (done.failure.cell, done.failure.error) == (2, "KeyError: 'lost'")
     assert "reached" in done.failure.output.read_text()
+
+
+def test_a_kernel_that_dies_is_reported_with_its_cell(tmp_path: Path) -> None:
+    path = tmp_path / "bad.py"
+    path.write_text("# %%\n1 + 1\n\n# %%\nimport os\nos._exit(9)\n")
+    failure = notebooks.execute(path, tmp_path / "out" / "bad.ipynb", {}).failure
+    assert failure is not None
+    assert failure.cell == 0
+    assert "os._exit(9)" in failure.source
+    assert "Kernel died" in failure.error
+
+
+def test_the_kernel_gets_variables_and_this_process_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "one.py"
+    path.write_text("# %%\nimport os\nos.environ['OF_A_PAGE'], os.environ['TQDM_DISABLE']\n")
+    before = dict(os.environ)
+    notebooks.execute(path, tmp_path / "out" / "one.ipynb", {}, {"OF_A_PAGE": "yes"})
+    assert "('yes', '1')" in (tmp_path / "out" / "one.ipynb").read_text()
+    assert dict(os.environ) == before
+
+
+def test_values_reach_the_notebook_as_they_are(tmp_path: Path) -> None:
+    path, output = tmp_path / "one.py", tmp_path / "out" / "one.ipynb"
+    values = dict(zip("abcdefgh", (1e-05, "1e-05", "", "yes", ["a: b", "ü"], True, -3, "2024-01-01"), strict=True))
+    declared = "".join(f"{name}: object = None  # anything\n" for name in values)
+    path.write_text(f'# %% tags=["parameters"]\n{declared}\n# %%\nprint([{", ".join(values)}])\n')
+    notebooks.execute(path, output, values)
+    assert "".join(json.loads(output.read_text())["cells"][-1]["outputs"][0]["text"]) == f"{list(values.values())}\n"
+
+
+def test_an_output_that_cannot_be_written_is_an_error(notebook: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / "one.ipynb").mkdir(parents=True)
+    with pytest.raises(NotebookError, match=r"cannot write .*one\.ipynb: a folder has that name"):
+        notebooks.execute(notebook, tmp_path / "out" / "one.ipynb", {})
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[1]", '{"cells": 3}'])
+def test_a_file_that_is_no_notebook_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "one.ipynb"
+    path.write_text(text)
+    with pytest.raises(NotebookError, match=r"one\.ipynb cannot be read as a notebook"):
+        notebooks.find(path)
 
 
 def test_the_source_is_never_written(notebook: Path, tmp_path: Path) -> None:

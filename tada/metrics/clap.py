@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from tada.errors import unknown
-from tada.metrics.ear import Ear, embed, embed_text, similarity
+from tada.metrics.ear import Ear, embed, embed_text, note, similarity
 from tada.metrics.packages import need
 
 __all__ = ["PUBLIC", "Clap", "convert", "embed", "embed_text", "load", "similarity"]
@@ -75,7 +75,9 @@ def load(checkpoint: str | Path | None = None, backend: str = "transformers", de
 def _load(checkpoint: str, backend: str, device: str) -> Clap:
     from tada.models.base import pick_device
 
-    return BACKENDS[backend](checkpoint, pick_device(device))
+    ear = BACKENDS[backend](checkpoint, pick_device(device))
+    note(ear)
+    return ear
 
 
 # transformers

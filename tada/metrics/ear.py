@@ -12,11 +12,13 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from tada import opened
 from tada.metrics.audio import prepare, windows
 
 REMEMBERED = 4096
@@ -60,6 +62,11 @@ class Ear(ABC):
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.weights}, {self.rate} Hz, windows of {self.window / self.rate:g} s>"
+
+
+def note(ear: Ear) -> None:
+    """Let the page that is being built, if any, name an ear among its checkpoints."""
+    opened.note_weights(ear.name if ear.weights == "mini" else f"{ear.name} {Path(ear.weights).name}", ear)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tada.metrics.ear import Ear, embed, embed_text, similarity
+from tada.metrics.ear import Ear, embed, embed_text, note, similarity
 from tada.metrics.packages import need
 
 __all__ = ["PUBLIC", "MuQ", "SecondEar", "embed", "embed_text", "load", "similarity"]
@@ -84,6 +84,12 @@ def load(checkpoint: str | Path | None = None, device: str = "auto") -> Ear:
 
 @lru_cache
 def _load(checkpoint: str, device: str) -> Ear:
+    ear = _opened(checkpoint, device)
+    note(ear)
+    return ear
+
+
+def _opened(checkpoint: str, device: str) -> Ear:
     from tada.models.base import pick_device
 
     if checkpoint == "mini":

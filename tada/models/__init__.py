@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tada import opened
 from tada.errors import unknown
 
 if TYPE_CHECKING:
@@ -132,4 +133,6 @@ def load(
     if checkpoint in SHIPPED:
         checkpoint = shipped(name, str(checkpoint))
     module, _, adapter = architecture.adapter.partition(":")
-    return getattr(import_module(module), adapter).open(architecture, checkpoint, device, dtype)
+    model: Model = getattr(import_module(module), adapter).open(architecture, checkpoint, device, dtype)
+    opened.note_weights(model.checkpoint, model)
+    return model
