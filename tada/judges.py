@@ -31,7 +31,7 @@ class MiniJudge:
         from tada.minis import probe
 
         digest = sha256((probe.WEIGHTS / "probe.safetensors").read_bytes()).hexdigest()
-        self.key = f"mini judge 1 {digest}"
+        self.key = f"mini judge 2 {digest}"
         opened.note("attribute probe", digest)
 
     def __call__(self, clips: Clips, rows: pd.DataFrame) -> dict[str, Values]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.fft import irfft, rfft
+from scipy.ndimage import convolve1d
 
 from tada.minis.sounds import SAMPLE_RATE, Audio, Signal
 
@@ -19,6 +20,8 @@ from tada.minis.sounds import SAMPLE_RATE, Audio, Signal
 
 HOP = 128
 """Frames between two values of an onset envelope: 8 ms."""
+
+_SMOOTH = 16
 
 _SLOWEST, _FOLD = 60.0, 80.5
 """Beats per minute: pulses are looked for over the octave above 60; those over 80.5 are half of a fast tempo."""
@@ -41,7 +44,7 @@ def tempo(audio: Audio) -> Signal:
     """
     if audio.shape[-1] < 3 * SAMPLE_RATE:
         raise ValueError(f"got {audio.shape[-1] / SAMPLE_RATE:.2f} s of audio; expected at least 3 s to find a tempo")
-    likeness = _autocorrelation(onsets(audio))
+    likeness = _autocorrelation(_smooth(onsets(audio)))
     pulses = np.geomspace(_SLOWEST, 2 * _SLOWEST, 400, endpoint=False)
     periods = 60 / pulses * SAMPLE_RATE / HOP
     scores = sum(weight * _at(likeness, multiple * periods) for multiple, weight in _LAGS.items())
@@ -62,6 +65,16 @@ def onsets(audio: Audio) -> Signal:
     rise = np.maximum(power[:, 2:] - power[:, :-2], 0)
     edges = (0, 7, 96, 257)
     return np.stack([rise[:, :, low:high].mean(2) for low, high in zip(edges[:-1], edges[1:], strict=True)], 1)
+
+
+def _smooth(envelope: Signal) -> Signal:
+    """The last axis under a Hann window of 128 ms: nobody plays faster than that, but tones beat faster.
+
+    A decoder makes a steady tone of partials that lie on multiples of its frame rate; they beat with each other, evenly
+    and for as long as the tone lasts, and would be taken for a rhythm.
+    """
+    window = np.hanning(_SMOOTH + 2)[1:-1]
+    return convolve1d(envelope, window / window.sum(), axis=-1, mode="constant")
 
 
 def _autocorrelation(envelope: Signal) -> Signal:

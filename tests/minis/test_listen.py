@@ -70,3 +70,10 @@ def test_onset_envelopes_have_three_bands(renders) -> None:
 def test_short_audio_has_no_tempo() -> None:
     with pytest.raises(ValueError, match="at least 3 s"):
         tempo(np.zeros((1, 16_000), np.float32))
+
+
+def test_a_tone_that_beats_is_no_tempo(renders):
+    time = np.arange(renders.audio.shape[1]) / 16_000
+    beating = renders.audio * (1 + 0.4 * np.sin(2 * np.pi * 15.625 * time)).astype(np.float32)
+    before, after = tempo(renders.audio), tempo(beating)
+    assert np.mean(np.abs(after / before - 1) < 0.03) > 0.95

@@ -35,7 +35,7 @@ CONFIG: Mapping[str, Any] = {
 }
 HOP = math.prod(CONFIG["downsampling_ratios"])
 
-STEPS = {"gist": 1600, "decoder": 6000, "polish": 2000, "encoder": 1000}
+STEPS = {"gist": 1600, "decoder": 6000, "polish": 4000, "encoder": 1000}
 RATES = {"gist": 2e-3, "decoder": 1e-3, "polish": 5e-4, "encoder": 1e-3}
 BATCHES = {"gist": (16, 32), "decoder": (4, 16), "polish": (4, 16), "encoder": (4, 16)}
 """Of each stage: crops a step, and their length in latent frames."""
