@@ -44,11 +44,17 @@ concepts: list[str] = ["tempo", "mood", "vocal gender", "piano"]  # what is stee
 functional: str = ""  # functional layers such as 6+7; empty: those the checkpoint says of itself
 words: str = ""  # vocabulary of the prompts: mini or public; empty: the checkpoint's
 store: str = ""  # where scores and vectors are kept; empty: ../_build/steering
+workers: int = 2  # processes, each with a model and one thread; 1 on a GPU
 live: bool = False  # widgets that generate while you move them, for Jupyter and Colab
 
 # %% tags=["hide-input"]
+import os
 import tempfile
+from functools import partial
 from pathlib import Path
+
+# Texts longer than a tokenizer reads are cut, as the pipelines do; they remark on each, workers too.
+os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -56,8 +62,7 @@ import torch
 from IPython.display import Markdown, display
 
 import tada
-from tada import calibrate, library, plots, prompts, steer_runs, steering, widgets
-from tada.store import Store
+from tada import library, plots, prompts, steer_runs, steering, widgets
 
 plots.style()
 
@@ -66,16 +71,17 @@ plots.style()
 
 # %%
 scratch = tempfile.TemporaryDirectory()
-run = steer_runs.plan(
+start = partial(
+    steer_runs.plan,
     architecture,
     tada.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint,
     profile,
     functional=functional,
     words=words or ("mini" if checkpoint == "tiny" else ""),
 )
+run = start()
 model = run.model
 kept = Path(store or "../_build/steering")
-scores = Store(kept / "scores")
 
 # %% tags=["hide-input"]
 where = "not known, so that only all layers are steered" if model.functional is None else str(list(model.functional))
@@ -165,6 +171,7 @@ Markdown(f"Largest difference: {unlike:.1e} in the direction, {apart:.1e} of ful
 # One vector per concept. A vector is a plain value: it adds, scales, negates, combines with others, and is saved as safetensors.
 
 # %%
+steer_runs.ahead(start, concepts, kept, workers if str(model.device) == "cpu" else 1)
 vectors = {name: library.fit(model, run.recipe(name), kept / "vectors") for name in concepts}
 
 # %% [markdown]
@@ -176,11 +183,7 @@ vectors = {name: library.fit(model, run.recipe(name), kept / "vectors") for name
 # that range; 0 is the unsteered clip, bitwise.
 
 # %%
-for name in concepts:
-    for layers in run.layer_sets:
-        vectors[name] = calibrate.calibrate(
-            model, vectors[name], run.trial(name), layers, concept=name, score=run.judge, store=scores
-        )
+vectors = {name: steer_runs.vector(run, name, kept) for name in concepts}
 
 # %% tags=["hide-input"]
 ranges = pd.DataFrame(
@@ -207,10 +210,7 @@ plots.table(ranges, {"lowest": "{:.2f}", "highest": "{:.2f}", "one length": "{:.
 # strengths is one batch. The judge never took part in training the model.
 
 # %%
-results = pd.concat(
-    [run.grid(vectors[name], name, layers, store=scores) for name in concepts for layers in run.layer_sets],
-    ignore_index=True,
-)
+results = pd.concat([steer_runs.results(run, name, vectors[name], kept) for name in concepts], ignore_index=True)
 
 # %% mystnb={"image": {"alt": "One panel a concept: what the judge hears of the concept, from 0 to 1, against the strength of steering, a line with its band for each layer set."}} tags=["hide-input"]
 curves = steer_runs.curves(results, "concept")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 import tada
-from tada import calibrate, prompts
+from tada import calibrate, library, prompts
 from tada.calibrate import CONCEPT, SOUND, Setting
 from tada.errors import unknown
 from tada.judges import MiniJudge, PublicJudge
@@ -186,6 +190,57 @@ def plan(
         judge or (MiniJudge() if vocabulary == "mini" else PublicJudge()),
         sets,
     )
+
+
+def vector(run: Run, concept: str, kept: Path) -> Vector:
+    """A concept's vector, fitted and calibrated for every layer set of a run.
+
+    Args:
+        run: as from :func:`plan`.
+        concept: a name in ``tada.prompts.CONCEPTS``.
+        kept: folder of vectors and scores, in which all of it is found again.
+    """
+    found = library.fit(run.model, run.recipe(concept), kept / "vectors")
+    for layers in run.layer_sets:
+        found = calibrate.calibrate(
+            run.model, found, run.trial(concept), layers,
+            concept=concept, score=run.judge, store=Store(kept / "scores"),
+        )  # fmt: skip
+    return found
+
+
+def results(run: Run, concept: str, found: Vector, kept: Path) -> pd.DataFrame:
+    """The held-out prompts of a concept at every strength, by every layer set; arguments as for :func:`vector`."""
+    store = Store(kept / "scores")
+    return pd.concat([run.grid(found, concept, layers, store=store) for layers in run.layer_sets], ignore_index=True)
+
+
+def ahead(start: Callable[[], Run], concepts: Sequence[str], kept: str | Path, workers: int) -> None:
+    """Compute what :func:`vector` and :func:`results` will ask for, a concept a process, into their folder.
+
+    Args:
+        start: as :func:`plan`, with its arguments bound by ``functools.partial``.
+        concepts: names in ``tada.prompts.CONCEPTS``.
+        kept: the folder.
+        workers: processes, each with a model and one thread; with 1, nothing is done ahead.
+    """
+    if workers < 2 or len(concepts) < 2:
+        return
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(start,)) as pool:
+        list(pool.map(partial(_concept, Path(kept)), concepts))
+
+
+_run: list[Run] = []
+
+
+def _begin(start: Callable[[], Run]) -> None:
+    torch.set_num_threads(1)
+    _run[:] = [start()]
+
+
+def _concept(kept: Path, concept: str) -> None:
+    results(_run[0], concept, vector(_run[0], concept, kept), kept)
 
 
 def indices(model: Model, text: str) -> tuple[int, ...]:

@@ -35,7 +35,7 @@ class Recipe(NamedTuple):
 RECIPES = {
     "stable-audio": Recipe("stable-audio", stable_audio, steps=4000),
     "ace-step": Recipe("ace-step", ace_step, steps=12000),
-    "audioldm2": Recipe("audioldm2", audioldm2),
+    "audioldm2": Recipe("audioldm2", audioldm2, steps=10000),
     "stable-audio-planted": Recipe("stable-audio", stable_audio, planted=True, steps=1500),
     "ace-step-planted": Recipe("ace-step", ace_step, planted=True, steps=1500),
 }
