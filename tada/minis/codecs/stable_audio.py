@@ -14,10 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tada.minis.codecs import gist as gists
-from tada.minis.codecs.distance import beat, mel, spectral
+from tada.minis.codecs.distance import mel, spectral
 from tada.minis.codecs.gist import Gist, look
 from tada.minis.codecs.material import Clips, crops
-from tada.minis.codecs.mels import BEAT
 from tada.minis.codecs.stages import restore, trained
 from tada.minis.fit import Loss
 from tada.minis.sounds import SAMPLE_RATE
@@ -35,7 +34,7 @@ CONFIG: Mapping[str, Any] = {
 }
 HOP = math.prod(CONFIG["downsampling_ratios"])
 
-STEPS = {"gist": 1600, "decoder": 6000, "polish": 4000, "encoder": 1000}
+STEPS = {"gist": 1600, "decoder": 6000, "polish": 2000, "encoder": 1000}
 RATES = {"gist": 2e-3, "decoder": 1e-3, "polish": 5e-4, "encoder": 1e-3}
 BATCHES = {"gist": (16, 32), "decoder": (4, 16), "polish": (4, 16), "encoder": (4, 16)}
 """Of each stage: crops a step, and their length in latent frames."""
@@ -120,7 +119,6 @@ def _sounds(parts: Parts, run: Any, audio: Clips, device: str, noise: float = 0.
             sound = run(latents + noise * draws)[:, 0].float()
         again = weight * F.mse_loss(parts.gist.encode(look(sound)), latents)
         figures = {"spectral": spectral(sound, truth), "mel": mel(sound, truth), "gist": again}
-        figures["beat"] = BEAT * beat(sound, truth, HOP)
         return torch.stack(list(figures.values())).sum(), {name: value.item() for name, value in figures.items()}
 
     return at
