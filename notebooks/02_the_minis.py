@@ -117,6 +117,10 @@ display(plots.table(pd.DataFrame(about), formats))
 if absent:
     display(Markdown(f"Not trained yet: {', '.join(absent)}. `tada minis train {absent[0]}` does it."))
 
+notes = [f"- **{name}**: {card['note']}" for name, card in cards.items() if card.get("note")]
+if notes:
+    display(Markdown("Not everything went by the recipe alone:\n\n" + "\n".join(notes)))
+
 # %% [markdown]
 # Every one can be trained anew from its seeds with `tada minis train NAME`, on two CPU cores, and `tada minis verify` checks the
 # files against their cards and measures again.

@@ -31,7 +31,7 @@ import tada.colab
 tada.colab.setup()
 
 # %% tags=["parameters"]
-architecture: str = "stable-audio"  # audioldm2, stable-audio or ace-step
+architecture: str = "ace-step"  # audioldm2, stable-audio or ace-step
 checkpoint: str = "mini"  # mini, planted, public, a hub id or a folder; tiny builds a random one
 profile: str = "mini"  # how much to run: smoke, mini, colab or paper
 concepts: list[str] = ["tempo", "mood", "vocal gender", "piano"]  # rows of the table

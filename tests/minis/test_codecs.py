@@ -68,10 +68,8 @@ def test_the_adapters_open_what_is_saved(recipe: tuple[str, ModuleType, Any], re
     name, module, parts = recipe
     audio = torch.from_numpy(renders.audio[:2, :16_384])
     if name == "audioldm2":
-        module.scale(parts, audio)
+        parts.vae.register_to_config(scaling_factor=0.7)  # a factor of 1 could be forgotten and nobody would notice
     latents = module.encode(parts, audio)
-    if name == "audioldm2":
-        assert latents.std().item() == pytest.approx(1, rel=1e-3)
     module.save(parts, tada.tiny.build(name, tmp_path))
     model = tada.load(name, tmp_path, device="cpu")
     sound = model.decode(Latents(latents, (0, 1), 1.024)).audio

@@ -20,7 +20,7 @@ import tada
 from tada.minis import fit, recipes
 from tada.minis.attributes import CLASSES, draw
 from tada.minis.captions import caption
-from tada.minis.diffusion import ace_step, audioldm2, captions, judge, lessons, material, stable_audio, words
+from tada.minis.diffusion import ace_step, audioldm2, captions, judge, lessons, material, stable_audio, training, words
 from tada.minis.diffusion.captions import Told, reworded, told
 from tada.minis.ears.texts import ANY
 from tada.minis.lexicon import find
@@ -323,6 +323,20 @@ def test_a_changed_file_is_found(tmp_path, monkeypatch):
 def test_all_that_is_shipped_is_small():
     rows = [row for row in recipes.shipped() if not row["name"].endswith("-planted")]
     assert sum(row["megabytes"] for row in rows) <= 48
+
+
+def test_a_checkpoint_is_written_anew_over_one_without_a_card(tmp_path, monkeypatch):
+    course = SimpleNamespace(
+        SAMPLING={"steps": 7}, codec=SimpleNamespace(load=lambda folder: None), finish=lambda model, parts, to: to.mkdir()
+    )
+    monkeypatch.setitem(training.RECIPES, "ace-step", training.Recipe("ace-step", course))
+    monkeypatch.setattr(training.tada, "load", lambda *_: SimpleNamespace(denoiser=None))
+    monkeypatch.setattr(training, "restore", lambda *_: None)
+    (tmp_path / "ace-step/trained").mkdir(parents=True)
+    (tmp_path / "ace-step/trained/of the first run").touch()
+    done = training.finish("ace-step", tmp_path)
+    assert [path.name for path in done.iterdir()] == ["tada.json"]
+    assert json.loads((done / "tada.json").read_text())["sampling"] == {"steps": 7}
 
 
 def test_a_planted_recipe_wants_its_mini_first(tmp_path):

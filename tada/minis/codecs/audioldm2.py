@@ -53,7 +53,7 @@ NOISE = 0.35
 """Standard deviation of what is added to latents in training."""
 DISTURBED = {"vocoder": NOISE, "together": 0.2}
 """Of what makes sound, the same."""
-STEPS = {"vae": 2000, "vocoder": 5000, "together": 8000}
+STEPS = {"vae": 2000, "vocoder": 5000, "together": 5000}
 RATES = {"vae": 1e-3, "vocoder": 1e-3, "together": 1e-3}
 BATCHES = {"vae": (8, 25_600), "vocoder": (4, 15_360), "together": (4, 15_360)}
 """Of each stage: crops a step, and their length in frames."""
@@ -147,14 +147,6 @@ def _decoded(parts: Parts, latents: Tensor) -> Tensor:
 def _told(parts: Parts, latents: Tensor) -> Tensor:
     """Log-mels ``[rows, time, 64]`` of latents."""
     return _decoded(parts, latents)[:, 0]
-
-
-@torch.no_grad()
-def scale(parts: Parts, audio: Tensor) -> float:
-    """Set the autoencoder's ``scaling_factor`` so that latents of audio ``[rows, frames]`` have unit variance."""
-    factor = 1 / float(_encoded(parts, sees(audio)).std())
-    parts.vae.register_to_config(scaling_factor=factor)
-    return factor
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ TEXT = "umt5"
 """The kind of its text encoder."""
 SAMPLING: Mapping[str, Any] = {
     "steps": 16,
-    "guidance": 3.0,
+    "guidance": 8.0,
     "method": "cfg",
     "omega": 0.0,
     "erg_tag": False,

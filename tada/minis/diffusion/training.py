@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -187,5 +188,6 @@ def finish(name: str, home: str | Path) -> Path:
     if recipe.planted:
         about["functional"] = list(course.PLANTED)
     (partial / "tada.json").write_text(json.dumps(about, indent=1) + "\n")
+    shutil.rmtree(done, ignore_errors=True)  # of a run that was stopped before its card was written
     partial.replace(done)
     return done
