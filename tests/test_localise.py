@@ -274,12 +274,37 @@ def _none(rows):
 # ---- a model whose answer is known
 
 
-def test_the_planted_layers_and_no_others_carry_concepts(tmp_path):
+@pytest.mark.parametrize("name", ["ace-step", "stable-audio"])
+def test_the_planted_layers_and_no_others_carry_concepts(tmp_path, name):
     """The planted layers together have an impact of at least .9, layers beside them of at most .1 each."""
-    work = localise.plan("stable-audio", "planted", ["female", "fast", "happy"], "mini", limit=2)
+    work = localise.plan(name, "planted", ["female", "fast", "happy"], "mini", limit=2)
     planted = list(work.model.functional)
     others = [[planted[0] - 1], [planted[0] + 1], [planted[1] + 1]]
     impacts = patching.impact(work.sweep([planted, *others], store=tmp_path)).set_index(["concept", "layers"])["impact"]
     is_planted = impacts.index.get_level_values("layers") == "+".join(map(str, planted))
     assert is_planted.sum() == 3 and impacts[is_planted].min() >= 0.9, impacts
     assert impacts[~is_planted].abs().max() <= 0.1, impacts
+
+
+@pytest.mark.parametrize("name", list(tada.ARCHITECTURES))
+def test_the_sweep_of_a_mini_is_the_naive_loop(name):
+    """Within 1e-5 of full scale one by one; side by side within 1e-4, which is what batches round away."""
+    work = localise.plan(name, "mini", ["happy"], "mini", limit=1, steps=3)
+    model, pair, heard, together = work.model, work.pairs.iloc[0], {}, {}
+
+    def keep(clips, rows):
+        (heard if len(rows) == 1 else together).update(zip(rows["layers"], clips.audio, strict=True))
+        return np.zeros(len(rows))
+
+    keep.key = "clips of a test"
+    layers = [[1], [2, 5]]
+    for batch in (1, 4):
+        patching.sweep(model, work.pairs, [3], layers, work.sampling, work.seconds, score=keep, batch=batch)
+    base, target = (model.encode(pair[which]) for which in ("source", "target"))
+    for which in layers:
+        with tada.route(model, which, target):
+            alone = model.decode(model.sample(base, model.noise(3, work.seconds), work.sampling)).audio[0]
+        clip = heard["+".join(map(str, which))]
+        assert (clip - alone).abs().max() < 1e-5 and alone.abs().max() > 0.01
+        assert (clip - together["+".join(map(str, which))]).abs().max() < 1e-4
+        assert (clip - heard["none"]).abs().max() > 1e-3, "routing changes the sound"
