@@ -265,13 +265,14 @@ def _adam(sae: SparseAutoencoder, rate: float | None, steps: int) -> tuple[torch
     optimiser = torch.optim.Adam(sae.parameters(), lr=peak, eps=6.25e-10)
     warm = max(1, min(1000, steps // 20))
     return optimiser, torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min((step + 1) / warm, max(0.0, 1 - step / steps))
+        optimiser, lambda step: min((step + 1) / warm, (steps - step) / max(1, steps - warm))
     )
 
 
 def _step(sae: SparseAutoencoder, optimiser: torch.optim.Optimizer, schedule: Any, loss: Tensor) -> None:
+    """One step of a loss that is a mean over dimensions; as their sum its gradient is nearly always cut to length 1."""
     optimiser.zero_grad()
-    loss.backward()
+    (sae.config.dim * loss).backward()
     sae.tidy_gradient()
     nn.utils.clip_grad_norm_(sae.parameters(), 1.0)
     optimiser.step()

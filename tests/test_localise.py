@@ -279,7 +279,7 @@ def test_the_planted_layers_and_no_others_carry_concepts(tmp_path, name):
     """The planted layers together have an impact of at least .9, layers beside them of at most .1 each."""
     work = localise.plan(name, "planted", ["female", "fast", "happy"], "mini", limit=2)
     planted = list(work.model.functional)
-    others = [[planted[0] - 1], [planted[0] + 1], [planted[1] + 1]]
+    others = [[site] for place in planted for site in (place - 1, place + 1) if site >= 0 and site not in planted]
     impacts = patching.impact(work.sweep([planted, *others], store=tmp_path)).set_index(["concept", "layers"])["impact"]
     is_planted = impacts.index.get_level_values("layers") == "+".join(map(str, planted))
     assert is_planted.sum() == 3 and impacts[is_planted].min() >= 0.9, impacts

@@ -32,7 +32,7 @@ SAMPLING: Mapping[str, Any] = {
     "erg_lyric": False,
     "erg_diffusion": False,
 }
-PLANTED = (3, 6)
+PLANTED = (0, 3)
 """Sites that alone read of concepts in the planted one."""
 LATENTS = (8, 16, FRAMES // 2048)
 DENOISER = TransformerConfig(

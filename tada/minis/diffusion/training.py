@@ -36,9 +36,9 @@ class Recipe(NamedTuple):
 RECIPES = {
     "stable-audio": Recipe("stable-audio", stable_audio, steps=4000),
     "ace-step": Recipe("ace-step", ace_step, steps=12000),
-    "audioldm2": Recipe("audioldm2", audioldm2, steps=10000),
+    "audioldm2": Recipe("audioldm2", audioldm2, steps=8000),
     "stable-audio-planted": Recipe("stable-audio", stable_audio, planted=True, steps=1500),
-    "ace-step-planted": Recipe("ace-step", ace_step, planted=True, steps=1500),
+    "ace-step-planted": Recipe("ace-step", ace_step, planted=True, steps=2000),
 }
 """Mini -> how it is trained. A planted one goes on from the mini of its architecture."""
 
