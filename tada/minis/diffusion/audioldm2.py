@@ -19,7 +19,7 @@ from tada.models.pipeline import quiet_loading
 
 TEXT = "t5"
 """The kind of its second text encoder."""
-SAMPLING: Mapping[str, Any] = {"steps": 20, "guidance": 3.0}
+SAMPLING: Mapping[str, Any] = {"steps": 12, "guidance": 7.0}
 WIDTH = 64
 """Of both text streams."""
 CLAP_TOKENS = 77
