@@ -384,6 +384,13 @@ def found(called: pd.DataFrame) -> list[int]:
     return sorted({int(layer) for layer in called.loc[called["functional"], "layers"]})
 
 
+def leading(called: pd.DataFrame, least: int = 2) -> list[int]:
+    """Layers that are the strongest functional one of at least ``least`` concepts, in their order."""
+    best = called[called["functional"]].sort_values("impact", ascending=False, kind="stable").drop_duplicates(CASE)
+    counts = best["layers"].astype(int).value_counts()
+    return sorted(int(layer) for layer in counts.index[counts >= least])
+
+
 def agreement(called: pd.DataFrame, truth: Iterable[int]) -> pd.DataFrame:
     """How well the functional layers of each concept agree with layers that are known.
 

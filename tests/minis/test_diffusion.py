@@ -327,7 +327,9 @@ def test_all_that_is_shipped_is_small():
 
 def test_a_checkpoint_is_written_anew_over_one_without_a_card(tmp_path, monkeypatch):
     course = SimpleNamespace(
-        SAMPLING={"steps": 7}, codec=SimpleNamespace(load=lambda folder: None), finish=lambda model, parts, to: to.mkdir()
+        SAMPLING={"steps": 7},
+        codec=SimpleNamespace(load=lambda folder: None),
+        finish=lambda model, parts, to: to.mkdir(),
     )
     monkeypatch.setitem(training.RECIPES, "ace-step", training.Recipe("ace-step", course))
     monkeypatch.setattr(training.tada, "load", lambda *_: SimpleNamespace(denoiser=None))
