@@ -202,8 +202,12 @@ verdicts = pd.DataFrame(
 )
 display(plots.table(verdicts, {"none": "{:.3f}", "all": "{:.3f}"}))
 lead = localise.leading(called)
-text = f"Layers that lead at least two concepts: {', '.join(map(str, lead))}." if lead else "No layer leads two concepts."
-display(Markdown(f"{text} Functional for any concept: {', '.join(map(str, functional)) or 'none'}."))
+display(
+    Markdown(
+        f"Strongest functional layers: {', '.join(map(str, lead)) or 'none'}. "
+        f"Functional for any concept: {', '.join(map(str, functional)) or 'none'}."
+    )
+)
 
 # %% [markdown]
 # *None* and *all* are what the judge hears on average in clips of the counterfactual and of the target prompt, *effect* is their

@@ -384,7 +384,7 @@ def found(called: pd.DataFrame) -> list[int]:
     return sorted({int(layer) for layer in called.loc[called["functional"], "layers"]})
 
 
-def leading(called: pd.DataFrame, least: int = 2) -> list[int]:
+def leading(called: pd.DataFrame, least: int = 1) -> list[int]:
     """Layers that are the strongest functional one of at least ``least`` concepts, in their order."""
     best = called[called["functional"]].sort_values("impact", ascending=False, kind="stable").drop_duplicates(CASE)
     counts = best["layers"].astype(int).value_counts()

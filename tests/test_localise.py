@@ -281,8 +281,8 @@ def test_leading_layers_are_the_strongest_of_several_concepts():
     ]
     called = pd.DataFrame(rows, columns=["concept", "layers", "impact", "functional"])
     called = called.assign(model="m", checkpoint="c", metric="probe")
-    assert localise.leading(called) == [3]
-    assert localise.leading(called, least=1) == [3, 5]
+    assert localise.leading(called) == [3, 5]
+    assert localise.leading(called, least=2) == [3]
 
 
 # ---- a model whose answer is known
