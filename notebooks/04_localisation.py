@@ -306,7 +306,13 @@ if checkpoint == "planted":
     strongest = others[others["known"]].groupby("concept")["impact"].apply(lambda values: values.abs().max())
     truth["together"] = together.set_index("concept").loc[truth["concept"], "impact"].to_numpy()
     truth["strongest other"] = strongest.reindex(truth["concept"]).to_numpy()
-    display(Markdown(f"Planted: layers {planted}. *Together* is their impact as a set."))
+    named = "+".join(map(str, functional)) or "none"
+    display(
+        Markdown(
+            f"Planted: layers {planted}. Called functional for any concept: {named}. A concept may live in one of the "
+            "planted layers alone, and its recall is then a half. *Together* is their impact as a set."
+        )
+    )
     numbers = dict.fromkeys(["precision", "recall", "together", "strongest other"], "{:.2f}")
     display(plots.table(truth, numbers))
 else:
