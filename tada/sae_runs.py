@@ -59,7 +59,7 @@ SIZES: Mapping[str, Size] = {
 }
 """``paper``: a clip of every caption of MusicCaps, the whole search, 15 epochs' worth of steps."""
 
-RATE = 2e-3
+RATE = 5e-4
 """Learning rate of the small profiles, whose few steps need larger ones."""
 
 

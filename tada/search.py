@@ -95,12 +95,16 @@ def search(
     return choose(pd.DataFrame(rows)), found
 
 
+DEAD = 0.1
+"""Share of dead features above which a combination is passed over."""
+
+
 def choose(table: pd.DataFrame) -> pd.DataFrame:
     """Mark one combination by the selection rule.
 
     The paper selects "based on the lowest reconstruction error and fraction of both dead and high-frequency features"
     and gives no formula. All three are shares, so they are added up here: the least sum wins, of equal ones the
-    smaller m, then the smaller k.
+    smaller m, then the smaller k. Where there are any whose dead features are at most :data:`DEAD`, it is one of those.
 
     Args:
         table: ``m, k, unexplained, dead, frequent``.
@@ -109,7 +113,8 @@ def choose(table: pd.DataFrame) -> pd.DataFrame:
         The table with ``rule`` (the sum) and ``chosen``, in the order of m and k.
     """
     ranked = table.assign(rule=table["unexplained"] + table["dead"] + table["frequent"])
-    best = ranked.sort_values(["rule", "m", "k"]).index[0]
+    alive = ranked[ranked["dead"] <= DEAD]
+    best = (alive if len(alive) else ranked).sort_values(["rule", "m", "k"]).index[0]
     return ranked.assign(chosen=ranked.index == best).sort_values(["m", "k"]).reset_index(drop=True)
 
 

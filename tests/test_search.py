@@ -56,6 +56,14 @@ def test_the_rule_adds_up_the_three_shares():
     assert chosen["chosen"].sum() == 1
 
 
+def test_combinations_of_many_dead_features_are_passed_over_where_there_are_others():
+    table = pd.DataFrame(
+        {"m": [2, 4], "k": [32, 32], "unexplained": [0.1, 0.1], "dead": [0.1, 0.2], "frequent": [0.5, 0.1]}
+    )
+    assert choose(table)["chosen"].tolist() == [True, False]
+    assert choose(table.assign(dead=[0.9, 0.2]))["chosen"].tolist() == [False, True]
+
+
 def test_every_combination_is_trained_on_the_same_tokens(hidden):
     batches = sae_runs.epochs(hidden[:1024], 128)
     table, found = search(batches, hidden[1024:], 30, (2, 4), (2, 4), rate=3e-3)
