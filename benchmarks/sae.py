@@ -88,7 +88,7 @@ def overcomplete(dim: int, latents: int, k: int, steps: int, rate: float) -> tup
     sae = library.TopKSAE(dim, nb_concepts=latents, top_k=k, device="cpu")
     optimiser = torch.optim.Adam(sae.parameters(), lr=rate)
     warm = max(1, steps // 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda n: min((n + 1) / warm, max(0.0, 1 - n / steps)))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda n: min((n + 1) / warm, (steps - n) / (steps - warm)))
 
     def step(number: int, hidden: Tensor) -> None:
         optimiser.zero_grad()

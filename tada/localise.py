@@ -384,11 +384,9 @@ def found(called: pd.DataFrame) -> list[int]:
     return sorted({int(layer) for layer in called.loc[called["functional"], "layers"]})
 
 
-def leading(called: pd.DataFrame, least: int = 1) -> list[int]:
-    """Layers that are the strongest functional one of at least ``least`` concepts, in their order."""
-    best = called[called["functional"]].sort_values("impact", ascending=False, kind="stable").drop_duplicates(CASE)
-    counts = best["layers"].astype(int).value_counts()
-    return sorted(int(layer) for layer in counts.index[counts >= least])
+def leading(called: pd.DataFrame) -> list[int]:
+    """Layers that are the strongest functional one of a concept, in order; ``called`` as from :func:`verdicts`."""
+    return found(called[called["functional"]].sort_values("impact", ascending=False).drop_duplicates(CASE))
 
 
 def agreement(called: pd.DataFrame, truth: Iterable[int]) -> pd.DataFrame:
