@@ -155,8 +155,13 @@ class Page:
         self.driver.get("about:blank")
         self.driver.get(address)
 
-    def find(self, selector: str, number: int = 0) -> Any:
-        return self.driver.find_elements("css selector", selector)[number]
+    def find(self, selector: str, number: int = 0, seconds: float = 10) -> Any:
+        """An element, waited for: sliders are upgraded after the page has loaded, on a busy machine much later."""
+        end = time.monotonic() + seconds
+        while len(found := self.driver.find_elements("css selector", selector)) <= number:
+            assert time.monotonic() < end, f"no {selector} number {number}: the page has {len(found)}"
+            time.sleep(0.05)
+        return found[number]
 
     def click(self, selector: str, number: int = 0) -> None:
         self.find(selector, number).click()
