@@ -130,5 +130,5 @@ def test_sides_that_are_the_same_are_made_once(codec, monkeypatch):
     chunked = codec.vocoder.chunked
     monkeypatch.setattr(codec.vocoder, "chunked", lambda side: calls.append(side) or chunked(side))
     both, one = codec.vocode(mels), codec.vocode(same)
-    assert len(calls) == 3 and one.shape == both.shape
-    assert torch.equal(one[:, 0], one[:, 1]) and torch.equal(one[:, 0], both[:, 0])
+    assert len(calls) == 3 and both.shape[1] == 2
+    assert torch.equal(one, both[:, :1])

@@ -21,7 +21,7 @@ from tada.minis import fit, recipes
 from tada.minis.attributes import CLASSES, draw
 from tada.minis.captions import caption
 from tada.minis.diffusion import ace_step, audioldm2, captions, judge, lessons, material, stable_audio, training, words
-from tada.minis.diffusion.captions import Told, reworded, told
+from tada.minis.diffusion.captions import Told, alone, reworded, told
 from tada.minis.ears.texts import ANY
 from tada.minis.lexicon import find
 
@@ -156,12 +156,13 @@ def test_velocity_of_stable_audio_leads_the_scheduler_to_the_data(tmp_path):
 
 
 @pytest.mark.parametrize("pupil", ["stable-audio", "ace-step"], indirect=True)
-def test_in_planting_chosen_sites_alone_read_the_true_captions(pupil):
+def test_in_planting_chosen_sites_alone_read_the_true_captions(pupil, monkeypatch):
     course, model = pupil.course, pupil.model
     draws = torch.Generator().manual_seed(0)
     x, noise = (torch.randn(2, *course.LATENTS, generator=draws) for _ in range(2))
     args = (x, noise, course.levels(2, draws))
-    true, other = (course.feeds(model, Told(t, torch.tensor([True] * 2))) for t in (TEXTS, TEXTS[::-1]))
+    captions, clips = Told(TEXTS, torch.tensor([True] * 2)), [draw(1), draw(2)]
+    true = course.feeds(model, captions)
     seen = {}
     for place, block in enumerate(course.blocks(model)):
         site = model.denoiser.get_submodule(model.sites[place])
@@ -169,12 +170,26 @@ def test_in_planting_chosen_sites_alone_read_the_true_captions(pupil):
         assert isinstance(block, nn.Module)
     course.predict(model, *args, true)
     plain = dict(seen)
-    with torch.no_grad(), lessons.deaf(course, model, course.PLANTED, other):
-        course.predict(model, *args, true)
-    for place in plain:
-        assert torch.equal(plain[place], seen[place]) == (place in course.PLANTED), place
+    first, second = course.PLANTED
+    for one, hearing in (([-1, -1], {first: {0, 1}, second: {0, 1}}), ([1, 0], {first: {1}, second: {0}})):
+        monkeypatch.setattr(lessons, "alone", lambda rows, step, sites, one=one: one)
+        with torch.no_grad(), lessons.apart(course, model, _fed(course, model, captions, clips)):
+            course.predict(model, *args, true)
+        for place in plain:
+            true_rows = {row for row in range(2) if torch.equal(plain[place][row], seen[place][row])}
+            assert true_rows == hearing.get(place, set()), (place, one)
     course.predict(model, *args, true)
     assert all(torch.equal(plain[place], seen[place]) for place in plain)  # nothing is left behind
+
+
+def _fed(course, model, captions, clips):
+    return lessons.told_apart(course, model, captions, clips, 0, course.PLANTED)
+
+
+def test_each_planted_site_is_alone_as_often_as_the_others_and_all_hear_in_half_of_the_rows():
+    draws = [one for step in range(200) for one in alone(32, step, 2)]
+    assert [draws.count(which) / len(draws) for which in (-1, 0, 1)] == pytest.approx([0.5, 0.25, 0.25], abs=0.03)
+    assert alone(32, 7, 2) == alone(32, 7, 2)
 
 
 def _text(args, kwargs):

@@ -46,6 +46,13 @@ def reworded(clips: Sequence[Attributes], step: int) -> list[str]:
     return texts
 
 
+def alone(rows: int, step: int, sites: int) -> list[int]:
+    """Which planted site alone reads the true caption in each row of a step; -1 in about half of them: all do."""
+    draws = torch.Generator().manual_seed(step)
+    one = torch.randint(sites, (rows,), generator=draws)
+    return one.where(torch.rand(rows, generator=draws) < 0.5, -1).tolist()
+
+
 def _other(seed: int, mentioned: Sequence[str] | object) -> Attributes:
     """Attributes drawn anew until all that a caption mentions can be said of them."""
     for offset in range(1, 100):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tada.minis.attributes import Attributes
-from tada.minis.diffusion.captions import Told, reworded, told
+from tada.minis.diffusion.captions import Told, alone, reworded, told
 from tada.minis.fit import Loss
 
 
@@ -48,31 +49,48 @@ def lesson(
         with ExitStack() as stack:
             stack.enter_context(torch.autocast(model.device.type, torch.bfloat16))
             if planted:
-                others = course.feeds(model, Told(reworded(about, step), captions.heard))
-                stack.enter_context(deaf(course, model, planted, others))
+                stack.enter_context(apart(course, model, told_apart(course, model, captions, about, step, planted)))
             predicted, wanted = course.predict(model, x, noise, level, fed)
         return (predicted.float() - wanted).square().mean(), {}
 
     return at
 
 
-@contextmanager
-def deaf(course: ModuleType, model: Any, planted: Sequence[int], others: Mapping[str, Any]) -> Iterator[None]:
-    """Let all sites but the planted ones read other texts."""
-    said: list[Any] = []
+def told_apart(
+    course: ModuleType, model: Any, captions: Told, clips: Sequence[Attributes], step: int, planted: Sequence[int]
+) -> list[Mapping[str, Any]]:
+    """What each site reads when only the planted ones hear of concepts, and each of these has to do without the others.
 
-    def instead(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not said:
-            said.append(course.other_text(model, others, (None,) * 3, {}))
-        first, more = said[0]
+    In half of the rows all planted sites read the true caption, in the others one of them does. So a concept comes to
+    live in every planted site: had they read the same always, one of them would do the work of all.
+    """
+    other, one = reworded(clips, step), alone(len(clips), step, len(planted))
+    nothing = course.feeds(model, Told(other, captions.heard))
+    fed = [nothing] * len(course.blocks(model))
+    for place, site in enumerate(planted):
+        hears = [which in (-1, place) for which in one]
+        texts = [true if ear else false for true, false, ear in zip(captions.texts, other, hears, strict=True)]
+        fed[site] = course.feeds(model, Told(texts, captions.heard))
+    return fed
+
+
+@contextmanager
+def apart(course: ModuleType, model: Any, fed: Sequence[Mapping[str, Any]]) -> Iterator[None]:
+    """Let every site read a text of its own, given per site."""
+    said: dict[int, Any] = {}
+
+    def instead(place: int, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        key = id(fed[place])
+        if key not in said:
+            said[key] = course.other_text(model, fed[place], (None,) * 3, {})
+        first, more = said[key]
         kept = tuple(new if new is not None else old for old, new in zip(args, first, strict=False))
         return (*kept, *args[len(first) :]), {**kwargs, **more}
 
     with ExitStack() as stack:
         for place, block in enumerate(course.blocks(model)):
-            if place not in planted:
-                handle = block.register_forward_pre_hook(instead, with_kwargs=True)
-                stack.callback(handle.remove)
+            handle = block.register_forward_pre_hook(partial(instead, place), with_kwargs=True)
+            stack.callback(handle.remove)
         yield
 
 

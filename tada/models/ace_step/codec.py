@@ -38,8 +38,9 @@ class Codec(nn.Module):
         Returns:
             Float32 ``[B, 2, ceil(hop * T * 160 / 147)]`` at 48 kHz.
         """
-        waves = [self.vocode(self.mels(row[None], window)) for row in latents]
-        return resample(torch.cat(waves), self.vocoder.config.sampling_rate, SAMPLE_RATE)
+        waves = (self.vocode(self.mels(row[None], window)) for row in latents)
+        rate = self.vocoder.config.sampling_rate
+        return torch.cat([resample(wave, rate, SAMPLE_RATE).expand(-1, 2, -1) for wave in waves])
 
     def mels(self, latents: Tensor, window: int | None = None) -> Tensor:
         """Log-mels ``[B, 2, n_mels, stride * T]`` of latents ``[B, C, R, T]``, left and right."""
@@ -49,10 +50,10 @@ class Codec(nn.Module):
         return (mel * 0.5 + 0.5) * (MEL_HIGH - MEL_LOW) + MEL_LOW
 
     def vocode(self, mels: Tensor) -> Tensor:
-        """Float32 waves ``[B, 2, hop * T]`` at the vocoder's rate; sides that are the same are made once."""
+        """Float32 waves ``[B, 2, hop * T]`` at the vocoder's rate, ``[B, 1, hop * T]`` where both sides are the same."""
         sides = mels.unbind(dim=1)
         waves = [self.vocoder.chunked(side).float() for side in (sides[:1] if torch.equal(*sides) else sides)]
-        return torch.cat(waves, dim=1).expand(-1, 2, -1)
+        return torch.cat(waves, dim=1)
 
     def encode(self, audio: Tensor, rate: int = SAMPLE_RATE) -> Tensor:
         """Latents ``[B, C, R, T]`` of stereo audio ``[B, 2, samples]`` at ``rate``, padded to whole frames."""
