@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tada.minis.fit import coarse
 from tada.minis.mel import log_mel
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.ace_step.vocoder import VocoderConfig, mel_filters
@@ -88,7 +89,7 @@ def _to(inputs: int, outputs: int) -> nn.Conv1d:
 def loss(gist: Gist, audio: Tensor, generator: torch.Generator, noise: float = 0.1) -> Tensor:
     """Mean error of the spectrograms and of their changes in time, told from latents with some noise added."""
     seen = look(audio)
-    with torch.autocast(audio.device.type, torch.bfloat16):
+    with coarse(audio.device):
         latents = gist.encode(seen)
         told = gist.decode(latents + noise * torch.randn(latents.shape, generator=generator).to(latents))
     return (told - seen).abs().mean() + (told.float().diff() - seen.diff()).abs().mean()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tada.minis.codecs.distance import beat, mel, spectral
 from tada.minis.codecs.material import Clips, crops
-from tada.minis.fit import Loss
+from tada.minis.fit import Loss, coarse
 
 BEAT = 3.0
 """Weight of the marks that a decoder leaves at the rate of its latents."""
@@ -43,7 +43,7 @@ def tells(
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
         seen = sees(cut(step))
-        with torch.autocast(seen.device.type, torch.bfloat16):
+        with coarse(seen.device):
             latents = encode(seen)
             told = decode(disturbed(latents, step, noise)).float()
         error, shape = (told - seen).abs().mean() / spread, _edges(told, seen) / spread
@@ -76,7 +76,7 @@ def sounds(
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
         truth = cut(step)
-        with torch.autocast(truth.device.type, torch.bfloat16):
+        with coarse(truth.device):
             with torch.no_grad():
                 latents = encode(sees(truth))
             told = tell(disturbed(latents, step, noise)).float()

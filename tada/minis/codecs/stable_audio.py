@@ -18,7 +18,7 @@ from tada.minis.codecs.distance import mel, spectral
 from tada.minis.codecs.gist import Gist, look
 from tada.minis.codecs.material import Clips, crops
 from tada.minis.codecs.stages import restore, trained
-from tada.minis.fit import Loss
+from tada.minis.fit import Loss, coarse
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.pipeline import quiet_loading
 
@@ -115,7 +115,7 @@ def _sounds(parts: Parts, run: Any, audio: Clips, device: str, noise: float = 0.
         truth = _crops("decoder", audio, step).to(device)
         latents = _latents(parts, truth)
         draws = torch.randn(latents.shape, generator=torch.Generator().manual_seed(step)).to(device)
-        with torch.autocast(truth.device.type, torch.bfloat16):
+        with coarse(truth.device):
             sound = run(latents + noise * draws)[:, 0].float()
         again = weight * F.mse_loss(parts.gist.encode(look(sound)), latents)
         figures = {"spectral": spectral(sound, truth), "mel": mel(sound, truth), "gist": again}
@@ -129,7 +129,7 @@ def _agrees(parts: Parts, run: Any, audio: Clips, device: str) -> Loss:
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
         truth = _crops("encoder", audio, step).to(device)
-        with torch.autocast(truth.device.type, torch.bfloat16):
+        with coarse(truth.device):
             mean, scale = run(truth[:, None]).float().chunk(2, dim=1)
         error = (mean - _latents(parts, truth)).square()
         std = F.softplus(scale) + 1e-4
@@ -146,7 +146,7 @@ def _crops(stage: str, audio: Clips, step: int) -> Tensor:
 
 @torch.no_grad()
 def _latents(parts: Parts, audio: Tensor) -> Tensor:
-    with torch.autocast(audio.device.type, torch.bfloat16):
+    with coarse(audio.device):
         return parts.gist.encode(look(audio)).float()
 
 

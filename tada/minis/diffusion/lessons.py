@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tada.minis.attributes import Attributes
 from tada.minis.diffusion.captions import Told, alone, reworded, told
-from tada.minis.fit import Loss
+from tada.minis.fit import Loss, coarse
 
 
 def lesson(
@@ -47,7 +47,7 @@ def lesson(
         captions = told(about, step)
         fed = course.feeds(model, captions)
         with ExitStack() as stack:
-            stack.enter_context(torch.autocast(model.device.type, torch.bfloat16))
+            stack.enter_context(coarse(model.device))
             if planted:
                 stack.enter_context(apart(course, model, told_apart(course, model, captions, about, step, planted)))
             predicted, wanted = course.predict(model, x, noise, level, fed)

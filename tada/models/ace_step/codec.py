@@ -50,7 +50,7 @@ class Codec(nn.Module):
         return (mel * 0.5 + 0.5) * (MEL_HIGH - MEL_LOW) + MEL_LOW
 
     def vocode(self, mels: Tensor) -> Tensor:
-        """Float32 waves ``[B, 2, hop * T]`` at the vocoder's rate, ``[B, 1, hop * T]`` where both sides are the same."""
+        """Float32 waves ``[B, 2, hop * T]`` at the vocoder's rate; ``[B, 1, hop * T]`` where the sides are the same."""
         sides = mels.unbind(dim=1)
         waves = [self.vocoder.chunked(side).float() for side in (sides[:1] if torch.equal(*sides) else sides)]
         return torch.cat(waves, dim=1)
