@@ -62,7 +62,7 @@ import pandas as pd
 from IPython.display import HTML, Markdown, display
 
 import tada
-from tada import localise, patching, players, plots
+from tada import localise, patching, players, plots, stamp
 
 plots.style()
 
@@ -287,7 +287,17 @@ def sounds(concept):
 
 
 best = called[called["known"]].groupby("concept", sort=False)["impact"].max().sort_values(ascending=False)
-command = f"tada run notebooks/04_localisation.py -p architecture {architecture} -p checkpoint {checkpoint} --profile {profile}"
+command = stamp.again(
+    "04_localisation",
+    **{
+        "architecture": architecture,
+        "checkpoint": checkpoint,
+        "profile": profile,
+        "concepts": concepts,
+        "pairs": pairs,
+    },
+    **{"steps": steps, "seconds": seconds, "score": score, "captions": captions},
+)
 for name in list(best.index[:heard]) or list(work.pairs["concept"].unique()[:1]):
     display(players.show(sounds(name), f"patched-{name}", command))
 

@@ -43,6 +43,7 @@ profile: str = "mini"  # how much to run: smoke, mini, colab or paper
 concepts: list[str] = ["tempo", "mood", "vocal gender", "piano"]  # what is steered; see tada.prompts.CONCEPTS
 functional: str = ""  # functional layers such as 6+7; empty: those the checkpoint says of itself
 words: str = ""  # vocabulary of the prompts: mini or public; empty: the checkpoint's
+held_out: int = 0  # prompts for results, for each concept; 0 for the profile's
 store: str = ""  # where scores and vectors are kept; empty: ../_build/steering
 workers: int = 2  # processes, each with a model and one thread; 1 on a GPU
 live: bool = False  # widgets that generate while you move them, for Jupyter and Colab
@@ -62,7 +63,7 @@ import torch
 from IPython.display import Markdown, display
 
 import tada
-from tada import library, plots, prompts, steer_runs, steering, widgets
+from tada import library, plots, prompts, stamp, steer_runs, steering, widgets
 
 plots.style()
 
@@ -78,6 +79,7 @@ start = partial(
     profile,
     functional=functional,
     words=words or ("mini" if checkpoint == "tiny" else ""),
+    held_out=held_out,
 )
 run = start()
 model = run.model
@@ -266,7 +268,11 @@ else:
 # One held-out prompt and one noise for all clips of a concept. Choose the concept and the layers, and move the strength.
 
 # %% tags=["hide-input"]
-again = f"tada run notebooks/05_steering_caa.py -p architecture {architecture} -p checkpoint {checkpoint} -p profile {profile}"
+again = stamp.again(
+    "05_steering_caa",
+    **{"architecture": architecture, "checkpoint": checkpoint, "profile": profile, "concepts": concepts},
+    **{"functional": functional, "words": words, "held_out": held_out},
+)
 ways = {
     name: [
         widgets.Way(

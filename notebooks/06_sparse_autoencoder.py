@@ -52,7 +52,7 @@ import torch
 from IPython.display import Markdown, display
 
 import tada
-from tada import calibrate, features, library, plots, prompts, sae_runs, steer_runs, widgets
+from tada import calibrate, features, library, plots, prompts, sae_runs, stamp, steer_runs, widgets
 from tada.store import Store
 
 plots.style()
@@ -244,7 +244,11 @@ if checkpoint == "tiny":
 # ## Hear it
 
 # %% tags=["hide-input"]
-again = f"tada run notebooks/06_sparse_autoencoder.py -p architecture {architecture} -p checkpoint {checkpoint} -p profile {profile}"
+again = stamp.again(
+    "06_sparse_autoencoder",
+    **{"architecture": architecture, "checkpoint": checkpoint, "profile": profile, "concepts": concepts},
+    **{"layer": str(chosen), "functional": functional, "words": words, "captions": captions},
+)
 names = {"functional": "functional", "all": "all", "all-but-functional": "all but functional"}
 ways = {
     name: [

@@ -62,7 +62,7 @@ import pandas as pd
 from IPython.display import HTML, Markdown, display
 
 import tada
-from tada import calibrate, evaluation, players, plots, table_runs
+from tada import calibrate, evaluation, players, plots, stamp, table_runs
 from tada.store import Store
 
 plots.style()
@@ -93,9 +93,13 @@ request = table_runs.settled(
 )
 run, size = table_runs.run_of(request), request.size
 model = run.model
-again = f"tada table --model {architecture} --checkpoint {checkpoint} --profile {profile}"
-if tiny:
-    again = f"tada run notebooks/07_table_1.py -p architecture {architecture} -p checkpoint tiny --profile smoke"
+again = stamp.again(
+    "07_table_1",
+    **{"architecture": architecture, "checkpoint": "tiny" if tiny else checkpoint},
+    **{"profile": "smoke" if missing else profile, "concepts": concepts},
+    **{"functional": functional, "words": words, "reach": reach, "prompts": prompts, "seconds": seconds},
+    **{"layer": str(layer) if layer >= 0 else "", "captions": captions},
+)
 
 # %% tags=["hide-input"]
 if missing:

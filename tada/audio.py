@@ -45,6 +45,12 @@ class Clip:
         return path
 
 
+def source(record: Mapping[str, Any]) -> str:
+    """The model and the checkpoint that a clip's record names, in words: ``"ace-step mini"``."""
+    model, checkpoint = str(record.get("model") or ""), str(record.get("checkpoint") or "")
+    return checkpoint if checkpoint.startswith(model) else f"{model} {checkpoint}".strip()
+
+
 class Clips(Sequence[Clip]):
     """Clips of one length and sample rate, one per row of a batch."""
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from tada.audio import Clip
+from tada.audio import Clip, source
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -211,7 +211,7 @@ def _table(entries: Sequence[Mapping[str, Any]], command: str) -> str:
     scores = list(dict.fromkeys(name for entry in entries for name in entry["scores"]))
     head = ["clip", *(["strength"] if strength else []), *scores, "prompt and seed", "was at"]
     lines = "".join(_row(entry, strength, scores) for entry in entries)
-    shared = ", ".join(dict.fromkeys(f"{entry['model']} {entry['checkpoint']}" for entry in entries))
+    shared = ", ".join(dict.fromkeys(map(source, entries)))
     note = f"Checkpoint: {html.escape(shared)}. All are played at {LEVEL:g} dB (root mean square)."
     again = f"<br>To make them again: <code>{html.escape(command)}</code>" if command else ""
     cells = "".join(f"<th>{html.escape(name)}</th>" for name in head)

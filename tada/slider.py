@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from tada import players
+from tada.audio import source
 from tada.loudness import lufs
 from tada.players import Sound
 
@@ -195,7 +196,7 @@ def render(manifest: Manifest, base: str = "", locate: Callable[[str], str] | No
         "title": manifest.get("title", "Steering"),
         "seconds": manifest.get("seconds"),
         "rate": manifest.get("sample_rate"),
-        "model": " ".join(str(manifest[name]) for name in ("model", "checkpoint") if manifest.get(name)),
+        "model": source(manifest),
         "command": manifest.get("command"),
         "metrics": json.dumps(manifest.get("metrics", {}), ensure_ascii=False),
         "players": sum(len(ladder["clips"]) for ladder in ladders),

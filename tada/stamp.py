@@ -109,6 +109,16 @@ def commands(notebook: str, name: str, chosen: Mapping[str, object]) -> list[str
     return [" ".join([f"tada run notebooks/{notebook}.py", *ours]), " ".join([start, *theirs])]
 
 
+def again(notebook: str, **chosen: object) -> str:
+    """The line that makes a notebook's clips again; parameters that are empty, 0 or False are left out.
+
+    Args:
+        notebook: its name, without folder and suffix.
+        chosen: its parameters.
+    """
+    return commands(notebook, notebook, {name: value for name, value in chosen.items() if value})[0]
+
+
 def _told(value: object) -> str:
     return value if isinstance(value, str) else written(value)
 

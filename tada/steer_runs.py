@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -153,6 +153,7 @@ def plan(
     functional: str = "",
     words: str = "",
     judge: Score | None = None,
+    held_out: int = 0,
 ) -> Run:
     """Load a model and settle how much is run on it.
 
@@ -163,6 +164,7 @@ def plan(
         functional: indices of the functional layers, such as ``"6+7"``; nothing for what the checkpoint says.
         words: vocabulary of the prompts, ``"mini"`` or ``"public"``; nothing for the checkpoint's.
         judge: of clips; None for the mini judge where prompts are the minis', else CLAP.
+        held_out: prompts for results, for each concept; 0 for the profile's.
 
     Raises:
         KeyError: an unknown architecture, profile or vocabulary. IndexError: no such layer.
@@ -176,7 +178,7 @@ def plan(
     model = tada.load(name, None if checkpoint in ("", "public") else checkpoint)
     if functional:
         model.functional = indices(model, functional)
-    settings = PROFILES[profile]
+    settings = replace(PROFILES[profile], prompts=held_out or PROFILES[profile].prompts)
     preset = "mini" if vocabulary == "mini" else "steering"
     preset = preset if preset in model.presets else "default"
     steps = {"steps": settings.steps} if settings.steps else {}

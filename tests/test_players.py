@@ -14,7 +14,7 @@ import soundfile
 import torch
 
 from tada import players
-from tada.audio import Clip
+from tada.audio import Clip, source
 from tada.players import Sound
 
 
@@ -102,3 +102,9 @@ def test_what_cannot_be_shown_is_refused(page):
     for name in ("", "a/b", "../a"):
         with pytest.raises(ValueError, match="letters, digits and hyphens"):
             players.show([Sound(tone(), "base")], name)
+
+
+def test_a_checkpoint_that_is_called_after_its_model_is_named_once() -> None:
+    assert source({"model": "ace-step", "checkpoint": "ace-step mini, planted"}) == "ace-step mini, planted"
+    assert source({"model": "ace-step", "checkpoint": "ACE-Step/one"}) == "ace-step ACE-Step/one"
+    assert source({"checkpoint": "mini"}) == "mini" and source({"model": "ace-step"}) == "ace-step"
