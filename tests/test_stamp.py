@@ -28,7 +28,10 @@ STAMP = Stamp("key", 12.3, "2026-03-01 14:05 UTC", {"tada": "0.1.0"}, {"a mini":
 
 def test_the_line_that_makes_clips_again_names_what_was_chosen_and_nothing_else() -> None:
     line = stamp.again("04_localisation", checkpoint="mini", pairs=6, steps=0, score="", concepts=["slow"], layer="0")
-    assert line == """tada run notebooks/04_localisation.py -p checkpoint mini -p pairs 6 -p concepts '["slow"]' -p layer 0"""
+    assert (
+        line
+        == """tada run notebooks/04_localisation.py -p checkpoint mini -p pairs 6 -p concepts '["slow"]' -p layer 0"""
+    )
 
 
 # ---- checkpoints

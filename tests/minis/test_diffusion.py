@@ -343,6 +343,8 @@ def test_all_that_is_shipped_is_small():
 def test_a_checkpoint_is_written_anew_over_one_without_a_card(tmp_path, monkeypatch):
     course = SimpleNamespace(
         SAMPLING={"steps": 7},
+        FUNCTIONAL=(1, 2),
+        PAIRS=4,
         codec=SimpleNamespace(load=lambda folder: None),
         finish=lambda model, parts, to: to.mkdir(),
     )
@@ -354,6 +356,12 @@ def test_a_checkpoint_is_written_anew_over_one_without_a_card(tmp_path, monkeypa
     done = training.finish("ace-step", tmp_path)
     assert [path.name for path in done.iterdir()] == ["tada.json"]
     assert json.loads((done / "tada.json").read_text())["sampling"] == {"steps": 7}
+
+
+@pytest.mark.parametrize("name", training.RECIPES)
+def test_what_a_shipped_mini_says_of_itself_is_what_its_recipe_writes(name):
+    said = json.loads((recipes.WEIGHTS / name / "tada.json").read_text())
+    assert said == training.described(training.RECIPES[name])
 
 
 def test_a_planted_recipe_wants_its_mini_first(tmp_path):

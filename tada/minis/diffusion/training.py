@@ -180,14 +180,23 @@ def finish(name: str, home: str | Path) -> Path:
     parts = course.codec.load(start / "codec")
     partial, done = folder / "trained.partial", folder / "trained"
     course.finish(model, parts, partial)
-    about: dict[str, Any] = {
-        "label": f"{recipe.architecture} mini" + (", planted" if recipe.planted else ""),
-        "architecture": recipe.architecture,
-        "sampling": dict(course.SAMPLING),
-    }
-    if recipe.planted:
-        about["functional"] = list(course.PLANTED)
+    about = described(recipe)
     (partial / "tada.json").write_text(json.dumps(about, indent=1) + "\n")
     shutil.rmtree(done, ignore_errors=True)  # of a run that was stopped before its card was written
     partial.replace(done)
     return done
+
+
+def described(recipe: Recipe) -> dict[str, Any]:
+    """What a mini says of itself in ``tada.json``: label, sampling, and the layers that are known to matter."""
+    course = recipe.course
+    about: dict[str, Any] = {
+        "label": f"{recipe.architecture} mini" + (", planted" if recipe.planted else ""),
+        "architecture": recipe.architecture,
+        "sampling": dict(course.SAMPLING),
+        "functional": list(course.PLANTED if recipe.planted else course.FUNCTIONAL),
+    }
+    if not recipe.planted:
+        how = "the strongest functional layers of slow, fast, happy, sad, female and male"
+        about["functional from"] = f"localisation, {course.PAIRS} pairs each: {how}"
+    return about
