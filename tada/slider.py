@@ -368,7 +368,7 @@ def _ladder(manifest: Manifest, ladder: Mapping[str, Any], find: Callable[[str],
     return (
         f'<details class="steer-ladder"{_data(own)}{" open" if first else ""}>'
         f"<summary>{_text(ladder['concept'])}: {_text(label)}</summary>"
-        f'<div class="steer-scroll" role="region" aria-label="{_text(ladder["concept"])}, {_text(label)}" tabindex="0">'
+        f'<div class="steer-scroll" role="group" aria-label="{_text(ladder["concept"])}, {_text(label)}" tabindex="0">'
         f'<table class="steer-table"><caption>{_text(caption)}</caption>'
         f"<thead><tr>{''.join(f'<th scope=col>{_text(head)}</th>' for head in heads)}</tr></thead>"
         f"<tbody>{rows}</tbody></table></div></details>\n"
