@@ -59,7 +59,7 @@ FIVE = (-100.0, -50.0, 0.0, 50.0, 100.0)
 
 PROFILES = {
     "smoke": Profile(2, 1, 2, (-100.0, 0.0, 100.0), steps=3, seconds=1.5),
-    "mini": Profile(16, 4, 12, FIVE),
+    "mini": Profile(16, 4, 12, FIVE, steps=8),
     "colab": Profile(50, 4, 16, tuple(float(x) for x in range(-100, 101, 25))),
     "paper": Profile(50, 8, 100 - 8, tuple(float(x) for x in range(-100, 101, 10))),
 }

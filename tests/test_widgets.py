@@ -97,7 +97,8 @@ def test_tables_of_a_run():
 
 
 def test_a_run_settles_layers_and_words(tiny_folder):
-    run = steer_runs.plan("ace-step", tiny_folder("ace-step"), "smoke", functional="6, 7", words="mini")
+    run = steer_runs.plan("ace-step", tiny_folder("ace-step"), "smoke", functional="6, 7", words="mini", held_out=3)
+    assert len(run.heard("tempo").prompts) == 3
     assert run.model.functional == (6, 7)
     assert run.layer_sets == ("functional", "all", "all-but-functional")
     assert not set(run.trial("tempo").prompts) & set(run.heard("tempo").prompts)
