@@ -320,7 +320,7 @@ if checkpoint == "planted":
     display(
         Markdown(
             f"Planted: layers {planted}. Called functional for any concept: {named}. A concept may live in one of the "
-            "planted layers alone, and its recall is then a half. *Together* is their impact as a set."
+            "planted layers alone: its recall is then a half. *Together* is their impact as a set."
         )
     )
     numbers = dict.fromkeys(["precision", "recall", "together", "strongest other"], "{:.2f}")

@@ -78,7 +78,7 @@ def measured(name: str, home: str | Path, captions: str | Path | None = None, te
     import tada
     from tada.minis.diffusion import judge
     from tada.minis.diffusion.material import PART
-    from tada.minis.diffusion.training import PARTS, RECIPES
+    from tada.minis.diffusion.training import PARTS, RECIPES, described
 
     recipe, done = RECIPES[name], Path(home) / name / "trained"
     model = tada.load(recipe.architecture, done)
@@ -98,7 +98,7 @@ def measured(name: str, home: str | Path, captions: str | Path | None = None, te
         "stages": curves,
         "machine": f"{platform.machine()} CPU, 1 thread",
         "versions": _versions(),
-        "sampling": dict(recipe.course.SAMPLING),
+        "sampling": described(recipe)["sampling"],
         "sha256": hashes(done),
         **judge.measure(model, captions, tell),
     }

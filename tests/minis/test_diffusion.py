@@ -335,6 +335,11 @@ def test_a_changed_file_is_found(tmp_path, monkeypatch):
         recipes.verify(["prob"], 0)
 
 
+def test_nothing_that_is_shipped_names_a_folder_of_some_machine():
+    told = [path for path in recipes.WEIGHTS.rglob("*.json") if "_name_or_path" in path.read_text()]
+    assert told == []
+
+
 def test_all_that_is_shipped_is_small():
     rows = [row for row in recipes.shipped() if not row["name"].endswith("-planted")]
     assert sum(row["megabytes"] for row in rows) <= 48

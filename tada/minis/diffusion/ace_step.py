@@ -28,6 +28,7 @@ FUNCTIONAL, PAIRS = (0, 3), 32
 SAMPLING: Mapping[str, Any] = {
     "steps": 16,
     "guidance": 8.0,
+    "interval": 0.8,
     "method": "cfg",
     "omega": 0.0,
     "erg_tag": False,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -23,7 +23,8 @@ from tada.minis.diffusion import ace_step, audioldm2, lessons, material, stable_
 
 
 class Recipe(NamedTuple):
-    """How a mini is trained: architecture, its module here, whether planted, steps, peak learning rate, batch."""
+    """How a mini is trained: architecture, its module here, whether planted, steps, peak learning rate, batch, and what
+    its sampling has in place of the architecture's."""
 
     architecture: str
     course: ModuleType
@@ -31,6 +32,7 @@ class Recipe(NamedTuple):
     steps: int = 6000
     rate: float = 1e-3
     batch: int = 32
+    sampling: Mapping[str, Any] = MappingProxyType({})
 
 
 RECIPES = {
@@ -38,7 +40,7 @@ RECIPES = {
     "ace-step": Recipe("ace-step", ace_step, steps=12000),
     "audioldm2": Recipe("audioldm2", audioldm2, steps=8000),
     "stable-audio-planted": Recipe("stable-audio", stable_audio, planted=True, steps=1500),
-    "ace-step-planted": Recipe("ace-step", ace_step, planted=True, steps=2000),
+    "ace-step-planted": Recipe("ace-step", ace_step, planted=True, steps=2000, sampling={"guidance": 12.0}),
 }
 """Mini -> how it is trained. A planted one goes on from the mini of its architecture."""
 
@@ -180,6 +182,10 @@ def finish(name: str, home: str | Path) -> Path:
     parts = course.codec.load(start / "codec")
     partial, done = folder / "trained.partial", folder / "trained"
     course.finish(model, parts, partial)
+    for config in [*partial.rglob("config.json"), *partial.glob("model_index.json")]:
+        said = json.loads(config.read_text())
+        if said.pop("_name_or_path", None):  # a folder of this machine
+            config.write_text(json.dumps(said, indent=2, sort_keys=True) + "\n")
     about = described(recipe)
     (partial / "tada.json").write_text(json.dumps(about, indent=1) + "\n")
     shutil.rmtree(done, ignore_errors=True)  # of a run that was stopped before its card was written
@@ -193,7 +199,7 @@ def described(recipe: Recipe) -> dict[str, Any]:
     about: dict[str, Any] = {
         "label": f"{recipe.architecture} mini" + (", planted" if recipe.planted else ""),
         "architecture": recipe.architecture,
-        "sampling": dict(course.SAMPLING),
+        "sampling": {**course.SAMPLING, **recipe.sampling},
         "functional": list(course.PLANTED if recipe.planted else course.FUNCTIONAL),
     }
     if not recipe.planted:
