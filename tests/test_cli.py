@@ -164,7 +164,9 @@ def test_a_terminated_run_stops_its_kernel_and_says_so(book: Path) -> None:
     assert process.returncode == 130
     assert said.startswith("tada: stopped. What was executed is in _build/runs/01_one.ipynb.")
     with pytest.raises(ProcessLookupError):
-        os.kill(int(mark.read_text()), 0)
+        for _ in range(300):  # a kernel takes a moment to go
+            os.kill(int(mark.read_text()), 0)
+            time.sleep(0.05)
 
 
 def test_outside_a_checkout_the_book_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
