@@ -289,14 +289,15 @@ def sounds(concept):
 best = called[called["known"]].groupby("concept", sort=False)["impact"].max().sort_values(ascending=False)
 command = stamp.again(
     "04_localisation",
-    **{
-        "architecture": architecture,
-        "checkpoint": checkpoint,
-        "profile": profile,
-        "concepts": concepts,
-        "pairs": pairs,
-    },
-    **{"steps": steps, "seconds": seconds, "score": score, "captions": captions},
+    architecture=architecture,
+    checkpoint=checkpoint,
+    profile=profile,
+    concepts=concepts,
+    pairs=pairs,
+    steps=steps,
+    seconds=seconds,
+    score=score,
+    captions=captions,
 )
 for name in list(best.index[:heard]) or list(work.pairs["concept"].unique()[:1]):
     display(players.show(sounds(name), f"patched-{name}", command))

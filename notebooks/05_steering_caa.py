@@ -270,8 +270,13 @@ else:
 # %% tags=["hide-input"]
 again = stamp.again(
     "05_steering_caa",
-    **{"architecture": architecture, "checkpoint": checkpoint, "profile": profile, "concepts": concepts},
-    **{"functional": functional, "words": words, "held_out": held_out},
+    architecture=architecture,
+    checkpoint=checkpoint,
+    profile=profile,
+    concepts=concepts,
+    functional=functional,
+    words=words,
+    held_out=held_out,
 )
 ways = {
     name: [

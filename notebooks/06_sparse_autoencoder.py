@@ -246,8 +246,14 @@ if checkpoint == "tiny":
 # %% tags=["hide-input"]
 again = stamp.again(
     "06_sparse_autoencoder",
-    **{"architecture": architecture, "checkpoint": checkpoint, "profile": profile, "concepts": concepts},
-    **{"layer": str(chosen), "functional": functional, "words": words, "captions": captions},
+    architecture=architecture,
+    checkpoint=checkpoint,
+    profile=profile,
+    concepts=concepts,
+    layer=str(chosen),
+    functional=functional,
+    words=words,
+    captions=captions,
 )
 names = {"functional": "functional", "all": "all", "all-but-functional": "all but functional"}
 ways = {

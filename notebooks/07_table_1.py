@@ -95,10 +95,17 @@ run, size = table_runs.run_of(request), request.size
 model = run.model
 again = stamp.again(
     "07_table_1",
-    **{"architecture": architecture, "checkpoint": "tiny" if tiny else checkpoint},
-    **{"profile": "smoke" if missing else profile, "concepts": concepts},
-    **{"functional": functional, "words": words, "reach": reach, "prompts": prompts, "seconds": seconds},
-    **{"layer": str(layer) if layer >= 0 else "", "captions": captions},
+    architecture=architecture,
+    checkpoint="tiny" if tiny else checkpoint,
+    profile="smoke" if missing else profile,
+    concepts=concepts,
+    functional=functional,
+    words=words,
+    reach=reach,
+    prompts=prompts,
+    seconds=seconds,
+    layer=str(layer) if layer >= 0 else "",
+    captions=captions,
 )
 
 # %% tags=["hide-input"]
