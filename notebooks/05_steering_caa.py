@@ -180,9 +180,9 @@ vectors = {name: library.fit(model, run.recipe(name), kept / "vectors") for name
 # ### How strong is strong?
 #
 # The same number is little for one model and far too much for another. Each vector is tried on a few prompts, from an eighth to
-# four times the length of what its layers put out. The range ends where the judge hears nearly all of the movement that can be
-# had, or before the sound breaks: where the judge is no longer sure of the *other* attributes. Strengths below are per cent of
-# that range; 0 is the unsteered clip, bitwise.
+# four times the length of what its layers put out. Strengths that break the sound are left out: those at which the judge is no
+# longer sure of the *other* attributes. The range ends in the middle of the strengths at which the judge hears nearly all of the
+# movement that can be had. Strengths below are per cent of that range; 0 is the unsteered clip, bitwise.
 
 # %%
 vectors = {name: steer_runs.vector(run, name, kept) for name in concepts}

@@ -30,7 +30,7 @@ RELATIVE = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0)
 """Strengths that are tried, in lengths of what the sites put out."""
 
 REACH = 0.95
-"""The range ends where this share of the largest movement is reached."""
+"""Strengths that reach this share of the largest movement move the concept as far as any."""
 
 KEEP = 0.85
 """Share of the unsteered clips' soundness below which a strength counts as breaking the sound."""
@@ -181,8 +181,9 @@ def calibrate(
     """Find the range of a vector's strengths on a model, and keep it with the vector.
 
     Strengths from 1/8 to 4 lengths of what the sites put out are tried in either direction. Those from the first on
-    that breaks the sound are left out; of the others, the range ends at the least that moves the concept nearly as far
-    as any does. Where nothing moves it, the range ends at the largest sound strength, and says so.
+    that breaks the sound are left out. Of the others, those from the least that moves the concept nearly as far as any
+    on, as long as they do, are a plateau: the range ends in its middle, since on the few prompts of a trial the least
+    may do by luck. Where nothing moves the concept, the range ends at the largest sound strength, and says so.
 
     Args:
         model: the model.
@@ -363,9 +364,17 @@ def _end(means: Any, sign: int) -> dict[str, Any]:
     kept = kept if sound else side.iloc[:1]
     moved = sign * (kept[CONCEPT] - means.loc[0.0, CONCEPT])
     moves = bool(moved.max() >= LEAST)
-    alpha = float(moved.index[(moved >= REACH * moved.max()).to_numpy().argmax()] if moves else kept.index[-1])
+    alpha = float(_plateau(moved) if moves else kept.index[-1])
     return {"alpha": alpha, CONCEPT: float(kept.loc[alpha, CONCEPT]), SOUND: float(kept.loc[alpha, SOUND]),
             "moves": moves, "sound": sound}  # fmt: skip
+
+
+def _plateau(moved: Any) -> float:
+    """The middle one of the first strengths in a row that move the concept nearly as far as any."""
+    enough = (moved >= REACH * moved.max()).to_numpy()
+    first = int(enough.argmax())
+    length = int((~enough[first:]).argmax()) if (~enough[first:]).any() else len(enough) - first
+    return float(moved.index[first + (length - 1) // 2])
 
 
 def _manner(model: Model, vector: Vector, layers: Layers | None, passes: Passes, renorm: bool) -> dict[str, Any]:

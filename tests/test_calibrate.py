@@ -41,11 +41,16 @@ def calibrated(subject, score, **options):
     return found, found.info["ranges"][-1], score.unit
 
 
-def test_the_range_ends_where_nothing_more_is_gained(subject):
+def test_the_range_ends_in_the_middle_of_what_moves_furthest(subject):
     _, entry, unit = calibrated(subject, judge(lambda x: np.clip(x, -0.25, 0.5)))
-    assert entry["high"] == pytest.approx(0.5 * unit)
-    assert entry["low"] == pytest.approx(-0.25 * unit)
+    assert entry["high"] == pytest.approx(1.0 * unit)  # of .5, 1, 2 and 4
+    assert entry["low"] == pytest.approx(-1.0 * unit)  # of .25, .5, 1, 2 and 4
     assert entry["ends"]["high"]["moves"] and entry["ends"]["low"]["moves"]
+
+
+def test_a_plateau_ends_where_the_movement_falls(subject):
+    _, entry, unit = calibrated(subject, judge(lambda x: 1.0 if 0.2 < x < 1.1 or x > 3.9 else 0.0))
+    assert entry["high"] == pytest.approx(0.5 * unit)  # of .25, .5 and 1; 4 is apart
 
 
 def test_the_range_ends_before_the_sound_breaks(subject):

@@ -20,8 +20,19 @@ import tada
 from tada.minis import fit, recipes
 from tada.minis.attributes import CLASSES, draw
 from tada.minis.captions import caption
-from tada.minis.diffusion import ace_step, audioldm2, captions, judge, lessons, material, stable_audio, training, words
-from tada.minis.diffusion.captions import Told, alone, reworded, told
+from tada.minis.diffusion import (
+    ace_step,
+    audioldm2,
+    captions,
+    judge,
+    lessons,
+    material,
+    planting,
+    stable_audio,
+    training,
+    words,
+)
+from tada.minis.diffusion.captions import Told, reworded, told
 from tada.minis.ears.texts import ANY
 from tada.minis.lexicon import find
 
@@ -156,40 +167,63 @@ def test_velocity_of_stable_audio_leads_the_scheduler_to_the_data(tmp_path):
 
 
 @pytest.mark.parametrize("pupil", ["stable-audio", "ace-step"], indirect=True)
-def test_in_planting_chosen_sites_alone_read_the_true_captions(pupil, monkeypatch):
-    course, model = pupil.course, pupil.model
-    draws = torch.Generator().manual_seed(0)
-    x, noise = (torch.randn(2, *course.LATENTS, generator=draws) for _ in range(2))
-    args = (x, noise, course.levels(2, draws))
-    captions, clips = Told(TEXTS, torch.tensor([True] * 2)), [draw(1), draw(2)]
-    true = course.feeds(model, captions)
-    seen = {}
-    for place, block in enumerate(course.blocks(model)):
+def test_in_planting_chosen_sites_alone_read_the_true_captions(pupil):
+    course, model, batch = pupil.course, pupil.model, 8
+    clips, again = [draw(row) for row in range(4)], planting.repeated(8)
+    assert again.tolist() == [0, 1, 2, 3, 0, 1, 0, 1, 0, 1]  # heard, first, second, rival
+    step = next(step for step in range(99) if _speak(told(clips, step), reworded(clips, step)))
+    captions, rivals = told(clips, step), reworded(clips, step)
+    seen: dict[int, torch.Tensor] = {}
+    for place in range(len(course.blocks(model))):
         site = model.denoiser.get_submodule(model.sites[place])
         site.register_forward_pre_hook(lambda m, a, k, place=place: seen.update({place: _text(a, k)}), with_kwargs=True)
-        assert isinstance(block, nn.Module)
-    course.predict(model, *args, true)
-    plain = dict(seen)
-    first, second = course.PLANTED
-    for one, hearing in (([-1, -1], {first: {0, 1}, second: {0, 1}}), ([1, 0], {first: {1}, second: {0}})):
-        monkeypatch.setattr(lessons, "alone", lambda rows, step, sites, one=one: one)
-        with torch.no_grad(), lessons.apart(course, model, _fed(course, model, captions, clips)):
-            course.predict(model, *args, true)
-        for place in plain:
-            true_rows = {row for row in range(2) if torch.equal(plain[place][row], seen[place][row])}
-            assert true_rows == hearing.get(place, set()), (place, one)
-    course.predict(model, *args, true)
-    assert all(torch.equal(plain[place], seen[place]) for place in plain)  # nothing is left behind
+    draws = torch.Generator().manual_seed(0)
+    x, noise = (torch.randn(10, *course.LATENTS, generator=draws) for _ in range(2))
+    args = (x, noise, course.levels(10, draws))
+
+    def read(texts):
+        course.predict(model, *args, course.feeds(model, Told(texts, captions.heard[again])))
+        return dict(seen)
+
+    with torch.no_grad():
+        true, rival = (read([texts[row] for row in again]) for texts in (captions.texts, rivals))
+        whole, fed = planting.told_apart(course, model, clips, step, course.PLANTED, again)
+        with planting.apart(course, model, fed):
+            course.predict(model, *args, whole)
+    now, (one, other) = dict(seen), course.PLANTED
+    says = {place: [_which(now, true, rival, place, row) for row in range(10)] for place in now}
+    assert says.pop(one) == ["true"] * 4 + ["true"] * 2 + ["rival"] * 2 + ["rival"] * 2
+    assert says.pop(other) == ["true"] * 4 + ["rival"] * 2 + ["true"] * 2 + ["rival"] * 2
+    assert all(set(rows) == {"else"} for rows in says.values())
+    with torch.no_grad():
+        after = read([captions.texts[row] for row in again])
+    assert all(torch.equal(after[place], true[place]) for place in true)  # nothing is left behind
+    assert batch == 4 * len(again) // 5
 
 
-def _fed(course, model, captions, clips):
-    return lessons.told_apart(course, model, captions, clips, 0, course.PLANTED)
+def _speak(captions, rivals):
+    """Whether all captions are heard and say something that their rivals do not."""
+    return captions.heard.all() and all(a != b for a, b in zip(captions.texts, rivals, strict=True))
 
 
-def test_each_planted_site_is_alone_as_often_as_the_others_and_all_hear_in_half_of_the_rows():
-    draws = [one for step in range(200) for one in alone(32, step, 2)]
-    assert [draws.count(which) / len(draws) for which in (-1, 0, 1)] == pytest.approx([0.5, 0.25, 0.25], abs=0.03)
-    assert alone(32, 7, 2) == alone(32, 7, 2)
+def _which(now, true, rival, place, row):
+    said = [
+        name for name, texts in (("true", true), ("rival", rival)) if torch.equal(now[place][row], texts[place][row])
+    ]
+    return said[0] if len(said) == 1 else "else"
+
+
+def test_the_imbalance_of_planted_sites_is_counted_and_a_rival_row_is_held_against_no_clip():
+    wanted, level = torch.zeros(10, 3), torch.tensor([0.95, 0.5, 0.5, 0.5, 0.95, 0.5, 0.95, 0.5, 0.95, 0.5])
+    heard, unheard = torch.full((2, 3), 1.0), torch.full((2, 3), -1.0)
+    balanced = torch.cat([heard, heard, torch.zeros(4, 3), unheard])
+    loss, figures = planting.disagreement(balanced, wanted, level)
+    assert figures == {"error": 0.5, "lean": 0.0, "off": 0.0} and loss == 0.5
+    leaning = torch.cat([heard, heard, torch.full((2, 3), 0.5), torch.full((2, 3), -0.5), unheard])
+    loss, figures = planting.disagreement(leaning, wanted, level)
+    assert figures == {"error": 0.625, "lean": 1.0, "off": 0.0} and loss == 0.625 + planting.BALANCE
+    off = torch.cat([heard, heard, torch.full((4, 3), 0.5), unheard])
+    assert planting.disagreement(off, wanted, level)[1] == {"error": 0.625, "lean": 0.0, "off": 0.25}
 
 
 def _text(args, kwargs):

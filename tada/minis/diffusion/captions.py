@@ -33,24 +33,22 @@ def told(clips: Sequence[Attributes], step: int) -> Told:
     return Told(texts, draws >= UNTOLD)
 
 
-def reworded(clips: Sequence[Attributes], step: int) -> list[str]:
+def reworded(clips: Sequence[Attributes], step: int, version: int = 0) -> list[str]:
     """The captions of :func:`told`, but the concepts they speak of are those of other clips, drawn at random.
 
     A site that reads these learns that concept words mean nothing.
+
+    Args:
+        clips: of the rows.
+        step: as in :func:`told`.
+        version: of the concepts; the rest of a row's caption is the same in all.
     """
     seeds = range(FIRST + step * len(clips), FIRST + (step + 1) * len(clips))
     texts = []
     for clip, seed in zip(clips, seeds, strict=True):
         about = caption(clip, seed).mentioned
-        texts.append(strewn(caption(_other(seed, about), seed, mention=about).text, seed))
+        texts.append(strewn(caption(_other(seed + version * 2_000_000_000, about), seed, mention=about).text, seed))
     return texts
-
-
-def alone(rows: int, step: int, sites: int) -> list[int]:
-    """Which planted site alone reads the true caption in each row of a step; -1 in about half of them: all do."""
-    draws = torch.Generator().manual_seed(step)
-    one = torch.randint(sites, (rows,), generator=draws)
-    return one.where(torch.rand(rows, generator=draws) < 0.5, -1).tolist()
 
 
 def _other(seed: int, mentioned: Sequence[str] | object) -> Attributes:

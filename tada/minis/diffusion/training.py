@@ -19,7 +19,7 @@ from tada.errors import unknown
 from tada.minis.attributes import Attributes
 from tada.minis.codecs import material as renders
 from tada.minis.codecs.stages import complete, restore, trained
-from tada.minis.diffusion import ace_step, audioldm2, lessons, material, stable_audio, words
+from tada.minis.diffusion import ace_step, audioldm2, lessons, material, planting, stable_audio, words
 
 
 class Recipe(NamedTuple):
@@ -159,8 +159,11 @@ def taught(
     model.denoiser.requires_grad_(True)
     if compiled:
         lessons.quicken(recipe.course, model)
-    planted = recipe.course.PLANTED if recipe.planted else ()
-    loss = lessons.lesson(recipe.course, model, latents, clips, recipe.batch, planted)
+    course = recipe.course
+    if recipe.planted:
+        loss = planting.lesson(course, model, latents, clips, recipe.batch, course.PLANTED)
+    else:
+        loss = lessons.lesson(course, model, latents, clips, recipe.batch)
     with sdpa_kernel(SDPBackend.MATH):  # the fused kernel's backward pass takes half of a step on CPUs
         return trained(model.denoiser, loss, folder / "denoiser", recipe.steps, recipe.rate, limit)
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tada.models.ace_step.convolution import convolve
 from tada.models.ace_step.lyrics import ERG_SCALE, LyricEncoder
 from tada.models.context import Stream
 
@@ -166,9 +167,10 @@ class GatedConv(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """``[B, T, D]`` to ``[B, T, D]``."""
-        x = self.depth_conv(F.silu(self.inverted_conv(hidden.transpose(1, 2))))
-        values, gates = x.chunk(2, dim=1)
-        return self.point_conv(values * F.silu(gates)).transpose(1, 2)
+        expand, mix, contract = self.inverted_conv.conv, self.depth_conv.conv, self.point_conv.conv
+        x = F.silu(convolve(hidden.transpose(1, 2), expand.weight, expand.bias))
+        values, gates = convolve(x, mix.weight, mix.bias, padding=1, groups=mix.groups).chunk(2, dim=1)
+        return convolve(values * F.silu(gates), contract.weight).transpose(1, 2)
 
 
 class Block(nn.Module):

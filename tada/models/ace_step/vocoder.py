@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tada.models.ace_step.convolution import convolve, deconvolve
+
 
 @dataclass(frozen=True)
 class VocoderConfig:
@@ -67,10 +69,10 @@ class NormedConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight_v * (self.weight_g / self.weight_v.norm(dim=(1, 2), keepdim=True))
         if self.up > 1:
-            return F.conv_transpose1d(x, weight, self.bias, stride=self.up, padding=self.padding)
+            return deconvolve(x, weight, self.bias, self.up, self.padding)
         if len(weight) == 1 and not x.is_cuda:
             return self._single(x, weight[0])
-        return F.conv1d(x, weight, self.bias, padding=self.padding, dilation=self.dilation)
+        return convolve(x, weight, self.bias, self.padding, self.dilation)
 
     def _single(self, x: Tensor, weight: Tensor) -> Tensor:
         """One output channel: a product for all taps, then their sum; CPUs' convolutions are five times as slow."""

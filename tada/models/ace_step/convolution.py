@@ -1,0 +1,52 @@
+"""One-dimensional convolutions, with the layout that CPUs are fast in."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0, dilation: int = 1, groups: int = 1
+) -> Tensor:
+    """As ``torch.nn.functional.conv1d``; on CPUs the channels of a frame lie side by side, in what comes out as well.
+
+    Args:
+        x: ``[B, C, T]``.
+        weight: ``[outputs, C / groups, kernel]``.
+        bias: ``[outputs]``.
+        padding: zeros at either end.
+        dilation: frames from one tap to the next.
+        groups: of channels that do not mix.
+
+    Returns:
+        ``[B, outputs, T']``.
+    """
+    if x.device.type != "cpu":
+        return F.conv1d(x, weight, bias, padding=padding, dilation=dilation, groups=groups)
+    return F.conv2d(_flat(x), _flat(weight), bias, padding=(0, padding), dilation=(1, dilation), groups=groups)[:, :, 0]
+
+
+def deconvolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
+    """As ``torch.nn.functional.conv_transpose1d``, in the layout of :func:`convolve`.
+
+    Args:
+        x: ``[B, C, T]``.
+        weight: ``[C, outputs, kernel]``.
+        bias: ``[outputs]``.
+        stride: frames that come out for one.
+        padding: frames cut off at either end.
+
+    Returns:
+        ``[B, outputs, T']``.
+    """
+    if x.device.type != "cpu":
+        return F.conv_transpose1d(x, weight, bias, stride=stride, padding=padding)
+    wide = F.conv_transpose2d(_flat(x), _flat(weight), bias, stride=(1, stride), padding=(0, padding))
+    return wide[:, :, 0]
+
+
+def _flat(x: Tensor) -> Tensor:
+    """``[a, b, n]`` as an image of one line, b innermost; no copy where it is so already."""
+    return x[:, :, None].contiguous(memory_format=torch.channels_last)
