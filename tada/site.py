@@ -17,7 +17,12 @@ from typing import Any
 
 from tada import colab
 
-_TOGGLE = '<summary aria-label="Show or hide the pages below">'
+_TOGGLE = '<span class="toctree-toggle"'
+_MENDED = {
+    f"<summary>{_TOGGLE}": f'<summary aria-label="Show or hide the pages below">{_TOGGLE}',
+    'role="doc-biblioentry"': 'role="listitem"',
+}
+"""What theme and bibliography write, and what screen readers can say: a toggle with a name, a list of list items."""
 
 
 def setup(app: Any) -> dict[str, Any]:
@@ -29,7 +34,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("config-inited", own_doors)
     app.connect("html-page-context", add_doors)
     app.connect("build-finished", copy_notebooks)
-    app.connect("build-finished", name_toggles)
+    app.connect("build-finished", mend)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -125,15 +130,16 @@ def copy_notebooks(app: Any, error: Exception | None) -> None:
         shutil.copy(path, Path(app.outdir) / "notebooks" / path.name)
 
 
-def name_toggles(app: Any, error: Exception | None) -> None:
-    """Give the sidebar's toggles a name that screen readers can say; the theme gives them none."""
+def mend(app: Any, error: Exception | None) -> None:
+    """Mend what the theme and docutils leave for screen readers to stumble over."""
     if error is not None or app.builder.name != "html":
         return
     for page in Path(app.outdir).rglob("*.html"):
-        text = page.read_text(encoding="utf-8")
-        named = text.replace('<summary><span class="toctree-toggle"', f'{_TOGGLE}<span class="toctree-toggle"')
-        if named != text:
-            page.write_text(named, encoding="utf-8")
+        text = mended = page.read_text(encoding="utf-8")
+        for written, wanted in _MENDED.items():
+            mended = mended.replace(written, wanted)
+        if mended != text:
+            page.write_text(mended, encoding="utf-8")
 
 
 def _committed(app: Any) -> list[Path]:

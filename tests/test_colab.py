@@ -167,12 +167,16 @@ def test_the_theme_s_own_buttons_are_off(app: Any) -> None:
     assert app.config.html_theme_options == {"launch_buttons": {}, "use_download_button": False}
 
 
-def test_toggles_of_the_sidebar_get_a_name(app: Any) -> None:
+def test_toggles_get_a_name_and_references_are_items_of_their_list(app: Any) -> None:
     page = app.outdir / "page.html"
-    page.write_text('<summary><span class="toctree-toggle"></span></summary><summary>Words</summary>')
-    site.name_toggles(app, None)
+    page.write_text(
+        '<summary><span class="toctree-toggle"></span></summary><summary>Words</summary>'
+        '<div role="list"><div role="doc-biblioentry">A book.</div></div>'
+    )
+    site.mend(app, None)
     assert page.read_text().count("<summary aria-label=") == 1
     assert "<summary>Words" in page.read_text()
+    assert '<div role="listitem">A book.' in page.read_text()
 
 
 def test_times_are_those_of_the_build(app: Any) -> None:
