@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tada import concepts, pairs
+from tada import concepts, pairs, swaps
 from tada.concepts import Concept
 
 ROOT = Path(__file__).parents[1]
@@ -185,7 +185,7 @@ def test_every_counterpart_is_of_the_counterfactual():
     """No swap may put in a word of its own concept, and each is a word that bars a target."""
     for name, concept in concepts.paper().items():
         for word, other in concept.swaps.items():
-            assert not pairs._any(tuple(concept.swaps)).search(other), f"{name}: {word} -> {other}"
+            assert not swaps.any_of(tuple(concept.swaps)).search(other), f"{name}: {word} -> {other}"
         assert set(concept.keywords) <= set(concept.swaps)
 
 
@@ -338,7 +338,7 @@ def test_a_concept_of_ones_own():
 def test_controls_say_nothing_of_the_concept(csv):
     made = pairs.with_controls(pairs.build(limit=8))
     for row in made.itertuples():
-        words = pairs._any((*concepts.get(row.concept).swaps, *concepts.get(row.concept).excluded))
+        words = swaps.any_of((*concepts.get(row.concept).swaps, *concepts.get(row.concept).excluded))
         assert not words.search(row.unrelated)
         assert row.paraphrase != row.source
         assert set(re.findall(r"\w+", row.source)) <= set(re.findall(r"\w+", row.paraphrase))

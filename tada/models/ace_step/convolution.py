@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+
+class Convolution(nn.Conv1d):
+    """``torch.nn.Conv1d`` by :func:`convolve`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, in_channels, T]`` to ``[B, out_channels, T']``."""
+        return convolve(x, self.weight, self.bias, int(self.padding[0]), self.dilation[0], self.groups)
 
 
 def convolve(

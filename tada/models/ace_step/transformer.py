@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tada.models.ace_step.convolution import convolve
+from tada.models.ace_step.convolution import Convolution
 from tada.models.ace_step.lyrics import ERG_SCALE, LyricEncoder
 from tada.models.context import Stream
 
@@ -160,17 +160,16 @@ class GatedConv(nn.Module):
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        depthwise = nn.Conv1d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden)
-        self.inverted_conv = nn.Sequential(OrderedDict(conv=nn.Conv1d(dim, 2 * hidden, 1)))
+        depthwise = Convolution(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden)
+        self.inverted_conv = nn.Sequential(OrderedDict(conv=Convolution(dim, 2 * hidden, 1)))
         self.depth_conv = nn.Sequential(OrderedDict(conv=depthwise))
-        self.point_conv = nn.Sequential(OrderedDict(conv=nn.Conv1d(hidden, dim, 1, bias=False)))
+        self.point_conv = nn.Sequential(OrderedDict(conv=Convolution(hidden, dim, 1, bias=False)))
 
     def forward(self, hidden: Tensor) -> Tensor:
         """``[B, T, D]`` to ``[B, T, D]``."""
-        expand, mix, contract = self.inverted_conv.conv, self.depth_conv.conv, self.point_conv.conv
-        x = F.silu(convolve(hidden.transpose(1, 2), expand.weight, expand.bias))
-        values, gates = convolve(x, mix.weight, mix.bias, padding=1, groups=mix.groups).chunk(2, dim=1)
-        return convolve(values * F.silu(gates), contract.weight).transpose(1, 2)
+        x = self.depth_conv(F.silu(self.inverted_conv(hidden.transpose(1, 2))))
+        values, gates = x.chunk(2, dim=1)
+        return self.point_conv(values * F.silu(gates)).transpose(1, 2)
 
 
 class Block(nn.Module):
