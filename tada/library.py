@@ -107,9 +107,11 @@ def find(folder: str | Path, model: Model, concept: str, method: str = "caa") ->
     if place.is_file():
         return Vector.load(place)
     known = sorted({info["concept"] for _, info in entries(folder, model)})
+    shipped = {f"{model.name} mini": "mini", f"{model.name} mini, planted": "planted"}
+    which = f"--model {model.name} --checkpoint {shipped.get(model.checkpoint, model.checkpoint)}"
     raise FileNotFoundError(
         f"no {method} vector of {concept!r} for {model.checkpoint} in {folder} (there: {', '.join(known) or 'none'}): "
-        f"fit it with `tada vectors fit --model {model.name} --checkpoint ... --concept {concept!r} --folder {folder}`"
+        f"fit it with `tada vectors fit {which} --concept {concept!r} --folder {folder}`"
     )
 
 
