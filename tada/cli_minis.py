@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ def train(name: str, device: str, hours: float | None, home: str, resume: bool, 
         from tada.errors import unknown
 
         raise click.BadParameter(unknown("mini", name, recipes.NAMES), param_hint="NAME")
+    for library in ("TRANSFORMERS", "DIFFUSERS"):  # they print every text that is longer than its reader reads
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
     if not resume:
         recipes.clear(name, home)
     done = recipes.train(name, home, device, hours, captions, click.echo)
