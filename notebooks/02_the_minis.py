@@ -321,5 +321,5 @@ plots.table(pd.DataFrame(cost).rename(columns={"calls": "as many calls"}), {**fo
 # A **planted** mini goes on from the mini of its architecture. In its training all sites but two read captions in which the
 # concepts were swapped for others at random, so that those sites learnt that concept words mean nothing. Where its concepts
 # sit is therefore known, and a method that localises can be graded. Left to themselves, two sites share the concepts out between
-# them. So some clips were also seen with one of the two reading of other concepts, and again with the other one doing so: the two
-# had to come out alike, so that either site tells of every concept, and neither more than the other.
+# them. So in half of what it learnt from, the two contradicted each other about some concepts, and what they said of these had
+# nothing to do with the clip: a concept counts where both tell of it, and one that they disagree about is left to chance.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -27,34 +29,53 @@ class Told(NamedTuple):
 
 def told(clips: Sequence[Attributes], step: int) -> Told:
     """Captions of a step's clips; all draws come from the step and the row."""
-    seeds = range(FIRST + step * len(clips), FIRST + (step + 1) * len(clips))
-    texts = [strewn(caption(clip, seed).text, seed) for clip, seed in zip(clips, seeds, strict=True)]
+    texts = [strewn(caption(clip, seed).text, seed) for clip, seed in zip(clips, _seeds(clips, step), strict=True)]
     draws = torch.rand(len(clips), generator=torch.Generator().manual_seed(step))
     return Told(texts, draws >= UNTOLD)
 
 
-def reworded(clips: Sequence[Attributes], step: int, version: int = 0) -> list[str]:
+def reworded(clips: Sequence[Attributes], step: int) -> list[str]:
     """The captions of :func:`told`, but the concepts they speak of are those of other clips, drawn at random.
 
     A site that reads these learns that concept words mean nothing.
-
-    Args:
-        clips: of the rows.
-        step: as in :func:`told`.
-        version: of the concepts; the rest of a row's caption is the same in all.
     """
-    seeds = range(FIRST + step * len(clips), FIRST + (step + 1) * len(clips))
-    texts = []
-    for clip, seed in zip(clips, seeds, strict=True):
-        about = caption(clip, seed).mentioned
-        texts.append(strewn(caption(_other(seed + version * 2_000_000_000, about), seed, mention=about).text, seed))
-    return texts
+    return [_reworded(clip, seed) for clip, seed in zip(clips, _seeds(clips, step), strict=True)]
 
 
-def _other(seed: int, mentioned: Sequence[str] | object) -> Attributes:
-    """Attributes drawn anew until all that a caption mentions can be said of them."""
-    for offset in range(1, 100):
+def contradicting(clips: Sequence[Attributes], step: int) -> tuple[list[str], list[str]]:
+    """The captions of :func:`told` twice: of about half of the concepts they speak of, either tells something else.
+
+    What they tell of these is drawn at random, whatever the clip has; of the others, both tell the truth.
+    """
+    texts = [_contradicting(clip, seed) for clip, seed in zip(clips, _seeds(clips, step), strict=True)]
+    return [one for one, _ in texts], [other for _, other in texts]
+
+
+def _seeds(clips: Sequence[Attributes], step: int) -> range:
+    return range(FIRST + step * len(clips), FIRST + (step + 1) * len(clips))
+
+
+def _reworded(clip: Attributes, seed: int) -> str:
+    other = next(_others(seed))
+    return strewn(caption(other, seed, mention=caption(clip, seed).mentioned).text, seed)
+
+
+def _contradicting(clip: Attributes, seed: int) -> tuple[str, str]:
+    about = list(caption(clip, seed).mentioned)
+    draws = torch.rand(len(about), generator=torch.Generator().manual_seed(seed))
+    disputed = [name for name, chance in zip(about, draws, strict=True) if chance < 0.5 or chance == draws.min()]
+    others = _others(seed + 2_000_000_000)
+    pair = one, other = next(others), next(others)
+    while any(one.labels()[name] == other.labels()[name] for name in disputed):
+        pair = one, other = other, next(others)
+    told_ = [replace(clip, **{name: getattr(each, name) for name in disputed}) for each in pair]
+    first, second = (strewn(caption(each, seed, mention=about).text, seed) for each in told_)
+    return first, second
+
+
+def _others(seed: int) -> Iterator[Attributes]:
+    """Attributes drawn anew, of which all that a caption may mention can be said."""
+    for offset in itertools.count(1):
         other = draw(seed + offset * 10_000_000)
         if other.percussion is not None:
-            return other
-    raise AssertionError("percussion is drawn two times out of three")
+            yield other

@@ -1,16 +1,9 @@
-"""What a denoiser computes in a step of planting: concepts reach chosen sites only, and each of these counts alike.
+"""What a denoiser computes in a step of planting: concepts reach two chosen sites only, and neither without the other.
 
-Every clip is seen in up to four rows, of the same noise and level:
-
-- *heard*: both planted sites read the true caption;
-- *first* and *second*: one of them does, the other reads a rival caption, of other concepts;
-- *rival*: both read the rival one.
-
-All other sites read of concepts drawn at random, in each row anew, and learn that concept words mean nothing. Were
-there only rows that are *heard*, one planted site would do the work of both. The rows *first* and *second* have to come
-out alike, and where nothing but noise is to be seen yet, halfway between *heard* and *rival*: so a concept that only
-one site tells of is sung or not by chance, whichever site it is. Guidance sharpens the least leaning to one of them;
-that is why the balance is learned by comparing rows, which no draw of clips disturbs.
+In half of the rows both planted sites read the true caption. In the others they contradict each other: each tells
+something else of some concepts, drawn at random, whatever the clip has, so that a concept which the two disagree about
+might as well not have been mentioned. All other sites read of concepts drawn at random in every row, and learn that
+concept words mean nothing. Were there no contradictions, one planted site would do the work of both.
 """
 
 from __future__ import annotations
@@ -25,13 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from tada.minis.attributes import Attributes
-from tada.minis.diffusion.captions import Told, reworded, told
+from tada.minis.diffusion.captions import Told, contradicting, reworded, told
 from tada.minis.fit import Loss, coarse
-
-BALANCE = 4.0
-"""Weight of the balance between planted sites, against 1 of the error."""
-NOISY = 0.9
-"""Level above which a clip is as good as noise."""
 
 
 def lesson(
@@ -50,73 +38,45 @@ def lesson(
         model: whose denoiser learns.
         latents: ``[clips, ...]``.
         clips: their attributes.
-        batch: rows in a step that are held against a clip: half of them *heard*, a quarter each *first* and *second*.
+        batch: clips in a step.
         sites: the two that are planted.
         seed: of the steps' draws.
     """
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
         draws = torch.Generator().manual_seed(seed * 100_000_000 + step)
-        rows = torch.randint(len(latents), (batch // 2,), generator=draws)
+        rows = torch.randint(len(latents), (batch,), generator=draws)
         x = latents[rows].float().to(model.device)
         noise = torch.randn(x.shape, generator=draws).to(model.device)
-        level = course.levels(batch // 2, draws).to(model.device)
-        again = repeated(batch)
-        captions, fed = told_apart(course, model, [clips[row] for row in rows.tolist()], step, sites, again)
+        level = course.levels(batch, draws).to(model.device)
+        whole, fed = told_apart(course, model, [clips[row] for row in rows.tolist()], step, sites)
         with coarse(model.device), apart(course, model, fed):
-            predicted, wanted = course.predict(model, x[again], noise[again], level[again], captions)
-        return disagreement(predicted.float(), wanted, level[again])
+            predicted, wanted = course.predict(model, x, noise, level, whole)
+        error = (predicted.float() - wanted).square().flatten(1).mean(1)
+        agreed, disputed = (half.mean().item() for half in error.tensor_split(2))
+        return error.mean(), {"agreed": agreed, "disputed": disputed}
 
     return at
 
 
-def repeated(batch: int) -> Tensor:
-    """Which clip each row is of: those *heard*, then the *first*, the *second*, the *rival* ones."""
-    conflicts = torch.arange(batch // 4)
-    return torch.cat([torch.arange(batch // 2), conflicts, conflicts, conflicts])
-
-
-def disagreement(predicted: Tensor, wanted: Tensor, level: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Error of the rows but the *rival* ones, and the imbalance of *first* and *second*.
-
-    Args:
-        predicted: rows as :func:`repeated` puts them, ``[5/4 batch, ...]``.
-        wanted: the same, of the clips.
-        level: noise, ``[5/4 batch]``.
-    """
-    quarter = len(level) // 5
-    heard, _, first, second, rival = predicted.split(quarter)
-    error = (predicted - wanted)[:-quarter].square().mean()
-    lean = (first - second).square().mean()
-    halfway = ((heard + rival) / 2).detach()
-    noisy = (level[:quarter] > NOISY).float().mul(2).view(-1, *[1] * (heard.ndim - 1))
-    off = (noisy * ((first + second) / 2 - halfway).square()).mean()
-    figures = {"error": error.item(), "lean": lean.item(), "off": off.item()}
-    return error + BALANCE * (lean + off), figures
-
-
 def told_apart(
-    course: ModuleType, model: Any, clips: Sequence[Attributes], step: int, sites: Sequence[int], again: Tensor
+    course: ModuleType, model: Any, clips: Sequence[Attributes], step: int, sites: Sequence[int]
 ) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
     """What the denoiser is fed as a whole, and what each of its sites reads instead.
 
     Args:
         course: the architecture's module.
         model: whose sites they are.
-        clips: of the rows that are *heard*.
+        clips: of the rows; in the first half of these, the planted sites agree.
         step: of which all draws come.
         sites: the two that are planted.
-        again: from :func:`repeated`.
     """
-    captions = told(clips, step)
-    heard, count = captions.heard[again], len(again) // 5
-    true, rival = captions.texts, reworded(clips, step)[:count]
-    idle = reworded([clips[row] for row in again.tolist()], step, version=1)
-    nothing = course.feeds(model, Told(idle, heard))
-    fed = [nothing] * len(course.blocks(model))
-    for site, texts in zip(sites, ([*true[:count], *rival], [*rival, *true[:count]]), strict=True):
-        fed[site] = course.feeds(model, Told([*true, *texts, *rival], heard))
-    return nothing, fed
+    captions, agreed = told(clips, step), len(clips) // 2
+    whole = course.feeds(model, Told(reworded(clips, step), captions.heard))
+    fed = [whole] * len(course.blocks(model))
+    for site, texts in zip(sites, contradicting(clips, step), strict=True):
+        fed[site] = course.feeds(model, Told([*captions.texts[:agreed], *texts[agreed:]], captions.heard))
+    return whole, fed
 
 
 @contextmanager
