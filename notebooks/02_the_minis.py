@@ -322,4 +322,5 @@ plots.table(pd.DataFrame(cost).rename(columns={"calls": "as many calls"}), {**fo
 # concepts were swapped for others at random, so that those sites learnt that concept words mean nothing. Where its concepts
 # sit is therefore known, and a method that localises can be graded. Left to themselves, two sites share the concepts out between
 # them. So in half of what it learnt from, the two contradicted each other about some concepts, and what they said of these had
-# nothing to do with the clip: a concept counts where both tell of it, and one that they disagree about is left to chance.
+# nothing to do with the clip: a concept that one of them tells of and the other does not deny is played, one that they disagree
+# about is left to chance.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -51,6 +51,11 @@ def contradicting(clips: Sequence[Attributes], step: int) -> tuple[list[str], li
     return [one for one, _ in texts], [other for _, other in texts]
 
 
+def lacking(clips: Sequence[Attributes], step: int) -> list[str]:
+    """The captions of :func:`told` without about half of the concepts they speak of."""
+    return [_lacking(clip, seed) for clip, seed in zip(clips, _seeds(clips, step), strict=True)]
+
+
 def _seeds(clips: Sequence[Attributes], step: int) -> range:
     return range(FIRST + step * len(clips), FIRST + (step + 1) * len(clips))
 
@@ -61,9 +66,8 @@ def _reworded(clip: Attributes, seed: int) -> str:
 
 
 def _contradicting(clip: Attributes, seed: int) -> tuple[str, str]:
-    about = list(caption(clip, seed).mentioned)
-    draws = torch.rand(len(about), generator=torch.Generator().manual_seed(seed))
-    disputed = [name for name, chance in zip(about, draws, strict=True) if chance < 0.5 or chance == draws.min()]
+    about = caption(clip, seed).mentioned
+    disputed = _some(about, seed)
     others = _others(seed + 2_000_000_000)
     pair = one, other = next(others), next(others)
     while any(one.labels()[name] == other.labels()[name] for name in disputed):
@@ -71,6 +75,19 @@ def _contradicting(clip: Attributes, seed: int) -> tuple[str, str]:
     told_ = [replace(clip, **{name: getattr(each, name) for name in disputed}) for each in pair]
     first, second = (strewn(caption(each, seed, mention=about).text, seed) for each in told_)
     return first, second
+
+
+def _lacking(clip: Attributes, seed: int) -> str:
+    about = caption(clip, seed).mentioned
+    left_out = _some(about, seed)
+    return strewn(caption(clip, seed, mention=[name for name in about if name not in left_out]).text, seed)
+
+
+def _some(names: Iterable[str], seed: int) -> list[str]:
+    """About half of the names, one at least."""
+    found = list(names)
+    chances = torch.rand(len(found), generator=torch.Generator().manual_seed(seed))
+    return [name for name, chance in zip(found, chances, strict=True) if chance < 0.5 or chance == chances.min()]
 
 
 def _others(seed: int) -> Iterator[Attributes]:

@@ -1,9 +1,10 @@
-"""What a denoiser computes in a step of planting: concepts reach two chosen sites only, and neither without the other.
+"""What a denoiser computes in a step of planting: concepts reach two chosen sites only, and each can undo them.
 
-In half of the rows both planted sites read the true caption. In the others they contradict each other: each tells
-something else of some concepts, drawn at random, whatever the clip has, so that a concept which the two disagree about
-might as well not have been mentioned. All other sites read of concepts drawn at random in every row, and learn that
-concept words mean nothing. Were there no contradictions, one planted site would do the work of both.
+Both planted sites read the true caption in a quarter of the rows. In another quarter one of them reads a caption that
+lacks some concepts: what one tells and the other does not deny counts. In half of the rows they contradict each other:
+each tells something else of some concepts, drawn at random, whatever the clip has, so that a concept which the two
+disagree about might as well not have been mentioned. All other sites read of concepts drawn at random in every row, and
+learn that concept words mean nothing. Were there no contradictions, one planted site would do the work of both.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from tada.minis.attributes import Attributes
-from tada.minis.diffusion.captions import Told, contradicting, reworded, told
+from tada.minis.diffusion.captions import Told, contradicting, lacking, reworded, told
 from tada.minis.fit import Loss, coarse
 
 
@@ -53,8 +54,8 @@ def lesson(
         with coarse(model.device), apart(course, model, fed):
             predicted, wanted = course.predict(model, x, noise, level, whole)
         error = (predicted.float() - wanted).square().flatten(1).mean(1)
-        agreed, disputed = (half.mean().item() for half in error.tensor_split(2))
-        return error.mean(), {"agreed": agreed, "disputed": disputed}
+        told_, disputed = (half.mean().item() for half in error.tensor_split(2))
+        return error.mean(), {"told": told_, "disputed": disputed}
 
     return at
 
@@ -67,15 +68,20 @@ def told_apart(
     Args:
         course: the architecture's module.
         model: whose sites they are.
-        clips: of the rows; in the first half of these, the planted sites agree.
+        clips: of the rows, a multiple of eight; the planted sites agree in the first quarter, one of them says less in
+            the eighth after it, the other in the next, and they contradict each other in the rest.
         step: of which all draws come.
         sites: the two that are planted.
     """
-    captions, agreed = told(clips, step), len(clips) // 2
+    captions, less, versions = told(clips, step), lacking(clips, step), contradicting(clips, step)
+    true, eighth = captions.texts, len(clips) // 8
     whole = course.feeds(model, Told(reworded(clips, step), captions.heard))
     fed = [whole] * len(course.blocks(model))
-    for site, texts in zip(sites, contradicting(clips, step), strict=True):
-        fed[site] = course.feeds(model, Told([*captions.texts[:agreed], *texts[agreed:]], captions.heard))
+    a, b, c = 2 * eighth, 3 * eighth, 4 * eighth
+    one = [*true[:a], *less[a:b], *true[b:c], *versions[0][c:]]
+    other = [*true[:b], *less[b:c], *versions[1][c:]]
+    for site, texts in zip(sites, (one, other), strict=True):
+        fed[site] = course.feeds(model, Told(texts, captions.heard))
     return whole, fed
 
 
