@@ -320,8 +320,9 @@ if checkpoint == "planted":
     named = "+".join(map(str, functional)) or "none"
     display(
         Markdown(
-            f"Planted: layers {planted}. Called functional for any concept: {named}. A concept may live in one of the "
-            "planted layers alone: its recall is then a half. *Together* is their impact as a set."
+            f"Planted: layers {planted}. Called functional for any concept: {named}. *Together* is the impact of the "
+            "planted layers as a set. One of them alone contradicts the other, and the mini was taught to leave a concept "
+            "to chance then: its impact is about how often clips have the concept when nothing is said of it."
         )
     )
     numbers = dict.fromkeys(["precision", "recall", "together", "strongest other"], "{:.2f}")
