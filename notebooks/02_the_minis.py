@@ -323,4 +323,4 @@ plots.table(pd.DataFrame(cost).rename(columns={"calls": "as many calls"}), {**fo
 # sit is therefore known, and a method that localises can be graded. Left to themselves, two sites share the concepts out between
 # them. So in half of what it learnt from, the two contradicted each other about some concepts, and what they said of these had
 # nothing to do with the clip: a concept that one of them tells of and the other does not deny is played, one that they disagree
-# about is left to chance, whichever of the two says which.
+# about is left to chance.

@@ -39,8 +39,8 @@ RECIPES = {
     "stable-audio": Recipe("stable-audio", stable_audio, steps=4000),
     "ace-step": Recipe("ace-step", ace_step, steps=12000),
     "audioldm2": Recipe("audioldm2", audioldm2, steps=8000),
-    "stable-audio-planted": Recipe("stable-audio", stable_audio, planted=True, steps=4200),
-    "ace-step-planted": Recipe("ace-step", ace_step, planted=True, steps=5200, sampling={"guidance": 12.0}),
+    "stable-audio-planted": Recipe("stable-audio", stable_audio, planted=True, steps=3000),
+    "ace-step-planted": Recipe("ace-step", ace_step, planted=True, steps=4000, sampling={"guidance": 12.0}),
 }
 """Mini -> how it is trained. A planted one goes on from the mini of its architecture."""
 
