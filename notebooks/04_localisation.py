@@ -322,7 +322,7 @@ if checkpoint == "planted":
         Markdown(
             f"Planted: layers {planted}. Called functional for any concept: {named}. *Together* is the impact of the "
             "planted layers as a set. One of them alone contradicts the other, and the mini was taught to leave a concept "
-            "to chance then: its impact is about how often clips have the concept when nothing is said of it."
+            "to chance then. Where it follows one of them instead, the other has no impact, and the recall is a half."
         )
     )
     numbers = dict.fromkeys(["precision", "recall", "together", "strongest other"], "{:.2f}")
