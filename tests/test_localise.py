@@ -288,10 +288,10 @@ def test_leading_layers_are_the_strongest_of_a_concept():
 # ---- a model whose answer is known
 
 
-@pytest.mark.parametrize("name", ["ace-step", "stable-audio"])
-def test_the_planted_layers_and_no_others_carry_concepts(tmp_path, name):
+@pytest.mark.parametrize(("name", "pairs"), [("ace-step", 16), ("stable-audio", 4)])
+def test_the_planted_layers_and_no_others_carry_concepts(tmp_path, name, pairs):
     """The planted layers together have an impact of at least .9, layers beside them of at most .1 each."""
-    work = localise.plan(name, "planted", ["female", "fast", "happy"], "mini", limit=2)
+    work = localise.plan(name, "planted", ["female", "fast", "happy"], "mini", limit=pairs)
     planted = list(work.model.functional)
     others = [[site] for place in planted for site in (place - 1, place + 1) if site >= 0 and site not in planted]
     impacts = patching.impact(work.sweep([planted, *others], store=tmp_path)).set_index(["concept", "layers"])["impact"]
