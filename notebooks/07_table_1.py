@@ -210,7 +210,8 @@ def shown(block):
 for title, block in table_runs.blocks(cells).items():
     text = shown(block)
     if text:
-        display(HTML(f"<h3>{html.escape(title)}</h3><div style='overflow-x: auto'>{text}</div>"))
+        scroll = f"<div role='group' aria-label='{html.escape(title)}' tabindex='0' style='overflow-x: auto'>"
+        display(HTML(f"<h3>{html.escape(title)}</h3>{scroll}{text}</div>"))
 
 # %% [markdown]
 # *lpaps*, *fad* and *kad* are distances from the unsteered clips, means over all strengths but 0. *auc* is the gain in alignment over

@@ -118,8 +118,8 @@ verdicts = claims.check(evidence)
 
 # %% tags=["hide-input"]
 marks = {
-    claims.SUPPORTED: "<b style='color: #0072B2'>supported</b>",
-    claims.CONTRADICTED: "<b style='color: #D55E00'>contradicted</b>",
+    claims.SUPPORTED: "<b class='tada-supported'>supported</b>",
+    claims.CONTRADICTED: "<b class='tada-contradicted'>contradicted</b>",
 }
 judges = {
     "mini-clap": "CLAP-class ear",
