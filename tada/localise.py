@@ -20,7 +20,7 @@ from tada import pairs as prompt_pairs
 from tada.errors import unknown
 from tada.impact import CASE
 from tada.models import ARCHITECTURES
-from tada.models.base import Layers, Model, Sampling
+from tada.models.base import Model, Sampling
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Plan:
 
     def sweep(
         self,
-        layer_sets: Iterable[Layers] | None = None,
+        layer_sets: patching.LayerSets = None,
         *,
         store: str | Path | None = None,
         workers: int = 1,
@@ -326,12 +326,12 @@ def controlled(work: Plan, impacts: pd.DataFrame, **options: Any) -> pd.DataFram
         options: ``store, workers, progress``, as for :meth:`Plan.sweep`.
     """
     called = verdicts(impacts).query("functional")
-    parts = [impacts]
-    for name, layers in called.groupby("concept", sort=False)["layers"]:
-        some = work.only([str(name)], work.profile.some)
-        found = patching.impact(some.sweep([int(layer) for layer in layers], controls=patching.CONTROLS, **options))
-        parts.append(found[found["method"] != "patch"])
-    return pd.concat(parts, ignore_index=True)
+    if called.empty:
+        return impacts
+    sets = {str(name): [int(layer) for layer in part] for name, part in called.groupby("concept")["layers"]}
+    some = work.only(sets, work.profile.some)
+    controls = patching.impact(some.sweep(sets, controls=patching.CONTROLS, **options))
+    return pd.concat([impacts, controls[controls["method"] != "patch"]], ignore_index=True)
 
 
 def grown(work: Plan, order: Sequence[int], most: int = 6, **options: Any) -> pd.DataFrame:

@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 Score = Callable[[Clips, pd.DataFrame], Any]
 Loader = Callable[[], Model]
+LayerSets = Iterable[Layers] | Mapping[str, Iterable[Layers]] | None
 
 COLUMNS = ("checkpoint", "model", "concept", "pair", "prompt", "seed", "method", "layers", "alpha", "metric", "value")
 PLAN = ("concept", "counterfactual", "pair", "prompt", "routed", "seed", "method", "layers", "sites", UNIT)
@@ -72,7 +73,7 @@ def sweep(
     model: Model | Loader,
     pairs: pd.DataFrame,
     seeds: int | Sequence[int],
-    layer_sets: Iterable[Layers] | None = None,
+    layer_sets: LayerSets = None,
     sampling: Sampling | str | None = None,
     seconds: float = 10.0,
     *,
@@ -96,7 +97,8 @@ def sweep(
         pairs: ``concept, target, source`` and optionally ``counterfactual, pair``, as from ``tada.pairs.build``; a
             column for each of the controls.
         seeds: of the noise; every pair is generated with each.
-        layer_sets: each an index, a site name, a layer set or a list of these; None for every layer on its own.
+        layer_sets: each an index, a site name, a layer set or a list of these; None for every layer on its own; a
+            mapping of concepts to such sets where they differ.
         sampling: settings or the name of a preset; None for the model's default.
         seconds: length of the clips.
         score: ``score(clips, rows) -> values``: one value a clip, or a table or mapping of several; ``rows`` has one
@@ -120,7 +122,7 @@ def sweep(
 
     Raises:
         ValueError: pairs or seeds that cannot be used, or a score with the wrong number of values.
-        IndexError, KeyError: layers that the model does not have.
+        IndexError, KeyError: layers that the model does not have, or a concept that has no layer sets.
     """
     if workers > 1 and isinstance(model, Model):
         raise ValueError(
@@ -156,7 +158,7 @@ def units(
     model: Model,
     pairs: pd.DataFrame,
     seeds: int | Sequence[int],
-    layer_sets: Iterable[Layers] | None,
+    layer_sets: LayerSets,
     job: _Job,
     controls: Sequence[str] = (),
 ) -> pd.DataFrame:
@@ -165,7 +167,7 @@ def units(
     seeds = [seeds] if isinstance(seeds, int) else [int(seed) for seed in seeds]
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"got seeds {seeds}; expected one or more, none of them twice")
-    sets = resolve_sets(model, layer_sets)
+    sets = sets_of(model, pairs["concept"].unique(), layer_sets)
     rows: list[tuple[Any, ...]] = []
     for number, pair in enumerate(pairs.itertuples(index=False)):
         about = (pair.concept, pair.counterfactual, pair.pair)
@@ -175,7 +177,7 @@ def units(
             for method, prompt in [("patch", pair.target), *((f"patch-{c}", getattr(pair, c)) for c in controls)]:
                 rows += [
                     (*about, pair.source, prompt, seed, method, label, sites, number // CHUNK)
-                    for label, sites in sets.items()
+                    for label, sites in sets[str(pair.concept)].items()
                 ]
     plan = pd.DataFrame(rows, columns=[*PLAN[:-1], "chunk"])
     common = _determinants(model, job)
@@ -183,6 +185,16 @@ def units(
     texts = plan[list(said)].to_dict("records")
     plan[UNIT] = [key({**common, **{str(name): value for name, value in row.items()}}) for row in texts]
     return plan
+
+
+def sets_of(model: Model, concepts: Iterable[str], layer_sets: LayerSets) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Concept -> label -> site names of its layer sets; KeyError with the nearest names for one that has none."""
+    if not isinstance(layer_sets, Mapping):
+        return dict.fromkeys(concepts, resolve_sets(model, layer_sets))
+    missing = [name for name in concepts if name not in layer_sets]
+    if missing:
+        raise KeyError(unknown("concept of layer_sets", missing[0], layer_sets))
+    return {name: resolve_sets(model, layer_sets[name]) for name in concepts}
 
 
 def resolve_sets(model: Model, layer_sets: Iterable[Layers] | None) -> dict[str, tuple[str, ...]]:

@@ -121,6 +121,17 @@ def test_layer_sets_by_any_name_are_one_set(tiny_model):
     assert len(patching.resolve_sets(model, None)) == len(model.sites)
 
 
+def test_layer_sets_may_differ_by_concept(tiny_model):
+    model = tiny_model("ace-step")
+    given = {"happy": [0], "slow": [[1, 2], 3]}
+    pairs = PAIRS[1:].assign(concept=list(given))
+    table = sweep(model, pairs, sets=given)
+    layers = {name: set(part["layers"]) for name, part in table.groupby("concept")}
+    assert layers == {"happy": {"none", "all", "0"}, "slow": {"none", "all", "1+2", "3"}}
+    with pytest.raises(KeyError, match="no concept of layer_sets 'slow'"):
+        sweep(model, pairs, sets={"happy": [0]})
+
+
 def test_the_table_says_all(tiny_model):
     model = tiny_model("ace-step")
     frame = sweep(model, PAIRS, [1, 2], score=power, batch=24)
