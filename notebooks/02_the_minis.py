@@ -279,7 +279,7 @@ plots.table(wide.loc[list(CLASSES), list(judges)].reset_index())
 # %% [markdown]
 # ## How they learnt
 
-# %% mystnb={"image": {"alt": "Training curves of the minis' denoisers: mean squared error of the predicted velocity against training steps, smoothed, all falling."}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Training curves of the minis' denoisers: mean squared error of the predicted velocity against training steps, smoothed. They fall, but for those of planted minis, which go on from a trained one."}} tags=["hide-input"]
 figure, axis = plt.subplots(figsize=(plots.WIDTH, 3), layout="constrained")
 for name in minis:
     curve = pd.read_csv(recipes.WEIGHTS / name / "curve.csv")
