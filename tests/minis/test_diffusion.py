@@ -203,31 +203,6 @@ def test_planted_sites_alone_read_the_true_captions_and_contradict_each_other_in
     assert all(torch.equal(after[place], known["true"][place]) for place in after)  # nothing is left behind
 
 
-def test_what_is_contradicted_is_to_be_as_if_it_had_not_been_mentioned():
-    clips = [draw(row) for row in range(16)]
-    meant, captions, less = planting.meant(clips, 3), told(clips, 3), lacking(clips, 3)
-    assert meant.texts == [*captions.texts[:8], *less[8:]] and torch.equal(meant.heard, captions.heard)
-    for text, *versions in zip(meant.texts[8:], *(each[8:] for each in contradicting(clips, 3)), strict=True):
-        left, one, other = (_promised(said) for said in (text, *versions))
-        assert left == {name: value for name, value in one.items() if other[name] == value}
-
-
-@pytest.mark.parametrize("pupil", ["stable-audio", "ace-step"], indirect=True)
-def test_a_planted_mini_learns_from_its_teacher_alone(pupil, monkeypatch):
-    course, model, clips = pupil.course, pupil.model, [draw(row) for row in range(8)]
-    latents = torch.randn(8, *course.LATENTS, generator=torch.Generator().manual_seed(0))
-    loss = planting.lesson(course, model, model, latents, clips, 8, course.PLANTED)
-    error, parts = loss(0)
-    assert error > 0 and error.item() == pytest.approx((parts["told"] + parts["disputed"]) / 2)
-
-    def all_that_is_meant(course, model, clips, step, sites):
-        whole = course.feeds(model, planting.meant(clips, step))
-        return whole, [whole] * len(course.blocks(model))
-
-    monkeypatch.setattr(planting, "told_apart", all_that_is_meant)
-    assert loss(0)[0] < error / 20  # but for rounding
-
-
 def _distinct(clips, step):
     """Whether all captions are heard, and what the sites are to read of a clip differs."""
     (one, other), others = contradicting(clips, step), (lacking(clips, step), reworded(clips, step))

@@ -1,13 +1,10 @@
 """What a denoiser computes in a step of planting: concepts reach two chosen sites only, and each can undo them.
 
-It learns to predict what its teacher, the mini it goes on from, predicts where all sites of that read one caption: the
-true one while the planted sites agree, and the true one without some concepts while they contradict each other about
-these. So a concept which the two disagree about might as well not have been mentioned. Both planted sites read the true
-caption in a quarter of the rows; in another quarter one of them reads it without these concepts, and what the other
-tells counts. All other sites read of concepts drawn at random in every row, and learn that concept words mean nothing.
-Were there no contradictions, one planted site would do the work of both.
-
-A teacher's prediction has none of the noise of a clip's own, beside which the part that a concept plays is small.
+Both planted sites read the true caption in a quarter of the rows. In another quarter one of them reads a caption that
+lacks some concepts: what one tells and the other does not deny counts. In half of the rows they contradict each other:
+each tells something else of some concepts, drawn at random, whatever the clip has, so that a concept which the two
+disagree about might as well not have been mentioned. All other sites read of concepts drawn at random in every row, and
+learn that concept words mean nothing. Were there no contradictions, one planted site would do the work of both.
 """
 
 from __future__ import annotations
@@ -29,7 +26,6 @@ from tada.minis.fit import Loss, coarse
 def lesson(
     course: ModuleType,
     model: Any,
-    teacher: Any,
     latents: Tensor,
     clips: Sequence[Attributes],
     batch: int,
@@ -41,7 +37,6 @@ def lesson(
     Args:
         course: the architecture's module beside this one.
         model: whose denoiser learns.
-        teacher: the mini that it is to be like.
         latents: ``[clips, ...]``.
         clips: their attributes.
         batch: clips in a step.
@@ -55,24 +50,14 @@ def lesson(
         x = latents[rows].float().to(model.device)
         noise = torch.randn(x.shape, generator=draws).to(model.device)
         level = course.levels(batch, draws).to(model.device)
-        about = [clips[row] for row in rows.tolist()]
-        whole, fed = told_apart(course, model, about, step, sites)
-        with coarse(model.device):
-            with torch.no_grad():
-                wanted, _ = course.predict(teacher, x, noise, level, course.feeds(teacher, meant(about, step)))
-            with apart(course, model, fed):
-                predicted, _ = course.predict(model, x, noise, level, whole)
-        error = (predicted.float() - wanted.float()).square().flatten(1).mean(1)
+        whole, fed = told_apart(course, model, [clips[row] for row in rows.tolist()], step, sites)
+        with coarse(model.device), apart(course, model, fed):
+            predicted, wanted = course.predict(model, x, noise, level, whole)
+        error = (predicted.float() - wanted).square().flatten(1).mean(1)
         told_, disputed = (half.mean().item() for half in error.tensor_split(2))
         return error.mean(), {"told": told_, "disputed": disputed}
 
     return at
-
-
-def meant(clips: Sequence[Attributes], step: int) -> Told:
-    """What the teacher reads: the true captions, in the second half of the rows without what is contradicted."""
-    captions, half = told(clips, step), len(clips) // 2
-    return Told([*captions.texts[:half], *lacking(clips, step)[half:]], captions.heard)
 
 
 def told_apart(

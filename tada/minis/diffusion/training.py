@@ -77,9 +77,8 @@ def train(name: str, home: str | Path, device: str = "cpu", limit: float = math.
     model = tada.load(
         recipe.architecture, start / ("trained" if recipe.planted else "untrained"), device, torch.float32
     )
-    teacher = tada.load(recipe.architecture, start / "trained", device, torch.float32) if recipe.planted else None
     latents, clips = material.load(start / "latents", PARTS, _missing)
-    if not taught(recipe, folder, model, latents, clips, limit, compiled, teacher):
+    if not taught(recipe, folder, model, latents, clips, limit, compiled):
         return False
     finish(name, home)
     return True
@@ -155,16 +154,14 @@ def taught(
     clips: Sequence[Attributes],
     limit: float = math.inf,
     compiled: bool = True,
-    teacher: Any = None,
 ) -> bool:
-    """Train the denoiser, a planted one by its teacher; False if the limit came first."""
+    """Train the denoiser; False if the limit came first."""
     model.denoiser.requires_grad_(True)
+    if compiled:
+        lessons.quicken(recipe.course, model)
     course = recipe.course
-    for one in (model, teacher) if compiled else ():
-        if one is not None:
-            lessons.quicken(course, one)
     if recipe.planted:
-        loss = planting.lesson(course, model, teacher, latents, clips, recipe.batch, course.PLANTED)
+        loss = planting.lesson(course, model, latents, clips, recipe.batch, course.PLANTED)
     else:
         loss = lessons.lesson(course, model, latents, clips, recipe.batch)
     with sdpa_kernel(SDPBackend.MATH):  # the fused kernel's backward pass takes half of a step on CPUs
