@@ -56,7 +56,13 @@ class Keep:
 
 
 def procedure(
-    model: Model, frame: pd.DataFrame, layers: list[int], sampling: Sampling, seconds: float, through: Any
+    model: Model,
+    frame: pd.DataFrame,
+    layers: list[int],
+    sampling: Sampling,
+    seconds: float,
+    through: Any,
+    decode: bool = True,
 ) -> dict:
     """Clips of the recorded-and-replayed procedure, by pair and layers."""
     sets = {"none": (), "all": model.sites, **{str(layer): (model.sites[layer],) for layer in layers}}
@@ -64,19 +70,23 @@ def procedure(
     for name, sites in sets.items():
         context = model.encode([*frame["source"], *frame["target"]])  # the released driver starts afresh for each
         noise = model.noise([0] * len(frame), seconds)
-        again = through(model, sites, context[len(frame) :], context[: len(frame)], noise, sampling)
+        recorded, again = through(model, sites, context[len(frame) :], context[: len(frame)], noise, sampling)
+        if decode:
+            model.decode(recorded)
         clips = model.decode(again)
         found |= {(pair, name): clip for pair, clip in zip(frame["pair"], clips.audio, strict=True)}
     return found
 
 
-def by_hooks(model: Model, sites: Any, target: Context, source: Context, noise: Latents, sampling: Sampling) -> Latents:
+def by_hooks(
+    model: Model, sites: Any, target: Context, source: Context, noise: Latents, sampling: Sampling
+) -> tuple[Latents, Latents]:
     """A recorded and a replayed run, by torch hooks."""
     calls: dict[str, deque] = {site: deque() for site in sites}
     with hooked(model, {site: partial(record, calls[site]) for site in sites}):
-        model.sample(target, noise, sampling)
+        recorded = model.sample(target, noise, sampling)
     with hooked(model, {site: partial(replay, calls[site]) for site in sites}):
-        return model.sample(source, noise, sampling)
+        return recorded, model.sample(source, noise, sampling)
 
 
 class Traced(nn.Module):
@@ -92,7 +102,7 @@ class Traced(nn.Module):
 
 def by_nnsight(
     model: Model, sites: Any, target: Context, source: Context, noise: Latents, sampling: Sampling
-) -> Latents:
+) -> tuple[Latents, Latents]:
     """A recorded and a replayed run, by nnsight's traces."""
     nnsight = traces()
     whole = nnsight.NNsight(Traced(model))
@@ -102,12 +112,13 @@ def by_nnsight(
         for _ in tracer.iter[: sampling.steps]:
             for site in at:
                 kept.append(site.inputs[1])
+        recorded = nnsight.save(whole.output)
     with whole.trace(source, noise, sampling) as tracer:
         for _ in tracer.iter[: sampling.steps]:
             for site in at:
                 site.inputs = (site.inputs[0], {**site.inputs[1], **kept.pop(0)})
         values = nnsight.save(whole.output)
-    return replace(noise, values=values)
+    return replace(noise, values=recorded), replace(noise, values=values)
 
 
 def traces() -> Any:
@@ -207,13 +218,16 @@ def measure(model: Model, options: argparse.Namespace) -> dict[str, Any]:
         float((ours.clips[name] - clip).abs().max() / max(1.0, float(clip.abs().max())))
         for name, clip in theirs.items()
     )
-    seconds: dict[str, list[float]] = {"sweep": [], "procedure": [], "floor": []}
+    seconds: dict[str, list[float]] = {"sweep": [], "procedure": [], "undecoded": [], "floor": []}
     for _ in range(options.rounds):
         seconds["sweep"].append(timed(run))
-        seconds["procedure"].append(timed(lambda: procedure(model, few, layers, sampling, options.seconds, through)))
+        for name, decode in (("procedure", True), ("undecoded", False)):
+            replayed = partial(procedure, model, few, layers, sampling, options.seconds, through, decode)
+            seconds[name].append(timed(replayed))
         seconds["floor"].append(timed(lambda: floor(model, few["source"][0], rows, batch, sampling, options.seconds)))
     ratios = {
         "procedure_to_sweep": [a / b for a, b in zip(seconds["procedure"], seconds["sweep"], strict=True)],
+        "undecoded_to_sweep": [a / b for a, b in zip(seconds["undecoded"], seconds["sweep"], strict=True)],
         "sweep_to_floor": [a / b for a, b in zip(seconds["sweep"], seconds["floor"], strict=True)],
     }
     counts = [options.layers // 2, options.layers, min(2 * options.layers, len(model.sites))]
