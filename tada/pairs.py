@@ -265,7 +265,8 @@ def with_controls(
 
 def _unrelated(frame: pd.DataFrame, texts: Sequence[str]) -> list[str]:
     rules, silent, chosen = frame.attrs.get("rules", "paper"), {}, []
-    for i, row in enumerate(frame.itertuples()):
+    places = frame.groupby("concept", sort=False).cumcount()  # so that other concepts beside it change nothing
+    for i, row in zip(places, frame.itertuples(), strict=True):
         name = str(row.concept)
         if name not in silent:
             known = concept_table.RULES[rules]().get(name)

@@ -373,3 +373,9 @@ def test_the_dataset_folder_opens_with_datasets(csv, tmp_path):
     made = pairs.build(csv)
     loaded = datasets.load_dataset(str(pairs.export(made, tmp_path)["dataset"]), split="train")
     assert loaded["target"] == list(made["target"])
+
+
+def test_a_concept_s_controls_are_the_same_whatever_is_beside_it():
+    both = pairs.with_controls(pairs.build(concepts=["happy", "slow"], limit=3))
+    alone = pairs.with_controls(pairs.build(concepts=["slow"], limit=3))
+    assert list(both.loc[both["concept"] == "slow", "unrelated"]) == list(alone["unrelated"])
