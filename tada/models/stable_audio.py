@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tada.models import snake
 from tada.models.base import Latents, Run, Sampling
 from tada.models.context import Conditioning, Context, Stream
 from tada.models.hub import About
@@ -29,6 +30,7 @@ class StableAudio(PipelineModel):
     def __init__(self, pipeline: Any, about: About) -> None:
         super().__init__(pipeline, pipeline.transformer, about)
         pipeline.vae.enable_slicing()  # clip by clip: less memory, faster on a CPU
+        snake.quicken(pipeline.vae)
         self.sample_rate = pipeline.vae.config.sampling_rate
         frames = self.config.sample_size * pipeline.vae.hop_length
         self.longest = frames / self.sample_rate
