@@ -24,7 +24,6 @@ from tada.minis.captions import caption
 from tada.minis.diffusion import (
     ace_step,
     audioldm2,
-    balancing,
     captions,
     judge,
     lessons,
@@ -34,7 +33,7 @@ from tada.minis.diffusion import (
     training,
     words,
 )
-from tada.minis.diffusion.captions import Told, contradicting, lacking, mistaken, reworded, told
+from tada.minis.diffusion.captions import Told, contradicting, lacking, reworded, told
 from tada.minis.ears.texts import ANY
 from tada.minis.lexicon import find
 
@@ -172,33 +171,8 @@ def test_velocity_of_stable_audio_leads_the_scheduler_to_the_data(tmp_path):
 def test_planted_sites_alone_read_the_true_captions_and_contradict_each_other_in_half_of_the_rows(pupil):
     course, model, clips = pupil.course, pupil.model, [draw(row) for row in range(8)]
     step = next(step for step in range(999) if _distinct(clips, step))
-    versions = contradicting(clips, step)
-    texts = {"true": told(clips, step).texts, "less": lacking(clips, step), "random": reworded(clips, step)}
-    texts |= {"one": versions[0], "other": versions[1]}
-    first = ["true", "true", "less", "true", *["one"] * 4]
-    second = ["true", "true", "true", "less", *["other"] * 4]
-    whole, fed = planting.told_apart(course, model, clips, step, course.PLANTED)
-    _check_what_sites_read(pupil, texts, list(range(8)), whole, fed, first, second)
-
-
-@pytest.mark.parametrize("pupil", ["stable-audio", "ace-step"], indirect=True)
-def test_in_balancing_one_planted_site_after_the_other_reads_too_little_or_wrong_concepts(pupil):
-    course, model, clips = pupil.course, pupil.model, [draw(row) for row in range(5)]
-    step = next(step for step in range(999) if _distinct(clips, step))
-    texts = {"true": told(clips, step).texts, "less": lacking(clips, step), "random": reworded(clips, step)}
-    texts |= {"wrong": mistaken(clips, step)}
-    first = [*["true"] * 5, "less", "wrong", "wrong"]
-    second = ["true", "true", "less", "wrong", "wrong", *["true"] * 3]
-    true, wrong, whole, fed = balancing.exchanged(course, model, clips, step, course.PLANTED)
-    _check_what_sites_read(pupil, texts, [0, 1, 2, 3, 4, 2, 3, 4], whole, fed, first, second)
-    for read, name in ((true, "true"), (wrong, "wrong")):
-        alike = course.feeds(model, Told(texts[name], torch.ones(5, dtype=torch.bool)))
-        assert all(torch.equal(_states(read[stream]), _states(alike[stream])) for stream in alike)
-
-
-def _check_what_sites_read(pupil, texts, rows, whole, fed, *planted):
-    """Every site reads the random text of its row, planted ones the texts of these names; nothing is left behind."""
-    course, model, seen = pupil.course, pupil.model, {}
+    captions, versions = told(clips, step), contradicting(clips, step)
+    seen: dict[int, torch.Tensor] = {}
     for place in range(len(course.blocks(model))):
         site = model.denoiser.get_submodule(model.sites[place])
         site.register_forward_pre_hook(lambda m, a, k, place=place: seen.update({place: _text(a, k)}), with_kwargs=True)
@@ -207,83 +181,32 @@ def _check_what_sites_read(pupil, texts, rows, whole, fed, *planted):
     args = (x, noise, course.levels(8, draws))
 
     def read(texts):
-        fed = course.feeds(model, Told([texts[row] for row in rows], torch.ones(8, dtype=torch.bool)))
-        course.predict(model, *args, fed)
+        course.predict(model, *args, course.feeds(model, Told(texts, captions.heard)))
         return dict(seen)
 
     with torch.no_grad():
+        texts = {"true": captions.texts, "less": lacking(clips, step), "random": reworded(clips, step)}
+        texts |= {"one": versions[0], "other": versions[1]}
         known = {name: read(each) for name, each in texts.items()}
+        whole, fed = planting.told_apart(course, model, clips, step, course.PLANTED)
         with planting.apart(course, model, fed):
             course.predict(model, *args, whole)
-        now, expected = dict(seen), dict.fromkeys(seen, ["random"] * 8)
-        expected |= dict(zip(course.PLANTED, planted, strict=True))
-        for place, names in expected.items():
-            for row, name in enumerate(names):
-                assert torch.equal(now[place][row], known[name][place][row]), (place, row, name)
-        after = read(texts["true"])
-    assert all(torch.equal(after[place], known["true"][place]) for place in after)
-
-
-def _states(stream):
-    return getattr(stream, "states", stream)
-
-
-@pytest.mark.parametrize("size", [1.0, 10.0])
-def test_a_lean_is_what_changes_when_the_sites_are_exchanged_in_units_of_a_concept(monkeypatch, size):
-    monkeypatch.setattr(balancing, "FLOOR", 0.0)
-    wanted, wrong = torch.zeros(3, 2, 2), torch.full((3, 2, 2), size)
-
-    def graded(*values):
-        return balancing.graded(torch.stack([torch.full((2, 2), size * value) for value in values]), wanted, wrong, 1)
-
-    loss, parts = graded(0, 1, 1, 1, 1)  # whichever site is wrong, the concept is
-    assert parts == {"agreed": 0, "doubted": 1, "lean": 0} and loss == 1
-    loss, parts = graded(0, 0, 0, 1, 1)  # the concept is as the first site says
-    assert parts == {"agreed": 0, "doubted": 0.25, "lean": 1} and loss == 0.25 + balancing.LEAN
-    loss, parts = graded(1, 0, 0, 0, 0)
-    assert parts == {"agreed": 1, "doubted": 0, "lean": 0} and loss == balancing.AGREED
-
-
-def test_noise_is_strong_where_contests_are_decided():
-    levels = balancing.levels(1000, torch.Generator().manual_seed(0))
-    assert levels.min() >= 0 and levels.max() <= 1 and 0.4 < (levels > 0.9).float().mean() < 0.5
-
-
-@pytest.mark.parametrize("pupil", ["stable-audio", "ace-step"], indirect=True)
-def test_balancing_is_done_where_a_model_does_as_its_teacher_whatever_one_site_reads(pupil, monkeypatch):
-    course, model, clips = pupil.course, pupil.model, [draw(row) for row in range(8)]
-    latents = torch.randn(8, *course.LATENTS, generator=torch.Generator().manual_seed(0))
-    loss = balancing.lesson(course, model, model, latents, clips, 8, course.PLANTED)
+    now, expected = dict(seen), dict.fromkeys(seen, ["random"] * 8)
+    first, second = course.PLANTED
+    expected[first] = ["true", "true", "less", "true", *["one"] * 4]
+    expected[second] = ["true", "true", "true", "less", *["other"] * 4]
+    for place, names in expected.items():
+        for row, name in enumerate(names):
+            assert torch.equal(now[place][row], known[name][place][row]), (place, row, name)
     with torch.no_grad():
-        error, parts = loss(0)
-        assert error > 0 and parts["agreed"] > 0 and parts["lean"] > 0
-        assert loss(0)[0] == error != loss(1)[0]  # of the step's number alone
-
-        def all_true(course, model, clips, step, sites):
-            fed = course.feeds(model, told(clips, step))
-            whole = balancing.rows_of(fed, [0, 1, 2, 3, 4, 2, 3, 4])
-            wrong = course.feeds(model, Told(mistaken(clips, step), told(clips, step).heard))
-            return fed, wrong, whole, [whole] * len(course.blocks(model))
-
-        monkeypatch.setattr(balancing, "exchanged", all_true)
-        assert loss(0)[0] < error / 100  # but for rounding
-
-
-def test_a_mistaken_caption_is_wrong_about_one_concept():
-    clips, names = [draw(row) for row in range(64)], set()
-    for clip, true, text in zip(clips, told(clips, 0).texts, mistaken(clips, 0), strict=True):
-        said, other = _promised(true), _promised(text)
-        apart = {name for name in said if said[name] != other[name]}
-        assert said.keys() == other.keys() and len(apart) == bool(said)
-        assert all(clip.labels()[name] == said[name] for name in said)
-        names |= apart
-    assert names == {"voice", "tempo", "mood", "instrument", "percussion", "genre"}
+        after = read(captions.texts)
+    assert all(torch.equal(after[place], known["true"][place]) for place in after)  # nothing is left behind
 
 
 def _distinct(clips, step):
     """Whether all captions are heard, and what the sites are to read of a clip differs."""
-    (one, other), others = contradicting(clips, step), (f(clips, step) for f in (lacking, mistaken, reworded))
-    apart = all(len(set(said)) == 4 for said in zip(told(clips, step).texts, *others, strict=True))
+    (one, other), others = contradicting(clips, step), (lacking(clips, step), reworded(clips, step))
+    apart = all(len(set(said)) == 3 for said in zip(told(clips, step).texts, *others, strict=True))
     return told(clips, step).heard.all() and apart and all(a != b for a, b in zip(one, other, strict=True))
 
 

@@ -51,11 +51,6 @@ def contradicting(clips: Sequence[Attributes], step: int) -> tuple[list[str], li
     return [one for one, _ in texts], [other for _, other in texts]
 
 
-def mistaken(clips: Sequence[Attributes], step: int) -> list[str]:
-    """The captions of :func:`told`, but one of the concepts they speak of is another."""
-    return [_mistaken(clip, seed) for clip, seed in zip(clips, _seeds(clips, step), strict=True)]
-
-
 def lacking(clips: Sequence[Attributes], step: int) -> list[str]:
     """The captions of :func:`told` without about half of the concepts they speak of."""
     return [_lacking(clip, seed) for clip, seed in zip(clips, _seeds(clips, step), strict=True)]
@@ -82,15 +77,6 @@ def _contradicting(clip: Attributes, seed: int) -> tuple[str, str]:
     return first, second
 
 
-def _mistaken(clip: Attributes, seed: int) -> str:
-    about, truth = caption(clip, seed).mentioned, clip.labels()
-    wrong = _one(about, seed)
-    others = _others(seed + 4_000_000_000)
-    other = next(each for each in others if all(each.labels()[name] != truth[name] for name in wrong))
-    told_ = replace(clip, **{name: getattr(other, name) for name in wrong})
-    return strewn(caption(told_, seed, mention=about).text, seed)
-
-
 def _lacking(clip: Attributes, seed: int) -> str:
     about = caption(clip, seed).mentioned
     left_out = _some(about, seed)
@@ -102,13 +88,6 @@ def _some(names: Iterable[str], seed: int) -> list[str]:
     found = list(names)
     chances = torch.rand(len(found), generator=torch.Generator().manual_seed(seed))
     return [name for name, chance in zip(found, chances, strict=True) if chance < 0.5 or chance == chances.min()]
-
-
-def _one(names: Iterable[str], seed: int) -> list[str]:
-    """One of the names, if there are any."""
-    found = list(names)
-    place = int(torch.randint(max(1, len(found)), (1,), generator=torch.Generator().manual_seed(seed)))
-    return found[place : place + 1]
 
 
 def _others(seed: int) -> Iterator[Attributes]:

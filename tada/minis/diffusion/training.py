@@ -19,7 +19,7 @@ from tada.errors import unknown
 from tada.minis.attributes import Attributes
 from tada.minis.codecs import material as renders
 from tada.minis.codecs.stages import complete, restore, trained
-from tada.minis.diffusion import ace_step, audioldm2, balancing, lessons, material, planting, stable_audio, words
+from tada.minis.diffusion import ace_step, audioldm2, lessons, material, planting, stable_audio, words
 
 
 class Recipe(NamedTuple):
@@ -48,8 +48,6 @@ PARTS = 12
 """Parts of latents to learn from."""
 READING_STEPS, READING_BATCH, READING_RATE = 600, 64, 2e-3
 """How a text encoder learns to read."""
-BALANCING_STEPS, BALANCING_RATE = 2000, 7e-5
-"""How a planted mini is balanced."""
 
 
 def train(name: str, home: str | Path, device: str = "cpu", limit: float = math.inf, compiled: bool = True) -> bool:
@@ -82,10 +80,6 @@ def train(name: str, home: str | Path, device: str = "cpu", limit: float = math.
     latents, clips = material.load(start / "latents", PARTS, _missing)
     if not taught(recipe, folder, model, latents, clips, limit, compiled):
         return False
-    if recipe.planted:
-        teacher = tada.load(recipe.architecture, start / "trained", device, torch.float32)
-        if not balanced(recipe, folder, model, teacher, latents, clips, limit):
-            return False
     finish(name, home)
     return True
 
@@ -174,34 +168,6 @@ def taught(
         return trained(model.denoiser, loss, folder / "denoiser", recipe.steps, recipe.rate, limit)
 
 
-def balanced(
-    recipe: Recipe,
-    folder: Path,
-    model: Any,
-    teacher: Any,
-    latents: Tensor,
-    clips: Sequence[Attributes],
-    limit: float = math.inf,
-) -> bool:
-    """Balance the planted sites of a model whose denoiser was taught; False if the limit came first.
-
-    Args:
-        recipe: of the model.
-        folder: its files.
-        model: as :func:`taught` left it.
-        teacher: a model of the architecture; its denoiser becomes what was taught, and stays so.
-        latents: as for :func:`taught`.
-        clips: as for :func:`taught`.
-        limit: seconds.
-    """
-    course = recipe.course
-    restore(teacher.denoiser, folder / "denoiser")
-    model.denoiser.requires_grad_(True)
-    loss = balancing.lesson(course, model, teacher, latents, clips, recipe.batch, course.PLANTED)
-    with sdpa_kernel(SDPBackend.MATH):
-        return trained(model.denoiser, loss, folder / "balance", BALANCING_STEPS, BALANCING_RATE, limit)
-
-
 def finish(name: str, home: str | Path) -> Path:
     """Put the trained parts of a mini together, in fp16, as a checkpoint with its label and its own sampling.
 
@@ -215,7 +181,7 @@ def finish(name: str, home: str | Path) -> Path:
     recipe, folder = RECIPES[name], Path(home) / name
     course, start = recipe.course, Path(home) / recipe.architecture
     model = tada.load(recipe.architecture, start / "untrained", "cpu", torch.float32)
-    restore(model.denoiser, folder / ("balance" if recipe.planted else "denoiser"))
+    restore(model.denoiser, folder / "denoiser")
     parts = course.codec.load(start / "codec")
     partial, done = folder / "trained.partial", folder / "trained"
     course.finish(model, parts, partial)
