@@ -1,12 +1,12 @@
 """What localising costs: our sweep, the procedure it replaces, and the floor, on one model in one run.
 
-    python benchmarks/patching.py [--model stable-audio] [--checkpoint mini] [--pairs 2] [--layers 6] [--steps 10]
+    python benchmarks/patching.py [--model audioldm2] [--checkpoint mini] [--pairs 2] [--layers 6] [--steps 10]
 
 - sweep: all rows of all pairs side by side, each text encoded once, scores computed, sound dropped.
 - procedure: for none, for all and for each layer, a recorded run of the target prompts and a replayed run of the
   counterfactual ones, all pairs in one batch, model already loaded. The recording keeps every input of the layer, call
   by call, through nnsight as the released code does (``pip install nnsight``); with ``--through hooks`` by plain torch
-  hooks, which cost less. The recorded run is not decoded, so that the comparison is a careful one.
+  hooks, which cost less. The recorded run is decoded, as it is there; ``undecoded`` is the same without that.
 - floor: (L + 2) plain generations at the sweep's batch, no hook, no text, no scores.
 
 Both ways have to give the same clips. With ``--checkpoint tiny`` a random model of full depth is built. Targets: the
@@ -180,14 +180,14 @@ def line(sizes: list[int], seconds: list[float]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="stable-audio", choices=list(tada.ARCHITECTURES))
+    parser.add_argument("--model", default="audioldm2", choices=list(tada.ARCHITECTURES))
     parser.add_argument("--checkpoint", default="mini", help="as for tada.load, or tiny")
     parser.add_argument("--through", default="nnsight", choices=["nnsight", "hooks"])
     parser.add_argument("--width", type=int, default=16, help="of the tiny model")
     parser.add_argument("--pairs", type=int, default=2)
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=0.32)
+    parser.add_argument("--seconds", type=float, default=4.096, help="length of the clips")
     parser.add_argument("--batch", type=int, help="rows in one call; found if not given")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
