@@ -7,6 +7,8 @@ import torch
 
 from tada.models import snake
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+
 
 @pytest.fixture
 def autoencoder():
