@@ -10,6 +10,7 @@ import pandas as pd
 
 CASE = ["checkpoint", "model", "concept", "metric"]
 NONE, ALL = ("patch", "none"), ("patch", "all")
+MARGIN = dict.fromkeys(["margin", "margin_low", "margin_high"], np.nan)
 
 
 def impact(scores: pd.DataFrame, resamples: int = 2000, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
@@ -20,6 +21,9 @@ def impact(scores: pd.DataFrame, resamples: int = 2000, confidence: float = 0.95
     Where the interval of the full swap's effect holds 0, or there is one pair only, the impact is unknown: its
     interval is everything.
 
+    A control is held against its layers: the ``margin`` is how much higher their impact is than the control's, on the
+    same pairs and with an interval of its own, since two clips of a pair have more in common than two intervals show.
+
     Args:
         scores: as from :func:`sweep`, of any number of checkpoints, concepts and metrics.
         resamples: of the bootstrap.
@@ -27,11 +31,13 @@ def impact(scores: pd.DataFrame, resamples: int = 2000, confidence: float = 0.95
         seed: of the bootstrap.
 
     Returns:
-        ``checkpoint, model, concept, metric, method, layers, impact, low, high, known``, the full swap's ``effect,
-        effect_low, effect_high``, the means ``none`` and ``all``, and the numbers ``pairs, clips``.
+        ``checkpoint, model, concept, metric, method, layers, impact, low, high, known``, a control's ``margin,
+        margin_low, margin_high`` (NaN for others), the full swap's ``effect, effect_low, effect_high``, the means
+        ``none`` and ``all``, and the numbers ``pairs, clips``.
 
     Raises:
-        ValueError: scores without ``none`` or ``all``, with gaps, or with values that are NaN.
+        ValueError: scores without ``none`` or ``all``, of a control but not of what it controls, with gaps, or with
+            values that are NaN.
     """
     rows: list[dict[str, Any]] = []
     for case, part in scores.groupby(CASE, sort=False):
@@ -51,12 +57,20 @@ def _impacts(
     effect, effects = point[every] - point[none], spread[every] - spread[none]
     effect_low, effect_high = np.percentile(effects, tails) if pairs > 1 else (-np.inf, np.inf)
     known = bool(effect_low > 0 or effect_high < 0)
+
+    def share(name: str, row: int, base: int) -> dict[str, float]:
+        """The share of the effect by which a row is above another, with its interval."""
+        bounds = np.percentile((spread[row] - spread[base]) / effects, tails) if known else (-np.inf, np.inf)
+        value = (point[row] - point[base]) / effect if effect else np.nan
+        ends = ("low", "high") if name == "impact" else (f"{name}_low", f"{name}_high")
+        return {name: value, ends[0]: bounds[0], ends[1]: bounds[1]}
+
     for row, (method, layers) in enumerate(which):
         if row not in (none, every):
-            bounds = np.percentile((spread[row] - spread[none]) / effects, tails) if known else (-np.inf, np.inf)
-            value = (point[row] - point[none]) / effect if effect else np.nan
+            controlled = method != "patch"
             yield {
-                **{"method": method, "layers": layers, "impact": value, "low": bounds[0], "high": bounds[1]},
+                **{"method": method, "layers": layers, **share("impact", row, none)},
+                **(share("margin", which.index(("patch", layers)), row) if controlled else MARGIN),
                 **{"known": known, "effect": effect, "effect_low": effect_low, "effect_high": effect_high},
                 **{"none": point[none], "all": point[every], "pairs": pairs, "clips": clips},
             }
@@ -72,6 +86,9 @@ def _means(part: pd.DataFrame, about: Mapping[str, Any]) -> tuple[list[tuple[str
     for needed in (NONE, ALL):
         if needed not in which:
             raise ValueError(f"{where}: no clips with layers {needed[1]!r}; equation 9 needs them")
+    for method, layers in which:
+        if ("patch", layers) not in which:
+            raise ValueError(f"{where}: clips of the control {method} but none of the layers {layers} that it is for")
     tables = part.groupby([*kind, "pair"], sort=False)["value"].agg(["mean", "count"]).unstack("pair").loc[which]
     counts = tables["count"].fillna(0).to_numpy().astype(int)
     if counts.min() < counts.max():
@@ -86,30 +103,31 @@ def _means(part: pd.DataFrame, about: Mapping[str, Any]) -> tuple[list[tuple[str
 def functional(impacts: pd.DataFrame, share: float = 0.9) -> pd.DataFrame:
     """Call layers functional by a rule.
 
-    A single layer is functional for a concept if its interval lies above 0 and above the intervals of all controls at
-    that layer, and if the layers of higher impact that also pass do not already make up ``share`` of the impact of all
-    layers that pass.
+    A single layer is functional for a concept if its interval lies above 0, if it does better than every control at
+    that layer (the interval of the margin lies above 0, too), and if the layers of higher impact that also pass do not
+    already make up ``share`` of the impact of all layers that pass.
 
     Args:
-        impacts: as from :func:`impact`; without controls, 0 is the only bar.
+        impacts: as from :func:`impact`, with controls or without.
         share: 0 to 1.
 
     Returns:
-        The impacts of single layers under ``patch``, the highest of each case first, with ``bar`` (what ``low`` must
-        exceed), ``share`` (cumulative, of the layers that pass; NaN for others) and ``functional``.
+        The impacts of single layers under ``patch``, the highest of each case first, with ``margin_low`` (the least of
+        the layer's controls; NaN without), ``share`` (cumulative, of the layers that pass; NaN for others) and
+        ``functional``.
     """
     single = impacts[impacts["layers"].str.fullmatch(r"\d+")]
-    controls = single[single["method"] != "patch"].groupby([*CASE, "layers"])["high"].max()
+    margins = single[single["method"] != "patch"].groupby([*CASE, "layers"])["margin_low"].min()
     rows = []
     for case, part in single[single["method"] == "patch"].groupby(CASE, sort=False):
         part = part.sort_values("impact", ascending=False, kind="stable")
-        bar = np.array([max(0.0, controls.get((*case, layer), 0.0)) for layer in part["layers"]])
-        passed = part["known"].to_numpy() & (part["low"].to_numpy() > bar)
+        margin = np.array([margins.get((*case, layer), np.nan) for layer in part["layers"]])
+        passed = part["known"].to_numpy() & (part["low"].to_numpy() > 0) & ~(margin <= 0)
         gained = np.where(passed, part["impact"], 0.0)
         reached = gained.cumsum() / gained.sum() if passed.any() else gained
         before = reached - gained / gained.sum() if passed.any() else gained
         called = passed & (before < share - 1e-12)
-        rows.append(part.assign(bar=bar, share=np.where(passed, reached, np.nan), functional=called))
+        rows.append(part.assign(margin_low=margin, share=np.where(passed, reached, np.nan), functional=called))
     if not rows:
         raise ValueError("got no impacts of single layers; expected those of every layer on its own")
     return pd.concat(rows, ignore_index=True)

@@ -356,8 +356,8 @@ def grown(work: Plan, order: Sequence[int], most: int = 6, **options: Any) -> pd
 def verdicts(impacts: pd.DataFrame, least: float = LEAST) -> pd.DataFrame:
     """Call layers functional, given controls where they can decide.
 
-    The layers that ``tada.patching.functional`` calls without controls are held against them: those whose interval is
-    not above the controls', or whose impact is below ``least``, are dropped, and no weaker layer takes their place.
+    The layers that ``tada.patching.functional`` calls without controls are held against them: those that do no better
+    than a control, or whose impact is below ``least``, are dropped, and no weaker layer takes their place.
 
     Args:
         impacts: as from :func:`controlled`.
@@ -367,8 +367,8 @@ def verdicts(impacts: pd.DataFrame, least: float = LEAST) -> pd.DataFrame:
         As ``tada.patching.functional``.
     """
     alone = patching.functional(impacts[impacts["method"] == "patch"])
-    held = patching.functional(impacts)  # the same rows in the same order, with the controls' bars
-    passed = (held["low"] > held["bar"]) & (held["impact"] >= least)
+    held = patching.functional(impacts)  # the same rows in the same order, with the margins over controls
+    passed = ~(held["margin_low"] <= 0) & (held["impact"] >= least)
     return held.assign(share=alone["share"], functional=alone["functional"] & passed)
 
 

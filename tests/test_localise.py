@@ -203,9 +203,11 @@ def test_the_layers_that_act_are_found_ranked_and_grown(planted):
 
 def test_where_a_control_decides_no_weaker_layer_takes_the_place():
     case = {"checkpoint": "k", "model": "m", "concept": "c", "metric": "s", "known": True}
-    cells = [("patch", 5, 0.6, 0.4, 0.8), ("patch", 2, 0.5, 0.3, 0.7), ("patch", 7, 0.06, 0.05, 0.07)]
-    cells += [("patch", 3, 0.05, -0.1, 0.2), ("patch-unrelated", 5, 0.4, 0.0, 0.9), ("patch-unrelated", 2, 0.1, 0, 0.2)]
-    names = ("method", "layers", "impact", "low", "high")
+    nan = float("nan")
+    cells = [("patch", 5, 0.6, 0.4, 0.8, nan), ("patch", 2, 0.5, 0.3, 0.7, nan), ("patch", 7, 0.06, 0.05, 0.07, nan)]
+    cells += [("patch", 3, 0.05, -0.1, 0.2, nan), ("patch-unrelated", 5, 0.4, 0.0, 0.9, -0.1)]
+    cells += [("patch-unrelated", 2, 0.1, 0, 0.2, 0.2), ("patch-paraphrase", 2, 0.0, -0.1, 0.1, 0.3)]
+    names = ("method", "layers", "impact", "low", "high", "margin_low")
     table = pd.DataFrame(
         [case | dict(zip(names, (kind, str(layer), *rest), strict=True)) for kind, layer, *rest in cells]
     )

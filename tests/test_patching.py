@@ -535,7 +535,7 @@ def test_scores_with_gaps_are_refused():
         patching.impact(table.assign(value=[np.nan, *table["value"][1:]]))
 
 
-def test_the_rule_needs_an_interval_above_the_control_s_and_a_share():
+def test_the_rule_needs_a_margin_over_controls_and_a_share():
     rng = np.random.default_rng(0)
 
     def about(value: float) -> list[float]:
@@ -553,6 +553,24 @@ def test_the_rule_needs_an_interval_above_the_control_s_and_a_share():
     full = patching.functional(patching.impact(pd.concat([table, control])), share=1.0)
     assert list(full[full["functional"]]["layers"]) == ["5", "6", "7"]
     assert full["share"].dropna().iloc[-1] == pytest.approx(1.0)
+
+
+def test_a_layer_is_held_against_its_control_pair_by_pair():
+    """Pairs differ far more than a layer and its control do: intervals overlap, and the margin is certain."""
+    easy = np.linspace(0, 1, 16)
+    table = scores({"none": [0.0] * 16, "all": [1.0] * 16, "5": list(0.2 + 0.8 * easy), "6": list(easy)})
+    control = scores({"5": list(0.8 * easy), "6": list(0.5 - 0.1 * easy)}, "patch-unrelated")
+    impacts = patching.impact(pd.concat([table, control])).set_index(["method", "layers"])
+    layer, held = impacts.loc[("patch", "5")], impacts.loc[("patch-unrelated", "5")]
+    assert layer["low"] < held["high"]
+    assert (held["margin"], held["margin_low"], held["margin_high"]) == pytest.approx((0.2, 0.2, 0.2))
+    other = impacts.loc[("patch-unrelated", "6")]
+    assert other["margin"] == pytest.approx(0.05) and other["margin_low"] < 0 < other["margin_high"]
+    assert np.isnan(layer["margin"])
+    called = patching.functional(impacts.reset_index())
+    assert list(called[called["functional"]]["layers"]) == ["5"]
+    with pytest.raises(ValueError, match="control patch-unrelated but none of the layers 6"):
+        patching.impact(pd.concat([table[table["layers"] != "6"], control]))
 
 
 def test_the_aggregate_shows_its_spread_and_leaves_out_what_is_unknown():
