@@ -160,9 +160,10 @@ f"{len(scores):,} scores, {new:,} of them computed now, in {took:.0f} s"
 # the full swap cannot be told from zero, there is nothing to take a share of, and the impact is **unknown**.
 #
 # A layer is called **functional** for a concept by a rule. Of the layers whose interval lies above 0, the strongest that together
-# make up 90 % of what all of them have are candidates. A candidate is functional if its interval also lies above those of two
-# controls (the same layer reading a paraphrase of the counterfactual prompt, and an unrelated caption), and if its impact is at
-# least .1. Where a concept is spread over many layers, none may pass.
+# make up 90 % of what all of them have are candidates. A candidate is functional if it does better than two controls (the same
+# layer reading a paraphrase of the counterfactual prompt, and an unrelated caption), and if its impact is at least .1. It does
+# better if the **margin**, its impact less the control's on the same pairs, has an interval above 0. Where a concept is spread
+# over many layers, none may pass.
 
 # %%
 impacts = patching.impact(scores)
@@ -215,13 +216,21 @@ display(
 #
 # ## The controls
 #
-# If any other text moved the judge as much, the layer would be sensitive, not functional.
+# If any other text moved the judge as much, the layer would be sensitive, not functional. Controls are made on the first pairs
+# only; margins compare them with the layer on these.
 
 # %% tags=["hide-input"]
 controls = impacts[impacts["method"] != "patch"]
 if len(controls):
-    rows = controls.assign(text=plots.interval_text(controls), control=controls["method"].str.removeprefix("patch-"))
-    wide = rows.pivot_table(index=["concept", "layers"], columns="control", values="text", aggfunc="first", sort=False)
+    rows = controls.assign(
+        text=plots.interval_text(controls),
+        over=plots.interval_text(controls, "margin"),
+        control=controls["method"].str.removeprefix("patch-"),
+    )
+    wide = rows.pivot_table(
+        index=["concept", "layers"], columns="control", values=["text", "over"], aggfunc="first", sort=False
+    )
+    wide.columns = [name if value == "text" else f"margin over {name}" for value, name in wide.columns]
     texts = impacts.assign(text=plots.interval_text(impacts)).query("method == 'patch'")
     wide.insert(0, "the concept", texts.set_index(["concept", "layers"])["text"])
     display(

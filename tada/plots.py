@@ -202,9 +202,16 @@ def plain(frame: pd.DataFrame) -> str:
     return frame.rename_axis(columns=None).to_html(index=False, border=0, na_rep="–", classes="tada-table")
 
 
-def interval_text(rows: pd.DataFrame) -> list[str]:
-    """``.42 [.30, .55]`` for each row of impacts, ``unknown`` where they are."""
-    return [f"{row.impact:.2f} [{row.low:.2f}, {row.high:.2f}]" if row.known else "unknown" for row in _rows(rows)]
+def interval_text(rows: pd.DataFrame, what: str = "impact") -> list[str]:
+    """``.42 [.30, .55]`` for each row of impacts, ``unknown`` where they are.
+
+    Args:
+        rows: as from ``tada.patching.impact``.
+        what: ``impact``, or ``margin`` for controls.
+    """
+    low, high = ("low", "high") if what == "impact" else (f"{what}_low", f"{what}_high")
+    cells = zip(rows[what], rows[low], rows[high], rows["known"], strict=True)
+    return [f"{value:.2f} [{least:.2f}, {most:.2f}]" if known else "unknown" for value, least, most, known in cells]
 
 
 def _single(impacts: pd.DataFrame) -> pd.DataFrame:

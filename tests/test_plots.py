@@ -106,6 +106,8 @@ def test_intervals_show_the_unknown():
     assert [label.get_text() for label in axis.get_yticklabels()] == ["layer 0", "layer 1"]
     assert sum(bool(patch.get_hatch()) for patch in axis.patches) == 1
     assert plots.interval_text(table) == ["0.20 [0.10, 0.30]", "unknown"]
+    controls = table.assign(margin=0.4, margin_low=-0.05, margin_high=0.8)
+    assert plots.interval_text(controls, "margin") == ["0.40 [-0.05, 0.80]", "unknown"]
 
 
 def test_tables_say_what_is_missing_and_escape_what_is_text():
