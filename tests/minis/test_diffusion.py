@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,6 +25,7 @@ from tada.minis.captions import caption
 from tada.minis.diffusion import (
     ace_step,
     audioldm2,
+    balancing,
     captions,
     judge,
     lessons,
@@ -33,7 +35,7 @@ from tada.minis.diffusion import (
     training,
     words,
 )
-from tada.minis.diffusion.captions import Told, contradicting, lacking, reworded, told
+from tada.minis.diffusion.captions import Told, contradicting, lacking, mistaken, reworded, told
 from tada.minis.ears.texts import ANY
 from tada.minis.lexicon import find
 
@@ -208,6 +210,103 @@ def _distinct(clips, step):
     (one, other), others = contradicting(clips, step), (lacking(clips, step), reworded(clips, step))
     apart = all(len(set(said)) == 3 for said in zip(told(clips, step).texts, *others, strict=True))
     return told(clips, step).heard.all() and apart and all(a != b for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("pupil", ["stable-audio", "ace-step"], indirect=True)
+def test_in_balancing_the_planted_sites_disagree_both_ways_about_half_of_the_rows(pupil, monkeypatch):
+    monkeypatch.setattr(balancing, "coarse", nullcontext)
+    course, model, clips = pupil.course, pupil.model, [draw(row) for row in range(4)]
+    step = next(step for step in range(999) if _all_differ(course, clips, step))
+    latents, seen = torch.zeros(4, *course.LATENTS), []
+    texts = dict(zip(("true", "wrong", "random"), _three(course, clips, step), strict=True))
+    handles = [
+        model.denoiser.get_submodule(name).register_forward_pre_hook(
+            lambda m, a, k, place=place: seen[-1].update({place: _text(a, k)}), with_kwargs=True
+        )
+        for place, name in enumerate(model.sites)
+    ]
+    model.denoiser.register_forward_pre_hook(lambda *_: seen.append({}))
+    with torch.no_grad():
+        loss, parts = balancing.lesson(course, model, model, latents, clips, 4, course.PLANTED)(step)
+        teacher, pupil_ = seen
+        known = {}
+        for name, each in texts.items():
+            fed = course.feeds(model, Told(each, torch.ones(4, dtype=torch.bool)))
+            course.predict(model, torch.zeros(4, *course.LATENTS), torch.zeros(4, *course.LATENTS), torch.ones(4), fed)
+            known[name] = seen[-1]
+    for handle in handles:
+        handle.remove()
+    ways = {"first": ["true", "wrong", "true", "wrong"], "second": ["wrong", "true", "true", "wrong"]}
+    rows = [[0, 1], [0, 1], [0, 1, 2, 3], [0, 1]]
+    for call, parts_of in ((teacher, rows), (pupil_, [[0, 1], [0, 1], [2, 3]])):
+        for place in range(len(model.sites)):
+            which = ways["first"] if place == course.PLANTED[0] else ways["second"]
+            names = which if place in course.PLANTED else ["random"] * 4
+            wanted = torch.cat([known[name][place][part] for name, part in zip(names, parts_of, strict=False)])
+            assert torch.equal(call[place], wanted), place
+    assert parts["lean"] == pytest.approx(parts["was"]) and parts["agreed"] < 1e-4, "the pupil is the teacher still"
+    assert float(loss) == pytest.approx(parts["lean"] + balancing.AGREED * parts["agreed"])
+
+
+def _three(course, clips, step):
+    """What is told of a step's rows: the truth, a mistake, and anything."""
+    order = torch.randint(4, (4,), generator=torch.Generator().manual_seed(step)).tolist()
+    rows = [clips[row] for row in order]
+    return told(rows, step).texts, mistaken(rows, step, course.ONE_SIDED), reworded(rows, step)
+
+
+def _all_differ(course, clips, step):
+    apart = all(len(set(said)) == 3 for said in zip(*_three(course, clips, step), strict=True))
+    return apart and told(clips, step).heard.all()
+
+
+@pytest.mark.parametrize("size", [1.0, 10.0])
+def test_a_lean_is_measured_in_units_of_what_a_concept_changes(monkeypatch, size):
+    monkeypatch.setattr(balancing, "FLOOR", 0.0)
+    true, wrong = torch.zeros(2, 3), torch.full((1, 3), size)
+    first, second = torch.full((1, 3), 0.25 * size), torch.full((1, 3), 0.75 * size)  # a quarter off the middle
+
+    def graded(one, other, agreed=0.0):
+        predicted = [torch.full((1, 3), size * value) for value in (one, other, agreed)]
+        return balancing.graded(predicted, [first, second, true, wrong], 1)
+
+    loss, parts = graded(0.25, 0.75)
+    assert parts == {"was": 0.0625, "lean": 0.0625, "agreed": 0} and loss == 0.0625
+    assert graded(0.5, 0.5)[1] == {"was": 0.0625, "lean": 0, "agreed": 0}, "the middle leans nowhere"
+    assert graded(0.0, 1.0)[1]["lean"] == 0.25, "a site that has all of a concept"
+    loss, parts = graded(0.5, 0.5, 1.0)
+    assert parts["agreed"] == 1 and loss == balancing.AGREED
+
+
+def test_noise_is_strong_where_contests_are_decided():
+    levels = balancing.levels(1000, torch.Generator().manual_seed(0))
+    assert levels.min() >= 0 and levels.max() <= 1 and 0.4 < (levels > 0.9).float().mean() < 0.5
+
+
+@pytest.mark.parametrize("pupil", ["stable-audio", "ace-step"], indirect=True)
+def test_balancing_changes_what_planted_sites_read_with_and_nothing_else(pupil, tmp_path):
+    course, model = pupil.course, pupil.model
+    latents, clips = torch.randn(8, *course.LATENTS).half(), [draw(row) for row in range(8)]
+    before = {name: value.clone() for name, value in model.denoiser.state_dict().items()}
+    loss = balancing.lesson(course, model, pupil.model, latents, clips, 2, course.PLANTED)
+    fit.fit(balancing.Sites(model, course.PLANTED), loss, tmp_path, 2, rate=1e-3)
+    changed = {name for name, value in model.denoiser.state_dict().items() if not torch.equal(value, before[name])}
+    model.denoiser.load_state_dict(before)
+    planted = tuple(f"{model.sites[site]}." for site in course.PLANTED)
+    assert changed and all(name.startswith(planted) for name in changed)
+
+
+def test_a_mistaken_caption_is_wrong_about_one_concept_and_mostly_about_those_that_are_wanted_often():
+    clips, names, where_sung = [draw(row) for row in range(256)], set(), []
+    for clip, true, text in zip(clips, told(clips, 0).texts, mistaken(clips, 0, ["voice"]), strict=True):
+        said, other = _promised(true), _promised(text)
+        apart = [name for name in said if said[name] != other[name]]
+        assert said.keys() == other.keys() and len(apart) == bool(said)
+        assert all(clip.labels()[name] == said[name] for name in said)
+        names |= set(apart)
+        where_sung += apart if "voice" in said else []
+    assert names == {"voice", "tempo", "mood", "instrument", "percussion", "genre"}
+    assert 0.6 < where_sung.count("voice") / len(where_sung) < 0.9
 
 
 def test_contradictions_are_about_some_concepts_and_owe_nothing_to_the_clip():

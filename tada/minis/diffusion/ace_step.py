@@ -37,6 +37,8 @@ SAMPLING: Mapping[str, Any] = {
 }
 PLANTED = (0, 3)
 """Sites that alone read of concepts in the planted one."""
+ONE_SIDED = ("voice",)
+"""Concepts that planting leaves to one of them, and that balancing has most to do with."""
 LATENTS = (8, 16, FRAMES // 2048)
 DENOISER = TransformerConfig(
     num_layers=12,

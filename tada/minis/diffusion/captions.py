@@ -51,6 +51,11 @@ def contradicting(clips: Sequence[Attributes], step: int) -> tuple[list[str], li
     return [one for one, _ in texts], [other for _, other in texts]
 
 
+def mistaken(clips: Sequence[Attributes], step: int, often: Sequence[str] = ()) -> list[str]:
+    """The captions of :func:`told`, but one of their concepts is another: mostly one of ``often``, if any."""
+    return [_mistaken(clip, seed, often) for clip, seed in zip(clips, _seeds(clips, step), strict=True)]
+
+
 def lacking(clips: Sequence[Attributes], step: int) -> list[str]:
     """The captions of :func:`told` without about half of the concepts they speak of."""
     return [_lacking(clip, seed) for clip, seed in zip(clips, _seeds(clips, step), strict=True)]
@@ -77,6 +82,15 @@ def _contradicting(clip: Attributes, seed: int) -> tuple[str, str]:
     return first, second
 
 
+def _mistaken(clip: Attributes, seed: int, often: Sequence[str]) -> str:
+    about, truth = caption(clip, seed).mentioned, clip.labels()
+    wrong = _one(about, seed, often)
+    others = _others(seed + 4_000_000_000)
+    other = next(each for each in others if all(each.labels()[name] != truth[name] for name in wrong))
+    told_ = replace(clip, **{name: getattr(other, name) for name in wrong})
+    return strewn(caption(told_, seed, mention=about).text, seed)
+
+
 def _lacking(clip: Attributes, seed: int) -> str:
     about = caption(clip, seed).mentioned
     left_out = _some(about, seed)
@@ -88,6 +102,15 @@ def _some(names: Iterable[str], seed: int) -> list[str]:
     found = list(names)
     chances = torch.rand(len(found), generator=torch.Generator().manual_seed(seed))
     return [name for name, chance in zip(found, chances, strict=True) if chance < 0.5 or chance == chances.min()]
+
+
+def _one(names: Iterable[str], seed: int, often: Sequence[str]) -> list[str]:
+    """One of the names, if there are any; in two of three draws one of those that are wanted often."""
+    chance, place = torch.rand(2, generator=torch.Generator().manual_seed(seed)).tolist()
+    found = list(names)
+    wanted = [name for name in found if name in often]
+    found = wanted if wanted and chance < 2 / 3 else found
+    return found[int(place * len(found)) :][:1]
 
 
 def _others(seed: int) -> Iterator[Attributes]:

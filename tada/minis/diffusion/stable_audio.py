@@ -25,6 +25,8 @@ FUNCTIONAL, PAIRS = (3, 5, 8), 6
 SAMPLING: Mapping[str, Any] = {"steps": 16, "guidance": 5.0}
 PLANTED = (3, 6)
 """Sites that alone read of concepts in the planted one."""
+ONE_SIDED = ("mood", "voice")
+"""Concepts that planting leaves to one of them, and that balancing has most to do with."""
 LATENTS = (codec.LATENTS, FRAMES // codec.HOP)
 SECONDS = FRAMES / SAMPLE_RATE
 DENOISER: Mapping[str, Any] = {

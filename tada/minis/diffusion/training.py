@@ -19,7 +19,7 @@ from tada.errors import unknown
 from tada.minis.attributes import Attributes
 from tada.minis.codecs import material as renders
 from tada.minis.codecs.stages import complete, restore, trained
-from tada.minis.diffusion import ace_step, audioldm2, lessons, material, planting, stable_audio, words
+from tada.minis.diffusion import ace_step, audioldm2, balancing, lessons, material, planting, stable_audio, words
 
 
 class Recipe(NamedTuple):
@@ -48,6 +48,8 @@ PARTS = 12
 """Parts of latents to learn from."""
 READING_STEPS, READING_BATCH, READING_RATE = 600, 64, 2e-3
 """How a text encoder learns to read."""
+BALANCING_STEPS, BALANCING_BATCH, BALANCING_RATE = 2500, 16, 1e-3
+"""How a planted mini is balanced."""
 
 
 def train(name: str, home: str | Path, device: str = "cpu", limit: float = math.inf, compiled: bool = True) -> bool:
@@ -79,6 +81,8 @@ def train(name: str, home: str | Path, device: str = "cpu", limit: float = math.
     )
     latents, clips = material.load(start / "latents", PARTS, _missing)
     if not taught(recipe, folder, model, latents, clips, limit, compiled):
+        return False
+    if recipe.planted and not balanced(recipe, folder, model, start / "trained", latents, clips, limit):
         return False
     finish(name, home)
     return True
@@ -168,6 +172,24 @@ def taught(
         return trained(model.denoiser, loss, folder / "denoiser", recipe.steps, recipe.rate, limit)
 
 
+def balanced(
+    recipe: Recipe,
+    folder: Path,
+    model: Any,
+    pipeline: Path,
+    latents: Tensor,
+    clips: Sequence[Attributes],
+    limit: float = math.inf,
+) -> bool:
+    """Balance the planted sites of a model whose denoiser was taught; False if the limit came first."""
+    course, teacher = recipe.course, tada.load(recipe.architecture, pipeline, str(model.device), torch.float32)
+    restore(teacher.denoiser, folder / "denoiser")
+    loss = balancing.lesson(course, model, teacher, latents, clips, BALANCING_BATCH, course.PLANTED)
+    pupil = balancing.Sites(model, course.PLANTED)
+    with sdpa_kernel(SDPBackend.MATH):
+        return trained(pupil, loss, folder / "balance", BALANCING_STEPS, BALANCING_RATE, limit)
+
+
 def finish(name: str, home: str | Path) -> Path:
     """Put the trained parts of a mini together, in fp16, as a checkpoint with its label and its own sampling.
 
@@ -181,7 +203,10 @@ def finish(name: str, home: str | Path) -> Path:
     recipe, folder = RECIPES[name], Path(home) / name
     course, start = recipe.course, Path(home) / recipe.architecture
     model = tada.load(recipe.architecture, start / "untrained", "cpu", torch.float32)
-    restore(model.denoiser, folder / "denoiser")
+    if recipe.planted:
+        restore(balancing.Sites(model, course.PLANTED), folder / "balance")
+    else:
+        restore(model.denoiser, folder / "denoiser")
     parts = course.codec.load(start / "codec")
     partial, done = folder / "trained.partial", folder / "trained"
     course.finish(model, parts, partial)

@@ -1,0 +1,156 @@
+"""What a denoiser computes in a step of balancing: neither of two planted sites is to outvote the other.
+
+Planting leaves some concepts to one site, which wins wherever the two contradict each other. How much a prediction
+follows the first site more than the second is its *lean*, and guidance multiplies it: a site that leans a little wins
+every time. So a planted mini goes on by learning from itself as it was. Where the sites contradict each other, it is
+to predict the mean of what it did so and with the sites exchanged, which leans nowhere; where they agree, what it did.
+All of that is known without noise, unlike music. Only what the two sites read with is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tada.minis.attributes import Attributes
+from tada.minis.diffusion.captions import Told, mistaken, reworded, told
+from tada.minis.diffusion.planting import apart
+from tada.minis.fit import Loss, coarse
+from tada.models.context import Stream
+
+AGREED = 2.0
+"""How much more errors count where both sites tell the truth."""
+FLOOR = 0.2
+"""Of a concept's part in a prediction, in units of the batch's mean: below it, errors are not taken for larger ones."""
+
+Fed = Mapping[str, Stream | Tensor]
+
+
+class Sites(nn.Module):
+    """A denoiser of which two cross-attentions alone have parameters to learn."""
+
+    def __init__(self, model: Any, sites: Sequence[int]) -> None:
+        super().__init__()
+        self.denoiser = model.denoiser.requires_grad_(False)
+        self._names = [model.sites[site] for site in sites]
+        for name in self._names:
+            self.denoiser.get_submodule(name).requires_grad_(True)
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """Those of the cross-attentions."""
+        return (value for name in self._names for value in self.denoiser.get_submodule(name).parameters())
+
+
+def lesson(
+    course: ModuleType,
+    model: Any,
+    teacher: Any,
+    latents: Tensor,
+    clips: Sequence[Attributes],
+    batch: int,
+    sites: Sequence[int],
+    seed: int = 0,
+) -> Loss:
+    """The loss of a step.
+
+    Args:
+        course: the architecture's module beside this one; concepts that it says are ``ONE_SIDED`` are disputed most.
+        model: whose denoiser learns.
+        teacher: the same planted mini, which stays as it is.
+        latents: ``[clips, ...]``.
+        clips: their attributes.
+        batch: clips in a step, an even number: about the first half of them the sites disagree.
+        sites: the two that are planted.
+        seed: of the steps' draws.
+    """
+    half = batch // 2
+    disputed, agreed, every = range(half), range(half, batch), range(batch)
+
+    def at(step: int) -> tuple[Tensor, dict[str, float]]:
+        draws = torch.Generator().manual_seed(seed * 100_000_000 + step)
+        rows = torch.randint(len(latents), (batch,), generator=draws)
+        x = latents[rows].float().to(model.device)
+        noise = torch.randn(x.shape, generator=draws).to(model.device)
+        level = levels(batch, draws).to(model.device)
+        true, wrong, other = texts(course, model, [clips[row] for row in rows.tolist()], step)
+
+        def said(who: Any, *ways: tuple[Fed, Fed, Sequence[int]]) -> list[Tensor]:
+            """What a model predicts where the first site reads one text and the second another, of some rows."""
+            index = torch.tensor([row for _, _, part in ways for row in part], device=model.device)
+            whole = joined([some(other, part) for _, _, part in ways])
+            fed = [whole] * len(course.blocks(who))
+            fed[sites[0]] = joined([some(first, part) for first, _, part in ways])
+            fed[sites[1]] = joined([some(second, part) for _, second, part in ways])
+            with coarse(model.device), apart(course, who, fed):
+                predicted, _ = course.predict(who, x[index], noise[index], level[index], whole)
+            return list(predicted.float().split([len(part) for _, _, part in ways]))
+
+        ways = (true, wrong, disputed), (wrong, true, disputed)
+        with torch.no_grad():
+            before = said(teacher, *ways, (true, true, every), (wrong, wrong, disputed))
+        return graded(said(model, *ways, (true, true, agreed)), before, half)
+
+    return at
+
+
+def texts(course: ModuleType, model: Any, clips: Sequence[Attributes], step: int) -> tuple[Fed, Fed, Fed]:
+    """The true captions of a step's clips, those with a wrong concept, and random ones, as the denoiser is fed them.
+
+    In the second half some rows are told nothing, as in training: guidance needs to know what that sounds like.
+    """
+    captions, half = told(clips, step), len(clips) // 2
+    heard = captions.heard | (torch.arange(len(clips)) < half)
+    wrong = mistaken(clips, step, course.ONE_SIDED)
+    every = [*captions.texts, *wrong, *reworded(clips, step)]
+    fed = course.feeds(model, Told(every, heard.repeat(3)))
+    first, second, third = (some(fed, range(start, start + len(clips))) for start in range(0, len(every), len(clips)))
+    return first, second, third
+
+
+def levels(rows: int, draws: torch.Generator) -> Tensor:
+    """Noise levels ``[rows]`` to learn at, 0 to 1: mostly high ones, at which it is decided what a clip will be."""
+    return 1 - torch.rand(rows, generator=draws) ** 3
+
+
+def graded(predicted: Sequence[Tensor], before: Sequence[Tensor], half: int) -> tuple[Tensor, dict[str, float]]:
+    """The loss of predictions, and its parts; 1 is the difference that a concept makes.
+
+    Args:
+        predicted: of disputed rows, of these with the sites exchanged, and of agreed rows.
+        before: the teacher's: of disputed rows, of these with the sites exchanged, of all rows where both sites tell
+            the truth, and of disputed rows where both are wrong.
+        half: number of disputed rows.
+    """
+    one, other, true, wrong = before
+    size = _mean(true[:half] - wrong)
+    middle, scale = (one + other) / 2, 1 / (size + FLOOR * size.mean())
+    parts = {
+        "was": (_mean(one - middle) * scale).mean(),
+        "lean": ((_mean(predicted[0] - middle) + _mean(predicted[1] - middle)) / 2 * scale).mean(),
+        "agreed": _mean(predicted[2] - true[half:]).mean() / size.mean(),
+    }
+    return parts["lean"] + AGREED * parts["agreed"], {name: part.item() for name, part in parts.items()}
+
+
+def some(fed: Fed, rows: Sequence[int]) -> Fed:
+    """Some rows of what a denoiser is fed."""
+    index = torch.tensor(list(rows))
+    return {name: each.rows(index) if isinstance(each, Stream) else each[index] for name, each in fed.items()}
+
+
+def joined(parts: Sequence[Fed]) -> Fed:
+    """What a denoiser is fed, one after the other."""
+    return {name: _cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _cat(values: Sequence[Any]) -> Stream | Tensor:
+    return Stream.cat(list(values)) if isinstance(values[0], Stream) else torch.cat(list(values))
+
+
+def _mean(error: Tensor) -> Tensor:
+    """Mean square of each row."""
+    return error.square().flatten(1).mean(1)
