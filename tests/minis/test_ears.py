@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import Renders  # type: ignore[attr-defined]
 
 from tada.minis.attributes import CLASSES, draw
 from tada.minis.ears import WEIGHTS, clap, load, material, second, spectra, training
 from tada.minis.ears.ear import Ear
 from tada.minis.ears.texts import ANY, FRAMES, about, contrast, counterfactual, fits, promise, prompts
+from tests.minis.conftest import Renders
 
 NAMES = ("clap", "second")
 TEXTS = ["a piano song", "This is a music of a female vocal singing", "Slow, sad. " * 60, "zzz?!"]

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import name
 from selenium.webdriver import ActionChains, Keys
+
+from tests.site.conftest import name
 
 STRENGTH = ".steer-strength"
 

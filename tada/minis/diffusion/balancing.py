@@ -112,8 +112,8 @@ def texts(course: ModuleType, model: Any, clips: Sequence[Attributes], step: int
 
 
 def levels(rows: int, draws: torch.Generator) -> Tensor:
-    """Noise levels ``[rows]`` to learn at, 0 to 1: mostly high ones, at which it is decided what a clip will be."""
-    return 1 - torch.rand(rows, generator=draws) ** 3
+    """Noise levels ``[rows]`` to learn at: high ones (0.7 to 1), at which it is decided what a clip will be."""
+    return 1 - 0.3 * torch.rand(rows, generator=draws) ** 2
 
 
 def graded(predicted: Sequence[Tensor], before: Sequence[Tensor], half: int) -> tuple[Tensor, dict[str, float]]:
