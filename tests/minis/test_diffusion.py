@@ -215,6 +215,7 @@ def _distinct(clips, step):
 @pytest.mark.parametrize("pupil", ["stable-audio", "ace-step"], indirect=True)
 def test_in_balancing_the_planted_sites_disagree_both_ways_about_half_of_the_rows(pupil, monkeypatch):
     monkeypatch.setattr(balancing, "coarse", nullcontext)
+    monkeypatch.setattr(pupil.course, "FAVOURED", {})
     course, model, clips = pupil.course, pupil.model, [draw(row) for row in range(4)]
     step = next(step for step in range(999) if _all_differ(course, clips, step))
     latents, seen = torch.zeros(4, *course.LATENTS), []
@@ -252,7 +253,8 @@ def _three(course, clips, step):
     """What is told of a step's rows: the truth, a mistake, and anything."""
     order = torch.randint(4, (4,), generator=torch.Generator().manual_seed(step)).tolist()
     rows = [clips[row] for row in order]
-    return told(rows, step).texts, mistaken(rows, step, course.ONE_SIDED), reworded(rows, step)
+    wrong = [each.text for each in mistaken(rows, step, course.ONE_SIDED)]
+    return told(rows, step).texts, wrong, reworded(rows, step)
 
 
 def _all_differ(course, clips, step):
@@ -266,14 +268,15 @@ def test_a_lean_is_measured_in_units_of_what_a_concept_changes(monkeypatch, size
     true, wrong = torch.zeros(2, 3), torch.full((1, 3), size)
     first, second = torch.full((1, 3), 0.25 * size), torch.full((1, 3), 0.75 * size)  # a quarter off the middle
 
-    def graded(one, other, agreed=0.0):
+    def graded(one, other, agreed=0.0, favour=0.0):
         predicted = [torch.full((1, 3), size * value) for value in (one, other, agreed)]
-        return balancing.graded(predicted, [first, second, true, wrong], 1)
+        return balancing.graded(predicted, [first, second, true, wrong], torch.tensor([favour]))
 
     loss, parts = graded(0.25, 0.75)
     assert parts == {"was": 0.0625, "lean": 0.0625, "agreed": 0} and loss == 0.0625
     assert graded(0.5, 0.5)[1] == {"was": 0.0625, "lean": 0, "agreed": 0}, "the middle leans nowhere"
     assert graded(0.0, 1.0)[1]["lean"] == 0.25, "a site that has all of a concept"
+    assert graded(0.25, 0.25, favour=0.25)[1]["lean"] == 0, "the truth, which is 0 here, is favoured on either site"
     loss, parts = graded(0.5, 0.5, 1.0)
     assert parts["agreed"] == 1 and loss == balancing.AGREED
 
@@ -284,29 +287,39 @@ def test_noise_is_strong_where_contests_are_decided():
 
 
 @pytest.mark.parametrize("pupil", ["stable-audio", "ace-step"], indirect=True)
-def test_balancing_changes_what_planted_sites_read_with_and_nothing_else(pupil, tmp_path):
+def test_balancing_changes_the_blocks_of_planted_sites_and_nothing_else(pupil, tmp_path):
     course, model = pupil.course, pupil.model
     latents, clips = torch.randn(8, *course.LATENTS).half(), [draw(row) for row in range(8)]
     before = {name: value.clone() for name, value in model.denoiser.state_dict().items()}
     loss = balancing.lesson(course, model, pupil.model, latents, clips, 2, course.PLANTED)
-    fit.fit(balancing.Sites(model, course.PLANTED), loss, tmp_path, 2, rate=1e-3)
+    fit.fit(balancing.Blocks(course.blocks(model), model.denoiser, course.PLANTED), loss, tmp_path, 2, rate=1e-3)
     changed = {name for name, value in model.denoiser.state_dict().items() if not torch.equal(value, before[name])}
     model.denoiser.load_state_dict(before)
-    planted = tuple(f"{model.sites[site]}." for site in course.PLANTED)
+    planted = tuple(f"transformer_blocks.{site}." for site in course.PLANTED)
     assert changed and all(name.startswith(planted) for name in changed)
 
 
 def test_a_mistaken_caption_is_wrong_about_one_concept_and_mostly_about_those_that_are_wanted_often():
     clips, names, where_sung = [draw(row) for row in range(256)], set(), []
-    for clip, true, text in zip(clips, told(clips, 0).texts, mistaken(clips, 0, ["voice"]), strict=True):
-        said, other = _promised(true), _promised(text)
+    for clip, true, mistake in zip(clips, told(clips, 0).texts, mistaken(clips, 0, ["voice"]), strict=True):
+        said, other = _promised(true), _promised(mistake.text)
         apart = [name for name in said if said[name] != other[name]]
         assert said.keys() == other.keys() and len(apart) == bool(said)
+        assert [(said[name], other[name]) for name in apart] == ([(mistake.right, mistake.wrong)] if said else [])
         assert all(clip.labels()[name] == said[name] for name in said)
         names |= set(apart)
         where_sung += apart if "voice" in said else []
     assert names == {"voice", "tempo", "mood", "instrument", "percussion", "genre"}
     assert 0.6 < where_sung.count("voice") / len(where_sung) < 0.9
+
+
+def test_favoured_classes_weigh_more_whoever_says_them(monkeypatch):
+    course, clips = SimpleNamespace(ONE_SIDED=(), FAVOURED={"sad": 0.25}), [draw(row) for row in range(128)]
+    course.feeds = lambda model, told: {"text": torch.zeros(len(told.texts), 1)}
+    favour = balancing.texts(course, None, clips, 0)[3].tolist()
+    pairs = [(mistake.right, mistake.wrong) for mistake in mistaken(clips, 0)]
+    assert favour == [0.25 * ((right == "sad") - (wrong == "sad")) for right, wrong in pairs]
+    assert set(favour) == {-0.25, 0.0, 0.25}
 
 
 def test_contradictions_are_about_some_concepts_and_owe_nothing_to_the_clip():

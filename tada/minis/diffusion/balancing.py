@@ -4,7 +4,10 @@ Planting leaves some concepts to one site, which wins wherever the two contradic
 follows the first site more than the second is its *lean*, and guidance multiplies it: a site that leans a little wins
 every time. So a planted mini goes on by learning from itself as it was. Where the sites contradict each other, it is
 to predict the mean of what it did so and with the sites exchanged, which leans nowhere; where they agree, what it did.
-All of that is known without noise, unlike music. Only what the two sites read with is changed.
+All of that is known without noise, unlike music. Only the blocks of the two sites are changed.
+
+A mean of two concepts is not yet a fair contest: of a happy and a sad one, all clips may become happy. A concept that
+loses may be favoured, wherever it is said.
 """
 
 from __future__ import annotations
@@ -30,19 +33,17 @@ FLOOR = 0.2
 Fed = Mapping[str, Stream | Tensor]
 
 
-class Sites(nn.Module):
-    """A denoiser of which two cross-attentions alone have parameters to learn."""
+class Blocks(nn.Module):
+    """A denoiser of which some blocks alone have parameters to learn."""
 
-    def __init__(self, model: Any, sites: Sequence[int]) -> None:
+    def __init__(self, blocks: Sequence[nn.Module], denoiser: nn.Module, places: Sequence[int]) -> None:
         super().__init__()
-        self.denoiser = model.denoiser.requires_grad_(False)
-        self._names = [model.sites[site] for site in sites]
-        for name in self._names:
-            self.denoiser.get_submodule(name).requires_grad_(True)
+        self.denoiser = denoiser.requires_grad_(False)
+        self._learning = [blocks[place].requires_grad_(True) for place in places]
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
-        """Those of the cross-attentions."""
-        return (value for name in self._names for value in self.denoiser.get_submodule(name).parameters())
+        """Those of the blocks."""
+        return (value for block in self._learning for value in block.parameters())
 
 
 def lesson(
@@ -58,7 +59,8 @@ def lesson(
     """The loss of a step.
 
     Args:
-        course: the architecture's module beside this one; concepts that it says are ``ONE_SIDED`` are disputed most.
+        course: the architecture's module beside this one; concepts that are ``ONE_SIDED`` there are disputed most, and
+            classes that are ``FAVOURED`` weigh so much more than others.
         model: whose denoiser learns.
         teacher: the same planted mini, which stays as it is.
         latents: ``[clips, ...]``.
@@ -75,8 +77,8 @@ def lesson(
         rows = torch.randint(len(latents), (batch,), generator=draws)
         x = latents[rows].float().to(model.device)
         noise = torch.randn(x.shape, generator=draws).to(model.device)
-        level = levels(batch, draws).to(model.device)
-        true, wrong, other = texts(course, model, [clips[row] for row in rows.tolist()], step)
+        level = torch.cat([levels(half, draws), course.levels(batch - half, draws)]).to(model.device)
+        true, wrong, other, favour = texts(course, model, [clips[row] for row in rows.tolist()], step)
 
         def said(who: Any, *ways: tuple[Fed, Fed, Sequence[int]]) -> list[Tensor]:
             """What a model predicts where the first site reads one text and the second another, of some rows."""
@@ -92,23 +94,25 @@ def lesson(
         ways = (true, wrong, disputed), (wrong, true, disputed)
         with torch.no_grad():
             before = said(teacher, *ways, (true, true, every), (wrong, wrong, disputed))
-        return graded(said(model, *ways, (true, true, agreed)), before, half)
+        return graded(said(model, *ways, (true, true, agreed)), before, favour[:half].to(model.device))
 
     return at
 
 
-def texts(course: ModuleType, model: Any, clips: Sequence[Attributes], step: int) -> tuple[Fed, Fed, Fed]:
+def texts(course: ModuleType, model: Any, clips: Sequence[Attributes], step: int) -> tuple[Fed, Fed, Fed, Tensor]:
     """The true captions of a step's clips, those with a wrong concept, and random ones, as the denoiser is fed them.
 
-    In the second half some rows are told nothing, as in training: guidance needs to know what that sounds like.
+    In the second half some rows are told nothing, as in training: guidance needs to know what that sounds like. With
+    them comes how much more the truth is to weigh ``[rows]``.
     """
     captions, half = told(clips, step), len(clips) // 2
     heard = captions.heard | (torch.arange(len(clips)) < half)
     wrong = mistaken(clips, step, course.ONE_SIDED)
-    every = [*captions.texts, *wrong, *reworded(clips, step)]
+    favour = [course.FAVOURED.get(each.right, 0.0) - course.FAVOURED.get(each.wrong, 0.0) for each in wrong]
+    every = [*captions.texts, *(each.text for each in wrong), *reworded(clips, step)]
     fed = course.feeds(model, Told(every, heard.repeat(3)))
     first, second, third = (some(fed, range(start, start + len(clips))) for start in range(0, len(every), len(clips)))
-    return first, second, third
+    return first, second, third, torch.tensor(favour)
 
 
 def levels(rows: int, draws: torch.Generator) -> Tensor:
@@ -116,22 +120,24 @@ def levels(rows: int, draws: torch.Generator) -> Tensor:
     return 1 - 0.3 * torch.rand(rows, generator=draws) ** 2
 
 
-def graded(predicted: Sequence[Tensor], before: Sequence[Tensor], half: int) -> tuple[Tensor, dict[str, float]]:
+def graded(predicted: Sequence[Tensor], before: Sequence[Tensor], favour: Tensor) -> tuple[Tensor, dict[str, float]]:
     """The loss of predictions, and its parts; 1 is the difference that a concept makes.
 
     Args:
         predicted: of disputed rows, of these with the sites exchanged, and of agreed rows.
         before: the teacher's: of disputed rows, of these with the sites exchanged, of all rows where both sites tell
             the truth, and of disputed rows where both are wrong.
-        half: number of disputed rows.
+        favour: of each disputed row, by how much of the concept the truth is favoured.
     """
     one, other, true, wrong = before
-    size = _mean(true[:half] - wrong)
-    middle, scale = (one + other) / 2, 1 / (size + FLOOR * size.mean())
+    known, agreed = true.split([len(favour), len(true) - len(favour)])
+    size = _mean(known - wrong)
+    middle = (one + other) / 2 + favour.view(-1, *[1] * (one.ndim - 1)) * (known - wrong)
+    scale = 1 / (size + FLOOR * size.mean())
     parts = {
-        "was": (_mean(one - middle) * scale).mean(),
+        "was": (_mean(one - other) / 4 * scale).mean(),
         "lean": ((_mean(predicted[0] - middle) + _mean(predicted[1] - middle)) / 2 * scale).mean(),
-        "agreed": _mean(predicted[2] - true[half:]).mean() / size.mean(),
+        "agreed": _mean(predicted[2] - agreed).mean() / size.mean(),
     }
     return parts["lean"] + AGREED * parts["agreed"], {name: part.item() for name, part in parts.items()}
 

@@ -51,7 +51,15 @@ def contradicting(clips: Sequence[Attributes], step: int) -> tuple[list[str], li
     return [one for one, _ in texts], [other for _, other in texts]
 
 
-def mistaken(clips: Sequence[Attributes], step: int, often: Sequence[str] = ()) -> list[str]:
+class Mistake(NamedTuple):
+    """A text that is wrong about one concept, the right class of that and the one told instead; none if it has none."""
+
+    text: str
+    right: str = ""
+    wrong: str = ""
+
+
+def mistaken(clips: Sequence[Attributes], step: int, often: Sequence[str] = ()) -> list[Mistake]:
     """The captions of :func:`told`, but one of their concepts is another: mostly one of ``often``, if any."""
     return [_mistaken(clip, seed, often) for clip, seed in zip(clips, _seeds(clips, step), strict=True)]
 
@@ -82,13 +90,14 @@ def _contradicting(clip: Attributes, seed: int) -> tuple[str, str]:
     return first, second
 
 
-def _mistaken(clip: Attributes, seed: int, often: Sequence[str]) -> str:
+def _mistaken(clip: Attributes, seed: int, often: Sequence[str]) -> Mistake:
     about, truth = caption(clip, seed).mentioned, clip.labels()
     wrong = _one(about, seed, often)
     others = _others(seed + 4_000_000_000)
     other = next(each for each in others if all(each.labels()[name] != truth[name] for name in wrong))
     told_ = replace(clip, **{name: getattr(other, name) for name in wrong})
-    return strewn(caption(told_, seed, mention=about).text, seed)
+    text = strewn(caption(told_, seed, mention=about).text, seed)
+    return Mistake(text, truth[wrong[0]], told_.labels()[wrong[0]]) if wrong else Mistake(text)
 
 
 def _lacking(clip: Attributes, seed: int) -> str:

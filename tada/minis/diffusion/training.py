@@ -185,7 +185,7 @@ def balanced(
     course, teacher = recipe.course, tada.load(recipe.architecture, pipeline, str(model.device), torch.float32)
     restore(teacher.denoiser, folder / "denoiser")
     loss = balancing.lesson(course, model, teacher, latents, clips, BALANCING_BATCH, course.PLANTED)
-    pupil = balancing.Sites(model, course.PLANTED)
+    pupil = balancing.Blocks(course.blocks(model), model.denoiser, course.PLANTED)
     with sdpa_kernel(SDPBackend.MATH):
         return trained(pupil, loss, folder / "balance", BALANCING_STEPS, BALANCING_RATE, limit)
 
@@ -204,7 +204,7 @@ def finish(name: str, home: str | Path) -> Path:
     course, start = recipe.course, Path(home) / recipe.architecture
     model = tada.load(recipe.architecture, start / "untrained", "cpu", torch.float32)
     if recipe.planted:
-        restore(balancing.Sites(model, course.PLANTED), folder / "balance")
+        restore(balancing.Blocks(course.blocks(model), model.denoiser, course.PLANTED), folder / "balance")
     else:
         restore(model.denoiser, folder / "denoiser")
     parts = course.codec.load(start / "codec")
