@@ -27,7 +27,7 @@ PLANTED = (3, 6)
 """Sites that alone read of concepts in the planted one."""
 ONE_SIDED = ("mood", "voice")
 """Concepts that planting leaves to one of them, and that balancing has most to do with."""
-FAVOURED: Mapping[str, float] = {"sad": 0.1, "male": 0.1}
+FAVOURED: Mapping[str, float] = {"sad": 0.1, "male": 0.15}
 """Classes that would lose where sites contradict each other, and by how much of the concept they are favoured."""
 LATENTS = (codec.LATENTS, FRAMES // codec.HOP)
 SECONDS = FRAMES / SAMPLE_RATE
