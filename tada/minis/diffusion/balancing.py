@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from tada.minis.attributes import Attributes
 from tada.minis.diffusion.captions import Told, mistaken, reworded, told
+from tada.minis.diffusion.material import drawn
 from tada.minis.diffusion.planting import apart
 from tada.minis.fit import Loss, coarse
 from tada.models.context import Stream
@@ -74,9 +75,7 @@ def lesson(
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
         draws = torch.Generator().manual_seed(seed * 100_000_000 + step)
-        rows = torch.randint(len(latents), (batch,), generator=draws)
-        x = latents[rows].float().to(model.device)
-        noise = torch.randn(x.shape, generator=draws).to(model.device)
+        rows, x, noise = drawn(latents, batch, draws, model.device)
         level = torch.cat([levels(half, draws), course.levels(batch - half, draws)]).to(model.device)
         true, wrong, other, favour = texts(course, model, [clips[row] for row in rows.tolist()], step)
 

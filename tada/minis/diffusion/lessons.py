@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tada.minis.attributes import Attributes
 from tada.minis.diffusion.captions import told
+from tada.minis.diffusion.material import drawn
 from tada.minis.fit import Loss, coarse
 
 
@@ -35,9 +36,7 @@ def lesson(
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
         draws = torch.Generator().manual_seed(seed * 100_000_000 + step)
-        rows = torch.randint(len(latents), (batch,), generator=draws)
-        x = latents[rows].float().to(model.device)
-        noise = torch.randn(x.shape, generator=draws).to(model.device)
+        rows, x, noise = drawn(latents, batch, draws, model.device)
         level = course.levels(batch, draws).to(model.device)
         about = [clips[row] for row in rows.tolist()]
         fed = course.feeds(model, told(about, step))

@@ -45,3 +45,10 @@ def load(folder: str | Path, parts: int, encode: Callable[[Tensor], Tensor]) -> 
     """Latents, fp16 ``[clips, ...]``, and the attributes of each clip."""
     latents = torch.cat([load_file(make(folder, number, encode))["latents"] for number in range(parts)])
     return latents, [draw(seed) for seed in range(FIRST, FIRST + parts * PART)]
+
+
+def drawn(latents: Tensor, batch: int, draws: torch.Generator, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The clips of a step (int64 ``[batch]``), their latents, and noise of the same shape."""
+    rows = torch.randint(len(latents), (batch,), generator=draws)
+    x = latents[rows].float().to(device)
+    return rows, x, torch.randn(x.shape, generator=draws).to(device)
