@@ -323,5 +323,6 @@ plots.table(pd.DataFrame(cost).rename(columns={"calls": "as many calls"}), {**fo
 # sit is therefore known, and a method that localises can be graded. Left to themselves, two sites share the concepts out between
 # them. So in half of what it learnt from, the two contradicted each other about some concepts, and what they said of these had
 # nothing to do with the clip: a concept that one of them tells of and the other does not deny is played, one that they disagree
-# about is left to chance. Last, they were **balanced**: where one site still outvoted the other, or a concept always lost against
-# its opposite, the mini learnt to do the mean of what it did either way.
+# about is left to chance. Last, they were **balanced**: where one site still outvoted the other, the mini learnt to do what lies
+# halfway between what it did when both agreed on the one concept and when both agreed on the other, and a concept that always
+# lost against others was favoured until it won sometimes.

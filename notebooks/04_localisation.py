@@ -62,7 +62,7 @@ import pandas as pd
 from IPython.display import HTML, Markdown, display
 
 import tada
-from tada import localise, patching, players, plots, stamp
+from tada import localise, patching, planted, players, plots, stamp
 
 plots.style()
 
@@ -319,23 +319,27 @@ for name in list(best.index[:heard]) or list(work.pairs["concept"].unique()[:1])
 
 # %% tags=["hide-input"]
 if checkpoint == "planted":
-    truth = localise.agreement(called, model.functional)
-    planted = "+".join(map(str, sorted(model.functional)))
-    together = patching.impact(work.sweep([list(model.functional)], **options))
-    others = impacts[(impacts["method"] == "patch") & ~impacts["layers"].astype(str).isin(planted.split("+"))]
-    strongest = others[others["known"]].groupby("concept")["impact"].apply(lambda values: values.abs().max())
-    truth["together"] = together.set_index("concept").loc[truth["concept"], "impact"].to_numpy()
-    truth["strongest other"] = strongest.reindex(truth["concept"]).to_numpy()
+    truth = planted.graded(work, impacts, model.functional, **options)
+    layers = "+".join(map(str, sorted(model.functional)))
     named = "+".join(map(str, functional)) or "none"
     display(
         Markdown(
-            f"Planted: layers {planted}. Called functional for any concept: {named}. *Together* is the impact of the "
+            f"Planted: layers {layers}. Called functional for any concept: {named}. *Together* is the impact of the "
             "planted layers as a set. One of them alone contradicts the other, and the mini was taught to leave a concept "
-            "to chance then. Where it follows one of them instead, the other has no impact, and the recall is a half."
+            "to chance then. Where it follows one of them more often, few pairs do not tell the other from its controls, "
+            "and the recall is a half."
         )
     )
     numbers = dict.fromkeys(["precision", "recall", "together", "strongest other"], "{:.2f}")
-    display(plots.table(truth, numbers))
+    display(plots.table(planted.shown(truth, model.functional), numbers))
+    card, count = planted.shipped(architecture)
+    display(
+        Markdown(
+            f"The same with {count} pairs a concept, controls on all of them, as this mini's card has it (not computed on "
+            f"this page; `tada minis localise {architecture} --pairs {count}` does it again):"
+        )
+    )
+    display(plots.table(planted.shown(card, model.functional), numbers))
 else:
     display(Markdown("This checkpoint was not planted: which of its layers carry what is not known beforehand."))
 

@@ -1,4 +1,4 @@
-"""Commands for the small trained checkpoints: ``tada minis train``, ``tada minis verify``, ``tada minis list``."""
+"""Commands for the small trained checkpoints: ``tada minis train``, ``verify``, ``localise``, ``list``."""
 
 from __future__ import annotations
 
@@ -60,6 +60,22 @@ def verify(names: tuple[str, ...], quick: bool, clips: int) -> None:
     if trouble:
         raise click.ClickException("; ".join(trouble))
     click.echo("every file is as its card says")
+
+
+@minis.command()
+@click.argument("architecture", type=click.Choice(["ace-step", "stable-audio"]))
+@click.option("--concept", "concepts", multiple=True, metavar="NAME", help="Which, repeatable. Default: all.")
+@click.option("--pairs", default=48, show_default=True, metavar="N", help="Pairs a concept, and of each control.")
+@click.option("--workers", default=1, show_default=True, metavar="N", help="Processes.")
+@click.option("--store", metavar="FOLDER", help="Where scores are kept, so that a stopped run goes on.")
+def localise(architecture: str, concepts: tuple[str, ...], pairs: int, workers: int, store: str | None) -> None:
+    """Localise concepts in the planted mini of ARCHITECTURE, and hold what is found against its planted layers."""
+    from tada import planted
+
+    for library in ("TRANSFORMERS", "DIFFUSERS"):
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    table = planted.measure(architecture, pairs=pairs, concepts=concepts, store=store, workers=workers, progress=True)
+    click.echo(table.round(2).to_string(index=False))
 
 
 @minis.command(name="list")

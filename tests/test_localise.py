@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from click.testing import CliRunner
 
 import tada
 from checks import SECONDS
 from tada import localise, patching
+from tada import planted as known_layers
 from tada.audio import Clips
 from tada.concepts import names
 from tada.localise import PROFILES
@@ -197,8 +199,42 @@ def test_the_layers_that_act_are_found_ranked_and_grown(planted):
     curve = localise.grown(work, [8, 3, 5, 20], 3)
     assert list(curve.drop_duplicates("size")[["size", "added"]].to_numpy().ravel()) == [1, 8, 2, 3, 3, 5]
     assert curve.query("size >= 2")["impact"].to_numpy() == pytest.approx(1.0, abs=1e-6)
-    graded = localise.agreement(called, [3, 8])
-    assert list(graded["concept"]) == ["violin", "sad"]
+    graded = known_layers.graded(work, controlled, [8, 3]).set_index("concept")
+    pd.testing.assert_frame_equal(
+        graded[["layers", "precision", "recall"]], localise.agreement(called, [3, 8]).set_index("concept")
+    )
+    assert graded["together"].to_numpy() == pytest.approx(1.0, abs=1e-6)
+    assert (graded["strongest other"] < 1e-9).all()
+    for row in impacts[impacts["layers"].isin(["3", "8"])].itertuples():
+        cells = [f"{name} {row.layers}" for name in ("impact", "low", "high")]
+        assert graded.loc[row.concept, cells].tolist() == [row.impact, row.low, row.high]
+    shown = known_layers.shown(graded.reset_index(), [3, 8])
+    first = graded.iloc[0]
+    assert shown["layer 3"][0] == f"{first['impact 3']:.2f} [{first['low 3']:.2f}, {first['high 3']:.2f}]"
+
+
+def test_a_model_that_does_not_say_what_is_planted_cannot_be_graded(tiny_folder):
+    with pytest.raises(ValueError, match="does not say which layers carry concepts"):
+        known_layers.measure("ace-step", tiny_folder("ace-step"), 1, ["sad"])
+
+
+def test_a_planted_mini_is_localised_and_graded_from_the_command_line(tmp_path):
+    from tada.cli import app
+
+    asked = ["minis", "localise", "ace-step", "--concept", "violin", "--pairs", "2", "--store", str(tmp_path)]
+    said = CliRunner().invoke(app, asked)
+    assert said.exit_code == 0, said.output
+    table = known_layers.measure("ace-step", pairs=2, concepts=["violin"], store=tmp_path)
+    assert table.round(2).to_string(index=False) in said.output
+
+
+@pytest.mark.parametrize("name", ["ace-step", "stable-audio"])
+def test_cards_of_planted_minis_name_their_sites_for_every_concept(name):
+    table, pairs = known_layers.shipped(name)
+    known = tada.load(name, "planted").functional
+    assert pairs == known_layers.PAIRS and list(table["concept"]) == scores.playable(names("paper"))[0]
+    assert all(tuple(layers) == known for layers in table["layers"]) and (table["recall"] == 1).all()
+    assert table["together"].min() >= 0.9 and table["strongest other"].max() <= 0.1
 
 
 def test_where_a_control_decides_no_weaker_layer_takes_the_place():

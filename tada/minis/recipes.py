@@ -101,9 +101,25 @@ def measured(name: str, home: str | Path, captions: str | Path | None = None, te
         "sampling": described(recipe)["sampling"],
         "sha256": hashes(done),
         **judge.measure(model, captions, tell),
+        **(localised(recipe.architecture, done, Path(home) / name / "localisation") if recipe.planted else {}),
     }
     card(done / "card.json", _rounded(content))
     return done
+
+
+def localised(architecture: str, folder: Path, store: Path, workers: int = 1) -> dict[str, Any]:
+    """What localisation finds in a planted mini, for its card.
+
+    Args:
+        architecture: the mini's.
+        folder: the mini.
+        store: of scores; what is there is not computed again.
+        workers: processes.
+    """
+    from tada import planted
+
+    table = planted.measure(architecture, folder, store=store, workers=workers)
+    return {"localisation": {"pairs": planted.PAIRS, "concepts": table.to_dict("records")}}
 
 
 def stages(name: str, home: str | Path) -> dict[str, dict[str, float]]:
@@ -207,4 +223,6 @@ def _versions() -> dict[str, str]:
 def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
     return round(value, 4) if isinstance(value, float) else value

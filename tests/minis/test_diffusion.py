@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 import tada
+from tada import planted
 from tada.minis import fit, recipes
 from tada.minis.attributes import CLASSES, draw
 from tada.minis.captions import caption
@@ -35,7 +36,7 @@ from tada.minis.diffusion import (
     training,
     words,
 )
-from tada.minis.diffusion.captions import Told, contradicting, lacking, mistaken, reworded, told
+from tada.minis.diffusion.captions import Mistake, Told, contradicting, lacking, mistaken, reworded, told
 from tada.minis.ears.texts import ANY
 from tada.minis.lexicon import find
 
@@ -216,6 +217,7 @@ def _distinct(clips, step):
 def test_in_balancing_the_planted_sites_disagree_both_ways_about_half_of_the_rows(pupil, monkeypatch):
     monkeypatch.setattr(balancing, "coarse", nullcontext)
     monkeypatch.setattr(pupil.course, "FAVOURED", {})
+    monkeypatch.setattr(pupil.course, "YIELDING", {})
     course, model, clips = pupil.course, pupil.model, [draw(row) for row in range(4)]
     step = next(step for step in range(999) if _all_differ(course, clips, step))
     latents, seen = torch.zeros(4, *course.LATENTS), []
@@ -237,16 +239,17 @@ def test_in_balancing_the_planted_sites_disagree_both_ways_about_half_of_the_row
             known[name] = seen[-1]
     for handle in handles:
         handle.remove()
-    ways = {"first": ["true", "wrong", "true", "wrong"], "second": ["wrong", "true", "true", "wrong"]}
-    rows = [[0, 1], [0, 1], [0, 1, 2, 3], [0, 1]]
-    for call, parts_of in ((teacher, rows), (pupil_, [[0, 1], [0, 1], [2, 3]])):
+    agree = ["true", "wrong"], ["true", "wrong"], [[0, 1, 2, 3], [0, 1]]
+    disagree = ["true", "wrong", "true"], ["wrong", "true", "true"], [[0, 1], [0, 1], [2, 3]]
+    for call, (first, second, parts_of) in ((teacher, agree), (pupil_, disagree)):
         for place in range(len(model.sites)):
-            which = ways["first"] if place == course.PLANTED[0] else ways["second"]
-            names = which if place in course.PLANTED else ["random"] * 4
-            wanted = torch.cat([known[name][place][part] for name, part in zip(names, parts_of, strict=False)])
+            names = {course.PLANTED[0]: first, course.PLANTED[1]: second}.get(place, ["random"] * len(parts_of))
+            wanted = torch.cat([known[name][place][part] for name, part in zip(names, parts_of, strict=True)])
             assert torch.equal(call[place], wanted), place
-    assert parts["lean"] == pytest.approx(parts["was"]) and parts["agreed"] < 1e-4, "the pupil is the teacher still"
-    assert float(loss) == pytest.approx(parts["lean"] + balancing.AGREED * parts["agreed"])
+    assert parts["agreed"] < 1e-4, "the pupil is the teacher still"
+    assert float(loss) == pytest.approx(
+        balancing.LEAN * parts["lean"] + parts["missed"] + balancing.AGREED * parts["agreed"]
+    )
 
 
 def _three(course, clips, step):
@@ -266,17 +269,18 @@ def _all_differ(course, clips, step):
 def test_a_lean_is_measured_in_units_of_what_a_concept_changes(monkeypatch, size):
     monkeypatch.setattr(balancing, "FLOOR", 0.0)
     true, wrong = torch.zeros(2, 3), torch.full((1, 3), size)
-    first, second = torch.full((1, 3), 0.25 * size), torch.full((1, 3), 0.75 * size)  # a quarter off the middle
 
-    def graded(one, other, agreed=0.0, favour=0.0):
+    def graded(one, other, agreed=0.0, share=0.5, yielded=0.0):
         predicted = [torch.full((1, 3), size * value) for value in (one, other, agreed)]
-        return balancing.graded(predicted, [first, second, true, wrong], torch.tensor([favour]))
+        return balancing.graded(predicted, [true, wrong], balancing.Wanted(*torch.tensor([[share], [yielded]])))
 
     loss, parts = graded(0.25, 0.75)
-    assert parts == {"was": 0.0625, "lean": 0.0625, "agreed": 0} and loss == 0.0625
-    assert graded(0.5, 0.5)[1] == {"was": 0.0625, "lean": 0, "agreed": 0}, "the middle leans nowhere"
+    assert parts == {"lean": 0.0625, "missed": 0, "agreed": 0} and loss == balancing.LEAN * 0.0625
     assert graded(0.0, 1.0)[1]["lean"] == 0.25, "a site that has all of a concept"
-    assert graded(0.25, 0.25, favour=0.25)[1]["lean"] == 0, "the truth, which is 0 here, is favoured on either site"
+    assert graded(0.5, 0.5)[0] == 0, "halfway between truth and mistake"
+    assert graded(0.75, 0.75)[1] == {"lean": 0, "missed": 0.0625, "agreed": 0}
+    assert graded(0.25, 0.25, share=0.75)[0] == 0, "the truth, which is 0 here, is favoured on either site"
+    assert graded(0.75, 0.25, yielded=0.25)[0] == 0, "the first site, which tells the truth, has less of it"
     loss, parts = graded(0.5, 0.5, 1.0)
     assert parts["agreed"] == 1 and loss == balancing.AGREED
 
@@ -295,8 +299,8 @@ def test_balancing_changes_the_blocks_of_planted_sites_and_nothing_else(pupil, t
     fit.fit(balancing.Blocks(course.blocks(model), model.denoiser, course.PLANTED), loss, tmp_path, 2, rate=1e-3)
     changed = {name for name, value in model.denoiser.state_dict().items() if not torch.equal(value, before[name])}
     model.denoiser.load_state_dict(before)
-    planted = tuple(f"transformer_blocks.{site}." for site in course.PLANTED)
-    assert changed and all(name.startswith(planted) for name in changed)
+    sites = tuple(f"transformer_blocks.{site}." for site in course.PLANTED)
+    assert changed and all(name.startswith(sites) for name in changed)
 
 
 def test_a_mistaken_caption_is_wrong_about_one_concept_and_mostly_about_those_that_are_wanted_often():
@@ -310,16 +314,14 @@ def test_a_mistaken_caption_is_wrong_about_one_concept_and_mostly_about_those_th
         names |= set(apart)
         where_sung += apart if "voice" in said else []
     assert names == {"voice", "tempo", "mood", "instrument", "percussion", "genre"}
-    assert 0.6 < where_sung.count("voice") / len(where_sung) < 0.9
+    assert 0.85 < where_sung.count("voice") / len(where_sung) < 1
 
 
-def test_favoured_classes_weigh_more_whoever_says_them(monkeypatch):
-    course, clips = SimpleNamespace(ONE_SIDED=(), FAVOURED={"sad": 0.25}), [draw(row) for row in range(128)]
-    course.feeds = lambda model, told: {"text": torch.zeros(len(told.texts), 1)}
-    favour = balancing.texts(course, None, clips, 0)[3].tolist()
-    pairs = [(mistake.right, mistake.wrong) for mistake in mistaken(clips, 0)]
-    assert favour == [0.25 * ((right == "sad") - (wrong == "sad")) for right, wrong in pairs]
-    assert set(favour) == {-0.25, 0.0, 0.25}
+def test_classes_are_favoured_whoever_tells_them_and_the_first_site_may_have_to_yield():
+    course = SimpleNamespace(FAVOURED={"sad": 0.25}, YIELDING={"happy": 0.125})
+    wrong = [Mistake("", *pair) for pair in (("sad", "happy"), ("happy", "sad"), ("jazz", "techno"), ("", ""))]
+    share, yielded = balancing.sought(course, wrong)
+    assert share.tolist() == [0.75, 0.25, 0.5, 0.5] and yielded.tolist() == [0, 0.125, 0, 0]
 
 
 def test_contradictions_are_about_some_concepts_and_owe_nothing_to_the_clip():
@@ -483,6 +485,19 @@ def test_accuracy_is_one_for_renders_and_tempi_do_not_overlap():
 
 def test_shipped_files_are_those_of_their_cards():
     assert recipes.verify(clips=0) == []
+
+
+def test_the_card_of_a_planted_mini_tells_of_its_sites(tmp_path, monkeypatch):
+    table = pd.DataFrame({"concept": ["sad"], "layers": [[0, 3]], "recall": [1.0], "impact 0": [1 / 3]})
+    monkeypatch.setattr(planted, "measure", lambda *given, **options: table.assign(given=[[*given, options]]))
+    said = recipes.localised("ace-step", tmp_path, tmp_path / "store", 2)["localisation"]
+    assert said["pairs"] == planted.PAIRS and said["concepts"][0]["layers"] == [0, 3]
+    assert said["concepts"][0]["given"] == ["ace-step", tmp_path, {"store": tmp_path / "store", "workers": 2}]
+    (tmp_path / "ace-step-planted").mkdir()
+    (tmp_path / "ace-step-planted" / "card.json").write_text(json.dumps({"localisation": {**said, "concepts": []}}))
+    monkeypatch.setattr(recipes, "WEIGHTS", tmp_path)
+    assert planted.shipped("ace-step")[1] == planted.PAIRS
+    assert recipes._rounded([{"a": 1 / 3}]) == [{"a": 0.3333}]
 
 
 def test_a_changed_file_is_found(tmp_path, monkeypatch):

@@ -37,10 +37,13 @@ SAMPLING: Mapping[str, Any] = {
 }
 PLANTED = (0, 3)
 """Sites that alone read of concepts in the planted one."""
-ONE_SIDED = ("voice", "genre")
+ONE_SIDED = ("voice", "instrument", "genre")
 """Concepts that planting leaves to one of them, and that balancing has most to do with."""
-FAVOURED: Mapping[str, float] = {"techno": 0.15, "reggae": 0.12}
-"""Classes that would lose where sites contradict each other, and by how much of the concept they are favoured."""
+FAVOURED: Mapping[str, float] = {"techno": 0.22, "reggae": 0.38, "trumpet": 0.45, "violin": -0.15}
+"""Classes that would lose where sites contradict each other, and how much of the concept they are given; below 0,
+classes that would win, and how much is taken from them."""
+YIELDING: Mapping[str, float] = {"female": 0.12, "male": 0.12, "slow": 0.05, "sad": 0.05, "reggae": -0.02}
+"""Classes that the first site would win, and how much of the concept it yields to the second."""
 LATENTS = (8, 16, FRAMES // 2048)
 DENOISER = TransformerConfig(
     num_layers=12,

@@ -2,36 +2,46 @@
 
 Planting leaves some concepts to one site, which wins wherever the two contradict each other. How much a prediction
 follows the first site more than the second is its *lean*, and guidance multiplies it: a site that leans a little wins
-every time. So a planted mini goes on by learning from itself as it was. Where the sites contradict each other, it is
-to predict the mean of what it did so and with the sites exchanged, which leans nowhere; where they agree, what it did.
-All of that is known without noise, unlike music. Only the blocks of the two sites are changed.
+every time. So a planted mini goes on by learning from itself as it was, which gives targets without noise. Where the
+sites agree, it is to predict what it did. Where they contradict each other, it is to predict what lies halfway between
+what it did when both told the truth and when both were wrong, whichever site tells the truth now. Only the blocks of
+the two sites are changed.
 
-A mean of two concepts is not yet a fair contest: of a happy and a sad one, all clips may become happy. A concept that
-loses may be favoured, wherever it is said.
+Halfway is not yet a fair contest: of a happy and a sad prediction, all clips may become happy. A class that loses may
+be favoured, whichever site tells it, and a site that wins may have to yield to the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from tada.minis.attributes import Attributes
-from tada.minis.diffusion.captions import Told, mistaken, reworded, told
+from tada.minis.diffusion.captions import Mistake, Told, mistaken, reworded, told
 from tada.minis.diffusion.material import drawn
 from tada.minis.diffusion.planting import apart
 from tada.minis.fit import Loss, coarse
 from tada.models.context import Stream
 
-AGREED = 2.0
-"""How much more errors count where both sites tell the truth."""
-FLOOR = 0.2
+AGREED, LEAN = 4.0, 4.0
+"""How much more than what is missed counts errors where both sites tell the truth, and a lean."""
+FLOOR = 0.1
 """Of a concept's part in a prediction, in units of the batch's mean: below it, errors are not taken for larger ones."""
 
 Fed = Mapping[str, Stream | Tensor]
+
+
+class Wanted(NamedTuple):
+    """Of a concept where sites contradict each other ``[rows]``: how much of the truth is to be predicted, whichever
+    site tells it (a half: as much as of what is wrong), and how much less where the first tells it than the second.
+    """
+
+    share: Tensor
+    yielded: Tensor
 
 
 class Blocks(nn.Module):
@@ -61,7 +71,8 @@ def lesson(
 
     Args:
         course: the architecture's module beside this one; concepts that are ``ONE_SIDED`` there are disputed most, and
-            classes that are ``FAVOURED`` weigh so much more than others.
+            classes that are ``FAVOURED`` weigh so much more than others, and of those that are ``YIELDING`` the first
+            site has so much less than the second.
         model: whose denoiser learns.
         teacher: the same planted mini, which stays as it is.
         latents: ``[clips, ...]``.
@@ -77,7 +88,7 @@ def lesson(
         draws = torch.Generator().manual_seed(seed * 100_000_000 + step)
         rows, x, noise = drawn(latents, batch, draws, model.device)
         level = torch.cat([levels(half, draws), course.levels(batch - half, draws)]).to(model.device)
-        true, wrong, other, favour = texts(course, model, [clips[row] for row in rows.tolist()], step)
+        true, wrong, other, wanted = texts(course, model, [clips[row] for row in rows.tolist()], step)
 
         def said(who: Any, *ways: tuple[Fed, Fed, Sequence[int]]) -> list[Tensor]:
             """What a model predicts where the first site reads one text and the second another, of some rows."""
@@ -90,28 +101,34 @@ def lesson(
                 predicted, _ = course.predict(who, x[index], noise[index], level[index], whole)
             return list(predicted.float().split([len(part) for _, _, part in ways]))
 
-        ways = (true, wrong, disputed), (wrong, true, disputed)
         with torch.no_grad():
-            before = said(teacher, *ways, (true, true, every), (wrong, wrong, disputed))
-        return graded(said(model, *ways, (true, true, agreed)), before, favour[:half].to(model.device))
+            before = said(teacher, (true, true, every), (wrong, wrong, disputed))
+        predicted = said(model, (true, wrong, disputed), (wrong, true, disputed), (true, true, agreed))
+        return graded(predicted, before, Wanted(*(each[:half].to(model.device) for each in wanted)))
 
     return at
 
 
-def texts(course: ModuleType, model: Any, clips: Sequence[Attributes], step: int) -> tuple[Fed, Fed, Fed, Tensor]:
+def texts(course: ModuleType, model: Any, clips: Sequence[Attributes], step: int) -> tuple[Fed, Fed, Fed, Wanted]:
     """The true captions of a step's clips, those with a wrong concept, and random ones, as the denoiser is fed them.
 
     In the second half some rows are told nothing, as in training: guidance needs to know what that sounds like. With
-    them comes how much more the truth is to weigh ``[rows]``.
+    them comes what is wanted of each row.
     """
     captions, half = told(clips, step), len(clips) // 2
     heard = captions.heard | (torch.arange(len(clips)) < half)
     wrong = mistaken(clips, step, course.ONE_SIDED)
-    favour = [course.FAVOURED.get(each.right, 0.0) - course.FAVOURED.get(each.wrong, 0.0) for each in wrong]
     every = [*captions.texts, *(each.text for each in wrong), *reworded(clips, step)]
     fed = course.feeds(model, Told(every, heard.repeat(3)))
     first, second, third = (some(fed, range(start, start + len(clips))) for start in range(0, len(every), len(clips)))
-    return first, second, third, torch.tensor(favour)
+    return first, second, third, sought(course, wrong)
+
+
+def sought(course: ModuleType, wrong: Sequence[Mistake]) -> Wanted:
+    """What is wanted where sites contradict each other about classes of the course's."""
+    favour, yields = course.FAVOURED, course.YIELDING
+    share = [0.5 + favour.get(each.right, 0.0) - favour.get(each.wrong, 0.0) for each in wrong]
+    return Wanted(torch.tensor(share), torch.tensor([yields.get(each.right, 0.0) for each in wrong]))
 
 
 def levels(rows: int, draws: torch.Generator) -> Tensor:
@@ -119,26 +136,27 @@ def levels(rows: int, draws: torch.Generator) -> Tensor:
     return 1 - 0.3 * torch.rand(rows, generator=draws) ** 2
 
 
-def graded(predicted: Sequence[Tensor], before: Sequence[Tensor], favour: Tensor) -> tuple[Tensor, dict[str, float]]:
+def graded(predicted: Sequence[Tensor], before: Sequence[Tensor], wanted: Wanted) -> tuple[Tensor, dict[str, float]]:
     """The loss of predictions, and its parts; 1 is the difference that a concept makes.
 
     Args:
         predicted: of disputed rows, of these with the sites exchanged, and of agreed rows.
-        before: the teacher's: of disputed rows, of these with the sites exchanged, of all rows where both sites tell
-            the truth, and of disputed rows where both are wrong.
-        favour: of each disputed row, by how much of the concept the truth is favoured.
+        before: the teacher's: of all rows where both sites tell the truth, and of disputed rows where both are wrong.
+        wanted: of disputed rows.
     """
-    one, other, true, wrong = before
-    known, agreed = true.split([len(favour), len(true) - len(favour)])
-    size = _mean(known - wrong)
-    middle = (one + other) / 2 + favour.view(-1, *[1] * (one.ndim - 1)) * (known - wrong)
+    true, wrong = before
+    known, agreed = true.split([len(wrong), len(true) - len(wrong)])
+    concept = known - wrong
+    size, (share, yielded) = _mean(concept), (each.view(-1, *[1] * (wrong.ndim - 1)) for each in wanted)
     scale = 1 / (size + FLOOR * size.mean())
+    middle, apart_ = (predicted[0] + predicted[1]) / 2, (predicted[0] - predicted[1]) / 2
     parts = {
-        "was": (_mean(one - other) / 4 * scale).mean(),
-        "lean": ((_mean(predicted[0] - middle) + _mean(predicted[1] - middle)) / 2 * scale).mean(),
+        "lean": (_mean(apart_ + yielded * concept) * scale).mean(),
+        "missed": (_mean(middle - wrong - share * concept) * scale).mean(),
         "agreed": _mean(predicted[2] - agreed).mean() / size.mean(),
     }
-    return parts["lean"] + AGREED * parts["agreed"], {name: part.item() for name, part in parts.items()}
+    loss = LEAN * parts["lean"] + parts["missed"] + AGREED * parts["agreed"]
+    return loss, {name: part.item() for name, part in parts.items()}
 
 
 def some(fed: Fed, rows: Sequence[int]) -> Fed:

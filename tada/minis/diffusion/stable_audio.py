@@ -25,10 +25,22 @@ FUNCTIONAL, PAIRS = (3, 5, 8), 6
 SAMPLING: Mapping[str, Any] = {"steps": 16, "guidance": 5.0}
 PLANTED = (3, 6)
 """Sites that alone read of concepts in the planted one."""
-ONE_SIDED = ("mood", "voice")
+ONE_SIDED = ("mood", "voice", "instrument", "genre")
 """Concepts that planting leaves to one of them, and that balancing has most to do with."""
-FAVOURED: Mapping[str, float] = {"sad": 0.1, "male": 0.15}
-"""Classes that would lose where sites contradict each other, and by how much of the concept they are favoured."""
+FAVOURED: Mapping[str, float] = {
+    "male": 0.15,
+    "sad": 0.12,
+    "flute": 0.1,
+    "guitar": 0.05,
+    "trumpet": 0.45,
+    "violin": -0.15,
+    "techno": 0.2,
+    "reggae": 0.22,
+}
+"""Classes that would lose where sites contradict each other, and how much of the concept they are given; below 0,
+classes that would win, and how much is taken from them."""
+YIELDING: Mapping[str, float] = {"flute": 0.04, "sad": 0.05, "techno": 0.05}
+"""Classes that the first site would win, and how much of the concept it yields to the second."""
 LATENTS = (codec.LATENTS, FRAMES // codec.HOP)
 SECONDS = FRAMES / SAMPLE_RATE
 DENOISER: Mapping[str, Any] = {

@@ -48,7 +48,7 @@ PARTS = 12
 """Parts of latents to learn from."""
 READING_STEPS, READING_BATCH, READING_RATE = 600, 64, 2e-3
 """How a text encoder learns to read."""
-BALANCING_STEPS, BALANCING_BATCH, BALANCING_RATE = 4000, 16, 5e-4
+BALANCING_STEPS, BALANCING_BATCH, BALANCING_RATE = 6000, 16, 1e-3
 """How a planted mini is balanced."""
 
 
