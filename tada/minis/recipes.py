@@ -119,7 +119,8 @@ def localised(architecture: str, folder: Path, store: Path, workers: int = 1) ->
     from tada import planted
 
     table = planted.measure(architecture, folder, store=store, workers=workers)
-    return {"localisation": {"pairs": planted.PAIRS, "concepts": table.to_dict("records")}}
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")  # json knows no NaN
+    return {"localisation": {"pairs": planted.PAIRS, "concepts": rows}}
 
 
 def stages(name: str, home: str | Path) -> dict[str, dict[str, float]]:

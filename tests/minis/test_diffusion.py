@@ -488,10 +488,11 @@ def test_shipped_files_are_those_of_their_cards():
 
 
 def test_the_card_of_a_planted_mini_tells_of_its_sites(tmp_path, monkeypatch):
-    table = pd.DataFrame({"concept": ["sad"], "layers": [[0, 3]], "recall": [1.0], "impact 0": [1 / 3]})
+    table = pd.DataFrame({"concept": ["sad"], "layers": [[0, 3]], "recall": [1.0], "precision": [float("nan")]})
     monkeypatch.setattr(planted, "measure", lambda *given, **options: table.assign(given=[[*given, options]]))
     said = recipes.localised("ace-step", tmp_path, tmp_path / "store", 2)["localisation"]
     assert said["pairs"] == planted.PAIRS and said["concepts"][0]["layers"] == [0, 3]
+    assert said["concepts"][0]["precision"] is None, "json knows no NaN"
     assert said["concepts"][0]["given"] == ["ace-step", tmp_path, {"store": tmp_path / "store", "workers": 2}]
     (tmp_path / "ace-step-planted").mkdir()
     (tmp_path / "ace-step-planted" / "card.json").write_text(json.dumps({"localisation": {**said, "concepts": []}}))
