@@ -326,8 +326,8 @@ if checkpoint == "planted":
         Markdown(
             f"Planted: layers {layers}. Called functional for any concept: {named}. *Together* is the impact of the "
             "planted layers as a set. One of them alone contradicts the other, and the mini was taught to leave a concept "
-            "to chance then. Where it follows one of them more often, few pairs do not tell the other from its controls, "
-            "and the recall is a half."
+            "to chance then: each has a part of the impact only, which few pairs do not always tell from that of controls, "
+            "and the recall is less than 1."
         )
     )
     numbers = dict.fromkeys(["precision", "recall", "together", "strongest other"], "{:.2f}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def shown(table: pd.DataFrame, known: Iterable[int]) -> pd.DataFrame:
     """The table of :func:`graded` with impacts as text, for readers."""
     texts = {
         f"layer {layer}": [
-            f"{value:.2f} [{low:.2f}, {high:.2f}]"
+            f"{value:.2f} [{low:.2f}, {high:.2f}]" if isfinite(high) else "unknown"
             for value, low, high in table[[f"{name} {layer}" for name in ("impact", "low", "high")]].to_numpy()
         ]
         for layer in sorted(known)

@@ -210,6 +210,8 @@ def test_the_layers_that_act_are_found_ranked_and_grown(planted):
         assert graded.loc[row.concept, cells].tolist() == [row.impact, row.low, row.high]
     shown = known_layers.shown(graded.reset_index(), [3, 8])
     first = graded.iloc[0]
+    endless = graded.reset_index().assign(**{"low 3": -np.inf, "high 3": np.inf})
+    assert set(known_layers.shown(endless, [3])["layer 3"]) == {"unknown"}
     assert shown["layer 3"][0] == f"{first['impact 3']:.2f} [{first['low 3']:.2f}, {first['high 3']:.2f}]"
 
 
