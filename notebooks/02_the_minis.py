@@ -325,4 +325,4 @@ plots.table(pd.DataFrame(cost).rename(columns={"calls": "as many calls"}), {**fo
 # nothing to do with the clip: a concept that one of them tells of and the other does not deny is played, one that they disagree
 # about is left to chance. Last, they were **balanced**: where one site still outvoted the other, the mini learnt to do what lies
 # halfway between what it did when both agreed on the one concept and when both agreed on the other, and a concept that always
-# lost against others was favoured until it won sometimes.
+# lost against others was favoured, and contested more often than its share, until it won sometimes.

@@ -62,7 +62,7 @@ class Profile:
 
 PROFILES = {
     "smoke": Profile(2, 1, "default", steps=2, seconds=CLIP, some=2, concepts=("slow", "happy")),
-    "mini": Profile(32, 1, "default", steps=6, seconds=CLIP, some=8),
+    "mini": Profile(32, 1, "default", steps=6, seconds=CLIP, some=12),
     "colab": Profile(32, 2, "localisation"),
     "paper": Profile(256, 8, "localisation", some=64),
 }

@@ -218,6 +218,7 @@ def test_in_balancing_the_planted_sites_disagree_both_ways_about_half_of_the_row
     monkeypatch.setattr(balancing, "coarse", nullcontext)
     monkeypatch.setattr(pupil.course, "FAVOURED", {})
     monkeypatch.setattr(pupil.course, "YIELDING", {})
+    monkeypatch.setattr(pupil.course, "DISPUTED", {})
     course, model, clips = pupil.course, pupil.model, [draw(row) for row in range(4)]
     step = next(step for step in range(999) if _all_differ(course, clips, step))
     latents, seen = torch.zeros(4, *course.LATENTS), []
@@ -256,7 +257,7 @@ def _three(course, clips, step):
     """What is told of a step's rows: the truth, a mistake, and anything."""
     order = torch.randint(4, (4,), generator=torch.Generator().manual_seed(step)).tolist()
     rows = [clips[row] for row in order]
-    wrong = [each.text for each in mistaken(rows, step, course.ONE_SIDED)]
+    wrong = [each.text for each in mistaken(rows, step, course.ONE_SIDED, course.RIVALS)]
     return told(rows, step).texts, wrong, reworded(rows, step)
 
 
@@ -315,6 +316,29 @@ def test_a_mistaken_caption_is_wrong_about_one_concept_and_mostly_about_those_th
         where_sung += apart if "voice" in said else []
     assert names == {"voice", "tempo", "mood", "instrument", "percussion", "genre"}
     assert 0.85 < where_sung.count("voice") / len(where_sung) < 1
+
+
+def test_a_class_with_rivals_is_mistaken_for_one_of_them_wherever_it_is_promised():
+    clips = [draw(row) for row in range(256)]
+    rivals = {"trumpet": ("violin", "flute")}
+    found = mistaken(clips, 0, ["voice"], rivals)
+    promised = [_promised(text).get("instrument") == "trumpet" for text in told(clips, 0).texts]
+    disputed = [each.right == "trumpet" for each in found]
+    assert disputed == promised and sum(promised) > 10
+    assert {each.wrong for each in found if each.right == "trumpet"} == {"violin", "flute"}
+    assert [one for one, known in zip(found, promised, strict=True) if not known] == [
+        one for one, known in zip(mistaken(clips, 0, ["voice"]), promised, strict=True) if not known
+    ]
+
+
+def test_clips_of_some_classes_are_repeated_with_their_latents():
+    clips, latents = [draw(row) for row in range(64)], torch.arange(64)
+    rows, repeated = material.repeated(latents, clips, {"trumpet": 3, "slow": 2})
+    for row, clip in enumerate(clips):
+        times = 3 if clip.instrument == "trumpet" else 2 if clip.labels()["tempo"] == "slow" else 1
+        assert (rows == row).sum() == times
+    assert repeated == [clips[row] for row in rows.tolist()]
+    assert material.repeated(latents, clips, {}) == (latents, clips)
 
 
 def test_classes_are_favoured_whoever_tells_them_and_the_first_site_may_have_to_yield():

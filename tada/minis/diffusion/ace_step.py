@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,10 @@ FAVOURED: Mapping[str, float] = {"techno": 0.22, "reggae": 0.38, "trumpet": 0.45
 classes that would win, and how much is taken from them."""
 YIELDING: Mapping[str, float] = {"female": 0.12, "male": 0.12, "slow": 0.05, "sad": 0.05, "reggae": -0.02}
 """Classes that the first site would win, and how much of the concept it yields to the second."""
+DISPUTED: Mapping[str, int] = {}
+"""Classes of which so many times as many clips are drawn in balancing."""
+RIVALS: Mapping[str, Sequence[str]] = {}
+"""Classes that are disputed wherever they are promised, and with which."""
 LATENTS = (8, 16, FRAMES // 2048)
 DENOISER = TransformerConfig(
     num_layers=12,

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from tada.minis.attributes import Attributes
 from tada.minis.diffusion.captions import Mistake, Told, mistaken, reworded, told
-from tada.minis.diffusion.material import drawn
+from tada.minis.diffusion.material import drawn, repeated
 from tada.minis.diffusion.planting import apart
 from tada.minis.fit import Loss, coarse
 from tada.models.context import Stream
@@ -70,9 +70,10 @@ def lesson(
     """The loss of a step.
 
     Args:
-        course: the architecture's module beside this one; concepts that are ``ONE_SIDED`` there are disputed most, and
-            classes that are ``FAVOURED`` weigh so much more than others, and of those that are ``YIELDING`` the first
-            site has so much less than the second.
+        course: the architecture's module beside this one. Concepts that are ``ONE_SIDED`` there are disputed most;
+            clips of classes that are ``DISPUTED`` are drawn so many times as often, and a class that has ``RIVALS``
+            is disputed with these wherever it is promised. Classes that are ``FAVOURED`` weigh so much more than
+            others, and of those that are ``YIELDING`` the first site has so much less than the second.
         model: whose denoiser learns.
         teacher: the same planted mini, which stays as it is.
         latents: ``[clips, ...]``.
@@ -81,6 +82,7 @@ def lesson(
         sites: the two that are planted.
         seed: of the steps' draws.
     """
+    latents, clips = repeated(latents, clips, course.DISPUTED)
     half = batch // 2
     disputed, agreed, every = range(half), range(half, batch), range(batch)
 
@@ -117,7 +119,7 @@ def texts(course: ModuleType, model: Any, clips: Sequence[Attributes], step: int
     """
     captions, half = told(clips, step), len(clips) // 2
     heard = captions.heard | (torch.arange(len(clips)) < half)
-    wrong = mistaken(clips, step, course.ONE_SIDED)
+    wrong = mistaken(clips, step, course.ONE_SIDED, course.RIVALS)
     every = [*captions.texts, *(each.text for each in wrong), *reworded(clips, step)]
     fed = course.feeds(model, Told(every, heard.repeat(3)))
     first, second, third = (some(fed, range(start, start + len(clips))) for start in range(0, len(every), len(clips)))

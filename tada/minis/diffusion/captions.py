@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from tada.minis.attributes import Attributes, draw
+from tada.minis.attributes import CLASSES, Attributes, draw
 from tada.minis.captions import caption
 from tada.minis.diffusion.words import strewn
 
@@ -18,6 +19,7 @@ FIRST = 800_000_000
 """Seed of the first caption."""
 UNTOLD = 0.1
 """Share of the rows that are told nothing, for classifier-free guidance."""
+NO_RIVALS: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 class Told(NamedTuple):
@@ -59,9 +61,14 @@ class Mistake(NamedTuple):
     wrong: str = ""
 
 
-def mistaken(clips: Sequence[Attributes], step: int, often: Sequence[str] = ()) -> list[Mistake]:
-    """The captions of :func:`told`, but one of their concepts is another: mostly one of ``often``, if any."""
-    return [_mistaken(clip, seed, often) for clip, seed in zip(clips, _seeds(clips, step), strict=True)]
+def mistaken(
+    clips: Sequence[Attributes], step: int, often: Sequence[str] = (), rivals: Mapping[str, Sequence[str]] = NO_RIVALS
+) -> list[Mistake]:
+    """The captions of :func:`told`, but one of their concepts is another: mostly one of ``often``, if any.
+
+    Where a caption promises a class that has rivals, it is one of those that is told in its place.
+    """
+    return [_mistaken(clip, seed, often, rivals) for clip, seed in zip(clips, _seeds(clips, step), strict=True)]
 
 
 def lacking(clips: Sequence[Attributes], step: int) -> list[str]:
@@ -90,14 +97,20 @@ def _contradicting(clip: Attributes, seed: int) -> tuple[str, str]:
     return first, second
 
 
-def _mistaken(clip: Attributes, seed: int, often: Sequence[str]) -> Mistake:
+def _mistaken(clip: Attributes, seed: int, often: Sequence[str], rivals: Mapping[str, Sequence[str]]) -> Mistake:
     about, truth = caption(clip, seed).mentioned, clip.labels()
-    wrong = _one(about, seed, often)
+    wrong = _one([name for name in about if truth[name] in rivals] or about, seed, often)
+    likely = [rivals.get(truth[name]) or CLASSES[name] for name in wrong]
     others = _others(seed + 4_000_000_000)
-    other = next(each for each in others if all(each.labels()[name] != truth[name] for name in wrong))
+    other = next(each for each in others if _differs(each.labels(), truth, dict(zip(wrong, likely, strict=True))))
     told_ = replace(clip, **{name: getattr(other, name) for name in wrong})
     text = strewn(caption(told_, seed, mention=about).text, seed)
     return Mistake(text, truth[wrong[0]], told_.labels()[wrong[0]]) if wrong else Mistake(text)
+
+
+def _differs(other: Mapping[str, str], truth: Mapping[str, str], likely: Mapping[str, Sequence[str]]) -> bool:
+    """Whether other classes are none of the true ones, and of those that are likely."""
+    return all(other[name] != truth[name] and other[name] in classes for name, classes in likely.items())
 
 
 def _lacking(clip: Attributes, seed: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -45,6 +45,17 @@ def load(folder: str | Path, parts: int, encode: Callable[[Tensor], Tensor]) -> 
     """Latents, fp16 ``[clips, ...]``, and the attributes of each clip."""
     latents = torch.cat([load_file(make(folder, number, encode))["latents"] for number in range(parts)])
     return latents, [draw(seed) for seed in range(FIRST, FIRST + parts * PART)]
+
+
+def repeated(
+    latents: Tensor, clips: Sequence[Attributes], often: Mapping[str, int]
+) -> tuple[Tensor, Sequence[Attributes]]:
+    """Latents and their clips, those of some classes so many times (class -> times)."""
+    if not often:
+        return latents, clips
+    times = [max(often.get(each, 1) for each in clip.labels().values()) for clip in clips]
+    rows = torch.arange(len(clips)).repeat_interleave(torch.tensor(times))
+    return latents[rows], [clips[row] for row in rows.tolist()]
 
 
 def drawn(latents: Tensor, batch: int, draws: torch.Generator, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

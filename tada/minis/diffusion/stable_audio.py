@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,10 @@ FAVOURED: Mapping[str, float] = {
 classes that would win, and how much is taken from them."""
 YIELDING: Mapping[str, float] = {"flute": 0.04, "sad": 0.05, "techno": 0.05}
 """Classes that the first site would win, and how much of the concept it yields to the second."""
+DISPUTED: Mapping[str, int] = {"trumpet": 4}
+"""Classes of which so many times as many clips are drawn in balancing."""
+RIVALS: Mapping[str, Sequence[str]] = {"trumpet": ("violin",), "violin": ("trumpet", "flute")}
+"""Classes that are disputed wherever they are promised, and with which."""
 LATENTS = (codec.LATENTS, FRAMES // codec.HOP)
 SECONDS = FRAMES / SAMPLE_RATE
 DENOISER: Mapping[str, Any] = {

@@ -23,8 +23,8 @@ from tada.minis.diffusion import ace_step, audioldm2, balancing, lessons, materi
 
 
 class Recipe(NamedTuple):
-    """How a mini is trained: architecture, its module here, whether planted, steps, peak learning rate, batch, and what
-    its sampling has in place of the architecture's."""
+    """How a mini is trained: architecture, its module here, whether planted, steps, peak learning rate, batch, what its
+    sampling has in place of the architecture's, and classes of which so many times as many clips are drawn."""
 
     architecture: str
     course: ModuleType
@@ -33,12 +33,13 @@ class Recipe(NamedTuple):
     rate: float = 1e-3
     batch: int = 32
     sampling: Mapping[str, Any] = MappingProxyType({})
+    often: Mapping[str, int] = MappingProxyType({})
 
 
 RECIPES = {
     "stable-audio": Recipe("stable-audio", stable_audio, steps=4000),
     "ace-step": Recipe("ace-step", ace_step, steps=12000),
-    "audioldm2": Recipe("audioldm2", audioldm2, steps=8000),
+    "audioldm2": Recipe("audioldm2", audioldm2, steps=10000, often={"flute": 2, "trumpet": 2}),
     "stable-audio-planted": Recipe("stable-audio", stable_audio, planted=True, steps=3000),
     "ace-step-planted": Recipe("ace-step", ace_step, planted=True, steps=4000, sampling={"guidance": 12.0}),
 }
@@ -164,6 +165,7 @@ def taught(
     if compiled:
         lessons.quicken(recipe.course, model)
     course = recipe.course
+    latents, clips = material.repeated(latents, clips, recipe.often)
     if recipe.planted:
         loss = planting.lesson(course, model, latents, clips, recipe.batch, course.PLANTED)
     else:
