@@ -230,13 +230,12 @@ def test_a_planted_mini_is_localised_and_graded_from_the_command_line(tmp_path):
     assert table.round(2).to_string(index=False) in said.output
 
 
-@pytest.mark.parametrize(("name", "missed"), [("ace-step", set()), ("stable-audio", {"trumpet"})])
-def test_cards_of_planted_minis_name_their_sites_for_every_concept_but_one(name, missed):
+@pytest.mark.parametrize("name", ["ace-step", "stable-audio"])
+def test_cards_of_planted_minis_name_their_sites_for_every_concept(name):
     table, pairs = known_layers.shipped(name)
     known = tada.load(name, "planted").functional
     assert pairs >= 32 and list(table["concept"]) == scores.playable(names("paper"))[0]
-    assert {row.concept for row in table.itertuples() if tuple(row.layers) != known} == missed
-    assert not table["precision"].lt(1).any(), "no layer is called that was not planted"
+    assert not {row.concept for row in table.itertuples() if tuple(row.layers) != known}
     assert table["together"].min() >= 0.9 and table["strongest other"].max() <= 0.1
 
 
