@@ -20,6 +20,7 @@ FIRST = 800_000_000
 UNTOLD = 0.1
 """Share of the rows that are told nothing, for classifier-free guidance."""
 NO_RIVALS: Mapping[str, Sequence[str]] = MappingProxyType({})
+"""Every other class of its attribute may be told in place of a class."""
 
 
 class Told(NamedTuple):
@@ -100,17 +101,12 @@ def _contradicting(clip: Attributes, seed: int) -> tuple[str, str]:
 def _mistaken(clip: Attributes, seed: int, often: Sequence[str], rivals: Mapping[str, Sequence[str]]) -> Mistake:
     about, truth = caption(clip, seed).mentioned, clip.labels()
     wrong = _one([name for name in about if truth[name] in rivals] or about, seed, often)
-    likely = [rivals.get(truth[name]) or CLASSES[name] for name in wrong]
+    likely = {name: set(rivals.get(truth[name], CLASSES[name])) - {truth[name]} for name in wrong}
     others = _others(seed + 4_000_000_000)
-    other = next(each for each in others if _differs(each.labels(), truth, dict(zip(wrong, likely, strict=True))))
+    other = next(each for each in others if all(each.labels()[name] in classes for name, classes in likely.items()))
     told_ = replace(clip, **{name: getattr(other, name) for name in wrong})
     text = strewn(caption(told_, seed, mention=about).text, seed)
     return Mistake(text, truth[wrong[0]], told_.labels()[wrong[0]]) if wrong else Mistake(text)
-
-
-def _differs(other: Mapping[str, str], truth: Mapping[str, str], likely: Mapping[str, Sequence[str]]) -> bool:
-    """Whether other classes are none of the true ones, and of those that are likely."""
-    return all(other[name] != truth[name] and other[name] in classes for name, classes in likely.items())
 
 
 def _lacking(clip: Attributes, seed: int) -> str:
