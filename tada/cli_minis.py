@@ -31,7 +31,10 @@ def minis() -> None:
     "--resume/--afresh", default=True, show_default=True, help="Go on from the last checkpoint, or start anew."
 )
 @click.option("--captions", metavar="FILE", help="csv of MusicCaps, to measure on real captions, too.")
-def train(name: str, device: str, hours: float | None, home: str, resume: bool, captions: str | None) -> None:
+@click.option("--start", metavar="FOLDER", help="A finished mini, whose denoiser learns for another cycle.")
+def train(
+    name: str, device: str, hours: float | None, home: str, resume: bool, captions: str | None, start: str | None
+) -> None:
     """Train NAME from its seeds. Checkpoints every two minutes; after a kill the same command goes on."""
     from tada.minis import recipes
 
@@ -43,7 +46,10 @@ def train(name: str, device: str, hours: float | None, home: str, resume: bool, 
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
     if not resume:
         recipes.clear(name, home)
-    done = recipes.train(name, home, device, hours, captions, click.echo)
+    try:
+        done = recipes.train(name, home, device, hours, captions, click.echo, start)
+    except (ValueError, FileNotFoundError) as error:
+        raise click.ClickException(str(error)) from error
     folder = Path(home) / name
     click.echo(f"{name} is trained: {folder}" if done else f"stopped at the limit; the same command goes on: {folder}")
 

@@ -32,6 +32,7 @@ def train(
     hours: float | None = None,
     captions: str | None = None,
     tell: Tell = lambda _: None,
+    start: str | Path | None = None,
 ) -> bool:
     """Train one of :data:`NAMES` in ``home/name``, from the last checkpoint if there is one.
 
@@ -42,12 +43,18 @@ def train(
         hours: after which a stage stops; None: when it is done.
         captions: csv of MusicCaps, for the card's figures on real captions.
         tell: hears of progress.
+        start: folder of a finished mini whose denoiser learns for another cycle; None: begin with nothing.
 
     Returns:
         Whether it is complete, card included.
+
+    Raises:
+        ValueError: ``start`` for what is no mini, or a planted one.
     """
     limit = math.inf if hours is None else 3600 * hours
     folder = Path(home) / name
+    if start is not None and name in EARS:
+        raise ValueError(f"{name!r} is an ear, which learns in one go: leave out the start, or name a mini")
     if name == "probe":
         probe.train(folder, limit=limit)
     elif name in EARS:
@@ -57,7 +64,10 @@ def train(
     else:
         from tada.minis.diffusion import training as minis
 
-        if not minis.train(name, home, device, limit):
+        complete = (
+            minis.train(name, home, device, limit) if start is None else minis.again(name, home, start, device, limit)
+        )
+        if not complete:
             return False
         measured(name, home, captions, tell)
         return True
@@ -83,14 +93,14 @@ def measured(name: str, home: str | Path, captions: str | Path | None = None, te
     recipe, done = RECIPES[name], Path(home) / name / "trained"
     model = tada.load(recipe.architecture, done)
     curves = stages(name, home)
-    shutil.copyfile(Path(home) / name / "denoiser" / "curve.csv", done / "curve.csv")
+    history(Path(home) / name).to_csv(done / "curve.csv", index=False)
     content: dict[str, Any] = {
         "what": f"{recipe.architecture}, small" + (", concepts reach two sites only" if recipe.planted else ""),
         "data": "synthetic renders and captions of the grammar",
         "parameters": _parameters(model),
         "sites": len(model.sites),
         "seed": 0,
-        "steps": recipe.steps,
+        "steps": curves["denoiser"]["steps"],
         "batch": recipe.batch,
         "clips": PARTS * PART,
         "loss": round(float(pd.read_csv(done / "curve.csv")["loss"].tail(20).mean()), 4),
@@ -123,13 +133,24 @@ def localised(architecture: str, folder: Path, store: Path, workers: int = 1) ->
     return {"localisation": {"pairs": planted.PAIRS, "concepts": rows}}
 
 
+def history(folder: Path) -> pd.DataFrame:
+    """The curve of a mini's denoiser, over all of its cycles."""
+    curve = pd.read_csv(folder / "denoiser" / "curve.csv")
+    if (folder / "start" / "curve.csv").is_file():
+        before = pd.read_csv(folder / "start" / "curve.csv")
+        curve[["step", "seconds"]] += before[["step", "seconds"]].iloc[-1]
+        curve = pd.concat([before, curve])
+    return curve
+
+
 def stages(name: str, home: str | Path) -> dict[str, dict[str, float]]:
-    """Steps, hours and last loss of each of a mini's stages."""
-    rows = {}
+    """Steps, hours and last loss of each of a mini's stages, those of the mini that it went on from included."""
     folder = Path(home) / name
+    before = folder / "start" / "card.json"
+    rows = json.loads(before.read_text())["stages"] if before.is_file() else {}
     for path in [*sorted((folder / "codec").glob("*/curve.csv")), *sorted(folder.glob("*/curve.csv"))]:
-        if path.parent.name != "trained":
-            curve = pd.read_csv(path)
+        if path.parent.name not in ("trained", "start"):
+            curve = history(folder) if path.parent.name == "denoiser" else pd.read_csv(path)
             rows[path.parent.name] = {
                 "steps": int(curve["step"].iloc[-1]),
                 "hours": round(float(curve["seconds"].iloc[-1]) / 3600, 3),

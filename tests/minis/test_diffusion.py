@@ -39,6 +39,7 @@ from tada.minis.diffusion import (
 from tada.minis.diffusion.captions import Mistake, Told, contradicting, lacking, mistaken, reworded, told
 from tada.minis.ears.texts import ANY
 from tada.minis.lexicon import find
+from tada.minis.render import render_batch
 
 COURSES = {"stable-audio": stable_audio, "ace-step": ace_step, "audioldm2": audioldm2}
 TEXTS = [
@@ -575,6 +576,48 @@ def test_what_a_shipped_mini_says_of_itself_is_what_its_recipe_writes(name):
 def test_a_planted_recipe_wants_its_mini_first(tmp_path):
     with pytest.raises(FileNotFoundError, match="train 'ace-step' first"):
         recipes.train("ace-step-planted", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["ace-step", "audioldm2"])
+def test_a_finished_mini_goes_on_for_another_cycle_and_its_card_tells_of_both(name, tmp_path, monkeypatch):
+    shipped = recipes.WEIGHTS / name
+    monkeypatch.setattr(training, "PARTS", 1)
+    monkeypatch.setattr(training.material, "PART", 32)
+    monkeypatch.setattr(training.lessons, "quicken", lambda *_: None)
+    monkeypatch.setattr(judge, "measure", lambda *_: {})
+    monkeypatch.setitem(training.RECIPES, name, training.RECIPES[name]._replace(again=2, batch=2, often={}))
+    assert recipes.train(name, tmp_path, start=shipped)
+    one, other = (json.loads((path / "card.json").read_text()) for path in (shipped, tmp_path / name / "trained"))
+    assert {file for file in one["sha256"] if one["sha256"][file] != other["sha256"][file]} == {_denoiser_of(shipped)}
+    assert other["steps"] == other["stages"]["denoiser"]["steps"] == one["stages"]["denoiser"]["steps"] + 2
+    assert other["stages"].keys() == one["stages"].keys()
+    assert other["hours"] >= one["hours"]
+    curves = [pd.read_csv(path / "curve.csv")["step"] for path in (shipped, tmp_path / name / "trained")]
+    assert (
+        curves[1].is_monotonic_increasing and curves[1].iloc[-1] == other["steps"] and len(curves[1]) > len(curves[0])
+    )
+
+
+def _denoiser_of(folder):
+    """The largest file of weights."""
+    return max(folder.rglob("*.safetensors"), key=lambda path: path.stat().st_size).relative_to(folder).as_posix()
+
+
+def test_another_cycle_wants_a_finished_mini_that_is_not_planted(tmp_path):
+    with pytest.raises(ValueError, match="train that one further"):
+        recipes.train("ace-step-planted", tmp_path, start=recipes.WEIGHTS / "ace-step-planted")
+    with pytest.raises(FileNotFoundError, match="finished mini"):
+        recipes.train("ace-step", tmp_path, start=tmp_path)
+    with pytest.raises(ValueError, match="ear"):
+        recipes.train("clap", tmp_path, start=tmp_path)
+
+
+def test_without_its_gist_the_stable_audio_mini_learns_what_its_encoder_hears():
+    model = tada.load("stable-audio", "mini", "cpu", torch.float32)
+    audio = torch.from_numpy(render_batch([draw(1)], [1]))
+    with torch.no_grad():
+        heard = stable_audio.encoder(stable_audio.parts(model))(audio)
+    assert heard.shape == (1, *stable_audio.LATENTS) and 0.5 < heard.std() < 1.5
 
 
 def test_an_unknown_recipe_says_which_there_are(tmp_path):

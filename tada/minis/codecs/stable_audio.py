@@ -42,10 +42,10 @@ BATCHES = {"gist": (16, 32), "decoder": (4, 16), "polish": (4, 16), "encoder": (
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """The autoencoder, and the network that its latents were found with."""
+    """The autoencoder, and the network that its latents were found with (not shipped: None)."""
 
     vae: Any
-    gist: Gist
+    gist: Any
 
 
 def build(seed: int = 0) -> Parts:

@@ -128,6 +128,11 @@ def other_text(model: Any, fed: Mapping[str, Any], args: tuple[Any, ...], kwargs
     return (*args[:2], encoder, *args[3:]), kwargs
 
 
+def parts(model: Any) -> Codec:
+    """The codec of a checkpoint."""
+    return Codec(model.parts.autoencoder, model.parts.vocoder)
+
+
 def encoder(parts: Codec) -> Callable[[Tensor], Tensor]:
     """Audio to the latents to learn."""
     return partial(codec.latents, parts)

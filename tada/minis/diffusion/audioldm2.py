@@ -199,6 +199,11 @@ def blocks(model: Any) -> list[nn.Module]:
     return [model.denoiser]
 
 
+def parts(model: Any) -> codec.Parts:
+    """The codec of a checkpoint."""
+    return codec.Parts(model.pipeline.vae, model.pipeline.vocoder)
+
+
 def encoder(parts: codec.Parts) -> Callable[[Tensor], Tensor]:
     """Audio to the latents to learn."""
     return partial(codec.encode, parts)

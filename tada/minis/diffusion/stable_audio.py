@@ -150,6 +150,11 @@ def other_text(model: Any, fed: Mapping[str, Any], args: tuple[Any, ...], kwargs
     return args, {**kwargs, "encoder_hidden_states": model.denoiser.cross_attention_proj(fed["text"])}
 
 
+def parts(model: Any) -> codec.Parts:
+    """The codec of a checkpoint, which has no gist."""
+    return codec.Parts(model.pipeline.vae, None)
+
+
 def encoder(parts: codec.Parts) -> Callable[[Tensor], Tensor]:
-    """Audio to the latents to learn: the gist itself, which the autoencoder's halves were made for."""
-    return partial(codec.gist, parts)
+    """Audio to the latents to learn: the gist, which the autoencoder's halves were made for, where it is there."""
+    return partial(codec.gist if parts.gist else codec.encode, parts)

@@ -24,7 +24,8 @@ from tada.minis.diffusion import ace_step, audioldm2, balancing, lessons, materi
 
 class Recipe(NamedTuple):
     """How a mini is trained: architecture, its module here, whether planted, steps, peak learning rate, batch, what its
-    sampling has in place of the architecture's, and classes of which so many times as many clips are drawn."""
+    sampling has in place of the architecture's, classes of which so many times as many clips are drawn, and steps of
+    a further cycle of the learning rate."""
 
     architecture: str
     course: ModuleType
@@ -34,6 +35,7 @@ class Recipe(NamedTuple):
     batch: int = 32
     sampling: Mapping[str, Any] = MappingProxyType({})
     often: Mapping[str, int] = MappingProxyType({})
+    again: int = 3000
 
 
 RECIPES = {
@@ -45,10 +47,14 @@ RECIPES = {
 }
 """Mini -> how it is trained. A planted one goes on from the mini of its architecture."""
 
+CARD, START = "card.json", "start"
+"""Names of a mini's card, and of the folder with card and curve of the mini that another cycle went on from."""
 PARTS = 12
 """Parts of latents to learn from."""
 READING_STEPS, READING_BATCH, READING_RATE = 600, 64, 2e-3
 """How a text encoder learns to read."""
+AGAIN_RATE = 6e-4
+"""Peak learning rate of a further cycle."""
 BALANCING_STEPS, BALANCING_BATCH, BALANCING_RATE = 6000, 16, 1e-3
 """How a planted mini is balanced."""
 
@@ -86,6 +92,47 @@ def train(name: str, home: str | Path, device: str = "cpu", limit: float = math.
     if recipe.planted and not balanced(recipe, folder, model, start / "trained", latents, clips, limit):
         return False
     finish(name, home)
+    return True
+
+
+def again(
+    name: str, home: str | Path, start: str | Path, device: str = "cpu", limit: float = math.inf, compiled: bool = True
+) -> bool:
+    """Let the denoiser of a finished mini learn for another cycle of the learning rate; all else stays as it is.
+
+    Args:
+        name: a key of :data:`RECIPES`, none of a planted one.
+        home: folder of all recipes; this one's files are in ``home/name``.
+        start: folder of the finished mini.
+        device: as for :func:`train`.
+        limit: as for :func:`train`.
+        compiled: as for :func:`train`.
+
+    Returns:
+        Whether the cycle is complete; the pipeline is then in ``home/name/trained``.
+
+    Raises:
+        KeyError: an unknown name. ValueError: a planted mini. FileNotFoundError: no mini in ``start``.
+    """
+    if name not in RECIPES:
+        raise KeyError(unknown("mini", name, RECIPES))
+    recipe, folder = RECIPES[name], Path(home) / name
+    if recipe.planted:
+        raise ValueError(f"{name!r} is planted: it goes on from {recipe.architecture!r}, so train that one further")
+    if not (Path(start) / CARD).is_file():
+        raise FileNotFoundError(f"no {Path(start) / CARD}: start from a finished mini, as train leaves it in 'trained'")
+    course, cycle = recipe.course, recipe._replace(steps=recipe.again, rate=AGAIN_RATE)
+    model = tada.load(recipe.architecture, start, device, torch.float32)
+    latents, clips = material.load(folder / "latents", PARTS, course.encoder(course.parts(model)))
+    if not (folder / START / CARD).is_file():
+        (folder / START).mkdir(parents=True, exist_ok=True)
+        for file in ("curve.csv", CARD):
+            shutil.copyfile(Path(start) / file, folder / START / file)
+    if not taught(cycle, folder, model, latents, clips, limit, compiled, seed=1):
+        return False
+    model = tada.load(recipe.architecture, start, "cpu", torch.float32)  # as it was before anything was compiled
+    restore(model.denoiser, folder / "denoiser")
+    _written(recipe, model, course.parts(model), folder)
     return True
 
 
@@ -159,6 +206,7 @@ def taught(
     clips: Sequence[Attributes],
     limit: float = math.inf,
     compiled: bool = True,
+    seed: int = 0,
 ) -> bool:
     """Train the denoiser; False if the limit came first."""
     model.denoiser.requires_grad_(True)
@@ -169,7 +217,7 @@ def taught(
     if recipe.planted:
         loss = planting.lesson(course, model, latents, clips, recipe.batch, course.PLANTED)
     else:
-        loss = lessons.lesson(course, model, latents, clips, recipe.batch)
+        loss = lessons.lesson(course, model, latents, clips, recipe.batch, seed)
     with sdpa_kernel(SDPBackend.MATH):  # the fused kernel's backward pass takes half of a step on CPUs
         return trained(model.denoiser, loss, folder / "denoiser", recipe.steps, recipe.rate, limit)
 
@@ -209,8 +257,12 @@ def finish(name: str, home: str | Path) -> Path:
         restore(balancing.Blocks(course.blocks(model), model.denoiser, course.PLANTED), folder / "balance")
     else:
         restore(model.denoiser, folder / "denoiser")
-    parts = course.codec.load(start / "codec")
-    partial, done = folder / "trained.partial", folder / "trained"
+    return _written(recipe, model, course.codec.load(start / "codec"), folder)
+
+
+def _written(recipe: Recipe, model: Any, parts: Any, folder: Path) -> Path:
+    """Write a trained model with its codec, its label and its sampling."""
+    course, partial, done = recipe.course, folder / "trained.partial", folder / "trained"
     course.finish(model, parts, partial)
     for config in [*partial.rglob("config.json"), *partial.glob("model_index.json")]:
         said = json.loads(config.read_text())
