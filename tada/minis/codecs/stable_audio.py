@@ -163,7 +163,16 @@ def decode(parts: Parts, latents: Tensor) -> Tensor:
 
 
 def gist(parts: Parts, audio: Tensor) -> Tensor:
-    """The latents of audio ``[rows, frames]`` themselves: what a diffusion model should learn."""
+    """The latents of audio ``[rows, frames]`` themselves: what a diffusion model should learn.
+
+    Raises:
+        ValueError: parts of a finished checkpoint, whose encoder is too blurred to learn from.
+    """
+    if parts.gist is None:
+        raise ValueError(
+            "a finished Stable Audio mini has no gist, which its denoiser learns: put the latents that it was trained "
+            "on (home/stable-audio/latents) in place, or train it from nothing"
+        )
     return parts.gist.encode(look(audio))
 
 

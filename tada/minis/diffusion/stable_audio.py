@@ -156,5 +156,5 @@ def parts(model: Any) -> codec.Parts:
 
 
 def encoder(parts: codec.Parts) -> Callable[[Tensor], Tensor]:
-    """Audio to the latents to learn: the gist, which the autoencoder's halves were made for, where it is there."""
-    return partial(codec.gist if parts.gist else codec.encode, parts)
+    """Audio to the latents to learn: the gist itself, which the autoencoder's halves were made for."""
+    return partial(codec.gist, parts)
