@@ -122,8 +122,8 @@ if notes:
     display(Markdown("Not everything went by the recipe alone:\n\n" + "\n".join(notes)))
 
 # %% [markdown]
-# Every one can be trained anew from its seeds with `tada minis train NAME`, on two CPU cores, and `tada minis verify` checks the
-# files against their cards and measures again.
+# Every one can be trained anew from its seeds with `tada minis train NAME`, on two CPU cores; with `--start FOLDER` a finished
+# one goes on for another cycle of the learning rate. `tada minis verify` checks the files against their cards and measures again.
 #
 # ## To hear
 #

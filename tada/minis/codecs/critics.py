@@ -28,9 +28,9 @@ class Critic(nn.Module):
     def __init__(self, window: int, width: int = 16) -> None:
         super().__init__()
         self.window = window
-        sizes = [(1, width, 2), (width, width, 2), (width, 2 * width, 2), (2 * width, 2 * width, 1)]
+        sizes = [(1, width, (2, 1)), (width, width, (2, 2)), (width, 2 * width, (2, 1)), (2 * width, 2 * width, 1)]
         self.layers = nn.ModuleList(
-            weight_norm(nn.Conv2d(wide, narrow, (7, 3), stride=(stride, 1), padding=(3, 1)))
+            weight_norm(nn.Conv2d(wide, narrow, (7, 3), stride=stride, padding=(3, 1)))
             for wide, narrow, stride in sizes
         )
         self.score = weight_norm(nn.Conv2d(2 * width, 1, 3, padding=1))
