@@ -31,7 +31,9 @@ def minis() -> None:
     "--resume/--afresh", default=True, show_default=True, help="Go on from the last checkpoint, or start anew."
 )
 @click.option("--captions", metavar="FILE", help="csv of MusicCaps, to measure on real captions, too.")
-@click.option("--start", metavar="FOLDER", help="A finished mini, whose denoiser learns for another cycle.")
+@click.option(
+    "--start", metavar="FOLDER", help="A finished mini, whose denoiser learns for another cycle, in a home of its own."
+)
 def train(
     name: str, device: str, hours: float | None, home: str, resume: bool, captions: str | None, start: str | None
 ) -> None:

@@ -607,6 +607,9 @@ def test_another_cycle_wants_a_finished_mini_that_is_not_planted(tmp_path):
         recipes.train("ace-step-planted", tmp_path, start=recipes.WEIGHTS / "ace-step-planted")
     with pytest.raises(FileNotFoundError, match="finished mini"):
         recipes.train("ace-step", tmp_path, start=tmp_path)
+    (tmp_path / "ace-step" / "denoiser").mkdir(parents=True)
+    with pytest.raises(ValueError, match="home of its own"):
+        recipes.train("ace-step", tmp_path, start=recipes.WEIGHTS / "ace-step")
     with pytest.raises(ValueError, match="ear"):
         recipes.train("clap", tmp_path, start=tmp_path)
 

@@ -112,13 +112,16 @@ def again(
         Whether the cycle is complete; the pipeline is then in ``home/name/trained``.
 
     Raises:
-        KeyError: an unknown name. ValueError: a planted mini. FileNotFoundError: no mini in ``start``.
+        KeyError: an unknown name. ValueError: a planted mini, or a home where it was trained from nothing.
+        FileNotFoundError: no mini in ``start``.
     """
     if name not in RECIPES:
         raise KeyError(unknown("mini", name, RECIPES))
     recipe, folder = RECIPES[name], Path(home) / name
     if recipe.planted:
         raise ValueError(f"{name!r} is planted: it goes on from {recipe.architecture!r}, so train that one further")
+    if (folder / "denoiser").is_dir() and not (folder / START).is_dir():
+        raise ValueError(f"{folder} has a training from nothing: let another cycle have a home of its own")
     if not (Path(start) / CARD).is_file():
         raise FileNotFoundError(f"no {Path(start) / CARD}: start from a finished mini, as train leaves it in 'trained'")
     course, cycle = recipe.course, recipe._replace(steps=recipe.again, rate=AGAIN_RATE)
