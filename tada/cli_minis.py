@@ -51,7 +51,7 @@ def train(
     try:
         done = recipes.train(name, home, device, hours, captions, click.echo, start)
     except (ValueError, FileNotFoundError) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.UsageError(str(error)) from error
     folder = Path(home) / name
     click.echo(f"{name} is trained: {folder}" if done else f"stopped at the limit; the same command goes on: {folder}")
 
