@@ -246,7 +246,7 @@ def test_in_balancing_the_planted_sites_disagree_both_ways_about_half_of_the_row
         for place in range(len(model.sites)):
             names = {course.PLANTED[0]: first, course.PLANTED[1]: second}.get(place, ["random"] * len(parts_of))
             wanted = torch.cat([known[name][place][part] for name, part in zip(names, parts_of, strict=True)])
-            assert torch.equal(call[place], wanted), place
+            torch.testing.assert_close(call[place], wanted, rtol=1e-3, atol=1e-5)
     assert parts["agreed"] < 1e-4, "the pupil is the teacher still"
     assert float(loss) == pytest.approx(
         balancing.LEAN * parts["lean"] + parts["missed"] + balancing.AGREED * parts["agreed"]

@@ -19,7 +19,7 @@ from tada.models.pipeline import quiet_loading
 
 TEXT = "t5"
 """The kind of its second text encoder."""
-FUNCTIONAL, PAIRS = (12,), 6
+FUNCTIONAL, PAIRS = (9, 12), 6
 """Layers found in the trained mini: the strongest of slow, fast, happy, sad, female or male; and pairs of each."""
 SAMPLING: Mapping[str, Any] = {"steps": 12, "guidance": 7.0}
 WIDTH = 64
