@@ -46,6 +46,8 @@ def train(
         raise click.BadParameter(unknown("mini", name, recipes.NAMES), param_hint="NAME")
     for library in ("TRANSFORMERS", "DIFFUSERS"):  # they print every text that is longer than its reader reads
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    if start and (Path(home) / name).resolve() in Path(start).resolve().parents:  # clearing would delete the start
+        raise click.UsageError(f"{start} lies in {Path(home) / name}: let another cycle have a --home of its own")
     if not resume:
         recipes.clear(name, home)
     try:

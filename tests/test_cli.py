@@ -196,6 +196,10 @@ def test_what_cannot_be_trained_says_why(tmp_path: Path) -> None:
     assert "train 'ace-step' first" in told("minis", "train", "ace-step-planted", "--home", str(tmp_path))
     said = told("minis", "train", "ace-step", "--home", str(tmp_path), "--start", str(tmp_path))
     assert "start from a finished mini" in said.replace("\n", " ")
+    (tmp_path / "ace-step" / "trained").mkdir(parents=True)
+    inside = str(tmp_path / "ace-step" / "trained")
+    assert "of its own" in told("minis", "train", "ace-step", "--afresh", "--home", str(tmp_path), "--start", inside)
+    assert Path(inside).is_dir(), "the start is not cleared"
 
 
 def test_pair_writes_and_checks(book: Path) -> None:
