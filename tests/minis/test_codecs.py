@@ -15,7 +15,7 @@ from torch import nn
 
 import tada
 from tada.minis.codecs import ace_step, audioldm2, gist, judge, stable_audio, stages
-from tada.minis.codecs.distance import beat, mel, spectral
+from tada.minis.codecs.distance import beat, levels, mel, spectral
 from tada.minis.codecs.material import crops, renders
 from tada.minis.codecs.mels import moments
 from tada.minis.fit import fit
@@ -176,6 +176,18 @@ def test_a_beat_is_what_an_error_has_in_common_at_one_phase(renders: Renders) ->
     time = torch.arange(audio.shape[1])
     marked, free = (audio * (1 + 0.1 * torch.sin(2 * math.pi * time / period)) for period in (512, 700))
     assert beat(marked, audio, 1024).item() > 5 * beat(free, audio, 1024).item()
+
+
+def test_levels_are_of_bands_whenever_they_sound() -> None:
+    noise = 0.1 * torch.randn(2, 16_384, generator=torch.Generator().manual_seed(0))
+    assert levels(noise, noise).item() == 0
+    assert levels(2 * noise, noise).item() == pytest.approx(1.5 * math.log(4), rel=1e-3)  # of levels, half of power
+    early, late = noise.clone(), noise.flip(1)
+    early[:, 8192:] = late[:, :8192] = 0
+    hiss = early + 0.01 * noise.roll(1, 0)
+    assert levels(early, late).item() < 0.2 < 0.1 * levels(hiss, early).item()
+    quiet = 0.03 * noise[:, :4096]
+    assert spectral(quiet, 0 * quiet, floor=1e-4).item() > 2 * spectral(quiet, 0 * quiet).item()
 
 
 def test_the_ace_step_mini_tells_both_sides_alike(

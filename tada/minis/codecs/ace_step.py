@@ -49,13 +49,18 @@ RATIO = 8
 """Mel frames per latent frame."""
 NOISE = 0.4
 """Standard deviation of what is added to latents in training."""
-DISTURBED = {"vocoder": NOISE, "together": 0.2}
+DISTURBED = {"vocoder": NOISE, "together": 0.2, "polish": 0.1}
 """Of what makes sound, the same."""
-STEPS = {"autoencoder": 2000, "vocoder": 5000, "together": 8000}
-RATES = {"autoencoder": 1e-3, "vocoder": 1e-3, "together": 1e-3}
+STEPS = {"autoencoder": 2000, "vocoder": 5000, "together": 8000, "polish": 6500}
+RATES = {"autoencoder": 1e-3, "vocoder": 1e-3, "together": 1e-3, "polish": 5e-4}
 SPREAD = 0.31
 """About the standard deviation of what :func:`sees` returns."""
-BATCHES = {"autoencoder": (8, 32_768), "vocoder": (4, 16_384), "together": (4, 16_384)}
+BATCHES = {
+    "autoencoder": (8, 32_768),
+    "vocoder": (4, 16_384),
+    "together": (4, 16_384),
+    "polish": (4, 16_384),
+}
 """Of each stage: crops a step, and their length in frames."""
 
 
@@ -92,7 +97,7 @@ def train(
     steps: Mapping[str, int] = STEPS,
     compiled: bool = True,
 ) -> Codec:
-    """Train autoencoder, vocoder, and decoder and vocoder together; a killed run goes on where its last checkpoint was.
+    """Train autoencoder, vocoder, both halves together, and polish; a killed run goes on from its last checkpoint.
 
     Args:
         folder: of a folder per stage, with checkpoint and curve.
@@ -113,9 +118,10 @@ def train(
     vocoder: Any = torch.compile(codec.vocoder) if compiled else codec.vocoder
     run = partial(_mono, vocoder)
     told, period = partial(_told, codec), RATIO * VOCODER.hop_length
-    for stage, module in {"vocoder": codec.vocoder, "together": _halves(codec)}.items():
+    both = _halves(codec)
+    for stage, module in {"vocoder": codec.vocoder, "together": both, "polish": both}.items():
         module.requires_grad_(True)
-        loss = mels.sounds(run, ways[0], told, sees, cuts[stage], DISTURBED[stage], period)
+        loss = mels.sounds(run, ways[0], told, sees, cuts[stage], DISTURBED[stage], period, stage == "polish")
         if not trained(module, loss, Path(folder) / stage, steps[stage], RATES[stage], limit):
             break
     return codec
@@ -180,7 +186,7 @@ def load(folder: str | Path) -> Codec:
     It was the left side that the vocoder learnt from, and sides that are the same are decoded once.
     """
     parts = build()
-    for stage, module in {"autoencoder": parts.autoencoder, "together": _halves(parts)}.items():
+    for stage, module in {"autoencoder": parts.autoencoder, "polish": _halves(parts)}.items():
         restore(module, Path(folder) / stage)
     last = parts.autoencoder.decoder.conv_out.conv
     last.weight[1], last.bias[1] = last.weight[0], last.bias[0]

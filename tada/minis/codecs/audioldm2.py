@@ -51,11 +51,11 @@ RATIO = 8
 
 NOISE = 0.35
 """Standard deviation of what is added to latents in training."""
-DISTURBED = {"vocoder": NOISE, "together": 0.2}
+DISTURBED = {"vocoder": NOISE, "together": 0.2, "polish": 0.1}
 """Of what makes sound, the same."""
-STEPS = {"vae": 2000, "vocoder": 5000, "together": 5000}
-RATES = {"vae": 1e-3, "vocoder": 1e-3, "together": 1e-3}
-BATCHES = {"vae": (8, 25_600), "vocoder": (4, 15_360), "together": (4, 15_360)}
+STEPS = {"vae": 2000, "vocoder": 5000, "together": 5000, "polish": 6500}
+RATES = {"vae": 1e-3, "vocoder": 1e-3, "together": 1e-3, "polish": 5e-4}
+BATCHES = {"vae": (8, 25_600), "vocoder": (4, 15_360), "together": (4, 15_360), "polish": (4, 15_360)}
 """Of each stage: crops a step, and their length in frames."""
 
 
@@ -96,7 +96,7 @@ def train(
     steps: Mapping[str, int] = STEPS,
     compiled: bool = True,
 ) -> Parts:
-    """Train autoencoder, vocoder, and decoder and vocoder together; a killed run goes on where its last checkpoint was.
+    """Train autoencoder, vocoder, both halves together, and polish; a killed run goes on from its last checkpoint.
 
     Args:
         folder: of a folder per stage, with checkpoint and curve.
@@ -117,9 +117,10 @@ def train(
     vocoder: Any = torch.compile(parts.vocoder) if compiled else parts.vocoder
     run = vocoder
     told, period = partial(_told, parts), RATIO * MEL.hop_length
-    for stage, module in {"vocoder": parts.vocoder, "together": _halves(parts)}.items():
+    both = _halves(parts)
+    for stage, module in {"vocoder": parts.vocoder, "together": both, "polish": both}.items():
         module.requires_grad_(True)
-        loss = mels.sounds(run, ways[0], told, sees, cuts[stage], DISTURBED[stage], period)
+        loss = mels.sounds(run, ways[0], told, sees, cuts[stage], DISTURBED[stage], period, stage == "polish")
         if not trained(module, loss, Path(folder) / stage, steps[stage], RATES[stage], limit):
             break
     return parts
@@ -170,6 +171,6 @@ def save(parts: Parts, folder: str | Path) -> None:
 def load(folder: str | Path) -> Parts:
     """What :func:`train` has made of the codec so far in ``folder``."""
     parts = build()
-    for stage, module in {"vae": parts.vae, "together": _halves(parts)}.items():
+    for stage, module in {"vae": parts.vae, "polish": _halves(parts)}.items():
         restore(module, Path(folder) / stage)
     return parts

@@ -1,8 +1,8 @@
-"""Stages that the two codecs over mels share: an autoencoder, a vocoder of what it tells, and both halves together.
+"""Stages that the two codecs over mels share: an autoencoder, a vocoder of what it tells, both halves together, polish.
 
 A vocoder of a steady mel repeats itself with every frame, so that its tones lie on multiples of the frame rate, 62.5 or
 100 Hz apart. A decoder that learns together with the vocoder tells it more than a mel: what it tells is free, and
-repeats itself with every frame of the latents only.
+repeats itself with every frame of the latents only. Polish is more of the same, but heeds what is quiet.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tada.minis.codecs.distance import beat, mel, spectral
+from tada.minis.codecs.distance import FLOOR, beat, levels, mel, spectral
 from tada.minis.codecs.material import Clips, crops
 from tada.minis.fit import Loss, coarse
 
 BEAT = 3.0
 """Weight of the marks that a decoder leaves at the rate of its latents."""
+LEVELS, QUIET = 4.0, 1e-4
+"""Of polish: weight of the bands' levels, and magnitudes below which all is silence."""
 
 
 def tells(
@@ -61,6 +63,7 @@ def sounds(
     cut: Callable[[int], Tensor],
     noise: float,
     period: int,
+    polish: bool = False,
 ) -> Loss:
     """Loss of what makes sound: it against the truth, and its latents against those that it was made from.
 
@@ -72,7 +75,9 @@ def sounds(
         cut: step -> audio.
         noise: as for :func:`tells`.
         period: audio frames of one latent frame.
+        polish: whether how loud each band gets counts, too, and magnitudes down to :data:`QUIET`.
     """
+    floor = QUIET if polish else FLOOR
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
         truth = cut(step)
@@ -82,9 +87,11 @@ def sounds(
             told = tell(disturbed(latents, step, noise)).float()
             sound = run(told).float()[:, : truth.shape[1]]
             again = encode(sees(sound)).float()
-        figures = {"spectral": spectral(sound, truth), "mel": mel(sound, truth)}
-        figures["beat"] = BEAT * beat(sound, truth, period)
+        figures = {"spectral": spectral(sound, truth, floor=floor), "mel": mel(sound, truth)}
+        figures["beat"] = BEAT * beat(sound, truth, period, floor=floor)
         figures["latents"] = F.mse_loss(again, latents.float())
+        if polish:
+            figures["levels"] = LEVELS * levels(sound, truth)
         return torch.stack(list(figures.values())).sum(), {name: value.item() for name, value in figures.items()}
 
     return at
