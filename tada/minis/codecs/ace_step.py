@@ -51,7 +51,7 @@ NOISE = 0.4
 """Standard deviation of what is added to latents in training."""
 DISTURBED = {"vocoder": NOISE, "together": 0.2, "polish": 0.1}
 """Of what makes sound, the same."""
-STEPS = {"autoencoder": 2000, "vocoder": 5000, "together": 8000, "polish": 6500}
+STEPS = {"autoencoder": 2000, "vocoder": 5000, "together": 8000, "polish": 3000}
 RATES = {"autoencoder": 1e-3, "vocoder": 1e-3, "together": 1e-3, "polish": 5e-4}
 SPREAD = 0.31
 """About the standard deviation of what :func:`sees` returns."""

@@ -53,7 +53,7 @@ NOISE = 0.35
 """Standard deviation of what is added to latents in training."""
 DISTURBED = {"vocoder": NOISE, "together": 0.2, "polish": 0.1}
 """Of what makes sound, the same."""
-STEPS = {"vae": 2000, "vocoder": 5000, "together": 5000, "polish": 6500}
+STEPS = {"vae": 2000, "vocoder": 5000, "together": 5000, "polish": 3000}
 RATES = {"vae": 1e-3, "vocoder": 1e-3, "together": 1e-3, "polish": 5e-4}
 BATCHES = {"vae": (8, 25_600), "vocoder": (4, 15_360), "together": (4, 15_360), "polish": (4, 15_360)}
 """Of each stage: crops a step, and their length in frames."""

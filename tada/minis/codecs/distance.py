@@ -12,25 +12,24 @@ FLOOR = 1e-3
 """Magnitudes below this are silence; a full-scale sine has magnitude 0.5."""
 
 
-def spectral(one: Tensor, other: Tensor, windows: tuple[int, ...] = WINDOWS, floor: float = FLOOR) -> Tensor:
+def spectral(one: Tensor, other: Tensor, windows: tuple[int, ...] = WINDOWS) -> Tensor:
     """Distance of magnitude spectra at several resolutions (Yamamoto et al. 2020, equation 6), a mean over windows.
 
     Args:
         one: ``[rows, frames]``, what is judged.
         other: the same shape, the truth.
         windows: lengths in frames, with a hop of a quarter.
-        floor: magnitudes below it are silence.
 
     Returns:
         A scalar: the relative error of magnitudes plus the mean error of their natural logarithms.
     """
-    return torch.stack([_at(one, other, window, floor) for window in windows]).mean()
+    return torch.stack([_at(one, other, window) for window in windows]).mean()
 
 
-def _at(one: Tensor, other: Tensor, window: int, floor: float) -> Tensor:
+def _at(one: Tensor, other: Tensor, window: int) -> Tensor:
     x, y = magnitude(one, window), magnitude(other, window)
     relative = ((x - y).square().sum((1, 2)) / y.square().sum((1, 2)).clamp_min(1e-4)).sqrt().mean()
-    return relative + ((x + floor).log() - (y + floor).log()).abs().mean()
+    return relative + ((x + FLOOR).log() - (y + FLOOR).log()).abs().mean()
 
 
 def magnitude(audio: Tensor, window: int) -> Tensor:
@@ -40,7 +39,7 @@ def magnitude(audio: Tensor, window: int) -> Tensor:
     return (spectrum.real.square() + spectrum.imag.square() + 1e-12).sqrt()
 
 
-def beat(one: Tensor, other: Tensor, period: int, bands: int = 16, floor: float = FLOOR) -> Tensor:
+def beat(one: Tensor, other: Tensor, period: int, bands: int = 16) -> Tensor:
     """How much of a beat of its own a decoder adds: what its error has in common at one phase of a period.
 
     Networks that upsample leave marks at the rate of what they upsample. They are faint, but come in time, and
@@ -51,13 +50,12 @@ def beat(one: Tensor, other: Tensor, period: int, bands: int = 16, floor: float 
         other: the same shape, the truth; both begin at the same phase.
         period: of the beat in frames, a multiple of 64; the more rows and periods, the surer.
         bands: in which marks are looked for.
-        floor: magnitudes below it are silence.
 
     Returns:
         A scalar: mean magnitude over bands and phases of the error's mean, in natural logarithms.
     """
     window, hop = 256, 64
-    error = (magnitude(one, window) + floor).log() - (magnitude(other, window) + floor).log()
+    error = (magnitude(one, window) + FLOOR).log() - (magnitude(other, window) + FLOOR).log()
     phases = period // hop
     whole = error.shape[2] // phases * phases
     width = error.shape[1] // bands

@@ -2,7 +2,7 @@
 
 A vocoder of a steady mel repeats itself with every frame, so that its tones lie on multiples of the frame rate, 62.5 or
 100 Hz apart. A decoder that learns together with the vocoder tells it more than a mel: what it tells is free, and
-repeats itself with every frame of the latents only. Polish is more of the same, but heeds what is quiet.
+repeats itself with every frame of the latents only. Polish is more of the same, but heeds how loud each band gets.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tada.minis.codecs.distance import FLOOR, beat, levels, mel, spectral
+from tada.minis.codecs.distance import beat, levels, mel, spectral
 from tada.minis.codecs.material import Clips, crops
 from tada.minis.fit import Loss, coarse
 
 BEAT = 3.0
 """Weight of the marks that a decoder leaves at the rate of its latents."""
-LEVELS, QUIET = 4.0, 1e-4
-"""Of polish: weight of the bands' levels, and magnitudes below which all is silence."""
+LEVELS = 2.0
+"""Weight, in polish, of how loud each band gets."""
 
 
 def tells(
@@ -75,9 +75,8 @@ def sounds(
         cut: step -> audio.
         noise: as for :func:`tells`.
         period: audio frames of one latent frame.
-        polish: whether how loud each band gets counts, too, and magnitudes down to :data:`QUIET`.
+        polish: whether how loud each band gets counts, too.
     """
-    floor = QUIET if polish else FLOOR
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
         truth = cut(step)
@@ -87,8 +86,8 @@ def sounds(
             told = tell(disturbed(latents, step, noise)).float()
             sound = run(told).float()[:, : truth.shape[1]]
             again = encode(sees(sound)).float()
-        figures = {"spectral": spectral(sound, truth, floor=floor), "mel": mel(sound, truth)}
-        figures["beat"] = BEAT * beat(sound, truth, period, floor=floor)
+        figures = {"spectral": spectral(sound, truth), "mel": mel(sound, truth)}
+        figures["beat"] = BEAT * beat(sound, truth, period)
         figures["latents"] = F.mse_loss(again, latents.float())
         if polish:
             figures["levels"] = LEVELS * levels(sound, truth)

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tada.minis.codecs import gist as gists
-from tada.minis.codecs.distance import FLOOR, levels, mel, spectral
+from tada.minis.codecs.distance import levels, mel, spectral
 from tada.minis.codecs.gist import Gist, look
 from tada.minis.codecs.material import Clips, crops
-from tada.minis.codecs.mels import LEVELS, QUIET
+from tada.minis.codecs.mels import LEVELS
 from tada.minis.codecs.stages import restore, trained
 from tada.minis.fit import Loss, coarse
 from tada.minis.sounds import SAMPLE_RATE
@@ -35,7 +35,7 @@ CONFIG: Mapping[str, Any] = {
 }
 HOP = math.prod(CONFIG["downsampling_ratios"])
 
-STEPS = {"gist": 1600, "decoder": 6000, "polish": 4000, "encoder": 1000}
+STEPS = {"gist": 1600, "decoder": 6000, "polish": 3000, "encoder": 1000}
 RATES = {"gist": 2e-3, "decoder": 1e-3, "polish": 5e-4, "encoder": 1e-3}
 BATCHES = {"gist": (16, 32), "decoder": (4, 16), "polish": (4, 16), "encoder": (4, 16)}
 """Of each stage: crops a step, and their length in latent frames."""
@@ -68,7 +68,7 @@ def train(
 ) -> Parts:
     """Train the stages in turn; a killed run goes on where its last checkpoint was.
 
-    They are the gist, the decoder, the decoder once more with the gist and what is quiet foremost, and the encoder.
+    They are the gist, the decoder, the decoder once more with the gist foremost and polish, and the encoder.
 
     Args:
         folder: of a folder per stage, with checkpoint and curve.
@@ -121,8 +121,7 @@ def _sounds(
         with coarse(truth.device):
             sound = run(latents + noise * draws)[:, 0].float()
         again = weight * F.mse_loss(parts.gist.encode(look(sound)), latents)
-        floor = QUIET if polish else FLOOR
-        figures = {"spectral": spectral(sound, truth, floor=floor), "mel": mel(sound, truth), "gist": again}
+        figures = {"spectral": spectral(sound, truth), "mel": mel(sound, truth), "gist": again}
         if polish:
             figures["levels"] = LEVELS * levels(sound, truth)
         return torch.stack(list(figures.values())).sum(), {name: value.item() for name, value in figures.items()}
