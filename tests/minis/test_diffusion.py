@@ -286,6 +286,12 @@ def test_a_lean_is_measured_in_units_of_what_a_concept_changes(monkeypatch, size
     assert parts["agreed"] == 1 and loss == balancing.AGREED
 
 
+def test_ace_step_learns_details_too() -> None:
+    levels = ace_step.levels(4000, torch.Generator().manual_seed(0))
+    assert levels.shape == (4000,) and levels.min() > 0 and levels.max() <= 1
+    assert 0.05 < (levels < 0.2).float().mean() < 0.08 and (levels > 0.5).float().mean() > 0.65
+
+
 def test_noise_is_strong_where_contests_are_decided():
     levels = balancing.levels(1000, torch.Generator().manual_seed(0))
     assert levels.min() >= 0.7 and levels.max() <= 1 and 0.5 < (levels > 0.9).float().mean() < 0.65
