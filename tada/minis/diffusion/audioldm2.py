@@ -21,7 +21,7 @@ TEXT = "t5"
 """The kind of its second text encoder."""
 FUNCTIONAL, PAIRS = (9, 12), 6
 """Layers found in the trained mini: the strongest of slow, fast, happy, sad, female or male; and pairs of each."""
-SAMPLING: Mapping[str, Any] = {"steps": 12, "guidance": 7.0}
+SAMPLING: Mapping[str, Any] = {"steps": 12, "guidance": 5.0}
 WIDTH = 64
 """Of both text streams."""
 CLAP_TOKENS = 77
