@@ -23,11 +23,11 @@ from tada.models.context import Stream
 
 TEXT = "umt5"
 """The kind of its text encoder."""
-FUNCTIONAL, PAIRS = (0, 1, 3, 11), 32
+FUNCTIONAL, PAIRS = (0, 3, 4), 32
 """Layers found in the trained mini: the strongest of slow, fast, happy, sad, female or male; and pairs of each."""
 SAMPLING: Mapping[str, Any] = {
     "steps": 16,
-    "guidance": 8.0,
+    "guidance": 5.0,
     "interval": 0.8,
     "method": "cfg",
     "omega": 0.0,

@@ -39,8 +39,8 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    "stable-audio": Recipe("stable-audio", stable_audio, steps=8000),
-    "ace-step": Recipe("ace-step", ace_step, steps=12000, often={"piano": 2}, again=4500),
+    "stable-audio": Recipe("stable-audio", stable_audio, steps=5000),
+    "ace-step": Recipe("ace-step", ace_step, steps=12000, often={"piano": 2}, again=7000),
     "audioldm2": Recipe("audioldm2", audioldm2, steps=8000, often={"flute": 2, "trumpet": 2}, again=3600),
     "stable-audio-planted": Recipe("stable-audio", stable_audio, planted=True, steps=3000),
     "ace-step-planted": Recipe("ace-step", ace_step, planted=True, steps=4000, sampling={"guidance": 12.0}),
