@@ -7,6 +7,7 @@ seed, except ``voice`` and ``percussion``, where None means that there is none.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
@@ -108,3 +109,8 @@ def settle(attributes: Attributes, seed: int) -> Attributes:
     """The attributes with every open field drawn from the seed; what was given, and no voice or percussion, stays."""
     drawn = draw(seed)
     return replace(attributes, **{n: getattr(drawn, n) for n in OPEN if getattr(attributes, n) is None})
+
+
+def times(attributes: Attributes, often: Mapping[str, int]) -> int:
+    """How many times a clip counts, of whose classes some count so many times (class -> times; the product of them)."""
+    return math.prod(often.get(each, 1) for each in attributes.labels().values())

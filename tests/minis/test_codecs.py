@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 import tada
+from tada.minis.attributes import draw
 from tada.minis.codecs import ace_step, audioldm2, gist, judge, stable_audio, stages
 from tada.minis.codecs.distance import beat, levels, mel, spectral
-from tada.minis.codecs.material import crops, renders
+from tada.minis.codecs.material import FIRST, crops, renders, repeated
 from tada.minis.codecs.mels import moments
 from tada.minis.fit import fit
 from tada.minis.probe import Probe
@@ -98,12 +99,11 @@ def test_a_recipe_killed_in_its_last_stage_ends_as_if_it_had_not_been(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module, audio = RECIPES[name], renders_of_noise()
-    steps = dict.fromkeys(module.STEPS, 2)
-    monkeypatch.setattr(module, "BATCHES", dict.fromkeys(steps, (1, SHORT[name])))
-    whole = module.train(tmp_path / "whole", audio, steps=steps, compiled=False)
+    quick = shortened(name, 2)
+    whole = module.train(tmp_path / "whole", audio, stages=quick, compiled=False)
 
     def dies(model: nn.Module, loss: Any, folder: Path, steps: int, rate: float, limit: float) -> pd.DataFrame:
-        last = folder.name == list(module.STEPS)[-1]
+        last = folder.name == list(module.STAGES)[-1]
         curve = fit(model, loss, folder, steps, rate, limit=0.0 if last else limit)
         if last:
             raise KeyboardInterrupt
@@ -112,17 +112,16 @@ def test_a_recipe_killed_in_its_last_stage_ends_as_if_it_had_not_been(
     with monkeypatch.context() as dying:
         dying.setattr(stages, "fit", dies)
         with pytest.raises(KeyboardInterrupt):
-            module.train(tmp_path / "killed", audio, steps=steps, compiled=False)
-    resumed = module.train(tmp_path / "killed", audio, steps=steps, compiled=False)
+            module.train(tmp_path / "killed", audio, stages=quick, compiled=False)
+    resumed = module.train(tmp_path / "killed", audio, stages=quick, compiled=False)
     for one, other in zip(networks(whole), networks(resumed), strict=True):
         assert all(torch.equal(value, other.state_dict()[key]) for key, value in one.state_dict().items())
     untrained = networks(module.build())
     assert any(not torch.equal(*pair) for pair in _pairs(networks(whole)[-1], untrained[-1]))
 
 
-def test_no_stage_learns_from_an_unfinished_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ace_step, "BATCHES", dict.fromkeys(ace_step.STEPS, (1, 8192)))
-    ace_step.train(tmp_path, renders_of_noise(), limit=0.0, steps=dict.fromkeys(ace_step.STEPS, 2), compiled=False)
+def test_no_stage_learns_from_an_unfinished_one(tmp_path: Path) -> None:
+    ace_step.train(tmp_path, renders_of_noise(), limit=0.0, stages=shortened("ace-step", 2), compiled=False)
     assert (tmp_path / "autoencoder" / "checkpoint.safetensors").is_file()
     assert not (tmp_path / "vocoder").exists()
 
@@ -131,8 +130,14 @@ def _pairs(one: nn.Module, other: nn.Module) -> list[tuple[torch.Tensor, torch.T
     return list(zip(one.state_dict().values(), other.state_dict().values(), strict=True))
 
 
-SHORT = {"stable-audio": 4, "ace-step": 8192, "audioldm2": 7680}
-"""Shortest crops: latent frames, or frames."""
+SHORT = {"stable-audio": 4096, "ace-step": 8192, "audioldm2": 7680}
+"""Frames of the shortest crops."""
+
+
+def shortened(name: str, steps: int) -> dict[str, stages.Stage]:
+    return {
+        stage: told._replace(steps=steps, crops=1, frames=SHORT[name]) for stage, told in RECIPES[name].STAGES.items()
+    }
 
 
 def renders_of_noise() -> Any:
@@ -149,6 +154,15 @@ def test_renders_are_made_once(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.partial"))
     with pytest.raises(ValueError, match="expected"):
         renders(path, clips=3)
+
+
+def test_renders_of_some_classes_are_repeated() -> None:
+    audio = np.arange(64, dtype=np.float16)[:, None]
+    found = repeated(audio, {"piano": 3, "slow": 2})[:, 0].tolist()
+    for row in range(64):
+        clip = draw(FIRST + row).labels()
+        assert found.count(row) == (3 if clip["instrument"] == "piano" else 1) * (2 if clip["tempo"] == "slow" else 1)
+    assert found == sorted(found)
 
 
 def test_crops_depend_on_the_step_alone() -> None:
@@ -188,13 +202,9 @@ def test_levels_are_of_bands_whenever_they_sound() -> None:
     assert levels(early, late).item() < 0.2 < 0.1 * levels(hiss, early).item()
 
 
-def test_the_ace_step_mini_tells_both_sides_alike(
-    renders: Renders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_ace_step_mini_tells_both_sides_alike(renders: Renders, tmp_path: Path) -> None:
     short = torch.from_numpy(renders.audio[:1, :8192])
-    steps = dict.fromkeys(ace_step.STEPS, 1)
-    monkeypatch.setattr(ace_step, "BATCHES", dict.fromkeys(steps, (1, SHORT["ace-step"])))
-    ace_step.train(tmp_path, renders_of_noise(), steps=steps, compiled=False)
+    ace_step.train(tmp_path, renders_of_noise(), stages=shortened("ace-step", 1), compiled=False)
     codec = ace_step.load(tmp_path)
     with torch.no_grad():
         mels = codec.mels(ace_step.encode(codec, short))

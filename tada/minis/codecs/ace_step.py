@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tada.minis.codecs import mels
 from tada.minis.codecs.material import Clips
-from tada.minis.codecs.stages import restore, trained
+from tada.minis.codecs.stages import Stage, restore, trained
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.ace_step import files
 from tada.models.ace_step.codec import LATENT_SCALE, LATENT_SHIFT, MEL_HIGH, MEL_LOW, Codec
@@ -47,21 +47,14 @@ SIDE: Mapping[str, Any] = {
 }
 RATIO = 8
 """Mel frames per latent frame."""
-NOISE = 0.4
-"""Standard deviation of what is added to latents in training."""
-DISTURBED = {"vocoder": NOISE, "together": 0.2, "polish": 0.1}
-"""Of what makes sound, the same."""
-STEPS = {"autoencoder": 2000, "vocoder": 5000, "together": 8000, "polish": 3000}
-RATES = {"autoencoder": 1e-3, "vocoder": 1e-3, "together": 1e-3, "polish": 5e-4}
+STAGES: Mapping[str, Stage] = {
+    "autoencoder": Stage(2000, 1e-3, 8, 32_768, noise=0.4),
+    "vocoder": Stage(5000, 1e-3, 4, 16_384, noise=0.4),
+    "together": Stage(8000, 1e-3, 4, 16_384, noise=0.2),
+    "polish": Stage(3000, 5e-4, 4, 16_384, noise=0.1, polish=True),
+}
 SPREAD = 0.31
 """About the standard deviation of what :func:`sees` returns."""
-BATCHES = {
-    "autoencoder": (8, 32_768),
-    "vocoder": (4, 16_384),
-    "together": (4, 16_384),
-    "polish": (4, 16_384),
-}
-"""Of each stage: crops a step, and their length in frames."""
 
 
 def build(seed: int = 0) -> Codec:
@@ -94,7 +87,7 @@ def train(
     audio: Clips,
     device: str = "cpu",
     limit: float = math.inf,
-    steps: Mapping[str, int] = STEPS,
+    stages: Mapping[str, Stage] = STAGES,
     compiled: bool = True,
 ) -> Codec:
     """Train autoencoder, vocoder, both halves together, and polish; a killed run goes on from its last checkpoint.
@@ -104,25 +97,24 @@ def train(
         audio: what to learn from, from :func:`tada.minis.codecs.material.renders`.
         device: where to train.
         limit: seconds after which a stage stops, and with it this call; call again to go on.
-        steps: of each stage.
+        stages: how each is trained.
         compiled: whether to compile the networks.
     """
     codec = build().to(device)
-    cuts = {stage: mels.cutter(audio, *BATCHES[stage], device) for stage in STEPS}
-    ways = partial(_encoded, codec), partial(_decoded, codec)
-    loss = mels.tells(*ways, sees, cuts["autoencoder"], SPREAD, NOISE)
-    if not trained(
-        codec.autoencoder, loss, Path(folder) / "autoencoder", steps["autoencoder"], RATES["autoencoder"], limit
-    ):
+    cut = partial(mels.cutter, audio, device=device)
+    encode, first = partial(_encoded, codec), stages["autoencoder"]
+    loss = mels.tells(encode, partial(_decoded, codec), sees, cut(first), SPREAD, first.noise)
+    if not trained(codec.autoencoder, loss, Path(folder) / "autoencoder", first.steps, first.rate, limit):
         return codec
     vocoder: Any = torch.compile(codec.vocoder) if compiled else codec.vocoder
     run = partial(_mono, vocoder)
     told, period = partial(_told, codec), RATIO * VOCODER.hop_length
     both = _halves(codec)
-    for stage, module in {"vocoder": codec.vocoder, "together": both, "polish": both}.items():
+    for name, module in {"vocoder": codec.vocoder, "together": both, "polish": both}.items():
         module.requires_grad_(True)
-        loss = mels.sounds(run, ways[0], told, sees, cuts[stage], DISTURBED[stage], period, stage == "polish")
-        if not trained(module, loss, Path(folder) / stage, steps[stage], RATES[stage], limit):
+        stage = stages[name]
+        loss = mels.sounds(run, encode, told, sees, cut(stage), stage, period)
+        if not trained(module, loss, Path(folder) / name, stage.steps, stage.rate, limit):
             break
     return codec
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tada.minis.codecs import mels
 from tada.minis.codecs.material import Clips
-from tada.minis.codecs.stages import restore, trained
+from tada.minis.codecs.stages import Stage, restore, trained
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.ace_step.vocoder import VocoderConfig, log_mel
 
@@ -48,15 +48,12 @@ VOCODER: Mapping[str, Any] = {
 }
 RATIO = 8
 """Mel frames per latent frame."""
-
-NOISE = 0.35
-"""Standard deviation of what is added to latents in training."""
-DISTURBED = {"vocoder": NOISE, "together": 0.2, "polish": 0.1}
-"""Of what makes sound, the same."""
-STEPS = {"vae": 2000, "vocoder": 5000, "together": 5000, "polish": 3000}
-RATES = {"vae": 1e-3, "vocoder": 1e-3, "together": 1e-3, "polish": 5e-4}
-BATCHES = {"vae": (8, 25_600), "vocoder": (4, 15_360), "together": (4, 15_360), "polish": (4, 15_360)}
-"""Of each stage: crops a step, and their length in frames."""
+STAGES: Mapping[str, Stage] = {
+    "vae": Stage(2000, 1e-3, 8, 25_600, noise=0.35),
+    "vocoder": Stage(5000, 1e-3, 4, 15_360, noise=0.35),
+    "together": Stage(5000, 1e-3, 4, 15_360, noise=0.2),
+    "polish": Stage(3000, 5e-4, 4, 15_360, noise=0.1, polish=True),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +90,7 @@ def train(
     audio: Clips,
     device: str = "cpu",
     limit: float = math.inf,
-    steps: Mapping[str, int] = STEPS,
+    stages: Mapping[str, Stage] = STAGES,
     compiled: bool = True,
 ) -> Parts:
     """Train autoencoder, vocoder, both halves together, and polish; a killed run goes on from its last checkpoint.
@@ -103,25 +100,25 @@ def train(
         audio: what to learn from, from :func:`tada.minis.codecs.material.renders`.
         device: where to train.
         limit: seconds after which a stage stops, and with it this call; call again to go on.
-        steps: of each stage.
+        stages: how each is trained.
         compiled: whether to compile the vocoder.
     """
     parts = build()
     parts.vae.to(device)
     parts.vocoder.to(device)
-    cuts = {stage: mels.cutter(audio, *BATCHES[stage], device) for stage in STEPS}
-    ways = partial(_encoded, parts), partial(_decoded, parts)
-    loss = mels.tells(*ways, sees, cuts["vae"], SPREAD, NOISE)
-    if not trained(parts.vae, loss, Path(folder) / "vae", steps["vae"], RATES["vae"], limit):
+    cut = partial(mels.cutter, audio, device=device)
+    encode, first = partial(_encoded, parts), stages["vae"]
+    loss = mels.tells(encode, partial(_decoded, parts), sees, cut(first), SPREAD, first.noise)
+    if not trained(parts.vae, loss, Path(folder) / "vae", first.steps, first.rate, limit):
         return parts
-    vocoder: Any = torch.compile(parts.vocoder) if compiled else parts.vocoder
-    run = vocoder
+    run: Any = torch.compile(parts.vocoder) if compiled else parts.vocoder
     told, period = partial(_told, parts), RATIO * MEL.hop_length
     both = _halves(parts)
-    for stage, module in {"vocoder": parts.vocoder, "together": both, "polish": both}.items():
+    for name, module in {"vocoder": parts.vocoder, "together": both, "polish": both}.items():
         module.requires_grad_(True)
-        loss = mels.sounds(run, ways[0], told, sees, cuts[stage], DISTURBED[stage], period, stage == "polish")
-        if not trained(module, loss, Path(folder) / stage, steps[stage], RATES[stage], limit):
+        stage = stages[name]
+        loss = mels.sounds(run, encode, told, sees, cut(stage), stage, period)
+        if not trained(module, loss, Path(folder) / name, stage.steps, stage.rate, limit):
             break
     return parts
 

@@ -10,6 +10,20 @@ from tada.minis.mel import log_mel
 WINDOWS = (256, 512, 1024, 2048, 4096)
 FLOOR = 1e-3
 """Magnitudes below this are silence; a full-scale sine has magnitude 0.5."""
+LEVELS = 2.0
+"""Weight, in polish, of how loud each band gets."""
+
+
+def differences(one: Tensor, other: Tensor, polish: bool = False) -> dict[str, Tensor]:
+    """What every decoder is trained to make small: :func:`spectral`, :func:`mel`, and for polish :func:`levels`.
+
+    Args:
+        one: ``[rows, frames]``, what is judged.
+        other: the same shape, the truth.
+        polish: whether how loud each band gets counts, too.
+    """
+    found = {"spectral": spectral(one, other), "mel": mel(one, other)}
+    return found | {"levels": LEVELS * levels(one, other)} if polish else found
 
 
 def spectral(one: Tensor, other: Tensor, windows: tuple[int, ...] = WINDOWS) -> Tensor:

@@ -13,21 +13,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tada.minis.codecs.distance import beat, levels, mel, spectral
+from tada.minis.codecs.distance import beat, differences
 from tada.minis.codecs.material import Clips, crops
+from tada.minis.codecs.stages import Stage
 from tada.minis.fit import Loss, coarse
 
+Cut = Callable[[int], Tensor]
+"""Step -> audio ``[rows, frames]``."""
 BEAT = 3.0
 """Weight of the marks that a decoder leaves at the rate of its latents."""
-LEVELS = 2.0
-"""Weight, in polish, of how loud each band gets."""
 
 
 def tells(
     encode: Callable[[Tensor], Tensor],
     decode: Callable[[Tensor], Tensor],
     sees: Callable[[Tensor], Tensor],
-    cut: Callable[[int], Tensor],
+    cut: Cut,
     spread: float,
     noise: float,
 ) -> Loss:
@@ -60,10 +61,9 @@ def sounds(
     encode: Callable[[Tensor], Tensor],
     tell: Callable[[Tensor], Tensor],
     sees: Callable[[Tensor], Tensor],
-    cut: Callable[[int], Tensor],
-    noise: float,
+    cut: Cut,
+    stage: Stage,
     period: int,
-    polish: bool = False,
 ) -> Loss:
     """Loss of what makes sound: it against the truth, and its latents against those that it was made from.
 
@@ -73,9 +73,8 @@ def sounds(
         tell: latents to mels as the vocoder takes them.
         sees: audio to mels as ``encode`` takes them.
         cut: step -> audio.
-        noise: as for :func:`tells`.
+        stage: what is added to latents, and whether how loud each band gets counts.
         period: audio frames of one latent frame.
-        polish: whether how loud each band gets counts, too.
     """
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
@@ -83,22 +82,20 @@ def sounds(
         with coarse(truth.device):
             with torch.no_grad():
                 latents = encode(sees(truth))
-            told = tell(disturbed(latents, step, noise)).float()
+            told = tell(disturbed(latents, step, stage.noise)).float()
             sound = run(told).float()[:, : truth.shape[1]]
             again = encode(sees(sound)).float()
-        figures = {"spectral": spectral(sound, truth), "mel": mel(sound, truth)}
+        figures = differences(sound, truth, stage.polish)
         figures["beat"] = BEAT * beat(sound, truth, period)
         figures["latents"] = F.mse_loss(again, latents.float())
-        if polish:
-            figures["levels"] = LEVELS * levels(sound, truth)
         return torch.stack(list(figures.values())).sum(), {name: value.item() for name, value in figures.items()}
 
     return at
 
 
-def cutter(audio: Clips, batch: int, frames: int, device: str) -> Callable[[int], Tensor]:
-    """Step -> a step's own crops ``[batch, frames]`` on the device."""
-    return lambda step: crops(audio, step, batch, frames).to(device)
+def cutter(audio: Clips, stage: Stage, device: str, hop: int = 1) -> Cut:
+    """Step -> a step's own crops ``[crops, frames]`` on the device, each from a multiple of ``hop`` on."""
+    return lambda step: crops(audio, step, stage.crops, stage.frames, hop).to(device)
 
 
 def disturbed(latents: Tensor, step: int, noise: float) -> Tensor:

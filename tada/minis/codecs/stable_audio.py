@@ -14,11 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tada.minis.codecs import gist as gists
-from tada.minis.codecs.distance import levels, mel, spectral
+from tada.minis.codecs import mels
+from tada.minis.codecs.distance import differences
 from tada.minis.codecs.gist import Gist, look
-from tada.minis.codecs.material import Clips, crops
-from tada.minis.codecs.mels import LEVELS
-from tada.minis.codecs.stages import restore, trained
+from tada.minis.codecs.material import Clips
+from tada.minis.codecs.mels import Cut
+from tada.minis.codecs.stages import Stage, restore, trained
 from tada.minis.fit import Loss, coarse
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.pipeline import quiet_loading
@@ -35,10 +36,12 @@ CONFIG: Mapping[str, Any] = {
 }
 HOP = math.prod(CONFIG["downsampling_ratios"])
 
-STEPS = {"gist": 1600, "decoder": 6000, "polish": 3000, "encoder": 1000}
-RATES = {"gist": 2e-3, "decoder": 1e-3, "polish": 5e-4, "encoder": 1e-3}
-BATCHES = {"gist": (16, 32), "decoder": (4, 16), "polish": (4, 16), "encoder": (4, 16)}
-"""Of each stage: crops a step, and their length in latent frames."""
+STAGES: Mapping[str, Stage] = {
+    "gist": Stage(1600, 2e-3, 16, 32 * HOP),
+    "decoder": Stage(6000, 1e-3, 4, 16 * HOP, noise=0.1),
+    "polish": Stage(3000, 5e-4, 4, 16 * HOP, noise=0.1, polish=True),
+    "encoder": Stage(1000, 1e-3, 4, 16 * HOP),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +66,7 @@ def train(
     audio: Clips,
     device: str = "cpu",
     limit: float = math.inf,
-    steps: Mapping[str, int] = STEPS,
+    stages: Mapping[str, Stage] = STAGES,
     compiled: bool = True,
 ) -> Parts:
     """Train the stages in turn; a killed run goes on where its last checkpoint was.
@@ -75,7 +78,7 @@ def train(
         audio: what to learn from, from :func:`tada.minis.codecs.material.renders`.
         device: where to train.
         limit: seconds after which a stage stops, and with it this call; call again to go on.
-        steps: of each stage.
+        stages: how each is trained.
         compiled: whether to compile the autoencoder's halves (a minute; half the time a step on CPUs).
     """
     parts = build()
@@ -86,54 +89,48 @@ def train(
     losses: dict[str, Callable[..., Loss]] = {
         "gist": _tells,
         "decoder": _sounds,
-        "polish": partial(_sounds, weight=6.0, polish=True),
+        "polish": partial(_sounds, weight=6.0),
         "encoder": _agrees,
     }
-    for stage, module in halves.items():
+    for name, module in halves.items():
         module.requires_grad_(True)
-        run = torch.compile(module) if compiled and stage != "gist" else module
-        loss = losses[stage](parts, run, audio, device)
-        if not trained(module, loss, Path(folder) / stage, steps[stage], RATES[stage], limit):
+        run, stage = torch.compile(module) if compiled and name != "gist" else module, stages[name]
+        loss = losses[name](parts, run, mels.cutter(audio, stage, device, HOP), stage)
+        if not trained(module, loss, Path(folder) / name, stage.steps, stage.rate, limit):
             break
     return parts
 
 
-def _tells(parts: Parts, run: Any, audio: Clips, device: str) -> Loss:
+def _tells(parts: Parts, run: Any, cut: Cut, stage: Stage) -> Loss:
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
-        draws = torch.Generator().manual_seed(step)
-        return gists.loss(parts.gist, _crops("gist", audio, step).to(device), draws), {}
+        return gists.loss(parts.gist, cut(step), torch.Generator().manual_seed(step)), {}
 
     return at
 
 
-def _sounds(
-    parts: Parts, run: Any, audio: Clips, device: str, noise: float = 0.1, weight: float = 1.0, polish: bool = False
-) -> Loss:
-    """The decoder's sound against the truth, and its gist against what it was told; polish as in ``mels``.
+def _sounds(parts: Parts, run: Any, cut: Cut, stage: Stage, weight: float = 1.0) -> Loss:
+    """The decoder's sound against the truth, and its gist against what it was told.
 
     The latents get a little noise, as a diffusion model's have.
     """
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
-        truth = _crops("decoder", audio, step).to(device)
+        truth = cut(step)
         latents = _latents(parts, truth)
-        draws = torch.randn(latents.shape, generator=torch.Generator().manual_seed(step)).to(device)
         with coarse(truth.device):
-            sound = run(latents + noise * draws)[:, 0].float()
-        again = weight * F.mse_loss(parts.gist.encode(look(sound)), latents)
-        figures = {"spectral": spectral(sound, truth), "mel": mel(sound, truth), "gist": again}
-        if polish:
-            figures["levels"] = LEVELS * levels(sound, truth)
+            sound = run(mels.disturbed(latents, step, stage.noise))[:, 0].float()
+        figures = differences(sound, truth, stage.polish)
+        figures["gist"] = weight * F.mse_loss(parts.gist.encode(look(sound)), latents)
         return torch.stack(list(figures.values())).sum(), {name: value.item() for name, value in figures.items()}
 
     return at
 
 
-def _agrees(parts: Parts, run: Any, audio: Clips, device: str) -> Loss:
+def _agrees(parts: Parts, run: Any, cut: Cut, stage: Stage) -> Loss:
     """The encoder's mean against the latents; its scale learns how wrong the mean is."""
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
-        truth = _crops("encoder", audio, step).to(device)
+        truth = cut(step)
         with coarse(truth.device):
             mean, scale = run(truth[:, None]).float().chunk(2, dim=1)
         error = (mean - _latents(parts, truth)).square()
@@ -142,11 +139,6 @@ def _agrees(parts: Parts, run: Any, audio: Clips, device: str) -> Loss:
         return error.mean() + 0.01 * doubt, {"error": error.mean().item(), "doubt": doubt.item()}
 
     return at
-
-
-def _crops(stage: str, audio: Clips, step: int) -> Tensor:
-    batch, frames = BATCHES[stage]
-    return crops(audio, step, batch, frames * HOP, HOP)
 
 
 @torch.no_grad()

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 from safetensors.torch import load_file
 from torch import nn
 
 from tada.minis.fit import Loss, fit, load
+
+
+class Stage(NamedTuple):
+    """How a codec's stage is trained: steps, peak learning rate, crops a step and their length in frames, standard
+    deviation of what is added to latents, and whether how loud each band gets counts."""
+
+    steps: int
+    rate: float
+    crops: int
+    frames: int
+    noise: float = 0.0
+    polish: bool = False
 
 
 def trained(module: nn.Module, loss: Loss, folder: Path, steps: int, rate: float, limit: float) -> bool:
@@ -19,12 +32,10 @@ def trained(module: nn.Module, loss: Loss, folder: Path, steps: int, rate: float
     return bool(len(curve)) and int(curve["step"].iloc[-1]) == steps
 
 
-def complete(folder: Path, steps: Mapping[str, int]) -> bool:
+def complete(folder: Path, stages: Mapping[str, Stage]) -> bool:
     """Whether every stage in ``folder`` has done its steps."""
-    curves = {stage: folder / stage / "curve.csv" for stage in steps}
-    return all(
-        path.is_file() and int(pd.read_csv(path)["step"].iloc[-1]) >= steps[stage] for stage, path in curves.items()
-    )
+    curves = {folder / name / "curve.csv": stage.steps for name, stage in stages.items()}
+    return all(path.is_file() and int(pd.read_csv(path)["step"].iloc[-1]) >= steps for path, steps in curves.items())
 
 
 def restore(module: nn.Module, folder: Path) -> None:

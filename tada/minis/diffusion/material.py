@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tada.minis.attributes import Attributes, draw
+from tada.minis.attributes import Attributes, draw, times
 from tada.minis.render import render_batch
 
 FIRST = 700_000_000
@@ -53,8 +53,8 @@ def repeated(
     """Latents and their clips, those of some classes so many times (class -> times)."""
     if not often:
         return latents, clips
-    times = [max(often.get(each, 1) for each in clip.labels().values()) for clip in clips]
-    rows = torch.arange(len(clips)).repeat_interleave(torch.tensor(times))
+    counts = [times(clip, often) for clip in clips]
+    rows = torch.arange(len(clips)).repeat_interleave(torch.tensor(counts))
     return latents[rows], [clips[row] for row in rows.tolist()]
 
 

@@ -39,7 +39,7 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    "stable-audio": Recipe("stable-audio", stable_audio, steps=5000),
+    "stable-audio": Recipe("stable-audio", stable_audio, steps=8000, often={"techno": 2}),
     "ace-step": Recipe("ace-step", ace_step, steps=12000, often={"piano": 2}, again=7000),
     "audioldm2": Recipe("audioldm2", audioldm2, steps=8000, often={"flute": 2, "trumpet": 2}, again=3600),
     "stable-audio-planted": Recipe("stable-audio", stable_audio, planted=True, steps=3000),
@@ -146,9 +146,9 @@ def _missing(audio: Tensor) -> Tensor:
 def _prepared(recipe: Recipe, folder: Path, device: str, limit: float, compiled: bool) -> bool:
     """Codec, latents, text encoder and a pipeline with an untrained denoiser; False if the limit came first."""
     course = recipe.course
-    audio = renders.renders(folder / "renders.npy")
+    audio = renders.repeated(renders.renders(folder / "renders.npy"))
     parts = course.codec.train(folder / "codec", audio, device=device, limit=limit, compiled=compiled)
-    if not complete(folder / "codec", course.codec.STEPS):
+    if not complete(folder / "codec", course.codec.STAGES):
         return False
     encode = course.encoder(parts)
     for number in range(PARTS):
