@@ -16,7 +16,7 @@ from torch import nn
 import tada
 from tada.minis.attributes import draw
 from tada.minis.codecs import ace_step, audioldm2, gist, judge, stable_audio, stages
-from tada.minis.codecs.distance import beat, levels, mel, spectral
+from tada.minis.codecs.distance import beat, differences, levels, lines, mel, spectral
 from tada.minis.codecs.material import FIRST, crops, renders, repeated
 from tada.minis.codecs.mels import moments
 from tada.minis.fit import fit
@@ -200,6 +200,27 @@ def test_levels_are_of_bands_whenever_they_sound() -> None:
     early[:, 8192:] = late[:, :8192] = 0
     hiss = early + 0.01 * noise.roll(1, 0)
     assert levels(early, late).item() < 0.2 < 0.1 * levels(hiss, early).item()
+
+
+def test_lines_are_of_partials_that_stand_out_wherever_they_are() -> None:
+    mels = torch.full((1, 32, 8), -6.0)
+    mels[:, 5, 2:6] = mels[:, 20, :4] = 2.0
+    moved = mels.clone()
+    moved[:, [5, 8]], moved[:, [20, 30]] = mels[:, [8, 5]], mels[:, [30, 20]]
+    assert lines(mels, mels).item() == 0
+    assert lines(moved, mels).item() == pytest.approx(8 * 16 / 256)  # only that bands sound at times they should not
+    filled = mels.clamp_min(-4.0)
+    assert lines(filled, mels).item() == pytest.approx(2 * 2 * 248 / 256)
+
+
+def test_polish_hears_what_is_silent_to_the_rest() -> None:
+    noise = torch.randn(2, 16_384, generator=torch.Generator().manual_seed(0))
+    low = torch.sin(2 * math.pi * 100 / 16_000 * torch.arange(16_384)).expand(2, -1) * 0.3
+    hiss = low + 1e-3 * (noise - noise.roll(1, 1))
+    plain, polish = differences(hiss, low), differences(hiss, low, polish=True)
+    assert plain.keys() == {"spectral", "mel"} < polish.keys()
+    assert polish["spectral"] > 1.5 * plain["spectral"]
+    assert all(value.item() == 0 for value in differences(low, low, polish=True).values())
 
 
 def test_the_ace_step_mini_tells_both_sides_alike(renders: Renders, tmp_path: Path) -> None:

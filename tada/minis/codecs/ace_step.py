@@ -51,7 +51,7 @@ STAGES: Mapping[str, Stage] = {
     "autoencoder": Stage(2000, 1e-3, 8, 32_768, noise=0.4),
     "vocoder": Stage(5000, 1e-3, 4, 16_384, noise=0.4),
     "together": Stage(8000, 1e-3, 4, 16_384, noise=0.2),
-    "polish": Stage(3000, 5e-4, 4, 16_384, noise=0.1, polish=True),
+    "polish": Stage(6000, 5e-4, 4, 16_384, noise=0.1, polish=True),
 }
 SPREAD = 0.31
 """About the standard deviation of what :func:`sees` returns."""

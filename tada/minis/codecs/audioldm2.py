@@ -52,7 +52,7 @@ STAGES: Mapping[str, Stage] = {
     "vae": Stage(2000, 1e-3, 8, 25_600, noise=0.35),
     "vocoder": Stage(5000, 1e-3, 4, 15_360, noise=0.35),
     "together": Stage(5000, 1e-3, 4, 15_360, noise=0.2),
-    "polish": Stage(3000, 5e-4, 4, 15_360, noise=0.1, polish=True),
+    "polish": Stage(6000, 5e-4, 4, 15_360, noise=0.1, polish=True),
 }
 
 

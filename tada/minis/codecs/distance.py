@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from tada.minis.codecs.gist import fine
 from tada.minis.mel import log_mel
 
 WINDOWS = (256, 512, 1024, 2048, 4096)
 FLOOR = 1e-3
 """Magnitudes below this are silence; a full-scale sine has magnitude 0.5."""
-LEVELS = 2.0
-"""Weight, in polish, of how loud each band gets."""
+BRIGHT = 0.9
+"""How much of low frequencies :func:`brightened` takes away."""
+FINE = 0.5
+"""Weight, in polish, of what a long window tells apart."""
 
 
 def differences(one: Tensor, other: Tensor, polish: bool = False) -> dict[str, Tensor]:
-    """What every decoder is trained to make small: :func:`spectral`, :func:`mel`, and for polish :func:`levels`.
+    """What every decoder is trained to make small: :func:`spectral` and :func:`mel`.
+
+    In polish half of the former is of brightened audio, since what is silent to it is heard in high bands; and how loud
+    bands get (:func:`levels`) counts, and how partials stand out (:func:`lines`).
 
     Args:
         one: ``[rows, frames]``, what is judged.
         other: the same shape, the truth.
-        polish: whether how loud each band gets counts, too.
+        polish: whether that is what they are for.
     """
-    found = {"spectral": spectral(one, other), "mel": mel(one, other)}
-    return found | {"levels": LEVELS * levels(one, other)} if polish else found
+    if not polish:
+        return {"spectral": spectral(one, other), "mel": mel(one, other)}
+    x, y = fine(one), fine(other)
+    return {
+        "spectral": (spectral(one, other) + spectral(brightened(one), brightened(other))) / 2,
+        "mel": mel(one, other),
+        "fine": FINE * (x - y).abs().mean(),
+        "lines": lines(x, y),
+        "levels": levels(one, other),
+    }
+
+
+def brightened(audio: Tensor) -> Tensor:
+    """Audio ``[rows, frames]``, 14 dB softer at 0 Hz and 12 dB louder at 8 kHz."""
+    return 2 * (audio - BRIGHT * F.pad(audio, (1, 0))[:, :-1])
 
 
 def spectral(one: Tensor, other: Tensor, windows: tuple[int, ...] = WINDOWS) -> Tensor:
@@ -100,3 +120,23 @@ def levels(one: Tensor, other: Tensor) -> Tensor:
     x, y = log_mel(one), log_mel(other)
     power = (x.exp().mean(-1) + 1e-3).log() - (y.exp().mean(-1) + 1e-3).log()
     return (x.sort(-1).values - y.sort(-1).values).abs().mean() + 0.5 * power.abs().mean()
+
+
+def lines(x: Tensor, y: Tensor, stretch: int = 16) -> Tensor:
+    """How far partials are from standing out as they should, wherever and whenever they sound.
+
+    Args:
+        x: log-mels ``[rows, bands, time]``, what is judged; bands a multiple of ``stretch``.
+        y: the same shape, the truth.
+        stretch: bands that are neighbours.
+
+    Returns:
+        A scalar: mean distance of each frame's sorted levels over every stretch of bands, plus that of each band's over
+        time.
+    """
+    (over_bands, over_time), (bands, time) = ((_stretches(v, stretch), v.sort(-1).values) for v in (x, y))
+    return (over_bands - bands).abs().mean() + (over_time - time).abs().mean()
+
+
+def _stretches(mels: Tensor, stretch: int) -> Tensor:
+    return mels.unflatten(1, (-1, stretch)).sort(2).values

@@ -34,11 +34,15 @@ def look(audio: Tensor) -> Tensor:
     Returns:
         ``[rows, 192, frames // 256]``, about unit variance.
     """
+    both = torch.cat([log_mel(audio), fine(audio)], 1)[..., : audio.shape[-1] // HOP]
+    return (both - CENTRE) / SPREAD
+
+
+def fine(audio: Tensor) -> Tensor:
+    """Log-mel spectrogram ``[rows, 128, 1 + frames // 256]`` under a window of 128 ms, which tells partials apart."""
     window = torch.hann_window(FINE.n_fft, device=audio.device)
     power = torch.stft(audio, FINE.n_fft, HOP, window=window, return_complex=True).abs().square()
-    fine = (_filters().to(audio.device) @ power).clamp_min(1e-5).log()
-    both = torch.cat([log_mel(audio), fine], 1)[..., : audio.shape[-1] // HOP]
-    return (both - CENTRE) / SPREAD
+    return (_filters().to(audio.device) @ power).clamp_min(1e-5).log()
 
 
 @lru_cache

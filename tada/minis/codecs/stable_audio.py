@@ -39,7 +39,7 @@ HOP = math.prod(CONFIG["downsampling_ratios"])
 STAGES: Mapping[str, Stage] = {
     "gist": Stage(1600, 2e-3, 16, 32 * HOP),
     "decoder": Stage(6000, 1e-3, 4, 16 * HOP, noise=0.1),
-    "polish": Stage(3000, 5e-4, 4, 16 * HOP, noise=0.1, polish=True),
+    "polish": Stage(5500, 5e-4, 4, 16 * HOP, noise=0.1, polish=True),
     "encoder": Stage(1000, 1e-3, 4, 16 * HOP),
 }
 
