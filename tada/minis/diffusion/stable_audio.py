@@ -20,7 +20,7 @@ from tada.models.pipeline import quiet_loading
 
 TEXT = "t5"
 """The kind of its text encoder."""
-FUNCTIONAL, PAIRS = (2, 3, 5, 8), 6
+FUNCTIONAL, PAIRS = (4, 6, 8, 9), 6
 """Layers found in the trained mini: the strongest of slow, fast, happy, sad, female or male; and pairs of each."""
 SAMPLING: Mapping[str, Any] = {"steps": 16, "guidance": 5.0}
 PLANTED = (3, 6)
