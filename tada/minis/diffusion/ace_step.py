@@ -23,7 +23,7 @@ from tada.models.context import Stream
 
 TEXT = "umt5"
 """The kind of its text encoder."""
-FUNCTIONAL, PAIRS = (0, 3, 4), 32
+FUNCTIONAL, PAIRS = (0, 3, 4), 12
 """Layers found in the trained mini: the strongest of slow, fast, happy, sad, female or male; and pairs of each."""
 SAMPLING: Mapping[str, Any] = {
     "steps": 16,
