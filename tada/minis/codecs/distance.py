@@ -14,7 +14,7 @@ FLOOR = 1e-3
 """Magnitudes below this are silence; a full-scale sine has magnitude 0.5."""
 BRIGHT = 0.9
 """How much of low frequencies :func:`brightened` takes away."""
-FINE = 0.5
+LONG = 0.5
 """Weight, in polish, of what a long window tells apart."""
 
 
@@ -35,7 +35,7 @@ def differences(one: Tensor, other: Tensor, polish: bool = False) -> dict[str, T
     return {
         "spectral": (spectral(one, other) + spectral(brightened(one), brightened(other))) / 2,
         "mel": mel(one, other),
-        "fine": FINE * (x - y).abs().mean(),
+        "fine": LONG * (x - y).abs().mean(),
         "lines": lines(x, y),
         "levels": levels(one, other),
     }

@@ -2,7 +2,7 @@
 
 A vocoder of a steady mel repeats itself with every frame, so that its tones lie on multiples of the frame rate, 62.5 or
 100 Hz apart. A decoder that learns together with the vocoder tells it more than a mel: what it tells is free, and
-repeats itself with every frame of the latents only. Polish is more of the same, but heeds how loud each band gets.
+repeats itself with every frame of the latents only. Polish is more of the same, but hears more of the difference.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def sounds(
         tell: latents to mels as the vocoder takes them.
         sees: audio to mels as ``encode`` takes them.
         cut: step -> audio.
-        stage: what is added to latents, and whether how loud each band gets counts.
+        stage: what is added to latents, and whether it is polish.
         period: audio frames of one latent frame.
     """
 

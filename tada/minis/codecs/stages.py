@@ -15,7 +15,7 @@ from tada.minis.fit import Loss, fit, load
 
 class Stage(NamedTuple):
     """How a codec's stage is trained: steps, peak learning rate, crops a step and their length in frames, standard
-    deviation of what is added to latents, and whether how loud each band gets counts."""
+    deviation of what is added to latents, and whether it is polish (:func:`tada.minis.codecs.distance.differences`)."""
 
     steps: int
     rate: float
