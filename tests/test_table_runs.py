@@ -18,7 +18,7 @@ from tada.claims import Evidence
 from tada.claims.layers import concentration
 from tada.cli import app
 from tada.errors import unknown
-from tada.models import ARCHITECTURES
+from tada.models import ARCHITECTURES, shipped
 from tada.store import UNIT, Store
 from tada.table_runs import request as table_request
 from tada.table_runs.arms import _by_distance, caa_arms
@@ -185,10 +185,12 @@ def test_a_checkpoint_s_own_layers_are_said_to_be_its_own(tmp_path: Path) -> Non
 
 
 def test_shipped_checkpoints_say_how_their_layers_are_known() -> None:
-    said = {("stable-audio", "planted"): "known by construction", ("ace-step", "mini"): "localisation, 32 pairs each"}
+    own = json.loads((shipped("ace-step", "mini") / "tada.json").read_text())["functional from"]
+    assert own.startswith("localisation, ")
+    said = {("stable-audio", "planted"): "known by construction", ("ace-step", "mini"): own}
     for (name, checkpoint), wanted in said.items():
         request = table_runs.Request(name, checkpoint, localisation="nowhere")
-        assert table_runs.settled(request).origin.startswith(wanted)
+        assert table_runs.settled(request).origin == wanted
 
 
 def test_a_range_by_distance_ends_where_the_prompt_s_own_concept_takes_clips(request_: table_runs.Request) -> None:
