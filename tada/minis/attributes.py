@@ -8,7 +8,7 @@ seed, except ``voice`` and ``percussion``, where None means that there is none.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -111,6 +111,7 @@ def settle(attributes: Attributes, seed: int) -> Attributes:
     return replace(attributes, **{n: getattr(drawn, n) for n in OPEN if getattr(attributes, n) is None})
 
 
-def times(attributes: Attributes, often: Mapping[str, int]) -> int:
-    """How many times a clip counts, of whose classes some count so many times (class -> times; the product of them)."""
-    return math.prod(often.get(each, 1) for each in attributes.labels().values())
+def repeated(clips: Iterable[Attributes], often: Mapping[str, int]) -> list[int]:
+    """Numbers of clips in order, those of some classes so many times (class -> times; of several, the product)."""
+    times = [math.prod(often.get(each, 1) for each in clip.labels().values()) for clip in clips]
+    return [row for row, count in enumerate(times) for _ in range(count)]

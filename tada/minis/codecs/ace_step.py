@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from tada.minis.codecs import mels
 from tada.minis.codecs.material import Clips
-from tada.minis.codecs.stages import Stage, restore, trained
+from tada.minis.codecs.stages import Stage, in_turn, restore
+from tada.minis.fit import Loss
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.ace_step import files
 from tada.models.ace_step.codec import LATENT_SCALE, LATENT_SHIFT, MEL_HIGH, MEL_LOW, Codec
@@ -101,21 +102,19 @@ def train(
         compiled: whether to compile the networks.
     """
     codec = build().to(device)
-    cut = partial(mels.cutter, audio, device=device)
-    encode, first = partial(_encoded, codec), stages["autoencoder"]
-    loss = mels.tells(encode, partial(_decoded, codec), sees, cut(first), SPREAD, first.noise)
-    if not trained(codec.autoencoder, loss, Path(folder) / "autoencoder", first.steps, first.rate, limit):
-        return codec
-    vocoder: Any = torch.compile(codec.vocoder) if compiled else codec.vocoder
-    run = partial(_mono, vocoder)
-    told, period = partial(_told, codec), RATIO * VOCODER.hop_length
-    both = _halves(codec)
-    for name, module in {"vocoder": codec.vocoder, "together": both, "polish": both}.items():
-        module.requires_grad_(True)
+    run = partial(_mono, torch.compile(codec.vocoder) if compiled else codec.vocoder)
+    encode, period = partial(_encoded, codec), RATIO * VOCODER.hop_length
+
+    def loss(name: str) -> Loss:
         stage = stages[name]
-        loss = mels.sounds(run, encode, told, sees, cut(stage), stage, period)
-        if not trained(module, loss, Path(folder) / name, stage.steps, stage.rate, limit):
-            break
+        cut = mels.cutter(audio, stage, device)
+        if name == "autoencoder":
+            return mels.tells(encode, partial(_decoded, codec), sees, cut, SPREAD, stage.noise)
+        return mels.sounds(run, encode, partial(_told, codec), sees, cut, stage, period)
+
+    both = _halves(codec)
+    modules = {"autoencoder": codec.autoencoder, "vocoder": codec.vocoder, "together": both, "polish": both}
+    in_turn(modules, stages, loss, Path(folder), limit)
     return codec
 
 

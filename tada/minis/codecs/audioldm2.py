@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from tada.minis.codecs import mels
 from tada.minis.codecs.material import Clips
-from tada.minis.codecs.stages import Stage, restore, trained
+from tada.minis.codecs.stages import Stage, in_turn, restore
+from tada.minis.fit import Loss
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.ace_step.vocoder import VocoderConfig, log_mel
 
@@ -106,20 +107,19 @@ def train(
     parts = build()
     parts.vae.to(device)
     parts.vocoder.to(device)
-    cut = partial(mels.cutter, audio, device=device)
-    encode, first = partial(_encoded, parts), stages["vae"]
-    loss = mels.tells(encode, partial(_decoded, parts), sees, cut(first), SPREAD, first.noise)
-    if not trained(parts.vae, loss, Path(folder) / "vae", first.steps, first.rate, limit):
-        return parts
     run: Any = torch.compile(parts.vocoder) if compiled else parts.vocoder
-    told, period = partial(_told, parts), RATIO * MEL.hop_length
-    both = _halves(parts)
-    for name, module in {"vocoder": parts.vocoder, "together": both, "polish": both}.items():
-        module.requires_grad_(True)
+    encode, period = partial(_encoded, parts), RATIO * MEL.hop_length
+
+    def loss(name: str) -> Loss:
         stage = stages[name]
-        loss = mels.sounds(run, encode, told, sees, cut(stage), stage, period)
-        if not trained(module, loss, Path(folder) / name, stage.steps, stage.rate, limit):
-            break
+        cut = mels.cutter(audio, stage, device)
+        if name == "vae":
+            return mels.tells(encode, partial(_decoded, parts), sees, cut, SPREAD, stage.noise)
+        return mels.sounds(run, encode, partial(_told, parts), sees, cut, stage, period)
+
+    both = _halves(parts)
+    modules = {"vae": parts.vae, "vocoder": parts.vocoder, "together": both, "polish": both}
+    in_turn(modules, stages, loss, Path(folder), limit)
     return parts
 
 

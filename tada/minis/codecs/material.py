@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tada.minis.attributes import draw, times
+from tada.minis import attributes
+from tada.minis.attributes import draw
 from tada.minis.render import FRAMES, render_batch
 
 FIRST = 500_000_000
@@ -63,8 +64,7 @@ def repeated(audio: Clips, often: Mapping[str, int] = OFTEN, first: int = FIRST)
     Returns:
         In memory, ``[more clips, frames]``.
     """
-    counts = [times(draw(first + row), often) for row in range(len(audio))]
-    return audio[np.repeat(np.arange(len(audio)), counts)]
+    return audio[attributes.repeated(map(draw, range(first, first + len(audio))), often)]
 
 
 def crops(audio: Clips, step: int, batch: int, frames: int, hop: int = 1) -> Tensor:

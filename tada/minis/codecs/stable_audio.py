@@ -19,7 +19,7 @@ from tada.minis.codecs.distance import differences
 from tada.minis.codecs.gist import Gist, look
 from tada.minis.codecs.material import Clips
 from tada.minis.codecs.mels import Cut
-from tada.minis.codecs.stages import Stage, restore, trained
+from tada.minis.codecs.stages import Stage, in_turn, restore
 from tada.minis.fit import Loss, coarse
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.pipeline import quiet_loading
@@ -92,12 +92,12 @@ def train(
         "polish": partial(_sounds, weight=6.0),
         "encoder": _agrees,
     }
-    for name, module in halves.items():
-        module.requires_grad_(True)
-        run, stage = torch.compile(module) if compiled and name != "gist" else module, stages[name]
-        loss = losses[name](parts, run, mels.cutter(audio, stage, device, HOP), stage)
-        if not trained(module, loss, Path(folder) / name, stage.steps, stage.rate, limit):
-            break
+
+    def loss(name: str) -> Loss:
+        run = torch.compile(halves[name]) if compiled and name != "gist" else halves[name]
+        return losses[name](parts, run, mels.cutter(audio, stages[name], device, HOP), stages[name])
+
+    in_turn(halves, stages, loss, Path(folder), limit)
     return parts
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,10 +26,32 @@ class Stage(NamedTuple):
 
 
 def trained(module: nn.Module, loss: Loss, folder: Path, steps: int, rate: float, limit: float) -> bool:
-    """Train a stage as far as the limit lets, freeze it, and say whether it is complete; arguments as for ``fit``."""
+    """Train a module as far as the limit lets, freeze it, and say whether it is complete; arguments as for ``fit``."""
     curve = fit(module, loss, folder, steps, rate, limit=limit)
     module.eval().requires_grad_(False)
     return bool(len(curve)) and int(curve["step"].iloc[-1]) == steps
+
+
+def in_turn(
+    modules: Mapping[str, nn.Module],
+    stages: Mapping[str, Stage],
+    loss: Callable[[str], Loss],
+    folder: Path,
+    limit: float,
+) -> None:
+    """Train stage after stage, as far as the limit lets.
+
+    Args:
+        modules: stage -> what it trains, in their order.
+        stages: how each is trained.
+        loss: stage -> its loss, asked for when its turn comes.
+        folder: of a folder per stage.
+        limit: seconds after which a stage stops, and none follows.
+    """
+    for name, module in modules.items():
+        module.requires_grad_(True)
+        if not trained(module, loss(name), folder / name, stages[name].steps, stages[name].rate, limit):
+            return
 
 
 def complete(folder: Path, stages: Mapping[str, Stage]) -> bool:

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tada.minis.attributes import Attributes, draw, times
+from tada.minis import attributes
+from tada.minis.attributes import Attributes, draw
 from tada.minis.render import render_batch
 
 FIRST = 700_000_000
@@ -51,11 +52,8 @@ def repeated(
     latents: Tensor, clips: Sequence[Attributes], often: Mapping[str, int]
 ) -> tuple[Tensor, Sequence[Attributes]]:
     """Latents and their clips, those of some classes so many times (class -> times)."""
-    if not often:
-        return latents, clips
-    counts = [times(clip, often) for clip in clips]
-    rows = torch.arange(len(clips)).repeat_interleave(torch.tensor(counts))
-    return latents[rows], [clips[row] for row in rows.tolist()]
+    rows = attributes.repeated(clips, often)
+    return (latents[rows], [clips[row] for row in rows]) if often else (latents, clips)
 
 
 def drawn(latents: Tensor, batch: int, draws: torch.Generator, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

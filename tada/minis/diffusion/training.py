@@ -125,8 +125,9 @@ def again(
     if not (Path(start) / CARD).is_file():
         raise FileNotFoundError(f"no {Path(start) / CARD}: start from a finished mini, as train leaves it in 'trained'")
     course, cycle = recipe.course, recipe._replace(steps=recipe.again, rate=AGAIN_RATE)
-    model = tada.load(recipe.architecture, start, device, torch.float32)
+    model = tada.load(recipe.architecture, start, "cpu", torch.float32)
     latents, clips = material.load(folder / "latents", PARTS, course.encoder(course.parts(model)))
+    model = tada.load(recipe.architecture, start, device, torch.float32)
     if not (folder / START / CARD).is_file():
         (folder / START).mkdir(parents=True, exist_ok=True)
         for file in ("curve.csv", CARD):
@@ -146,11 +147,12 @@ def _missing(audio: Tensor) -> Tensor:
 def _prepared(recipe: Recipe, folder: Path, device: str, limit: float, compiled: bool) -> bool:
     """Codec, latents, text encoder and a pipeline with an untrained denoiser; False if the limit came first."""
     course = recipe.course
-    audio = renders.repeated(renders.renders(folder / "renders.npy"))
-    parts = course.codec.train(folder / "codec", audio, device=device, limit=limit, compiled=compiled)
+    if not complete(folder / "codec", course.codec.STAGES):
+        audio = renders.repeated(renders.renders(folder / "renders.npy"))
+        course.codec.train(folder / "codec", audio, device=device, limit=limit, compiled=compiled)
     if not complete(folder / "codec", course.codec.STAGES):
         return False
-    encode = course.encoder(parts)
+    encode = course.encoder(course.codec.load(folder / "codec"))
     for number in range(PARTS):
         material.make(folder / "latents", number, encode)
     return (folder / "untrained").is_dir() or begin(recipe, folder, limit)
