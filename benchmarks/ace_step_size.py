@@ -21,7 +21,7 @@ from tada.models.ace_step.adapter import AceStep, AceStepSampling
 from tada.models.ace_step.files import Parts
 from tada.models.ace_step.transformer import AceStepTransformer
 from tada.models.ace_step.vocoder import Vocoder
-from tada.tiny import _t5_tokenizer
+from tada.models.tiny import _t5_tokenizer
 
 DCAE = {
     "in_channels": 2,

@@ -14,7 +14,7 @@ import json
 import numpy as np
 from scipy.stats import norm
 
-from tada.intervals import bootstrap, draws
+from tada.stats import bootstrap, draws
 
 CURVE = np.array([0.0, 0.2, 0.9, 1.0, 1.4])
 

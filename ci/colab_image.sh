@@ -41,7 +41,7 @@ here() {
     kept > _build/colab/after.txt
     diff _build/colab/before.txt _build/colab/after.txt || { echo "the installation replaced what Colab brings along" >&2; exit 1; }
     "$PYTHON" -m pip install --quiet papermill
-    "$PYTHON" -c 'import tada.colab; print(tada.colab.setup())'
+    "$PYTHON" -c 'import tada.book.colab; print(tada.book.colab.setup())'
     for notebook in "$place"/*.ipynb; do
         echo "== $notebook"
         "$PYTHON" -m papermill --no-progress-bar --cwd "$place" -p profile smoke "$notebook" "_build/colab/$(basename "$notebook")"

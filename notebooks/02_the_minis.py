@@ -27,9 +27,9 @@
 # :::
 
 # %% tags=["setup", "hide-cell"]
-import tada.colab
+import tada.book.colab
 
-tada.colab.setup()
+tada.book.colab.setup()
 
 # %% tags=["parameters"]
 device: str = "cpu"  # where clips are made: cpu, cuda or mps
@@ -51,8 +51,8 @@ import torch
 from IPython.display import Markdown, display
 
 import tada
-from tada import players, plots
 from tada.audio import Clip
+from tada.display import players, plots
 from tada.minis import recipes
 from tada.minis.attributes import CLASSES, draw
 from tada.minis.captions import caption

@@ -31,9 +31,9 @@
 # :::
 
 # %% tags=["setup", "hide-cell"]
-import tada.colab
+import tada.book.colab
 
-tada.colab.setup()
+tada.book.colab.setup()
 
 # %% tags=["parameters"]
 captions: str = ""  # csv or Parquet file with a column "caption", or google/MusicCaps; empty: the synthetic captions

@@ -28,9 +28,9 @@
 # above 1.
 
 # %% tags=["setup", "hide-cell"]
-import tada.colab
+import tada.book.colab
 
-tada.colab.setup()
+tada.book.colab.setup()
 
 # %% tags=["parameters"]
 architecture: str = "ace-step"  # audioldm2, stable-audio or ace-step
@@ -62,7 +62,11 @@ import pandas as pd
 from IPython.display import HTML, Markdown, display
 
 import tada
-from tada import localise, patching, planted, players, plots, stamp
+from tada import patching
+from tada.book import provenance as stamp
+from tada.display import players, plots
+from tada.experiments import localisation as localise
+from tada.experiments import planted
 
 plots.style()
 
@@ -71,7 +75,7 @@ plots.style()
 
 # %%
 scratch = tempfile.TemporaryDirectory()
-folder = tada.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint
+folder = tada.models.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint
 work = localise.plan(
     architecture,
     folder,

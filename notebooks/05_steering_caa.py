@@ -32,15 +32,15 @@
 # There is one direction for every denoising step, and only the conditional pass is steered.
 
 # %% tags=["setup", "hide-cell"]
-import tada.colab
+import tada.book.colab
 
-tada.colab.setup()
+tada.book.colab.setup()
 
 # %% tags=["parameters"]
 architecture: str = "ace-step"  # audioldm2, stable-audio or ace-step
 checkpoint: str = "mini"  # mini, planted, public, a hub id or a folder; tiny builds a random one
 profile: str = "mini"  # how much to run: smoke, mini, colab or paper
-concepts: list[str] = ["tempo", "mood", "vocal gender", "piano"]  # what is steered; see tada.prompts.CONCEPTS
+concepts: list[str] = ["tempo", "mood", "vocal gender", "piano"]  # what is steered; see tada.concepts.steered.CONCEPTS
 functional: str = ""  # functional layers such as 6+7; empty: those the checkpoint says of itself
 words: str = ""  # vocabulary of the prompts: mini or public; empty: the checkpoint's
 held_out: int = 0  # prompts for results, for each concept; 0 for the profile's
@@ -63,7 +63,12 @@ import torch
 from IPython.display import Markdown, display
 
 import tada
-from tada import library, plots, prompts, stamp, steer_runs, steering, widgets
+from tada import steering
+from tada.book import provenance as stamp
+from tada.concepts import steered as prompts
+from tada.display import plots, widgets
+from tada.experiments import steering as steer_runs
+from tada.steering import library
 
 plots.style()
 
@@ -75,7 +80,7 @@ scratch = tempfile.TemporaryDirectory()
 start = partial(
     steer_runs.plan,
     architecture,
-    tada.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint,
+    tada.models.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint,
     profile,
     functional=functional,
     words=words or ("mini" if checkpoint == "tiny" else ""),

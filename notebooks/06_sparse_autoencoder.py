@@ -26,15 +26,15 @@
 # There are $m$ times as many features as $\mathbf h$ has dimensions.
 
 # %% tags=["setup", "hide-cell"]
-import tada.colab
+import tada.book.colab
 
-tada.colab.setup()
+tada.book.colab.setup()
 
 # %% tags=["parameters"]
 architecture: str = "ace-step"  # audioldm2, stable-audio or ace-step
 checkpoint: str = "mini"  # mini, planted, public, a hub id or a folder; tiny builds a random one
 profile: str = "mini"  # how much to run: smoke, mini, colab or paper
-concepts: list[str] = ["tempo", "mood", "vocal gender", "piano"]  # what is steered; see tada.prompts.CONCEPTS
+concepts: list[str] = ["tempo", "mood", "vocal gender", "piano"]  # what is steered; see tada.concepts.steered.CONCEPTS
 layer: int = -1  # index of the layer; -1: the last of the functional ones, as in the paper, or the middle one
 functional: str = ""  # functional layers such as 6+7; empty: those the checkpoint says of itself
 words: str = ""  # vocabulary of the prompts: mini or public; empty: the checkpoint's
@@ -52,7 +52,14 @@ import torch
 from IPython.display import Markdown, display
 
 import tada
-from tada import calibrate, features, library, plots, prompts, sae_runs, stamp, steer_runs, widgets
+from tada.book import provenance as stamp
+from tada.concepts import steered as prompts
+from tada.display import plots, widgets
+from tada.experiments import autoencoder as sae_runs
+from tada.experiments import steering as steer_runs
+from tada.sae import features
+from tada.steering import library
+from tada.steering import ranges as calibrate
 from tada.store import Store
 
 plots.style()
@@ -61,7 +68,7 @@ plots.style()
 scratch = tempfile.TemporaryDirectory()
 run = steer_runs.plan(
     architecture,
-    tada.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint,
+    tada.models.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint,
     profile,
     functional=functional,
     words=words or ("mini" if checkpoint == "tiny" else ""),

@@ -26,9 +26,9 @@
 # Every row steers the same prompts from the same noise, and is measured from the same unsteered clips.
 
 # %% tags=["setup", "hide-cell"]
-import tada.colab
+import tada.book.colab
 
-tada.colab.setup()
+tada.book.colab.setup()
 
 # %% tags=["parameters"]
 architecture: str = "ace-step"  # audioldm2, stable-audio or ace-step
@@ -62,7 +62,11 @@ import pandas as pd
 from IPython.display import HTML, Markdown, display
 
 import tada
-from tada import calibrate, evaluation, players, plots, stamp, table_runs
+from tada import evaluation
+from tada.book import provenance as stamp
+from tada.display import players, plots
+from tada.experiments import table_1 as table_runs
+from tada.steering import ranges as calibrate
 from tada.store import Store
 
 plots.style()
@@ -77,7 +81,7 @@ tiny = missing or checkpoint == "tiny"
 request = table_runs.settled(
     table_runs.Request(
         architecture,
-        str(tada.tiny.build(architecture, Path(scratch.name) / "tiny")) if tiny else checkpoint,
+        str(tada.models.tiny.build(architecture, Path(scratch.name) / "tiny")) if tiny else checkpoint,
         "smoke" if missing else profile,
         tuple(concepts),
         functional,

@@ -28,9 +28,9 @@
 # and does there what it found and did in the public models.
 
 # %% tags=["setup", "hide-cell"]
-import tada.colab
+import tada.book.colab
 
-tada.colab.setup()
+tada.book.colab.setup()
 
 # %% tags=["parameters"]
 architectures: list[str] = ["ace-step", "stable-audio", "audioldm2"]  # architectures
@@ -50,7 +50,9 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
-from tada import claims, plots, table_runs
+from tada.display import plots
+from tada.experiments import claims
+from tada.experiments import table_1 as table_runs
 from tada.models import ARCHITECTURES
 
 plots.style()
@@ -93,7 +95,7 @@ plots.table(there)
 # at the smallest; its interval comes from drawing prompts anew, and is widened because they are few.
 
 # %%
-from tada.intervals import bootstrap, draws
+from tada.stats import bootstrap, draws
 
 
 def moved(results, concept, judge):

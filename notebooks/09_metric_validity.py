@@ -25,9 +25,9 @@
 # the answers may not be.
 
 # %% tags=["setup", "hide-cell"]
-import tada.colab
+import tada.book.colab
 
-tada.colab.setup()
+tada.book.colab.setup()
 
 # %% tags=["parameters"]
 architecture: str = "ace-step"  # whose clips are looked at beside renders: audioldm2, stable-audio or ace-step
@@ -51,7 +51,7 @@ import torch
 from IPython.display import Markdown, display
 
 import tada
-from tada import calibrate, plots
+from tada.display import plots
 from tada.loudness import lufs
 from tada.metrics import clap, ear, fad, lpaps, muq, score
 from tada.minis import listen, probe
@@ -60,6 +60,7 @@ from tada.minis.captions import caption
 from tada.minis.probe import TEST_SEED
 from tada.minis.render import FRAMES, render_batch
 from tada.minis.sounds import SAMPLE_RATE
+from tada.steering import ranges as calibrate
 
 plots.style()
 SIZES = {"smoke": (64, 3), "mini": (512, 16), "colab": (2048, 32), "paper": (4096, 64)}
@@ -88,7 +89,9 @@ scratch = tempfile.TemporaryDirectory()
 model, played, texts = None, None, []
 if checkpoint not in ("", "none"):
     try:
-        where = tada.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint
+        where = (
+            tada.models.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint
+        )
         model = tada.load(architecture, where)
     except (KeyError, OSError) as error:
         display(Markdown(f"No clips of a model: {error.args[0] if error.args else error}"))

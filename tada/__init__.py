@@ -19,13 +19,13 @@ _HOME = {
     "edit": "tada.hooks",
     "route": "tada.hooks",
     "When": "tada.hooks",
-    "tiny": "tada.tiny",
+    "tiny": "tada.models.tiny",
     "models": "tada.models",
     "hooks": "tada.hooks",
     "concepts": "tada.concepts",
     "pairs": "tada.pairs",
     "patching": "tada.patching",
-    "screening": "tada.screening",
+    "screening": "tada.patching.screening",
     "store": "tada.store",
     "sae": "tada.sae",
     "steering": "tada.steering",
@@ -61,25 +61,13 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from tada import (
-        concepts,
-        evaluation,
-        hooks,
-        metrics,
-        models,
-        pairs,
-        patching,
-        sae,
-        screening,
-        steering,
-        store,
-        tiny,
-    )
+    from tada import concepts, evaluation, hooks, metrics, models, pairs, patching, sae, steering, store
     from tada.audio import Clip, Clips
     from tada.hooks import When, edit, record, route
-    from tada.models import ARCHITECTURES, load
+    from tada.models import ARCHITECTURES, load, tiny
     from tada.models.base import Latents, Sampling
     from tada.models.context import Context
+    from tada.patching import screening
 
 
 def __getattr__(name: str) -> Any:
@@ -88,7 +76,7 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module 'tada' has no attribute {name!r}")
     module = import_module(home)
-    return module if home == f"tada.{name}" else getattr(module, name)
+    return module if home.endswith(f".{name}") else getattr(module, name)
 
 
 def __dir__() -> list[str]:

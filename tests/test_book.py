@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
-from tada import book, gallery, gates, notebooks, stamp
-from tada.book import BookError, Page
-from tada.notebooks import NotebookError
-from tada.pages import Sheet, load_yaml
+from tada.book import build as book
+from tada.book import checks as gates
+from tada.book import gallery, notebooks
+from tada.book import provenance as stamp
+from tada.book.build import BookError, Page
+from tada.book.notebooks import NotebookError
+from tada.book.pages import Sheet, load_yaml
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = """\

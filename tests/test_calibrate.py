@@ -8,8 +8,9 @@ import torch
 
 import tada
 from checks import SECONDS, assert_same
-from tada import calibrate, steering
-from tada.calibrate import Setting
+from tada import steering
+from tada.steering import ranges as calibrate
+from tada.steering.ranges import Setting
 from tada.store import Store
 
 QUICK = tada.Sampling(steps=2, guidance=3.0)

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tada import claims, intervals
-from tada.claims import Claim, Effect, Evidence, known
-from tada.claims.layers import concentration, impacts
+from tada import stats as intervals
 from tada.cli import app
+from tada.experiments import claims
+from tada.experiments.claims import Claim, Effect, Evidence, known
+from tada.experiments.claims.layers import concentration, impacts
 
 PERCENTS = (-100.0, -50.0, 0.0, 50.0, 100.0)
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tada import colab, site
+from tada.book import colab
+from tada.book import sphinx_ext as site
 
 URL = "https://github.com/some/where"
 
@@ -82,7 +83,7 @@ def test_the_first_cell_installs_on_colab_and_nowhere_else(
 
     cell = colab.first_cell(url, "v1")
     assert [one.strip() for one in cell.splitlines() if "install" in one] == [line]
-    assert cell.endswith("tada.colab.setup()")
+    assert cell.endswith("tada.book.colab.setup()")
     asked: list[tuple[str, str]] = []
     shell = SimpleNamespace(run_line_magic=lambda name, rest: asked.append((name, rest)))
     code = compile(TransformerManager().transform_cell(cell), "cell", "exec")

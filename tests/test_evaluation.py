@@ -12,8 +12,9 @@ import pytest
 import torch
 
 import tada
-from tada import evaluation, results
-from tada.evaluation import Arm
+from tada import evaluation
+from tada.evaluation import Arm, results
+from tada.evaluation import grid as runs
 from tada.metrics import curve, fad
 from tada.metrics.panel import Panel
 from tada.models.base import Model
@@ -128,9 +129,9 @@ def test_a_run_goes_on_where_it_was_and_does_nothing_twice(
 
 def test_what_determines_a_clip_is_in_its_hash(model: Model, panel: Panel, run: pd.DataFrame) -> None:
     def plan(**changes: object) -> set[str]:
-        job = evaluation._Job(model, [arm(model)], "mood", model.sampling(None, steps=2), SECONDS, None, None, panel, 8)
+        job = runs._Job(model, [arm(model)], "mood", model.sampling(None, steps=2), SECONDS, None, None, panel, 8)
         seeds = changes.pop("seeds", None)
-        return set(evaluation._plan(job._replace(**changes), PROMPTS, seeds, PERCENTS)["unit_hash"])  # type: ignore[arg-type]
+        return set(runs._plan(job._replace(**changes), PROMPTS, seeds, PERCENTS)["unit_hash"])  # type: ignore[arg-type]
 
     known = plan()
     assert known < set(run["unit_hash"])

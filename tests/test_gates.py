@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tada import gates, notebooks
+from tada.book import checks as gates
+from tada.book import notebooks
 
 Gate = Callable[[Path], list[str]]
 PAGE = '<html lang="en"><head><title>A page</title></head><body><article><h1>A page</h1>{}</article></body></html>'

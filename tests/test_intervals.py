@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm, t
 
-from tada import intervals
+from tada import stats as intervals
 
 
 def test_draws_start_with_the_sample_and_weigh_prompts_as_they_are_drawn() -> None:

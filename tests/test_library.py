@@ -9,8 +9,9 @@ import torch
 
 import tada
 from checks import SECONDS
-from tada import exchange, library, steering
-from tada.sae import SaeConfig, SparseAutoencoder
+from tada import steering
+from tada.sae import SaeConfig, SparseAutoencoder, exchange
+from tada.steering import library
 
 QUICK = tada.Sampling(steps=2, guidance=3.0)
 

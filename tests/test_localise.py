@@ -16,11 +16,12 @@ from click.testing import CliRunner
 
 import tada
 from checks import SECONDS
-from tada import localise, patching
-from tada import planted as known_layers
+from tada import patching
 from tada.audio import Clips
 from tada.concepts import names
-from tada.localise import PROFILES
+from tada.experiments import localisation as localise
+from tada.experiments import planted as known_layers
+from tada.experiments.localisation import PROFILES
 from tada.minis import probe, scores
 from tada.minis.attributes import Attributes
 from tada.minis.render import FRAMES, render_batch
@@ -144,7 +145,7 @@ def test_a_run_leaves_its_tables_and_a_second_one_computes_nothing(tiny_folder, 
     assert list(impacts["layers"]) == ["1", "3+4"] and "8 clips" in told[0]
     for name in ("pairs.parquet", "scores.parquet", "impact.csv"):
         assert (tmp_path / name).is_file()
-    monkeypatch.setattr("tada.patching._batches", lambda *_: pytest.fail("a clip was made again"))
+    monkeypatch.setattr("tada.patching.sweeps._batches", lambda *_: pytest.fail("a clip was made again"))
     pd.testing.assert_frame_equal(run(**given), impacts)
 
 
@@ -298,7 +299,7 @@ def test_what_another_process_is_making_is_waited_for_not_made_again(tiny_folder
 
     other = threading.Thread(target=finish)
     other.start()
-    monkeypatch.setattr("tada.patching._made", lambda model, job, chunk, rows, store: _none(rows))
+    monkeypatch.setattr("tada.patching.sweeps._made", lambda model, job, chunk, rows, store: _none(rows))
     start = time.monotonic()
     frame = work.sweep([1, 2], store=mine)
     other.join()

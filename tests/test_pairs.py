@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tada import concepts, pairs, swaps
+from tada import concepts, pairs
 from tada.concepts import Concept
+from tada.pairs import swaps
 
 ROOT = Path(__file__).parents[1]
 NAME = "musiccaps-public.csv"

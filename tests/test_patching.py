@@ -18,8 +18,9 @@ import torch
 
 import tada
 from checks import SECONDS, assert_same
-from tada import patching, screening
+from tada import patching
 from tada.models.base import Model
+from tada.patching import screening
 from tada.store import Store
 
 QUICK = tada.Sampling(steps=2, guidance=3.0)
@@ -282,7 +283,7 @@ def test_other_weights_are_another_model(tiny_model, tmp_path):
         assert patching.fingerprint(model) != before
     finally:
         weight.data.copy_(kept)
-    seeded = tada.load("ace-step", tada.tiny.build("ace-step", tmp_path, seed=1), device="cpu")
+    seeded = tada.load("ace-step", tada.models.tiny.build("ace-step", tmp_path, seed=1), device="cpu")
     assert patching.fingerprint(seeded) != before
 
 

@@ -13,9 +13,9 @@ import pytest
 import soundfile
 import torch
 
-from tada import players
 from tada.audio import Clip, source
-from tada.players import Sound
+from tada.display import players
+from tada.display.players import Sound
 
 
 def tone(level: float = 0.05, rate: int = 16_000, seconds: float = 2.0, pitch: float = 440.0, **record) -> Clip:

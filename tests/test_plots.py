@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tada import localise, patching, plots
+from tada import patching
+from tada.display import plots
+from tada.experiments import localisation as localise
 
 CASE = {"checkpoint": "k", "model": "ace-step", "metric": "probe", "method": "patch"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tada import prompts
+from tada.concepts import steered as prompts
 from tada.minis.lexicon import find
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from tada import reach
 from tada.evaluation import Arm
 from tada.metrics.panel import Panel
 from tada.models.base import Model
 from tada.steering import Vector
+from tada.steering import distance as reach
 
 SECONDS = 1.2
 PROMPTS = ["a song", "slow music"]

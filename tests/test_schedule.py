@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tada import schedule
-from tada.schedule import Job, next_job, ranked
+from tada.book import schedule
+from tada.book.schedule import Job, next_job, ranked
 
 
 def order(jobs: list[Job], total: int) -> list[list[str]]:

@@ -9,10 +9,10 @@ import torch
 
 import tada
 from checks import SECONDS
-from tada import features, sae_runs
-from tada.calibrate import Setting
-from tada.sae import SaeConfig, SparseAutoencoder
-from tada.search import choose, measure, search
+from tada.experiments import autoencoder as sae_runs
+from tada.sae import SaeConfig, SparseAutoencoder, features
+from tada.sae.search import choose, measure, search
+from tada.steering.ranges import Setting
 
 DIM = 12
 

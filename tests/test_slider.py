@@ -15,10 +15,10 @@ import soundfile
 import torch
 from bs4 import BeautifulSoup
 
-from tada import slider
 from tada.audio import Clip
+from tada.display import slider
+from tada.display.players import Sound
 from tada.loudness import filters, lufs
-from tada.players import Sound
 
 
 @pytest.fixture

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 import tada
-from tada import judges, opened, stamp
-from tada.metrics import clap, muq
+from tada.book import opened
+from tada.book import provenance as stamp
+from tada.book.notebooks import Parameter
+from tada.book.provenance import Stamp
+from tada.display.players import PAGE
+from tada.metrics import clap, judges, muq
 from tada.models.base import Model
-from tada.notebooks import Parameter
 from tada.patching import fingerprint
-from tada.players import PAGE
-from tada.stamp import Stamp
 
 DECLARED = [
     Parameter("steps", "int", "4", "sampling steps"),
@@ -62,7 +63,7 @@ def test_elsewhere_nothing_is_written(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_other_weights_have_another_hash(tiny_model: Callable[[str], Model], tmp_path: Path) -> None:
-    folder = tada.tiny.build("stable-audio", tmp_path, seed=1)
+    folder = tada.models.tiny.build("stable-audio", tmp_path, seed=1)
     assert fingerprint(tada.load("stable-audio", folder, device="cpu")) != fingerprint(tiny_model("stable-audio"))
 
 
@@ -88,7 +89,7 @@ def test_changes_are_told_as_they_stand_in_the_notebook() -> None:
 
 
 def test_the_commands_give_papermill_and_us_the_same_values() -> None:
-    from tada import notebooks
+    from tada.book import notebooks
 
     chosen = {"steps": -2, "concepts": ["vocal gender", "a,b"], "prompt": "it's 'fast'"}
     ours, theirs = (shlex.split(line) for line in stamp.commands("one", "one-more", chosen))

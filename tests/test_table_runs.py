@@ -13,21 +13,27 @@ import pytest
 from click.testing import CliRunner
 
 import tada
-from tada import calibrate, claims, evaluation, localise, patching, reach, table_runs
-from tada.claims import Evidence
-from tada.claims.layers import concentration
+from tada import evaluation, patching
 from tada.cli import app
 from tada.errors import unknown
+from tada.experiments import claims
+from tada.experiments import localisation as localise
+from tada.experiments import table_1 as table_runs
+from tada.experiments.claims import Evidence
+from tada.experiments.claims.layers import concentration
+from tada.experiments.table_1 import request as table_request
+from tada.experiments.table_1.arms import _by_distance, caa_arms
 from tada.models import ARCHITECTURES, shipped
+from tada.patching import sweeps
+from tada.steering import distance as reach
+from tada.steering import ranges as calibrate
 from tada.store import UNIT, Store
-from tada.table_runs import request as table_request
-from tada.table_runs.arms import _by_distance, caa_arms
 
 
 @pytest.fixture(scope="module")
 def request_(tmp_path_factory: pytest.TempPathFactory) -> table_runs.Request:
     home = tmp_path_factory.mktemp("table")
-    folder = tada.tiny.build("stable-audio", home / "tiny")
+    folder = tada.models.tiny.build("stable-audio", home / "tiny")
     return table_runs.settled(
         table_runs.Request(
             "stable-audio", str(folder), "smoke", ("mood",), words="mini", seconds=1.2, store=str(home / "store"),
@@ -127,11 +133,11 @@ def test_the_command_says_what_is_wrong_in_one_line() -> None:
 @pytest.fixture
 def localised(tmp_path: Path) -> tuple[table_runs.Request, pd.DataFrame]:
     """A tiny ACE-Step, and the scores of a localisation of it in which layers 7 and 3 have most impact."""
-    folder = str(tada.tiny.build("ace-step", tmp_path / "tiny"))
+    folder = str(tada.models.tiny.build("ace-step", tmp_path / "tiny"))
     request = table_runs.Request("ace-step", folder, "smoke", words="mini", localisation=str(tmp_path / "localisation"),
                                  store=str(tmp_path / "store"))  # fmt: skip
     work = localise.plan("ace-step", folder, profile="smoke", score="probe")
-    job = patching._Job(work.sampling, work.seconds, None, None, work.score, 0, None, None)
+    job = sweeps._Job(work.sampling, work.seconds, None, None, work.score, 0, None, None)
     plan = patching.units(work.model, work.pairs, work.seeds, None, job)
     strength = plan["layers"].map({"all": 1.0, "7": 0.7, "3": 0.4}).fillna(0.0)
     noise = np.random.default_rng(0).normal(0, 0.01, len(plan))
@@ -171,7 +177,7 @@ def test_of_an_unfinished_localisation_the_pairs_count_that_every_concept_has(
 
 
 def test_a_checkpoint_s_own_layers_are_said_to_be_its_own(tmp_path: Path) -> None:
-    folder = tada.tiny.build("stable-audio", tmp_path / "tiny")
+    folder = tada.models.tiny.build("stable-audio", tmp_path / "tiny")
     about = json.loads((folder / "tada.json").read_text()) if (folder / "tada.json").is_file() else {}
     for said, wanted in (
         ("a localisation of 6 concepts", "a localisation of 6 concepts"),

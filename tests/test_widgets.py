@@ -8,8 +8,10 @@ import torch
 
 import tada
 from checks import SECONDS
-from tada import steer_runs, steering, widgets
-from tada.calibrate import Setting
+from tada import steering
+from tada.display import widgets
+from tada.experiments import steering as steer_runs
+from tada.steering.ranges import Setting
 
 QUICK = tada.Sampling(steps=2, guidance=3.0)
 SETTING = Setting(("a song",), SECONDS, QUICK, (7,))

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tada import opened
+from tada.book import opened
 from tada.metrics.audio import prepare, windows
 
 REMEMBERED = 4096

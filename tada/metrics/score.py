@@ -15,7 +15,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from tada import concepts, prompts
+from tada import concepts
+from tada.concepts import steered as prompts
 from tada.errors import unknown
 from tada.metrics import clap, muq
 from tada.metrics.audio import prepare

@@ -126,7 +126,7 @@ def localised(architecture: str, folder: Path, store: Path, workers: int = 1) ->
         store: of scores; what is there is not computed again.
         workers: processes.
     """
-    from tada import planted
+    from tada.experiments import planted
 
     table = planted.measure(architecture, folder, store=store, workers=workers)
     rows = table.astype(object).where(table.notna(), None).to_dict("records")  # json knows no NaN

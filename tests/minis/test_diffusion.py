@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 import tada
-from tada import planted
+from tada.experiments import planted
 from tada.minis import fit, recipes
 from tada.minis.attributes import CLASSES, draw
 from tada.minis.captions import caption

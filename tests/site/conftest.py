@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import torch
 
-from tada import slider
 from tada.audio import Clip
+from tada.display import slider
+from tada.display.players import Sound
 from tada.minis.attributes import Attributes
 from tada.minis.render import render
-from tada.players import Sound
 
 ROOT = Path(__file__).parents[2]
 RATE = 16000

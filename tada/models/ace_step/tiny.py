@@ -7,7 +7,7 @@ from pathlib import Path
 from tada.models.ace_step.files import Parts, write
 from tada.models.ace_step.transformer import AceStepTransformer, TransformerConfig
 from tada.models.ace_step.vocoder import Vocoder, VocoderConfig
-from tada.tiny import _characters, _t5_tokenizer
+from tada.models.tiny import _characters, _t5_tokenizer
 
 LYRICS = {"lyric_hidden_size": 16, "lyric_heads": 2, "lyric_ff_size": 32}
 PATCH = {"patch_hidden_size": 32, "patch_norm_groups": 4}

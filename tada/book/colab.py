@@ -1,0 +1,191 @@
+"""Notebooks on Colab: what is there to run on, and links that open a notebook there.
+
+Colab's own torch and numpy are kept: the package asks for lower bounds only. Where an installation replaced a package
+that was loaded already, :func:`setup` says so before anything large is downloaded.
+"""
+
+from __future__ import annotations
+
+import html
+import importlib
+import os
+import platform
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from urllib.parse import quote, urlsplit
+
+HOST = "https://colab.research.google.com"
+PACKAGES = ("tada-companion", "torch", "numpy", "diffusers", "transformers")
+
+
+class RestartNeeded(RuntimeError):
+    """A package was replaced after it had been loaded: the runtime has to be restarted once."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a notebook runs on; the last line of its first cell shows it.
+
+    Attributes:
+        rows: name -> value, in the order of display.
+        gpu: there is a GPU that torch can use.
+    """
+
+    rows: dict[str, str]
+    gpu: bool
+
+    def __repr__(self) -> str:
+        width = max(map(len, self.rows))
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in self.rows.items())
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in self.rows.items()
+        )
+        return f'<table class="dataframe tada-table">{rows}</table>'
+
+
+def setup(checkpoints: Iterable[str] = ()) -> Setup:
+    """Look at the machine before a notebook runs.
+
+    Args:
+        checkpoints: hub ids that the notebook is going to load; their size is looked up where the hub can be reached.
+            None are needed for the minis; on Colab the sizes of the public ones are told then, should one be named.
+
+    Returns:
+        Versions, GPU, time, and what will be downloaded.
+
+    Raises:
+        RestartNeeded: a loaded package is not the one that is installed now.
+    """
+    check_loaded()
+    name = gpu_name()
+    rows = {
+        "Python": f"{platform.python_version()}{' on Colab' if on_colab() else ''}",
+        **{package: installed for package in PACKAGES if (installed := _installed(package))},
+        "GPU": name or "none: the minis run on the CPU, public checkpoints want a GPU of 16 GB or more",
+        "CPU cores": str(os.cpu_count()),
+        "time": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "to be downloaded": _sizes(checkpoints) or _nothing(),
+    }
+    return Setup(rows, bool(name))
+
+
+def _sizes(checkpoints: Iterable[str]) -> str:
+    return "; ".join(f"{one}: {size_of(one)}" for one in checkpoints)
+
+
+def _nothing() -> str:
+    from tada.models import ARCHITECTURES
+
+    nothing = "nothing, the minis ship along"
+    if not on_colab():
+        return nothing
+    return f"{nothing}. With the checkpoint `public`: {_sizes(one.hub_id for one in ARCHITECTURES.values())}"
+
+
+def check_loaded(packages: Iterable[str] = ("numpy", "torch", "transformers", "diffusers")) -> None:
+    """Raise RestartNeeded where a package in memory is of another version than the one on disk."""
+    for name in packages:
+        loaded = getattr(sys.modules.get(name), "__version__", None)
+        found = _installed(name)
+        if loaded and found and _public(loaded) != _public(found):
+            raise RestartNeeded(
+                f"{name} {loaded} is loaded, but {found} was installed after that. Restart the runtime once "
+                "(Runtime > Restart session) and run this cell again; nothing has been downloaded yet."
+            )
+
+
+def on_colab() -> bool:
+    """Whether this runs in a Colab runtime."""
+    return "google.colab" in sys.modules or bool(os.environ.get("COLAB_RELEASE_TAG"))
+
+
+def gpu_name() -> str:
+    """Name and memory of the GPU, empty where torch finds none."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return ""
+    device = torch.cuda.get_device_properties(0)
+    return f"{device.name}, {device.total_memory / 1e9:.0f} GB"
+
+
+def size_of(checkpoint: str) -> str:
+    """The size of a public checkpoint's files as the hub gives it, or why it is not known."""
+    if os.path.isdir(checkpoint):
+        return "a folder on this machine"
+    try:
+        files = importlib.import_module("huggingface_hub").model_info(checkpoint, files_metadata=True, timeout=10)
+        return f"at most {sum(one.size or 0 for one in files.siblings) / 1e9:.1f} GB"
+    except Exception as error:  # offline, gated, misspelt: each is said in full when the checkpoint is loaded
+        return f"size unknown ({type(error).__name__})"
+
+
+def link(url: str, ref: str, path: str) -> str:
+    """The address that opens a notebook of a GitHub repository in Colab.
+
+    Args:
+        url: of the repository, such as https://github.com/name/repository.
+        ref: branch or tag.
+        path: of the notebook in it.
+
+    Raises:
+        ValueError: not a repository on GitHub, the only host that Colab opens.
+    """
+    parts = urlsplit(url)
+    names = parts.path.strip("/").removesuffix(".git").split("/")
+    if parts.netloc != "github.com" or len(names) != 2:
+        raise ValueError(f"got repository.url={url!r}; expected https://github.com/NAME/REPOSITORY, or nothing")
+    return f"{HOST}/github/{names[0]}/{names[1]}/blob/{quote(ref)}/{quote(path)}"
+
+
+def doors(url: str, ref: str, name: str) -> str:
+    """HTML that leads from a page to its notebook: in Colab where there is a repository, and to be downloaded.
+
+    Args:
+        url: of the repository; empty where it is not public.
+        ref: branch or tag.
+        name: of the notebook, without suffix; its file lies beside the page.
+    """
+    there = f'<a href="{html.escape(link(url, ref, f"notebooks/{name}.ipynb"))}">Open in Colab</a> ' if url else ""
+    return (
+        f'<p class="tada-doors">{there}<a href="{name}.ipynb" download="{name}.ipynb">Download this notebook</a> '
+        '<a href="../book/rerun.html">How to run it</a></p>'
+    )
+
+
+def first_cell(url: str, ref: str) -> str:
+    """The code that a notebook starts with: on Colab one line installs the package, elsewhere nothing is installed.
+
+    Args:
+        url: of the repository; empty where it is not public: then the package's wheel beside the notebook is taken.
+        ref: branch or tag.
+    """
+    source = f'"tada-companion @ git+{url}@{ref}"' if url else "tada_companion-*.whl"
+    return FIRST_CELL.format(source=source)
+
+
+FIRST_CELL = """\
+import sys
+
+if "google.colab" in sys.modules:  # only there; its own torch and numpy are kept
+    %pip install --quiet {source}
+
+import tada.book.colab
+
+tada.book.colab.setup()"""
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _public(number: str) -> str:
+    return number.partition("+")[0]

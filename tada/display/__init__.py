@@ -1,0 +1,1 @@
+"""What a notebook shows: plots, tables, players, the steering slider and the widgets."""

@@ -1,0 +1,83 @@
+"""Table 1 for readers: text, LaTeX and HTML of its cells, and the files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tada.errors import unknown
+from tada.evaluation.results import ARM
+from tada.pairs.builder import whole
+
+BLOCKS = {
+    "Preservation": ("lpaps", "fad", "kad"),
+    "Alignment": ("delta",),
+    "Smoothness": ("smoothness",),
+    "Area under alignment over LPAPS": ("auc",),
+    "Quality": ("fad-truth", "kad-truth", "CE", "CU", "PC", "PQ"),
+}
+"""Groups of Table 1's columns -> how their names begin."""
+
+
+def blocks(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The cells of ``tada.evaluation.table`` in the groups of Table 1."""
+    first = cells["column"].str.split().str[0]
+    return {name: cells[first.isin(starts)] for name, starts in BLOCKS.items() if first.isin(starts).any()}
+
+
+def layout(cells: pd.DataFrame, style: str = "text", digits: int = 3, intervals: bool = True) -> pd.DataFrame:
+    """The cells of ``tada.evaluation.table`` as Table 1 is laid out.
+
+    Args:
+        cells: as from ``tada.evaluation.table``.
+        style: ``"text"`` marks the best row of a concept and rows that cannot be told from it with ``*``, ``"latex"``
+            and ``"html"`` print them bold.
+        digits: after the point.
+        intervals: show them.
+
+    Returns:
+        Text cells, rows ``(checkpoint, concept, method, layers)``, a column for each of Table 1's; what was not
+        measured reads ``not measured``.
+
+    Raises:
+        KeyError: an unknown style.
+    """
+    marks = {"text": "{}*", "latex": r"\textbf{{{}}}", "html": "<b>{}</b>"}
+    if style not in marks:
+        raise KeyError(unknown("style", style, marks))
+
+    def show(cell: Any) -> str:
+        if np.isnan(cell.value):
+            return "not measured"
+        number = f"{cell.value:.{digits}f}"
+        number = marks[style].format(number) if cell.best or cell.tied else number
+        return f"{number} [{cell.low:.{digits}f}, {cell.high:.{digits}f}]" if intervals else number
+
+    shown = cells.assign(text=[show(cell) for cell in cells.itertuples(index=False)])
+    rows = ["checkpoint", "concept", *ARM]
+    wide = shown.pivot(index=rows, columns="column", values="text")
+    order = shown[rows].drop_duplicates()
+    return wide.loc[[tuple(row) for row in order.to_numpy()], shown["column"].drop_duplicates().to_list()]
+
+
+def latex(cells: pd.DataFrame, digits: int = 3) -> str:
+    """Table 1 as a LaTeX ``tabular``, best and tied rows bold, without intervals."""
+    wide = layout(cells, "latex", digits, intervals=False).reset_index()
+    lines = [" & ".join(map(str, row)).replace("_", r"\_") + r" \\" for row in [wide.columns, *wide.to_numpy()]]
+    lines[0] += r" \hline"
+    return "\n".join([rf"\begin{{tabular}}{{{'l' * 4}{'r' * (wide.shape[1] - 4)}}}", *lines, r"\end{tabular}", ""])
+
+
+def write(cells: pd.DataFrame, place: str | Path) -> list[Path]:
+    """The table as ``table.csv`` (all cells with intervals), ``table.tex`` and ``table.html``."""
+    place = Path(place)
+    place.mkdir(parents=True, exist_ok=True)
+    page = layout(cells, "html").reset_index().to_html(index=False, escape=False, border=0)
+    made = [place / "table.csv", place / "table.tex", place / "table.html"]
+    whole(made[0], lambda path: cells.to_csv(path, index=False))
+    whole(made[1], lambda path: path.write_text(latex(cells)))
+    whole(made[2], lambda path: path.write_text(page + "\n"))
+    return made

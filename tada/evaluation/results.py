@@ -1,0 +1,237 @@
+"""From scores of steering runs to Table 1: means over prompts, intervals, what is best and what may well be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tada.metrics import aesthetics, curve
+from tada.metrics.external import SIGNALS
+from tada.stats import CONFIDENCE, RESAMPLES, bootstrap, draws, jackknife
+
+Values = NDArray[np.float64]
+Cutoffs = tuple[float, float]
+
+CASE = ["checkpoint", "model", "concept"]
+ARM = ["method", "layers"]
+
+BASELINE = "none"
+"""Method and layers of the clips at strength 0, which all arms share."""
+
+ALIGNED = ("clap", "muq", "mini-clap", "mini-second", "probe")
+"""Metrics of alignment: Table 1 has the change over the whole range and the smoothness of each."""
+
+SETS = ("fad", "kad", "fad-truth", "kad-truth")
+"""Distances between sets of clips: to the unsteered ones, and to true renders."""
+
+
+class Column(NamedTuple):
+    """A column of Table 1: what it is made of, which direction is better, how mean curves become numbers.
+
+    ``of`` takes strengths in order ``[n]``, curves and LPAPS ``[many, n]``, gives one number a curve; None for sets.
+    ``least`` is the least that it can be, where intervals end.
+    """
+
+    name: str
+    metric: str
+    better: str
+    of: Callable[[Values, Values, Values | None], Values] | None
+    least: float = -np.inf
+
+
+def columns(metrics: Sequence[str], cutoffs: Cutoffs | None = None, smoothness: str = "paper") -> list[Column]:
+    """The columns that can be made of ``metrics``; AUC needs ``cutoffs``."""
+
+    def uneven(alpha: Values, curves: Values, ways: Values | None) -> Any:
+        return curve.smoothness(alpha, curves, smoothness, ways, cutoffs)
+
+    def area(alpha: Values, curves: Values, ways: Values | None) -> Any:
+        assert ways is not None and cutoffs is not None
+        return curve.auc(alpha, curves, ways, cutoffs)
+
+    def many(kind: str, names: Sequence[str], better: str, of: Any, least: float = -np.inf) -> list[Column]:
+        return [Column(f"{kind} {name}".strip(), name, better, of, least) for name in names]
+
+    made = [
+        *many("", ("lpaps", "lpaps-channel", "lpaps-token"), "lower", _steered, 0.0),
+        *many("", ("fad",), "lower", None, 0.0),
+        *many("", ("kad",), "lower", None),
+        *many("delta", ALIGNED, "higher", lambda alpha, curves, ways: curve.delta(alpha, curves)),
+        *many("smoothness", ALIGNED, "lower", uneven, 0.0),
+        *many("auc", ALIGNED if cutoffs else (), "higher", area),
+        *many("", aesthetics.AXES, "higher", lambda alpha, curves, ways: curves.mean(1)),
+        *many("", ("fad-truth",), "lower", None, 0.0),
+        *many("", ("kad-truth",), "lower", None),
+    ]
+    return [column for column in made if column.metric in metrics]
+
+
+def _steered(alpha: Values, curves: Values, ways: Values | None) -> Any:
+    return curves[:, alpha != 0].mean(1)
+
+
+def table(
+    results: pd.DataFrame,
+    cutoffs: Mapping[str, Cutoffs] | None = None,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+    smoothness: str = "paper",
+) -> pd.DataFrame:
+    """Table 1, one row a cell, with intervals.
+
+    Preservation (``lpaps``, ``fad``, ``kad``) is the mean over all strengths but 0, ``delta`` the score at the largest
+    strength less that at the smallest, ``smoothness`` the standard deviation of its consecutive differences, ratings
+    the mean over all strengths, as section 4.2 words them; each on the mean over prompts. Intervals are those of
+    :mod:`tada.stats`: a widened bootstrap over prompts, the same prompts drawn for all rows; distances between sets
+    leave out a tenth of the prompts at a time.
+
+    Args:
+        results: as from :func:`tada.evaluation.run`, of any number of checkpoints and concepts.
+        cutoffs: concept -> largest LPAPS on the positive and negative side for the AUC; None for as far as every row
+            of the concept gets.
+        resamples: of the bootstrap.
+        confidence: of the intervals, 0 to 1.
+        seed: of the bootstrap.
+        smoothness: a variant of :func:`tada.metrics.curve.smoothness`: the paper's words or the authors' code.
+
+    Returns:
+        ``checkpoint, model, concept, method, layers, column, value, low, high, better, best, tied, prompts, note``.
+        ``best`` is the best row of a concept and column, ``tied`` marks rows whose difference to it has an interval
+        that holds 0; ``prompts`` is the number of clips at each strength, in sets too. What could not be measured is
+        there with value NaN and a note with what fills it.
+
+    Raises:
+        ValueError: no strength 0, gaps, scores that are NaN, or several runs mixed.
+    """
+    cells: list[dict[str, Any]] = []
+    for case, part in results.groupby(CASE, sort=False):
+        about: dict[str, Any] = dict(zip(CASE, case, strict=True))
+        found = arms(part)
+        given = (cutoffs or {}).get(about["concept"]) or common_reach(found.values())
+        drawn = draws(len(next(iter(found.values())).prompts), resamples, seed)
+        for column in columns(part["metric"].unique().tolist(), given, smoothness):
+            cells += [about | cell for cell in _cells(column, found, drawn, confidence)]
+        cells += [{**about, **dict(zip(ARM, arm, strict=True)), **gap} for gap in _gaps(part) for arm in found]
+    return pd.DataFrame(cells)
+
+
+class Scores(NamedTuple):
+    """An arm's strengths, the prompts, each metric's scores ``[prompts, strengths]``, and distances between sets: rows
+    ``all`` prompts, ``without 0`` and so on, columns strengths."""
+
+    alpha: Values
+    prompts: list[Any]
+    scores: dict[str, Values]
+    sets: dict[str, pd.DataFrame]
+
+
+def arms(part: pd.DataFrame) -> dict[tuple[str, str], Scores]:
+    """``(method, layers)`` -> scores of every arm of one concept, strength 0 put in its place in each.
+
+    Raises:
+        ValueError: no strength 0, no steered clips, gaps, or several runs mixed.
+    """
+    clips, sets = part[part["prompt"] != ""], part[part["prompt"] == ""]
+    where = ", ".join(map(str, part[CASE].iloc[0]))
+    zero = clips["method"] == BASELINE
+    if not zero.any():
+        raise ValueError(f"{where}: no clips at strength 0 (method {BASELINE!r}); everything is measured from them")
+    if zero.all():
+        raise ValueError(f"{where}: no steered clips")
+    found: dict[tuple[str, str], Scores] = {}
+    for arm, steered in clips[~zero].groupby(ARM, sort=False):
+        tables = _pivoted(pd.concat([clips[zero], steered]), f"{where}, {arm}")
+        first = next(iter(tables.values()))
+        own = sets[(sets["method"] == BASELINE) | ((sets["method"] == arm[0]) & (sets["layers"] == arm[1]))]
+        found[str(arm[0]), str(arm[1])] = Scores(
+            first.columns.to_numpy(dtype=float),
+            first.index.to_list(),
+            {metric: some.loc[first.index].to_numpy() for metric, some in tables.items()},
+            {str(m): some.pivot(index="pair", columns="alpha", values="value") for m, some in own.groupby("metric")},
+        )
+    return found
+
+
+def _pivoted(rows: pd.DataFrame, where: str) -> dict[str, pd.DataFrame]:
+    """Metric -> prompts by strengths."""
+    twice = rows.duplicated(["prompt", "seed", "alpha", "metric"])
+    if twice.any():
+        raise ValueError(f"{where}: {int(twice.sum())} clips are there twice: several runs are mixed")
+    tables = {
+        str(metric): some.pivot(index=["prompt", "seed"], columns="alpha", values="value")
+        for metric, some in rows.groupby("metric", sort=False)
+    }
+    shape = (rows[["prompt", "seed"]].drop_duplicates().shape[0], rows["alpha"].nunique())
+    for metric, some in list(tables.items()):
+        if metric in SIGNALS.values() and some.shape == shape and some.isna().any().any():
+            del tables[metric]  # silent clips have no brightness
+        elif some.isna().any().any() or some.shape != shape:
+            raise ValueError(f"{where}: {metric} has gaps; finish the run, or take the unfinished arm out")
+    return tables
+
+
+def common_reach(found: Iterable[Scores]) -> Cutoffs | None:
+    """The largest mean LPAPS on the positive and the negative side that every arm gets to, None if it is 0."""
+    far = []
+    for arm in found:
+        if "lpaps" not in arm.scores or not {-1.0, 1.0} <= set(np.sign(arm.alpha)):
+            return None
+        way = arm.scores["lpaps"].mean(0)
+        far.append([way[arm.alpha > 0].max(), way[arm.alpha < 0].max()])
+    up, down = np.min(far, axis=0)
+    return (float(up), float(down)) if min(up, down) > 0 else None
+
+
+def moved(sets: pd.DataFrame) -> pd.Series:
+    """Distance between sets, mean over all strengths but 0, of all prompts and without each group."""
+    return sets.drop(columns=0.0, errors="ignore").mean(axis=1)
+
+
+def _cells(
+    column: Column, found: Mapping[tuple[str, str], Scores], drawn: Values, confidence: float
+) -> list[dict[str, Any]]:
+    """A column of one concept: the value of every arm, its interval, and which is the best."""
+    count = drawn.shape[1]
+
+    def bounds(values: Values) -> tuple[float, float]:
+        return jackknife(values, confidence) if column.of is None else bootstrap(values, count, confidence)
+
+    values = {arm: _values(column, scores, drawn) for arm, scores in found.items()}
+    sign = 1 if column.better == "higher" else -1
+    best = max(values, key=lambda arm: np.nan_to_num(sign * values[arm][0], nan=-np.inf))
+    cells = []
+    for arm, own in values.items():
+        (low, high), (under, over) = bounds(own), bounds(own - values[best])
+        cells.append({
+            **dict(zip(ARM, arm, strict=True)), "column": column.name, "value": own[0],
+            "low": max(low, column.least), "high": high,
+            "better": column.better, "best": arm == best,
+            "tied": bool(under <= 0 <= over), "prompts": count, "note": "",
+        })  # fmt: skip
+    return cells
+
+
+def _values(column: Column, arm: Scores, drawn: Values) -> Values:
+    """A column's number for the sample and for its resamples, or without each group of prompts."""
+    if column.of is None:
+        return moved(arm.sets[column.metric]).to_numpy()
+    ways = arm.scores.get("lpaps")
+    return column.of(arm.alpha, drawn @ arm.scores[column.metric], None if ways is None else drawn @ ways)
+
+
+def _gaps(part: pd.DataFrame) -> list[dict[str, Any]]:
+    """Cells of Table 1 that these results have no metric for, with what fills them."""
+    from tada.metrics.packages import HERE
+
+    rated = f"{HERE['audiobox_aesthetics']}; then tada table ... --aesthetics"
+    how = {**dict.fromkeys(aesthetics.AXES, rated), **dict.fromkeys(SETS[:2], "at least 3 prompts")}
+    return [
+        {"column": column, "value": np.nan, "low": np.nan, "high": np.nan, "better": "", "best": False, "tied": False,
+         "prompts": 0, "note": note}
+        for column, note in how.items() if column not in set(part["metric"])
+    ]  # fmt: skip

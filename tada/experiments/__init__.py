@@ -1,0 +1,1 @@
+"""What one notebook runs: model, setting, judges and profile, a file each."""

@@ -1,0 +1,70 @@
+"""How far judges agree with the truth: clip by clip, and about the order of the rows of Table 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tada.evaluation.results import Scores
+from tada.experiments.claims.evidence import PROBE, Evidence
+from tada.experiments.claims.steering import curves, delta
+from tada.stats import bootstrap, draws
+
+Values = NDArray[np.float64]
+
+
+def agreement(evidence: Evidence, judge: str, truth: str = PROBE) -> pd.DataFrame:
+    """How well a judge agrees with the truth on a checkpoint.
+
+    Args:
+        evidence: with results of steering.
+        judge: a metric of alignment.
+        truth: the metric that it is held against.
+
+    Returns:
+        One row a concept: ``concept, clips``, the rank correlation over clips ``correlation, low, high`` (prompts drawn
+        anew), ``pairs`` of rows of Table 1 whose delta alignment the truth tells apart, how many of them the judge puts
+        in the same order (``same``), and the best row by either (``best, best by truth``).
+    """
+    rows: list[dict[str, Any]] = []
+    for concept, arms in evidence.arms.items():
+        if all({judge, truth} <= set(one.scores) for one in arms.values()):
+            judged, true = ({row: delta(c) for row, c in curves(arms, [metric]).items()} for metric in (judge, truth))
+            best = {name: max(found, key=lambda row: found[row][0])
+                    for name, found in (("best", judged), ("best by truth", true))}  # fmt: skip
+            count = len(next(iter(arms.values())).prompts)
+            rows.append({"concept": concept, **_correlated(arms, judge, truth), **_order(judged, true, count), **best})
+    return pd.DataFrame(rows)
+
+
+def _correlated(arms: Mapping[str, Scores], judge: str, truth: str, resamples: int = 200) -> dict[str, Any]:
+    """Spearman's rank correlation over all clips, the unsteered ones once; prompts are drawn anew."""
+    one = next(iter(arms.values()))
+    clips = np.array([
+        np.hstack([one.scores[metric][:, one.alpha == 0], *(s.scores[metric][:, s.alpha != 0] for s in arms.values())])
+        for metric in (judge, truth)
+    ])  # fmt: skip
+    count = clips.shape[1]
+    times = (draws(count, resamples) * count).round().astype(int)
+    values = np.array([_spearman(*np.repeat(clips, drawn, axis=1).reshape(2, -1)) for drawn in times])
+    low, high = bootstrap(values[~np.isnan(values)], count) if not np.isnan(values[0]) else (np.nan, np.nan)
+    return {"clips": clips[0].size, "correlation": values[0], "low": max(low, -1.0), "high": min(high, 1.0)}
+
+
+def _spearman(x: Values, y: Values) -> float:
+    return float(pd.Series(x).corr(pd.Series(y), "spearman"))
+
+
+def _order(judged: Mapping[str, Values], true: Mapping[str, Values], prompts: int) -> dict[str, int]:
+    """Pairs of rows that the truth tells apart, and those of them that the judge orders the same way."""
+    told = []
+    for one, other in combinations(true, 2):
+        low, high = bootstrap(true[one] - true[other], prompts)
+        if low > 0 or high < 0:
+            told.append((judged[one][0] - judged[other][0]) * (true[one][0] - true[other][0]) > 0)
+    return {"pairs": len(told), "same": int(sum(told))}

@@ -1,0 +1,141 @@
+"""Ranking layers before a sweep: one denoiser call at a few steps tells where the text has influence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from tada.hooks import route
+from tada.models.base import Latents, Layers, Model, Sampling
+from tada.models.context import Context, Stream
+from tada.patching.sweeps import checked_pairs, resolve_sets, rows_by_sites
+
+
+def screen(
+    model: Model,
+    pairs: pd.DataFrame,
+    seeds: int | Sequence[int],
+    layer_sets: Iterable[Layers] | None = None,
+    sampling: Sampling | str | None = None,
+    seconds: float = 10.0,
+    *,
+    steps: int | Sequence[int] = 5,
+    negative: str | None = None,
+    lyrics: str | None = None,
+) -> pd.DataFrame:
+    """Rank layers cheaply: how far routing them moves the denoiser's prediction, at a few steps of plain generations.
+
+    One generation of the counterfactual prompt a pair and seed, and one denoiser call a step with a row for every
+    layer set. It says where the text has influence, not whether that influence can be heard: a ranking to choose what
+    to sweep, no result.
+
+    Args:
+        model: the model.
+        pairs: as for :func:`sweep`.
+        seeds: as for :func:`sweep`.
+        layer_sets: as for :func:`sweep`.
+        sampling: as for :func:`sweep`.
+        seconds: length of the clips.
+        steps: how many steps, evenly spread, or which.
+        negative: as for :func:`sweep`.
+        lyrics: as for :func:`sweep`.
+
+    Returns:
+        ``concept, pair, seed, step, layers, change``: ``|v_routed - v_base| / |v_target - v_base|`` of the prediction v
+        of the conditional pass.
+    """
+    settings = model.sampling(sampling)
+    chosen = _spread(steps, settings.steps)
+    sets = resolve_sets(model, layer_sets)
+    rows: list[tuple[Any, ...]] = []
+    for pair in checked_pairs(pairs, ()).itertuples(index=False):
+        context = model.encode([str(pair.source), str(pair.target)], negative, lyrics)
+        for seed in [seeds] if isinstance(seeds, int) else seeds:
+            calls = _calls(model, context[0], model.noise(seed, seconds), settings, chosen)
+            for step, call in calls.items():
+                moved = _moved(model, context, model.noise(seed, seconds), settings, step, call, list(sets.values()))
+                rows += [(pair.concept, pair.pair, seed, step, name, m) for name, m in zip(sets, moved, strict=True)]
+    return pd.DataFrame(rows, columns=["concept", "pair", "seed", "step", "layers", "change"])
+
+
+def rank(screened: pd.DataFrame) -> list[str]:
+    """The layer sets of :func:`screen`, the most influential first."""
+    means = screened.groupby("layers")["change"].mean()
+    return [str(name) for name in means.sort_values(ascending=False, kind="stable").index]
+
+
+def _spread(steps: int | Sequence[int], total: int) -> list[int]:
+    wanted = np.linspace(0, total - 1, min(steps, total)).round() if isinstance(steps, int) else np.asarray(steps)
+    if not len(wanted) or wanted.min() < 0 or wanted.max() >= total:
+        raise ValueError(f"got steps={steps}; expected steps of 0 to {total - 1}, or how many of them")
+    return sorted({int(step) for step in wanted})
+
+
+@dataclass
+class _Call:
+    """What the denoiser was called with in one conditional pass."""
+
+    positional: tuple[Any, ...]
+    keywords: dict[str, Any]
+
+
+def _calls(
+    model: Model, context: Context, noise: Latents, sampling: Sampling, steps: Sequence[int]
+) -> dict[int, _Call]:
+    """Sample one row, keeping what the denoiser is called with at the wanted steps."""
+    kept: dict[int, _Call] = {}
+
+    def keep(_: nn.Module, positional: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        run = model.run
+        if run is not None and run.step in steps and "cond" in run.passes and run.step not in kept:
+            index, count = torch.tensor([run.passes.index("cond")]), len(run.passes)
+            args = tuple(_rows(value, index, count) for value in positional)
+            kept[run.step] = _Call(args, {name: _rows(value, index, count) for name, value in keywords.items()})
+
+    handle = model.denoiser.register_forward_pre_hook(keep, with_kwargs=True)
+    try:
+        model.sample(context, noise, sampling)
+    finally:
+        handle.remove()
+    return kept
+
+
+def _moved(
+    model: Model,
+    context: Context,
+    noise: Latents,
+    sampling: Sampling,
+    step: int,
+    call: _Call,
+    sets: Sequence[tuple[str, ...]],
+) -> list[float]:
+    """Relative change of the prediction for each set of sites, all in one denoiser call."""
+    count = len(sets) + 2
+    index = torch.zeros(count, dtype=torch.long)
+    plan = rows_by_sites([(), model.sites, *sets])
+    with ExitStack() as stack, torch.no_grad():
+        for sites, places in plan.items():
+            stack.enter_context(route(model, list(sites), context[[1] * count], rows=places, passes="cond"))
+        run = stack.enter_context(model._running(context[[0] * count], noise[[0] * count], sampling))
+        run.enter(step, ("cond",))
+        args = [_rows(value, index, 1) for value in call.positional]
+        output = model.denoiser(*args, **{name: _rows(value, index, 1) for name, value in call.keywords.items()})
+    values = (output[0] if isinstance(output, tuple) else output).double().flatten(1)
+    change = (values[1:] - values[0]).norm(dim=1)
+    return (change[1:] / change[0]).tolist()
+
+
+def _rows(value: Any, index: Tensor, count: int) -> Any:
+    """Rows ``index`` of what has ``count`` rows; all else as it is."""
+    if isinstance(value, Stream):
+        return value.rows(index.to(value.states.device))
+    if isinstance(value, Tensor) and value.dim() and value.shape[0] == count:
+        return value[index.to(value.device)]
+    return value

@@ -1,0 +1,304 @@
+"""A browser of an autoencoder's features: where each is most active, which concept it speaks for, what it does."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from tada import sae as saes
+from tada.audio import Clips
+from tada.hooks import record
+from tada.models.base import Model, Sampling
+from tada.patching.sweeps import Score
+from tada.sae.model import SparseAutoencoder
+from tada.steering.ranges import Setting, grid, read_clips, write_clips
+from tada.steering.vector import Vector
+from tada.store import Store
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
+
+
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """Clips and how active features were in them.
+
+    Attributes:
+        clips: one per prompt and seed.
+        features: which features, in the order of the second axis of ``activity``.
+        activity: ``[clips, features, moments]``, the mean over denoising steps of the code's values; moments are equal
+            parts of the clip, from its beginning.
+    """
+
+    clips: Clips
+    features: tuple[int, ...]
+    activity: Tensor
+
+    def of(self, feature: int) -> Tensor:
+        """Activity ``[clips, moments]`` of one feature; KeyError if it was not listened for."""
+        if feature not in self.features:
+            raise KeyError(f"feature {feature} was not listened for; expected one of {list(self.features)}")
+        return self.activity[:, self.features.index(feature)]
+
+
+def listen(
+    model: Model,
+    sae: SparseAutoencoder,
+    site: str,
+    setting: Setting,
+    features: Sequence[int],
+    moments: int = 32,
+    keep: str | Path | None = None,
+) -> Heard:
+    """Generate clips and note how active features are while they are made.
+
+    Args:
+        model: the model.
+        sae: an autoencoder of the site.
+        site: its name.
+        setting: prompts, seeds and length.
+        features: which.
+        moments: parts that a clip is divided into, at most as many as it has frames.
+        keep: path, without suffix, under which all this was kept, or is; the caller sees to it that another
+            autoencoder or setting has another path. None keeps nothing.
+
+    Raises:
+        ValueError: an autoencoder of another width, or features it does not have.
+    """
+    width = model.site_width(site)
+    if sae.config.dim != width:
+        raise ValueError(f"got an autoencoder of width {sae.config.dim} for {site}, which has {width}")
+    if not features or not 0 <= min(features) <= max(features) < sae.config.latents:
+        raise ValueError(f"got features {list(features)}; expected one or more of 0 to {sae.config.latents - 1}")
+    if keep is not None and Path(f"{keep}.activity").is_file():
+        activity = load(Path(f"{keep}.activity").read_bytes())["activity"]
+        return Heard(read_clips(Path(f"{keep}.clips")), tuple(features), activity)
+    jobs = [(prompt, seed) for prompt in setting.prompts for seed in setting.seeds]
+    made, active = [], []
+    for start in range(0, len(jobs), setting.batch):
+        texts, seeds = zip(*jobs[start : start + setting.batch], strict=True)
+        context, noise = model.encode(list(texts), lyrics=setting.lyrics), model.noise(seeds, setting.seconds)
+        with record(model, [site]) as kept:
+            latents = model.sample(context, noise, setting.sampling)
+        made.append(model.decode(latents))
+        hidden = in_time(model, kept[site], setting.seconds)
+        active.append(_activity(sae, hidden, features, moments))
+    audio, records = torch.cat([part.audio for part in made]), [one for part in made for one in part.records]
+    heard = Heard(Clips(audio, made[0].sample_rate, records), tuple(features), torch.cat(active))
+    if keep is not None:
+        write_clips(heard.clips, Path(f"{keep}.clips"))
+        Path(f"{keep}.activity").write_bytes(save({"activity": heard.activity.contiguous()}))
+    return heard
+
+
+def in_time(model: Model, hidden: Tensor, seconds: float) -> Tensor:
+    """What a site puts out ``[steps, rows, tokens, dim]`` as ``[steps, rows, time, bands, dim]``.
+
+    Transformers have a token per frame of sound, Stable Audio one more in front, which is left out; the U-Net has
+    patches of time and pitch, time slower.
+    """
+    shape, tokens = model.noise_shape(seconds), hidden.shape[2]
+    if model.name == "audioldm2":
+        _, time, pitch = shape
+        bands = max(1, round((tokens * pitch / time) ** 0.5))
+        return hidden.unflatten(2, (-1, bands))
+    if model.name == "stable-audio":
+        hidden = hidden[:, :, tokens - shape[-1] :]
+    return hidden.unsqueeze(3)
+
+
+def most_active(heard: Heard, feature: int, count: int = 3) -> pd.DataFrame:
+    """The clips in which a feature is most active.
+
+    Returns:
+        ``clip`` (row), ``second`` (middle of the moment where it peaks), ``peak``, ``mean``; the highest peak first.
+    """
+    activity = heard.of(feature)
+    peak, where = activity.max(dim=1)
+    order = peak.argsort(descending=True, stable=True)[:count]
+    length = heard.clips[0].seconds / activity.shape[1]
+    return pd.DataFrame(
+        {
+            "clip": order.tolist(),
+            "second": [(int(where[row]) + 0.5) * length for row in order],
+            "peak": peak[order].tolist(),
+            "mean": activity.mean(dim=1)[order].tolist(),
+        }
+    )
+
+
+def score_table(
+    sae: SparseAutoencoder, sides: Mapping[str, tuple[Tensor, Tensor]], kind: saes.Score = "tfidf"
+) -> pd.DataFrame:
+    """Every feature's score for every concept (eq. 6).
+
+    Args:
+        sae: the autoencoder.
+        sides: concept -> activations with and without it, ``[tokens, dim]`` each.
+        kind: as for ``tada.sae.scores``.
+
+    Returns:
+        A row a feature, a column a concept.
+    """
+    return pd.DataFrame({name: saes.scores(sae, *pair, kind=kind).cpu().numpy() for name, pair in sides.items()})
+
+
+def top(table: pd.DataFrame, count: int = 3) -> pd.DataFrame:
+    """The features with the highest scores of each concept: ``concept, place, feature, score, share``.
+
+    ``share`` is the score over the sum of the feature's positive scores for all concepts: 1 for a feature of this
+    concept alone.
+    """
+    rows = []
+    total: Any = table.clip(lower=0).sum(axis=1)
+    for name in table:
+        best: Any = table[name].sort_values(ascending=False, kind="stable").head(count)
+        for place, (feature, value) in enumerate(best.items()):
+            rows.append((name, place, feature, float(value), float(max(value, 0) / total[feature] if value > 0 else 0)))
+    return pd.DataFrame(rows, columns=["concept", "place", "feature", "score", "share"])
+
+
+def effect(
+    model: Model,
+    sae: SparseAutoencoder,
+    site: str,
+    feature: int,
+    alphas: Sequence[float],
+    setting: Setting,
+    *,
+    concept: str,
+    score: Score,
+    store: Store | None = None,
+) -> pd.DataFrame:
+    """Steer with one feature alone (eq. 8): rows as from ``tada.steering.ranges.grid``, with ``feature``."""
+    vector = single(sae, site, feature, {"checkpoint": model.checkpoint})
+    rows = grid(model, vector, alphas, setting, None, concept=concept, score=score, renorm=False, store=store)
+    return rows.assign(feature=feature)
+
+
+def single(sae: SparseAutoencoder, site: str, feature: int, info: Mapping[str, Any] | None = None) -> Vector:
+    """The vector of one feature."""
+    score = torch.zeros(sae.config.latents)
+    score[feature] = 1.0
+    return saes.vector(sae, site, score, 1, info)
+
+
+def page(heard: Heard, best: pd.DataFrame, name: str, clips: int = 2, effects: pd.DataFrame | None = None) -> HTML:
+    """A static table: a row a feature with its scores, its effect, and its most active clips to play and to see.
+
+    Args:
+        heard: what was listened to.
+        best: as from :func:`top`.
+        name: of the group of players, letters, digits and hyphens; once a page.
+        clips: players a feature.
+        effects: ``feature, alpha, metric, value`` as from :func:`effect`; None leaves the column out.
+    """
+    from IPython.display import HTML
+
+    rows = [_page_row(heard, row, f"{name}-{place}", clips, effects) for place, row in enumerate(best.itertuples())]
+    head = ["feature", "speaks for", *(["when steered"] if effects is not None else []), "where it is most active"]
+    cells = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    return HTML(f'<table class="dataframe tada-table tada-features"><thead><tr>{cells}</tr></thead>'
+                f"<tbody>{''.join(rows)}</tbody></table>")  # fmt: skip
+
+
+def sparkline(values: Tensor, second: float, seconds: float, width: int = 180, height: int = 26) -> str:
+    """Activity over time as a small drawing (svg), with a mark where it peaks."""
+    heights = (values / values.max().clamp_min(1e-9)).clamp_min(0).tolist()
+    step = width / len(heights)
+    bars = "".join(
+        f'<rect x="{place * step:.1f}" y="{height * (1 - value):.1f}" width="{step:.1f}" '
+        f'height="{height * value:.1f}"/>'
+        for place, value in enumerate(heights)
+        if value > 0
+    )
+    mark = width * second / seconds
+    return (
+        f'<svg role="img" aria-label="activity over {seconds:.1f} seconds, highest at {second:.1f} s" '
+        f'viewBox="0 0 {width} {height}" width="{width}" height="{height}" fill="#0072B2">{bars}'
+        f'<line x1="{mark:.1f}" x2="{mark:.1f}" y1="0" y2="{height}" stroke="#D55E00" stroke-width="1.5"/></svg>'
+    )
+
+
+# ---- parts
+
+
+@torch.no_grad()
+def _activity(sae: SparseAutoencoder, hidden: Tensor, features: Sequence[int], moments: int) -> Tensor:
+    """``[steps, rows, time, bands, dim]`` to ``[rows, features, moments]``."""
+    rows = []
+    for row in hidden.transpose(0, 1).to(sae.W_dec.dtype):
+        code = sae.encode(row.flatten(0, -2))
+        values = torch.stack([(code.values * (code.indices == feature)).sum(dim=1) for feature in features])
+        rows.append(values.view(len(features), *row.shape[:-1]).mean(dim=(1, 3)))
+    activity = torch.stack(rows)
+    return torch.nn.functional.adaptive_avg_pool1d(activity, min(moments, activity.shape[-1])).cpu()
+
+
+def _page_row(heard: Heard, row: Any, name: str, clips: int, effects: pd.DataFrame | None) -> str:
+    from tada.display.players import Sound, show
+
+    places: list[Any] = list(most_active(heard, row.feature, clips).itertuples())
+    sounds = [Sound(heard.clips[p.clip], f"clip {p.clip}", scores={"peak": p.peak}) for p in places]
+    curves = [sparkline(heard.of(row.feature)[p.clip], p.second, heard.clips[0].seconds) for p in places]
+    drawn = "".join(f"<div>clip {p.clip} {curve}</div>" for p, curve in zip(places, curves, strict=True))
+    says = f"{html.escape(row.concept)}<br><small>score {row.score:.3g}, {row.share:.0%} of its scores</small>"
+    cells = [f"<b>{row.feature}</b>", says]
+    if effects is not None:
+        cells.append(_effect_text(effects[effects["feature"] == row.feature]))
+    cells.append(f"{drawn}{show(sounds, name).data}")
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _effect_text(rows: pd.DataFrame) -> str:
+    means = rows[rows["metric"] == "concept"].groupby("alpha")["value"].mean()
+    return "<br>".join(f"{alpha:+.3g}: {value:.2f}" for alpha, value in means.items()) or "–"
+
+
+def stream(
+    model: Model,
+    site: str,
+    tokens: int,
+    held_out: int,
+    seed: int,
+    seconds: float,
+    sampling: Sampling | str | None = None,
+    batch: int = 8,
+    captions: Any = None,
+    lyrics: str | None = None,
+) -> tuple[Iterator[Tensor], Tensor]:
+    """Activations of one site for training, and others to measure on.
+
+    Args:
+        model: the model, sampled as the stream is read.
+        site: name of the site.
+        tokens: in a training step.
+        held_out: clips of the second part, whose captions are not among the first's.
+        seed: of noise and order.
+        seconds: length of the clips.
+        sampling: settings, or the name of a preset.
+        batch: clips per sampling run.
+        captions: as for ``tada.pairs.build``; None for the synthetic ones.
+        lyrics: for models that sing.
+
+    Returns:
+        Shuffled ``[tokens, dim]`` without end, and ``[any, dim]``.
+    """
+    from tada.pairs.builder import read
+
+    texts = read(captions)["caption"].tolist()
+    rest, texts = texts[:held_out], texts[held_out:]
+    how = {"sampling": sampling, "sites": [site], "batch": batch, "lyrics": lyrics}
+    some = saes.activations(model, rest, [seed + 1_000_000], seconds, **how)  # type: ignore[arg-type]
+    runs = [next(some)[site] for _ in range(-(-held_out // batch))]
+    flow = saes.activations(model, texts, range(seed, seed + 1000), seconds, **how)  # type: ignore[arg-type]
+    buffer = max(2 * tokens, 4 * len(runs[0]))
+    return (part[site] for part in saes.mixed(flow, tokens, buffer, seed)), torch.cat(runs)

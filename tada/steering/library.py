@@ -1,0 +1,143 @@
+"""A folder of steering vectors, one per model, concept and method, fitted once and found again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tada.concepts import steered as prompts
+from tada.concepts.steered import Vocabulary, Wording
+from tada.errors import unknown
+from tada.models.base import Layers, Model, Sampling, versions
+from tada.patching.sweeps import fingerprint
+from tada.steering.vector import Vector, contrast
+from tada.store import key
+
+FOLDER = Path("_build") / "vectors"
+"""Where vectors are kept unless another folder is named."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a concept's vector is fitted.
+
+    Attributes:
+        concept: a name in ``tada.concepts.steered.CONCEPTS``.
+        seconds: length of the clips.
+        sampling: settings, or the name of a preset.
+        count: prompt pairs, 50 in the paper.
+        seed: of the noise, the same for all prompts, as in the authors' code.
+        vocabulary: ``"public"``, or ``"mini"`` for minis.
+        wording: of the templates.
+        sites: layers to fit; None for all.
+        batch: clips per sampling run.
+    """
+
+    concept: str
+    seconds: float
+    sampling: Sampling | str | None = None
+    count: int = prompts.COUNT
+    seed: int = 10
+    vocabulary: Vocabulary = "public"
+    wording: Wording = "paper"
+    sites: Layers | None = None
+    batch: int = 8
+
+
+def fit(model: Model, recipe: Recipe, folder: str | Path | None = FOLDER, progress: bool = False) -> Vector:
+    """The CAA vector of a concept: from the folder if the same recipe fitted it on the same weights, else fitted now.
+
+    Args:
+        model: the model.
+        recipe: how.
+        folder: where vectors are kept; None keeps nothing.
+        progress: show a progress bar.
+    """
+    settings = model.sampling(recipe.sampling)
+    made_by = key(
+        {
+            **asdict(replace(recipe, sampling=None, sites=None, batch=0)),
+            "sampling": {"kind": type(settings).__name__, **asdict(settings)},
+            "sites": list(model.resolve(recipe.sites)),
+            "weights": fingerprint(model),
+            "versions": {name: version for name, version in versions().items() if name != "python"},
+        }
+    )
+    place = None if folder is None else path(folder, model, recipe.concept)
+    if place is not None and place.is_file():
+        old = Vector.load(place)
+        if old.info.get("recipe") == made_by:
+            return old
+    pairs = prompts.pairs(recipe.concept, recipe.vocabulary, recipe.wording, recipe.count)
+    vector = contrast(
+        model,
+        pairs.positive,
+        pairs.negative,
+        recipe.seed,
+        recipe.seconds,
+        settings,
+        recipe.sites,
+        lyrics=prompts.sung(model.name, pairs),
+        batch=recipe.batch,
+        progress=progress,
+    )
+    said = {"concept": recipe.concept, "wording": recipe.wording, "vocabulary": recipe.vocabulary, "recipe": made_by}
+    vector = replace(vector, info={**vector.info, **said})
+    if place is not None:
+        vector.save(place)
+    return vector
+
+
+def path(folder: str | Path, model: Model, concept: str, method: str = "caa") -> Path:
+    """Where the vector of a concept lies."""
+    return Path(folder) / model.name / slug(model.checkpoint) / f"{slug(concept)}-{method}.safetensors"
+
+
+def find(folder: str | Path, model: Model, concept: str, method: str = "caa") -> Vector:
+    """The kept vector of a concept.
+
+    Raises:
+        KeyError: a concept that does not exist. FileNotFoundError: one without a vector, with the command that fits it.
+    """
+    prompts.get(concept)
+    place = path(folder, model, concept, method)
+    if place.is_file():
+        return Vector.load(place)
+    known = sorted({info["concept"] for _, info in entries(folder, model)})
+    shipped = {f"{model.name} mini": "mini", f"{model.name} mini, planted": "planted"}
+    which = f"--model {model.name} --checkpoint {shipped.get(model.checkpoint, model.checkpoint)}"
+    raise FileNotFoundError(
+        f"no {method} vector of {concept!r} for {model.checkpoint} in {folder} (there: {', '.join(known) or 'none'}): "
+        f"fit it with `tada vectors fit {which} --concept {concept!r} --folder {folder}`"
+    )
+
+
+def entries(folder: str | Path, model: Model | None = None) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Path and description of every vector in a folder, of one model or of all."""
+    place = Path(folder) if model is None else Path(folder) / model.name / slug(model.checkpoint)
+    for file in sorted(place.rglob("*.safetensors")):
+        about = file.with_suffix(".json")
+        if about.is_file():
+            yield file, {"concept": file.stem, "method": "?", **_info(about)}
+
+
+def by_name(folder: str | Path, name: str) -> Path:
+    """The file of a vector by its path in the folder, without suffix; FileNotFoundError with the nearest names."""
+    known = {file.relative_to(folder).with_suffix("").as_posix(): file for file, _ in entries(folder)}
+    if name not in known:
+        raise FileNotFoundError(unknown(f"vector in {folder}", name, known))
+    return known[name]
+
+
+def slug(text: str) -> str:
+    """Lower-case letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def _info(about: Path) -> dict[str, Any]:
+    import json
+
+    return dict(json.loads(about.read_text(encoding="utf-8")).get("info", {}))
