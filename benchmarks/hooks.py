@@ -119,7 +119,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        tada.models.tiny.build(options.architecture, folder, width=options.width)
+        tada.tiny.build(options.architecture, folder, width=options.width)
         model = tada.load(options.architecture, folder, device=options.device)
         within = inside(model, options.rows, options.steps) if options.device == "cpu" else {}
         seconds = measure(model, options.rows, options.steps, options.rounds)

@@ -194,7 +194,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         tiny = options.checkpoint == "tiny"
-        where = tada.models.tiny.build(options.model, Path(folder), width=options.width) if tiny else options.checkpoint
+        where = tada.tiny.build(options.model, Path(folder), width=options.width) if tiny else options.checkpoint
         model = tada.load(options.model, where, device="cpu")
     print(json.dumps(measure(model, options), indent=1))
 

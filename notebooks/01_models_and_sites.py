@@ -61,7 +61,7 @@ plt.rcParams.update({"figure.dpi": 200, "font.size": 10, "axes.spines.top": Fals
 # %% [markdown]
 # ## Opening the models
 #
-# `tada.load` opens a checkpoint from a hub or from a folder by the same code. `tada.models.tiny.build` writes such a folder.
+# `tada.load` opens a checkpoint from a hub or from a folder by the same code. `tada.tiny.build` writes such a folder.
 
 # %%
 if architecture not in tada.ARCHITECTURES:
@@ -71,7 +71,7 @@ scratch = tempfile.TemporaryDirectory()
 models = {}
 for name in tada.ARCHITECTURES:
     named = checkpoint if name == architecture else ""
-    models[name] = tada.load(name, named or tada.models.tiny.build(name, Path(scratch.name) / name))
+    models[name] = tada.load(name, named or tada.tiny.build(name, Path(scratch.name) / name))
 
 
 # %% tags=["hide-input"]

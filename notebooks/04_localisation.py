@@ -75,7 +75,7 @@ plots.style()
 
 # %%
 scratch = tempfile.TemporaryDirectory()
-folder = tada.models.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint
+folder = tada.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint
 work = localise.plan(
     architecture,
     folder,

@@ -80,7 +80,7 @@ scratch = tempfile.TemporaryDirectory()
 start = partial(
     steer_runs.plan,
     architecture,
-    tada.models.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint,
+    tada.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint,
     profile,
     functional=functional,
     words=words or ("mini" if checkpoint == "tiny" else ""),

@@ -68,7 +68,7 @@ plots.style()
 scratch = tempfile.TemporaryDirectory()
 run = steer_runs.plan(
     architecture,
-    tada.models.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint,
+    tada.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint,
     profile,
     functional=functional,
     words=words or ("mini" if checkpoint == "tiny" else ""),

@@ -81,7 +81,7 @@ tiny = missing or checkpoint == "tiny"
 request = table_runs.settled(
     table_runs.Request(
         architecture,
-        str(tada.models.tiny.build(architecture, Path(scratch.name) / "tiny")) if tiny else checkpoint,
+        str(tada.tiny.build(architecture, Path(scratch.name) / "tiny")) if tiny else checkpoint,
         "smoke" if missing else profile,
         tuple(concepts),
         functional,

@@ -89,9 +89,7 @@ scratch = tempfile.TemporaryDirectory()
 model, played, texts = None, None, []
 if checkpoint not in ("", "none"):
     try:
-        where = (
-            tada.models.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint
-        )
+        where = tada.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint
         model = tada.load(architecture, where)
     except (KeyError, OSError) as error:
         display(Markdown(f"No clips of a model: {error.args[0] if error.args else error}"))

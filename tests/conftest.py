@@ -25,7 +25,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
 
     def folder(name: str) -> Path:
         if name not in built:
-            built[name] = tada.models.tiny.build(name, tmp_path_factory.mktemp(name))
+            built[name] = tada.tiny.build(name, tmp_path_factory.mktemp(name))
         return built[name]
 
     return folder

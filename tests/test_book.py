@@ -236,7 +236,7 @@ def test_a_page_without_parameters_is_stamped_too(checkout: Path) -> None:
 
 
 def test_a_page_names_the_checkpoints_that_were_opened_for_it(checkout: Path) -> None:
-    code = "\n# %%\nfrom tada import opened\nfor _ in range(2):\n    opened.note('a mini', 'abcdef0123456789')\n"
+    code = "\n# %%\nfrom tada.book import opened\nfor _ in range(2):\n    opened.note('a mini', 'abcdef0123456789')\n"
     (checkout / "notebooks" / "01_one.py").write_text(NOTEBOOK + code)
     page = page_of(checkout)
     assert page.stamp.checkpoints == {"a mini": "abcdef012345"}

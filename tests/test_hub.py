@@ -99,7 +99,7 @@ def test_tiny_checkpoints_depend_on_the_seed_alone(tmp_path):
 
     def weights(folder, seed):
         return tada.load(
-            "stable-audio", tada.models.tiny.build("stable-audio", tmp_path / folder, seed), device="cpu"
+            "stable-audio", tada.tiny.build("stable-audio", tmp_path / folder, seed), device="cpu"
         ).denoiser.state_dict()
 
     one, same, other = weights("a", 1), weights("b", 1), weights("c", 2)
@@ -112,7 +112,7 @@ def test_building_does_not_touch_the_global_generator(tmp_path):
 
     torch.manual_seed(3)
     state = torch.get_rng_state()
-    tada.models.tiny.build("stable-audio", tmp_path)
+    tada.tiny.build("stable-audio", tmp_path)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -125,9 +125,9 @@ def test_building_does_not_touch_the_global_generator(tmp_path):
 )
 def test_tiny_names_what_it_can_build(tmp_path, arguments, words):
     with pytest.raises(KeyError, match=words):
-        tada.models.tiny.build(folder=tmp_path, **arguments)
+        tada.tiny.build(folder=tmp_path, **arguments)
     with pytest.raises(ValueError, match="width=5"):
-        tada.models.tiny.build("audioldm2", tmp_path, width=5)
+        tada.tiny.build("audioldm2", tmp_path, width=5)
 
 
 def test_the_default_checkpoint_knows_its_functional_layers(monkeypatch, tiny_folder):

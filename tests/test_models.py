@@ -50,7 +50,7 @@ def test_audioldm2_streams_alternate_by_attention(tiny_model):
 
 
 def test_audioldm2_base_has_32_sites(tmp_path):
-    folder = tada.models.tiny.build("audioldm2", tmp_path, topology="base")
+    folder = tada.tiny.build("audioldm2", tmp_path, topology="base")
     assert len(tada.load("audioldm2", folder, device="cpu").sites) == 32
 
 

@@ -88,7 +88,7 @@ def test_the_setup_cell_is_completed_from_the_settings(tmp_path: Path) -> None:
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "_config.yml").write_text("repository: {url: https://github.com/some/where, branch: v1}\n")
     path = tmp_path / "notebooks" / "one.py"
-    path.write_text('# %% tags=["setup"]\nimport tada.book.colab\n\ntada.colab.setup()\n\n# %%\n1 + 1\n')
+    path.write_text('# %% tags=["setup"]\nimport tada.book.colab\n\ntada.book.colab.setup()\n\n# %%\n1 + 1\n')
     text = notebooks.pair(path)
     assert "git+https://github.com/some/where@v1" in text
     assert notebooks.pair(notebooks.write_pair(path)) == text

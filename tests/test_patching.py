@@ -283,7 +283,7 @@ def test_other_weights_are_another_model(tiny_model, tmp_path):
         assert patching.fingerprint(model) != before
     finally:
         weight.data.copy_(kept)
-    seeded = tada.load("ace-step", tada.models.tiny.build("ace-step", tmp_path, seed=1), device="cpu")
+    seeded = tada.load("ace-step", tada.tiny.build("ace-step", tmp_path, seed=1), device="cpu")
     assert patching.fingerprint(seeded) != before
 
 

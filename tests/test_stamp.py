@@ -63,7 +63,7 @@ def test_elsewhere_nothing_is_written(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_other_weights_have_another_hash(tiny_model: Callable[[str], Model], tmp_path: Path) -> None:
-    folder = tada.models.tiny.build("stable-audio", tmp_path, seed=1)
+    folder = tada.tiny.build("stable-audio", tmp_path, seed=1)
     assert fingerprint(tada.load("stable-audio", folder, device="cpu")) != fingerprint(tiny_model("stable-audio"))
 
 

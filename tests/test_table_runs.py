@@ -33,7 +33,7 @@ from tada.store import UNIT, Store
 @pytest.fixture(scope="module")
 def request_(tmp_path_factory: pytest.TempPathFactory) -> table_runs.Request:
     home = tmp_path_factory.mktemp("table")
-    folder = tada.models.tiny.build("stable-audio", home / "tiny")
+    folder = tada.tiny.build("stable-audio", home / "tiny")
     return table_runs.settled(
         table_runs.Request(
             "stable-audio", str(folder), "smoke", ("mood",), words="mini", seconds=1.2, store=str(home / "store"),
@@ -133,7 +133,7 @@ def test_the_command_says_what_is_wrong_in_one_line() -> None:
 @pytest.fixture
 def localised(tmp_path: Path) -> tuple[table_runs.Request, pd.DataFrame]:
     """A tiny ACE-Step, and the scores of a localisation of it in which layers 7 and 3 have most impact."""
-    folder = str(tada.models.tiny.build("ace-step", tmp_path / "tiny"))
+    folder = str(tada.tiny.build("ace-step", tmp_path / "tiny"))
     request = table_runs.Request("ace-step", folder, "smoke", words="mini", localisation=str(tmp_path / "localisation"),
                                  store=str(tmp_path / "store"))  # fmt: skip
     work = localise.plan("ace-step", folder, profile="smoke", score="probe")
@@ -177,7 +177,7 @@ def test_of_an_unfinished_localisation_the_pairs_count_that_every_concept_has(
 
 
 def test_a_checkpoint_s_own_layers_are_said_to_be_its_own(tmp_path: Path) -> None:
-    folder = tada.models.tiny.build("stable-audio", tmp_path / "tiny")
+    folder = tada.tiny.build("stable-audio", tmp_path / "tiny")
     about = json.loads((folder / "tada.json").read_text()) if (folder / "tada.json").is_file() else {}
     for said, wanted in (
         ("a localisation of 6 concepts", "a localisation of 6 concepts"),

@@ -1,8 +1,8 @@
 """The steered concepts: their poles, the pairs of prompts that vectors are fitted from, and the prompts to steer.
 
 A concept's pairs put the same fifty :mod:`tada.concepts.bases` into the template of either pole, so that the two sides
-differ in the concept alone (appendix B.1 of the paper). The ``public`` vocabulary is for the public checkpoints, ``mini``
-for what the minis understand.
+differ in the concept alone (appendix B.1 of the paper). The ``public`` vocabulary is for the public checkpoints,
+``mini`` for what the minis understand.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A strength is given in percent of a range that is calibrated per model, concept, method, layer set and direction (see
 :mod:`tada.steering.ranges` and :mod:`tada.steering.distance`); the raw strength is kept beside it.
-For the paper's own protocol the range is 100, so that percent and raw strength agree. Every method sees the same prompts,
-the same noise and the same clip at strength 0.
+For the paper's own protocol the range is 100, so that percent and raw strength agree. Every method sees the same
+prompts, the same noise and the same clip at strength 0.
 """
 
 from __future__ import annotations

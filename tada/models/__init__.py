@@ -99,7 +99,7 @@ def shipped(name: str, checkpoint: str) -> Path:
         there = [f"{a} {c}" for c in SHIPPED for a in ARCHITECTURES if (home / SHIPPED[c].format(a)).is_dir()]
         raise KeyError(
             f"no {checkpoint!r} checkpoint of {name} is shipped with this version ({', '.join(there) or 'none is'}): "
-            f"give a hub id or a folder, or build a random one with tada.models.tiny.build({name!r}, folder)"
+            f"give a hub id or a folder, or build a random one with tada.tiny.build({name!r}, folder)"
         )
     return path
 

@@ -18,8 +18,14 @@ from tada.pairs.builder import (
     whole,
     with_controls,
 )
+from tada.pairs.swaps import any_of, changes, faults, swap, swap_released
 
 __all__ = [
+    "any_of",
+    "changes",
+    "faults",
+    "swap",
+    "swap_released",
     "CARD",
     "COLUMNS",
     "Captions",

@@ -73,7 +73,7 @@ def test_the_adapters_open_what_is_saved(recipe: tuple[str, ModuleType, Any], re
         parts.vae.register_to_config(scaling_factor=0.7)  # a factor of 1 could be forgotten and nobody would notice
         assert torch.allclose(module.encode(parts, audio), 0.7 * plain)
     latents = module.encode(parts, audio)
-    module.save(parts, tada.models.tiny.build(name, tmp_path))
+    module.save(parts, tada.tiny.build(name, tmp_path))
     model = tada.load(name, tmp_path, device="cpu")
     sound = model.decode(Latents(latents, (0, 1), 1.024)).audio
     expected = module.decode(parts, latents).reshape(2, sound.shape[1], -1)[..., : sound.shape[-1]]
