@@ -10,6 +10,8 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
+from tada.errors import InputError
+
 
 @dataclass(frozen=True, eq=False)
 class Clip:
@@ -62,7 +64,7 @@ class Clips(Sequence[Clip]):
         sound = self.audio.abs().amax((1, 2)).isfinite() if self.audio.numel() else torch.ones(len(audio))
         bad = sound.logical_not().nonzero().flatten().tolist()
         if bad:
-            raise ValueError(
+            raise InputError(
                 f"NaN or infinite samples in the decoded audio of rows {bad} (of {len(audio)}): "
                 "decode in float32, or look at the latents that were decoded"
             )

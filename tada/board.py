@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from tada.errors import unknown
+from tada.errors import InputError, LayerError, unknown
 from tada.models.base import Model, Pass, Run
 from tada.models.context import Context, Stream
 
@@ -50,18 +50,18 @@ class Scope:
 
     def __post_init__(self) -> None:
         if self.which not in ("cond", "uncond", "both"):
-            raise ValueError(unknown("pass", self.which, ("cond", "uncond", "both")))
+            raise InputError(unknown("pass", self.which, ("cond", "uncond", "both")))
         self.passes: tuple[Pass, ...] = ("cond", "uncond") if self.which == "both" else (self.which,)
         steps = None if self.wanted is None else [self.wanted] if isinstance(self.wanted, int) else list(self.wanted)
         if steps is not None and (not steps or min(steps) < 0):
-            raise ValueError(f"got steps={self.wanted!r}; expected one or more step indices from 0")
+            raise InputError(f"got steps={self.wanted!r}; expected one or more step indices from 0")
         self.steps = None if steps is None else frozenset(steps)
         self.last = max(steps or [0])
 
     def covers(self, run: Run, site: str, which: Pass) -> bool:
         """Whether the intervention applies here and now; notes that it did."""
         if self.last >= run.sampling.steps:
-            raise ValueError(f"{self.kind} at step {self.last}: this run has steps 0 to {run.sampling.steps - 1}")
+            raise InputError(f"{self.kind} at step {self.last}: this run has steps 0 to {run.sampling.steps - 1}")
         if which not in self.passes or (self.steps is not None and run.step not in self.steps):
             return False
         self.fired.setdefault(site, set()).add(run.step)
@@ -108,7 +108,7 @@ class Editing:
         if not isinstance(new, Tensor) or new.shape != hidden.shape:
             got = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__
             wanted = tuple(hidden.shape)
-            raise ValueError(f"edit at {when.site}: the function returned {got}; expected a tensor {wanted}")
+            raise InputError(f"edit at {when.site}: the function returned {got}; expected a tensor {wanted}")
         return new.to(hidden.dtype)
 
 
@@ -124,7 +124,7 @@ class Routing:
         """``base`` with the routed rows read from the source."""
         source = self._source_stream(model, run, which, model.streams[site])
         if source.states.shape[1:] != base.states.shape[1:]:
-            raise ValueError(
+            raise InputError(
                 f"route at {site}: the source context has {source.tokens} tokens, the sampled one {base.tokens}; "
                 "pad both to one length with source.align(base), or encode all prompts in one call"
             )
@@ -136,7 +136,7 @@ class Routing:
         if key not in run.memo:
             source = self.source[[0] * run.rows] if len(self.source) == 1 else self.source
             if len(source) != run.rows:
-                raise ValueError(
+                raise InputError(
                     f"route: got a source of {len(source)} rows for {run.rows} clips; expected as many, or one"
                 )
             run.memo[key] = self.source, model.conditioning(source, run.seconds, run.sampling)  # keeps the id
@@ -259,8 +259,8 @@ def row_mask(rows: Tensor | Sequence[int] | Sequence[bool] | None, count: int) -
     given = torch.as_tensor(rows).cpu()
     if given.dtype == torch.bool:
         if given.shape != (count,):
-            raise ValueError(f"route: got a row mask of shape {tuple(given.shape)} for {count} clips")
+            raise InputError(f"route: got a row mask of shape {tuple(given.shape)} for {count} clips")
         return given
     if given.numel() == 0 or not 0 <= int(given.min()) <= int(given.max()) < count:
-        raise IndexError(f"route: got rows {given.tolist()}; expected one or more of 0 to {count - 1}")
+        raise LayerError(f"route: got rows {given.tolist()}; expected one or more of 0 to {count - 1}")
     return torch.zeros(count, dtype=torch.bool).index_fill(0, given.flatten().long(), True)

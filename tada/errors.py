@@ -1,4 +1,4 @@
-"""Words for errors: what was got, what would have been right, what is nearest."""
+"""The errors that a user can cause, and the words in which they say what to do."""
 
 from __future__ import annotations
 
@@ -6,8 +6,47 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
+class TadaError(Exception):
+    """Anything that a user can cause; the kinds below are also the built-in errors that one would expect."""
+
+
+class InputError(TadaError, ValueError):
+    """A value that cannot be used."""
+
+
+class UnknownNameError(TadaError, KeyError):
+    """A name that does not exist."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class LayerError(TadaError, IndexError):
+    """A layer that the model does not have."""
+
+
+class MissingFileError(TadaError, FileNotFoundError):
+    """A file or folder that is not there."""
+
+
+class MissingPackageError(TadaError, ModuleNotFoundError):
+    """An optional package that is not installed; the text has the pip line."""
+
+
+class CheckpointError(TadaError, OSError):
+    """A checkpoint that cannot be had or read."""
+
+
+class NotebookError(InputError):
+    """A notebook or one of its parameters that cannot be used."""
+
+
+class BookError(TadaError, RuntimeError):
+    """A book that cannot be built."""
+
+
 def unknown(kind: str, got: object, valid: Iterable[object], hint: str = "") -> str:
-    """A sentence for a name that does not exist: the name, the nearest valid ones, all of them if they are few."""
+    """Write the sentence for a name that does not exist: the name, the nearest valid ones, all if they are few."""
     names = [str(name) for name in valid]
     near = get_close_matches(str(got), names, n=3, cutoff=0.5)
     guess = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tada.board import Edit, Editing, Passes, Recording, Routing, Scope, Steps, When, active
-from tada.errors import unknown
+from tada.errors import InputError, UnknownNameError, unknown
 from tada.models.base import Layers, Model, Pass, Run
 from tada.models.context import Context
 
@@ -53,10 +53,10 @@ class Kept(Mapping[str, Tensor]):
         if isinstance(site, int) and -len(self._layers) <= site < len(self._layers):
             site = self._layers[site]
         if site not in self._parts:
-            raise KeyError(unknown("recorded site", site, self.sites))
+            raise UnknownNameError(unknown("recorded site", site, self.sites))
         runs = [_stacked(part, self.passes) for part in self._parts[str(site)]]
         if not runs:
-            raise KeyError(f"nothing recorded at {site} yet: sample inside the with block")
+            raise UnknownNameError(f"nothing recorded at {site} yet: sample inside the with block")
         return runs[0] if len(runs) == 1 else torch.cat(runs, dim=len(self.passes))
 
     def __iter__(self) -> Iterator[str]:
@@ -69,7 +69,7 @@ class Kept(Mapping[str, Tensor]):
 def _stacked(part: Mapping[tuple[int, Pass], Tensor], passes: tuple[Pass, ...]) -> Tensor:
     steps = sorted({step for step, _ in part})
     if len(part) != len(steps) * len(passes):
-        raise ValueError("some recorded steps had no unconditional pass: record the two passes apart")
+        raise InputError("some recorded steps had no unconditional pass: record the two passes apart")
     rows = [part[step, which] for step in steps for which in passes]
     flat = torch.stack(rows)
     return flat if len(passes) == 1 else flat.unflatten(0, (len(steps), len(passes)))
@@ -133,7 +133,7 @@ def edit(
     """
     functions = {site: fn for key, fn in edits.items() for site in model.resolve(key)}
     if not functions:
-        raise ValueError("got no edits; expected at least one site with its function")
+        raise InputError("got no edits; expected at least one site with its function")
     with active(model, Editing(Scope("edit", tuple(functions), passes, steps), functions)):
         yield
 
@@ -174,4 +174,4 @@ def _reducer(reduce: Reduce) -> Callable[[Tensor], Tensor]:
         return reduce
     if reduce == "mean":
         return lambda hidden: hidden.mean(dim=1)
-    raise ValueError(unknown("reduction", reduce, ("mean",), "Or give a function of the hidden states, or None."))
+    raise InputError(unknown("reduction", reduce, ("mean",), "Or give a function of the hidden states, or None."))

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tada.errors import InputError
+
 SILENCE = -70.0
 """The absolute gate, in LUFS; what lies below counts as this."""
 
@@ -24,7 +26,7 @@ def lufs(samples: Any, sample_rate: int) -> float:
     audio = np.asarray(samples, np.float64)
     audio = audio[:, None] if audio.ndim == 1 else audio
     if not audio.size or not np.isfinite(audio).all():
-        raise ValueError(f"got {audio.size} samples, {np.isnan(audio).sum()} of them NaN; expected finite ones")
+        raise InputError(f"got {audio.size} samples, {np.isnan(audio).sum()} of them NaN; expected finite ones")
     power = _blocks(_weighted(audio, sample_rate), sample_rate)
     loud = power[_level(power) > SILENCE]
     if not len(loud):

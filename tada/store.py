@@ -22,6 +22,8 @@ from typing import IO, Any
 
 import pandas as pd
 
+from tada.errors import InputError, UnknownNameError
+
 log = logging.getLogger(__name__)
 
 UNIT = "unit_hash"
@@ -72,7 +74,7 @@ class Store:
             ValueError: no rows, or no such column.
         """
         if UNIT not in rows or rows.empty:
-            raise ValueError(f"got a table of {len(rows)} rows with columns {list(rows)}; expected rows with {UNIT}")
+            raise InputError(f"got a table of {len(rows)} rows with columns {list(rows)}; expected rows with {UNIT}")
         self._write(rows.reset_index(drop=True))
 
     def frame(self, units: Iterable[str] | None = None) -> pd.DataFrame:
@@ -92,7 +94,7 @@ class Store:
         wanted = sorted(seen) if units is None else list(dict.fromkeys(units))
         missing = [unit for unit in wanted if unit not in seen]
         if missing:
-            raise KeyError(f"{len(missing)} of {len(wanted)} units are not stored, the first is {missing[0]}")
+            raise UnknownNameError(f"{len(missing)} of {len(wanted)} units are not stored, the first is {missing[0]}")
         if not wanted:
             return pd.DataFrame({UNIT: pd.Series(dtype=str)})
         order = {unit: i for i, unit in enumerate(wanted)}

@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import quote, urlsplit
 
+from tada.errors import InputError
+
 HOST = "https://colab.research.google.com"
 PACKAGES = ("tada-companion", "torch", "numpy", "diffusers", "transformers")
 
@@ -139,7 +141,7 @@ def link(url: str, ref: str, path: str) -> str:
     parts = urlsplit(url)
     names = parts.path.strip("/").removesuffix(".git").split("/")
     if parts.netloc != "github.com" or len(names) != 2:
-        raise ValueError(f"got repository.url={url!r}; expected https://github.com/NAME/REPOSITORY, or nothing")
+        raise InputError(f"got repository.url={url!r}; expected https://github.com/NAME/REPOSITORY, or nothing")
     return f"{HOST}/github/{names[0]}/{names[1]}/blob/{quote(ref)}/{quote(path)}"
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tada.book import colab
-from tada.errors import unknown
+from tada.errors import InputError, NotebookError, unknown
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 # Threads that compete cost tiny models far more than they give; progress bars have no place on a page.
@@ -28,10 +28,6 @@ SETUP = "setup"
 
 PATIENCE = 15.0
 """Seconds that a notebook is given to stop."""
-
-
-class NotebookError(ValueError):
-    """What a user can put right: a missing notebook, a wrong parameter, a folder that cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -313,7 +309,7 @@ def _unknown_parameter(name: str, declared: Sequence[Parameter]) -> str:
 
 def _boolean(text: str) -> bool:
     if text.lower() not in ("true", "false"):
-        raise ValueError(text)
+        raise InputError(text)
     return text.lower() == "true"
 
 

@@ -16,15 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from tada.book import notebooks
-from tada.errors import unknown
+from tada.errors import BookError, unknown
 
 PROFILES = ("smoke", "mini", "colab", "paper")
 PAGES, GALLERY = "pages.yml", "gallery.yml"
 _SAID = ("title", "parameters", "after", "about")
-
-
-class BookError(RuntimeError):
-    """The book was not built: a notebook failed, Sphinx warned, or a gate found a problem."""
 
 
 @dataclass(frozen=True)

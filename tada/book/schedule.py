@@ -7,6 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tada.errors import InputError
+
 UNKNOWN = 60.0
 """Seconds that a job is taken to last while nothing is known of it."""
 
@@ -43,7 +45,7 @@ def ranked(jobs: Sequence[Job]) -> list[Job]:
 
     def chain(name: str, path: tuple[str, ...] = ()) -> float:
         if name in path:
-            raise ValueError(f"{' waits for '.join(reversed((*path[path.index(name) :], name)))}: none can be first")
+            raise InputError(f"{' waits for '.join(reversed((*path[path.index(name) :], name)))}: none can be first")
         if name not in chains:
             later = [chain(other, (*path, name)) for other in waiting[name]]
             chains[name] = known[name].seconds + max(later, default=0.0)

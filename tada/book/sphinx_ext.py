@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tada.book import colab
+from tada.errors import InputError
 
 _TOGGLE = '<span class="toctree-toggle"'
 _MENDED = {
@@ -52,7 +53,7 @@ def mathml(tex: str, block: bool = False) -> str:
     try:
         return str(tex2mathml(tex, as_block=block))
     except Exception as error:
-        raise ValueError(f"cannot turn {tex!r} into MathML: {error}") from error
+        raise InputError(f"cannot turn {tex!r} into MathML: {error}") from error
 
 
 def inline_math(translator: Any, node: Any) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tada.errors import InputError
+
 if TYPE_CHECKING:
     from tada.models.base import Layers, Model, Sampling
 
@@ -99,7 +101,7 @@ def steer(
         from tada.steering.vector import Vector, combine
 
         if len(alphas) != len(concepts) + len(paths):
-            raise ValueError(
+            raise InputError(
                 f"got {len(concepts) + len(paths)} concepts and vectors and {len(alphas)} strengths; expected one "
                 "--alpha for each --concept or --vector, concepts first"
             )
@@ -320,9 +322,9 @@ def _strength(text: str, model: Model, vector: Any, layers: Layers) -> float:
     try:
         value = float(number)
     except ValueError:
-        raise ValueError(f"got the strength {text!r}; expected a number such as 3.5, or 80% of the range") from None
+        raise InputError(f"got the strength {text!r}; expected a number such as 3.5, or 80% of the range") from None
     if value != value or value in (float("inf"), float("-inf")):
-        raise ValueError(f"got the strength {text!r}; expected a finite number")
+        raise InputError(f"got the strength {text!r}; expected a finite number")
     if not text.strip().endswith("%"):
         return value
     by_sae = vector.info.get("method") == "sae"
@@ -333,7 +335,7 @@ def _strength(text: str, model: Model, vector: Any, layers: Layers) -> float:
 def _sound_file(out: str) -> Path:
     path = Path(out)
     if path.suffix.lower() not in (".wav", ".flac", ".ogg", ".mp3"):
-        raise ValueError(f"got --out {out}; expected a file that ends in .wav, .flac, .ogg or .mp3")
+        raise InputError(f"got --out {out}; expected a file that ends in .wav, .flac, .ogg or .mp3")
     return path
 
 

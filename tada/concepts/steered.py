@@ -17,7 +17,7 @@ import pandas as pd
 
 from tada.concepts import bases
 from tada.concepts.bases import COUNT
-from tada.errors import unknown
+from tada.errors import InputError, UnknownNameError, unknown
 
 Vocabulary = Literal["public", "mini"]
 VOCABULARIES = ("public", "mini")
@@ -151,7 +151,7 @@ _BARE = ("tempo", "mood")
 def get(concept: str) -> Concept:
     """The concept of that name; KeyError with the nearest names where there is none."""
     if concept not in CONCEPTS:
-        raise KeyError(unknown("steered concept", concept, CONCEPTS))
+        raise UnknownNameError(unknown("steered concept", concept, CONCEPTS))
     return CONCEPTS[concept]
 
 
@@ -174,9 +174,9 @@ def pairs(concept: str, vocabulary: Vocabulary = "public", wording: Wording = "p
         ("wording", wording, ("paper", "revised")),
     ):
         if given not in valid:
-            raise KeyError(unknown(kind, given, valid))
+            raise UnknownNameError(unknown(kind, given, valid))
     if not 1 <= count <= COUNT:
-        raise ValueError(f"got count={count}; expected 1 to {COUNT}")
+        raise InputError(f"got count={count}; expected 1 to {COUNT}")
     positive, negative = known.wordings.get(wording) or known.wordings["revised"]
     every = bases.PUBLIC[known.bases] if vocabulary == "public" else bases.mini()
     some = [every[place * COUNT // count] for place in range(count)]
@@ -205,14 +205,14 @@ def neutral(concept: str | None, count: int, vocabulary: Vocabulary = "public", 
     """
     silent = get(concept).attribute if concept else ""
     if vocabulary not in VOCABULARIES:
-        raise KeyError(unknown("vocabulary", vocabulary, VOCABULARIES))
+        raise UnknownNameError(unknown("vocabulary", vocabulary, VOCABULARIES))
     if count < 1:
-        raise ValueError(f"got count={count}; expected one or more")
+        raise InputError(f"got count={count}; expected one or more")
     if vocabulary == "mini":
         return _captions(silent, first + count)[first:]
     texts = pd.read_csv(str(files("tada.data") / "published_prompts.csv"))["prompt"].tolist()
     if first + count > len(texts):
-        raise ValueError(f"got first={first}, count={count}; the paper has {len(texts)} prompts")
+        raise InputError(f"got first={first}, count={count}; the paper has {len(texts)} prompts")
     return [f"{text}, with vocal" if silent == "voice" else text for text in texts[first : first + count]]
 
 

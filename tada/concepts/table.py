@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
 
-from tada.errors import unknown
+from tada.errors import UnknownNameError, unknown
 
 TEMPLATES: Mapping[str, str] = {"clap": "This is a music of {query}", "muq": "A {query} track"}
 """Ear -> the sentence that a query is put into (the authors' evaluation)."""
@@ -49,7 +49,7 @@ class Concept:
     def query(self, ear: str) -> str:
         """The full text that ``ear`` compares a clip with."""
         if ear not in TEMPLATES:
-            raise KeyError(unknown("ear", ear, TEMPLATES))
+            raise UnknownNameError(unknown("ear", ear, TEMPLATES))
         return TEMPLATES[ear].format(query=self.queries.get(ear, self.name))
 
 
@@ -57,7 +57,7 @@ def get(name: str, rules: str = "paper") -> Concept:
     """The concept ``name`` of a rule set; KeyError with the nearest names where there is none."""
     table = RULES[check_rules(rules)]()
     if name not in table:
-        raise KeyError(unknown(f"concept in the rule set {rules!r}", name, table))
+        raise UnknownNameError(unknown(f"concept in the rule set {rules!r}", name, table))
     return table[name]
 
 
@@ -69,7 +69,7 @@ def names(rules: str = "paper") -> tuple[str, ...]:
 def check_rules(rules: str) -> str:
     """``rules`` if it is a rule set, else KeyError with the nearest."""
     if rules not in RULES:
-        raise KeyError(unknown("rule set", rules, RULES))
+        raise UnknownNameError(unknown("rule set", rules, RULES))
     return rules
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from torch import Tensor
 
 from tada.audio import Clip, source
+from tada.errors import InputError
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -69,9 +70,9 @@ def show(sounds: Sequence[Sound], name: str, command: str = "") -> HTML:
     from IPython.display import HTML
 
     if not sounds:
-        raise ValueError("got no sounds; expected one or more")
+        raise InputError("got no sounds; expected one or more")
     if not name or not name.replace("-", "").isalnum():
-        raise ValueError(f"got the name {name!r}; expected letters, digits and hyphens, such as 'top-layer'")
+        raise InputError(f"got the name {name!r}; expected letters, digits and hyphens, such as 'top-layer'")
     entries = [_entry(sound, f"{name}-{number}", command) for number, sound in enumerate(sounds)]
     folder = page_folder()
     if folder is not None:
@@ -138,7 +139,7 @@ def encode(samples: np.ndarray, sample_rate: int, suffix: str = "mp3") -> bytes:
     import soundfile
 
     if suffix.upper() not in soundfile.available_formats():
-        raise ValueError(
+        raise InputError(
             f"the installed libsndfile {soundfile.__libsndfile_version__} cannot write {suffix}: expected one of "
             f"{', '.join(sorted(soundfile.available_formats())).lower()}; version 1.1 and later write mp3"
         )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from tada.errors import InputError
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -218,7 +220,7 @@ def interval_text(rows: pd.DataFrame, what: str = "impact") -> list[str]:
 def _single(impacts: pd.DataFrame) -> pd.DataFrame:
     rows = impacts[(impacts["method"] == "patch") & impacts["layers"].str.fullmatch(r"\d+")]
     if rows.empty:
-        raise ValueError("got no impacts of single layers; expected those of every layer on its own")
+        raise InputError("got no impacts of single layers; expected those of every layer on its own")
     for name in ("checkpoint", "metric"):
         _one(name, rows[name].unique())
     return rows.assign(layer=rows["layers"].astype(int))
@@ -227,7 +229,7 @@ def _single(impacts: pd.DataFrame) -> pd.DataFrame:
 def _one(name: str, values: Iterable[Any]) -> None:
     given = list(values)
     if len(given) > 1:
-        raise ValueError(f"got {len(given)} values of {name} ({', '.join(map(str, given))}); expected the rows of one")
+        raise InputError(f"got {len(given)} values of {name} ({', '.join(map(str, given))}); expected the rows of one")
 
 
 def _heading(axis: Axes, title: str, colour: str = "black") -> None:

@@ -32,6 +32,7 @@ import numpy as np
 from tada.audio import source
 from tada.display import players
 from tada.display.players import Sound
+from tada.errors import InputError, MissingFileError
 from tada.loudness import lufs
 
 Manifest = Mapping[str, Any]
@@ -73,7 +74,7 @@ def read(source: str | Path | Manifest) -> dict[str, Any]:
     path = Path(source)
     path = path / "manifest.json" if path.is_dir() else path
     if not path.is_file():
-        raise FileNotFoundError(f"no manifest of clips at {path}: name the folder that holds manifest.json")
+        raise MissingFileError(f"no manifest of clips at {path}: name the folder that holds manifest.json")
     return _checked(json.loads(path.read_text(encoding="utf-8")), str(path))
 
 
@@ -252,16 +253,16 @@ def spectrogram(samples: Any, sample_rate: int, path: str | Path, width: int = 4
 
 def _allow(ladders: Sequence[Ladder], sounds: Sequence[Sound], name: str) -> None:
     if not sounds:
-        raise ValueError("got no clips; expected one or more ladders with clips")
+        raise InputError("got no clips; expected one or more ladders with clips")
     for given in (name, *(ladder.method for ladder in ladders)):
         if not given or not given.replace("-", "").isalnum() or not given.isascii():
-            raise ValueError(f"got the name {given!r}; expected letters, digits and hyphens, such as 'caa-functional'")
+            raise InputError(f"got the name {given!r}; expected letters, digits and hyphens, such as 'caa-functional'")
     shapes = {(sound.clip.samples.shape[-1], sound.clip.sample_rate) for sound in sounds}
     if len(shapes) > 1:
-        raise ValueError(f"got clips of (frames, Hz) {sorted(shapes)}; expected all alike")
+        raise InputError(f"got clips of (frames, Hz) {sorted(shapes)}; expected all alike")
     without = [sound.title for sound in sounds if sound.strength is None or sound.share is None]
     if without:
-        raise ValueError(f"got no strength or share for {without[0]!r}; expected both on every clip")
+        raise InputError(f"got no strength or share for {without[0]!r}; expected both on every clip")
 
 
 def _described(ladder: Ladder, folder: Path, factor: float) -> dict[str, Any]:
@@ -297,7 +298,7 @@ def _written(sound: Sound, folder: Path, factor: float) -> dict[str, Any]:
 
 def _checked(manifest: dict[str, Any], name: str) -> dict[str, Any]:
     if not manifest.get("ladders"):
-        raise ValueError(f"{name}: got no ladders; expected a list of them under 'ladders'")
+        raise InputError(f"{name}: got no ladders; expected a list of them under 'ladders'")
     for ladder in manifest["ladders"]:
         _require(ladder, _NEEDED, f"{name}: a ladder")
         called = f"{name}: the ladder {ladder['concept']}, {ladder['method']}"
@@ -305,14 +306,14 @@ def _checked(manifest: dict[str, Any], name: str) -> dict[str, Any]:
             _require(clip, _NEEDED_OF_CLIPS, f"{called}: a clip")
         strengths = [clip["percent"] for clip in ladder["clips"]]
         if not strengths or len(set(strengths)) < len(strengths):
-            raise ValueError(f"{called}: got the strengths {strengths}; expected at least one, each once")
+            raise InputError(f"{called}: got the strengths {strengths}; expected at least one, each once")
     return manifest
 
 
 def _require(entry: Mapping[str, Any], fields: tuple[str, ...], called: str) -> None:
     missing = [name for name in fields if entry.get(name) is None]
     if missing:
-        raise ValueError(f"{called} lacks {', '.join(missing)}; expected {', '.join(fields)}")
+        raise InputError(f"{called} lacks {', '.join(missing)}; expected {', '.join(fields)}")
 
 
 def _clips(manifest: Manifest) -> Iterator[Mapping[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Any
 from tada.audio import Clips
 from tada.concepts.steered import CONCEPTS
 from tada.display import players, slider
-from tada.errors import unknown
+from tada.errors import InputError, UnknownNameError, unknown
 from tada.models.base import Layers, Model
 from tada.patching.sweeps import label as layer_label
 from tada.steering import ranges as calibrate
@@ -75,7 +75,7 @@ def steering(
         ValueError: no ways, or a vector that was not calibrated. ModuleNotFoundError: live without ipywidgets.
     """
     if not ways or not all(ways.values()):
-        raise ValueError("got no ways to steer; expected at least one for every concept")
+        raise InputError("got no ways to steer; expected at least one for every concept")
     live = players.page_folder() is None if live is None else live
     settings = {concept: setting if isinstance(setting, Setting) else setting[concept] for concept in ways}
     if live:
@@ -159,7 +159,7 @@ class Panel:
         """The chosen way; KeyError if the concept has no such way."""
         ways = {way.name: way for way in self.ways[self.concept.value]}
         if self.layers.value not in ways:
-            raise KeyError(unknown("way to steer", self.layers.value, ways))
+            raise UnknownNameError(unknown("way to steer", self.layers.value, ways))
         return ways[self.layers.value]
 
     def generate(self) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from tada.audio import Clips
-from tada.errors import unknown
+from tada.errors import InputError, UnknownNameError, unknown
 from tada.evaluation.layout import latex, layout
 from tada.evaluation.results import ARM, BASELINE, CASE, columns, table
 from tada.metrics import curve, fad, score
@@ -160,12 +160,12 @@ def _plan(job: _Job, texts: Sequence[str], seeds: Sequence[int] | None, percents
     seeds = range(SEED, SEED + len(texts)) if seeds is None else seeds
     names = [(arm.method, _layers(job.model, arm)) for arm in job.arms]
     if not texts or isinstance(texts, str) or len(seeds) != len(texts) or len({*zip(texts, seeds)}) < len(texts):  # noqa: B905
-        raise ValueError(f"got {len(texts)} prompts and {len(seeds)} seeds; expected a list, one seed each, none twice")
+        raise InputError(f"got {len(texts)} prompts and {len(seeds)} seeds; expected a list, one seed each, none twice")
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"got arms {names}; expected one or more, each method and layer set once")
+        raise InputError(f"got arms {names}; expected one or more, each method and layer set once")
     grid = sorted({float(percent) for percent in percents} - {0.0})
     if not np.isfinite(grid).all() or not grid:
-        raise ValueError(f"got percents={list(percents)}; expected finite strengths other than 0")
+        raise InputError(f"got percents={list(percents)}; expected finite strengths other than 0")
     score.poles(job.concept)
     ways: list[tuple[tuple[Any, ...], dict[str, Any]]] = [((-1, BASELINE, BASELINE, 0.0, 0.0), {})]
     for place, (arm, name) in enumerate(zip(job.arms, names, strict=True)):
@@ -308,7 +308,7 @@ def read(store: Store | str | Path) -> pd.DataFrame:
     store = Store(store) if isinstance(store, str | Path) else store
     rows = store.frame()
     if "embedding" not in rows:
-        raise ValueError(f"{store} has no results of tada.evaluation.run")
+        raise InputError(f"{store} has no results of tada.evaluation.run")
     order = rows[["prompt", "seed"]].drop_duplicates().sort_values("seed").reset_index(drop=True)
     found = _whole(rows.merge(order.assign(number=order.index), on=["prompt", "seed"]))
     gone = missing(found)
@@ -365,6 +365,6 @@ def auc(frame: pd.DataFrame, score: str, cutoffs: tuple[float, float], distance:
     """
     for name in ("alpha", score, distance):
         if name not in frame:
-            raise KeyError(unknown("column", name, map(str, frame.columns)))
+            raise UnknownNameError(unknown("column", name, map(str, frame.columns)))
     means = frame.groupby("alpha")[[score, distance]].mean().reset_index()
     return float(curve.auc(means["alpha"], means[score], means[distance], cutoffs))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tada.errors import unknown
+from tada.errors import UnknownNameError, unknown
 from tada.evaluation.results import ARM
 from tada.pairs.builder import whole
 
@@ -47,7 +47,7 @@ def layout(cells: pd.DataFrame, style: str = "text", digits: int = 3, intervals:
     """
     marks = {"text": "{}*", "latex": r"\textbf{{{}}}", "html": "<b>{}</b>"}
     if style not in marks:
-        raise KeyError(unknown("style", style, marks))
+        raise UnknownNameError(unknown("style", style, marks))
 
     def show(cell: Any) -> str:
         if np.isnan(cell.value):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tada.errors import InputError
 from tada.metrics import aesthetics, curve
 from tada.metrics.external import SIGNALS
 from tada.stats import CONFIDENCE, RESAMPLES, bootstrap, draws, jackknife
@@ -140,9 +141,9 @@ def arms(part: pd.DataFrame) -> dict[tuple[str, str], Scores]:
     where = ", ".join(map(str, part[CASE].iloc[0]))
     zero = clips["method"] == BASELINE
     if not zero.any():
-        raise ValueError(f"{where}: no clips at strength 0 (method {BASELINE!r}); everything is measured from them")
+        raise InputError(f"{where}: no clips at strength 0 (method {BASELINE!r}); everything is measured from them")
     if zero.all():
-        raise ValueError(f"{where}: no steered clips")
+        raise InputError(f"{where}: no steered clips")
     found: dict[tuple[str, str], Scores] = {}
     for arm, steered in clips[~zero].groupby(ARM, sort=False):
         tables = _pivoted(pd.concat([clips[zero], steered]), f"{where}, {arm}")
@@ -161,7 +162,7 @@ def _pivoted(rows: pd.DataFrame, where: str) -> dict[str, pd.DataFrame]:
     """Metric -> prompts by strengths."""
     twice = rows.duplicated(["prompt", "seed", "alpha", "metric"])
     if twice.any():
-        raise ValueError(f"{where}: {int(twice.sum())} clips are there twice: several runs are mixed")
+        raise InputError(f"{where}: {int(twice.sum())} clips are there twice: several runs are mixed")
     tables = {
         str(metric): some.pivot(index=["prompt", "seed"], columns="alpha", values="value")
         for metric, some in rows.groupby("metric", sort=False)
@@ -171,7 +172,7 @@ def _pivoted(rows: pd.DataFrame, where: str) -> dict[str, pd.DataFrame]:
         if metric in SIGNALS.values() and some.shape == shape and some.isna().any().any():
             del tables[metric]  # silent clips have no brightness
         elif some.isna().any().any() or some.shape != shape:
-            raise ValueError(f"{where}: {metric} has gaps; finish the run, or take the unfinished arm out")
+            raise InputError(f"{where}: {metric} has gaps; finish the run, or take the unfinished arm out")
     return tables
 
 

@@ -18,7 +18,7 @@ from tada import concepts as concept_table
 from tada import pairs as prompt_pairs
 from tada import patching
 from tada.book import opened
-from tada.errors import unknown
+from tada.errors import InputError, UnknownNameError, unknown
 from tada.models import ARCHITECTURES
 from tada.models.base import Model, Sampling
 from tada.patching.impacts import CASE
@@ -176,9 +176,9 @@ def plan(
         OSError: a checkpoint or captions that cannot be had.
     """
     if name not in ARCHITECTURES:
-        raise KeyError(unknown("architecture", name, ARCHITECTURES))
+        raise UnknownNameError(unknown("architecture", name, ARCHITECTURES))
     if profile not in PROFILES:
-        raise KeyError(unknown("profile", profile, PROFILES))
+        raise UnknownNameError(unknown("profile", profile, PROFILES))
     checkpoint = None if checkpoint in ("", "public") else checkpoint
     settings = PROFILES[profile]
     ear = judge(score, checkpoint) if isinstance(score, str) else score
@@ -260,7 +260,7 @@ def judge(score: str = "", checkpoint: str | Path | None = None) -> patching.Sco
         ValueError: no such score, or nothing given for a checkpoint that has no score of its own.
     """
     if not score and checkpoint not in (None, *MINIS) and Path(str(checkpoint)).expanduser().is_dir():
-        raise ValueError(
+        raise InputError(
             f"got no score for the folder {checkpoint}; expected probe (for clips of synthetic music), "
             f"{', '.join(PUBLIC)}, or module:name of a function score(clips, rows)"
         )
@@ -286,7 +286,7 @@ def judged(score: patching.Score, names: Sequence[str]) -> tuple[list[str], list
         return list(names), []
     chosen, left_out = scores.playable(names)
     if not chosen:
-        raise ValueError(
+        raise InputError(
             f"the synthetic music of the minis has none of {', '.join(left_out)}; expected some of "
             f"{', '.join(scores.CONCEPTS)}"
         )
@@ -299,7 +299,7 @@ def resolve(path: str) -> Any:
     try:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(
+        raise InputError(
             f"no score {path!r} ({error}); expected probe, {', '.join(PUBLIC)}, or module:name of a function "
             "score(clips, rows)"
         ) from None

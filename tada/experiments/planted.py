@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from tada import patching
+from tada.errors import InputError
 from tada.experiments import localisation as localise
 
 PAIRS = 48
@@ -65,7 +66,7 @@ def measure(
     work = replace(work, profile=replace(work.profile, some=pairs))
     known = work.model.functional
     if not known:
-        raise ValueError(
+        raise InputError(
             f"got {work.model.checkpoint}, which does not say which layers carry concepts; expected planted"
         )
     impacts = localise.controlled(work, patching.impact(work.sweep(**options)), **options)

@@ -17,7 +17,7 @@ import torch
 import tada
 from tada.concepts import steered as prompts
 from tada.concepts.steered import Vocabulary
-from tada.errors import unknown
+from tada.errors import InputError, UnknownNameError, unknown
 from tada.metrics.judges import MiniJudge, PublicJudge
 from tada.models.base import Layers, Model, Sampling
 from tada.patching.sweeps import Score
@@ -173,9 +173,9 @@ def plan(
         ValueError: layers that are no indices.
     """
     if profile not in PROFILES:
-        raise KeyError(unknown("profile", profile, PROFILES))
+        raise UnknownNameError(unknown("profile", profile, PROFILES))
     if words not in ("", "mini", "public"):
-        raise KeyError(unknown("vocabulary", words, ("mini", "public")))
+        raise UnknownNameError(unknown("vocabulary", words, ("mini", "public")))
     vocabulary: Vocabulary = "mini" if (words or ("mini" if checkpoint in MINIS else "public")) == "mini" else "public"
     model = tada.load(name, None if checkpoint in ("", "public") else checkpoint)
     if functional:
@@ -251,7 +251,7 @@ def indices(model: Model, text: str) -> tuple[int, ...]:
     """Layer indices from ``"6+7"`` or ``"6, 7"``."""
     parts = text.replace(",", "+").replace(" ", "").strip("{}[]()").split("+")
     if not all(part.isdigit() for part in parts):
-        raise ValueError(f"got the layers {text!r}; expected indices such as 6+7")
+        raise InputError(f"got the layers {text!r}; expected indices such as 6+7")
     return tuple(model.sites.index(site) for site in model.resolve([int(part) for part in parts]))
 
 

@@ -15,6 +15,8 @@ import torch
 from scipy.signal import resample_poly
 from torch import Tensor
 
+from tada.errors import InputError
+
 SHORTEST = 0.1
 """Seconds below which a clip is refused: there is nothing to hear in it."""
 
@@ -37,21 +39,21 @@ def prepare(audio: Any, sample_rate: int, rate: int, shortest: float = SHORTEST)
     """
     clips = torch.as_tensor(np.asarray(audio) if not isinstance(audio, Tensor) else audio).detach().cpu()
     if clips.ndim not in (2, 3) or not len(clips):
-        raise ValueError(
+        raise InputError(
             f"got audio of shape {list(clips.shape)}; expected [clips, frames] or [clips, channels, frames]"
         )
     if int(sample_rate) != sample_rate or sample_rate <= 0:
-        raise ValueError(f"got sample_rate={sample_rate!r}; expected a positive whole number of Hz")
+        raise InputError(f"got sample_rate={sample_rate!r}; expected a positive whole number of Hz")
     if clips.shape[-1] < max(2, shortest * sample_rate):
-        raise ValueError(
+        raise InputError(
             f"got clips of {clips.shape[-1]} samples ({clips.shape[-1] / sample_rate:.4f} s); expected at least "
             f"{shortest} s"
         )
     if not clips.is_floating_point():
-        raise ValueError(f"got audio of {clips.dtype}; expected floats with full scale at 1.0")
+        raise InputError(f"got audio of {clips.dtype}; expected floats with full scale at 1.0")
     bad = (~clips.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
     if bad:
-        raise ValueError(f"NaN or infinite samples in rows {bad} of {len(clips)}: look at how they were made")
+        raise InputError(f"NaN or infinite samples in rows {bad} of {len(clips)}: look at how they were made")
     mono = (clips.mean(1) if clips.ndim == 3 else clips).float().clamp(-1, 1)
     return resample(mono, int(sample_rate), rate).clamp(-1, 1)
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tada.errors import unknown
+from tada.errors import InputError, MissingFileError, UnknownNameError, unknown
 from tada.metrics.ear import Ear, embed, embed_text, note, similarity
 from tada.metrics.packages import need
 
@@ -67,7 +67,7 @@ def load(checkpoint: str | Path | None = None, backend: str = "transformers", de
         OSError: a hub id that cannot be had.
     """
     if backend not in BACKENDS:
-        raise KeyError(unknown("backend", backend, BACKENDS))
+        raise UnknownNameError(unknown("backend", backend, BACKENDS))
     return _load(str(checkpoint or (PUBLIC if backend == "transformers" else "")), backend, device)
 
 
@@ -89,7 +89,7 @@ class TransformersClap(Clap):
     def __init__(self, model: Any, extractor: Any, tokenizer: Any, weights: str) -> None:
         super().__init__()
         if model.config.audio_config.enable_fusion:
-            raise ValueError(f"{weights} is a fusion checkpoint; expected one without, such as {PUBLIC}")
+            raise InputError(f"{weights} is a fusion checkpoint; expected one without, such as {PUBLIC}")
         self.model, self.extractor, self.tokenizer = model.eval().requires_grad_(False), extractor, tokenizer
         self.weights, self.padding = weights, str(extractor.padding)
         self.rate = int(extractor.sampling_rate)
@@ -125,7 +125,7 @@ def _transformers(checkpoint: str, device: torch.device) -> Clap:
         return _converted(checkpoint, device)
     place = str(MINI) if checkpoint == "mini" else checkpoint
     if Path(place).is_absolute() and not Path(place).is_dir():
-        raise FileNotFoundError(f"no folder {place}: expected a folder, a hub id such as {PUBLIC}, or 'mini'")
+        raise MissingFileError(f"no folder {place}: expected a folder, a hub id such as {PUBLIC}, or 'mini'")
     model = ClapModel.from_pretrained(place).float().to(device)
     processor = ClapProcessor.from_pretrained(place)
     ear = TransformersClap(model, processor.feature_extractor, processor.tokenizer, checkpoint)
@@ -155,7 +155,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     import numpy as np
 
     if not Path(path).is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"no {path}: the public file is music_audioset_epoch_15_esc_90.14.pt of the hub repository "
             "lukewys/laion_clap: hf download lukewys/laion_clap music_audioset_epoch_15_esc_90.14.pt --local-dir ."
         )
@@ -178,7 +178,7 @@ def config_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
         ValueError: a fusion checkpoint.
     """
     if any("fusion_model" in name for name in state):
-        raise ValueError("got a fusion checkpoint of laion-clap; expected one without, such as music_audioset_epoch_15")
+        raise InputError("got a fusion checkpoint of laion-clap; expected one without, such as music_audioset_epoch_15")
     blocks = [re.match(r"audio_branch\.layers\.(\d+)\.blocks\.(\d+)\.norm1\.weight", name) for name in state]
     places = [(int(found[1]), int(found[2])) for found in blocks if found]
     stages = max(stage for stage, _ in places) + 1
@@ -293,7 +293,7 @@ def _laion(checkpoint: str, device: torch.device) -> Clap:
     widths = {96: "HTSAT-tiny", 128: "HTSAT-base", 256: "HTSAT-large"}
     kind = widths.get(config_of(state)["audio_config"]["patch_embeds_hidden_size"])
     if kind is None:
-        raise ValueError(f"{checkpoint} is none of {', '.join(widths.values())}: use backend='transformers'")
+        raise InputError(f"{checkpoint} is none of {', '.join(widths.values())}: use backend='transformers'")
     module = need("laion_clap").CLAP_Module(enable_fusion=False, amodel=kind, device=str(device))
     known = module.model.state_dict()
     module.model.load_state_dict({name: value for name, value in state.items() if name in known})

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tada.errors import unknown
+from tada.errors import InputError, UnknownNameError, unknown
 
 Values = NDArray[np.float64]
 
@@ -75,7 +75,7 @@ def smoothness(
         KeyError: an unknown variant. ValueError: see :func:`delta`; a variant that needs more than was given.
     """
     if variant not in VARIANTS:
-        raise KeyError(unknown("variant of smoothness", variant, VARIANTS))
+        raise UnknownNameError(unknown("variant of smoothness", variant, VARIANTS))
     a, s = _curve(alpha, score)
     if variant == "paper":
         return np.diff(s).std(-1)
@@ -83,7 +83,7 @@ def smoothness(
         steps = np.concatenate([np.diff(s[..., a < 0]), np.diff(s[..., a > 0])], axis=-1)
         return _deviation(steps, steps >= 0)
     if distance is None or cutoffs is None:
-        raise ValueError("the variant 'authors-v2' needs distance and cutoffs")
+        raise InputError("the variant 'authors-v2' needs distance and cutoffs")
     sides = [(*_side(alpha, score, distance, sign), cut) for sign, cut in zip((1, -1), cutoffs, strict=True)]
     return np.mean([_uneven(*side) for side in sides], axis=0)
 
@@ -108,7 +108,7 @@ def auc(alpha: ArrayLike, score: ArrayLike, distance: ArrayLike, cutoffs: tuple[
         ValueError: see :func:`delta`; a cut-off that is not above 0, or a direction without strengths.
     """
     if not min(cutoffs) > 0:
-        raise ValueError(f"got the cut-offs {tuple(cutoffs)!r}; expected distances above 0")
+        raise InputError(f"got the cut-offs {tuple(cutoffs)!r}; expected distances above 0")
     sides = [(*_side(alpha, score, distance, sign), cut) for sign, cut in zip((1, -1), cutoffs, strict=True)]
     return np.mean([_area(*side) for side in sides], axis=0)
 
@@ -120,7 +120,7 @@ def _side(alpha: ArrayLike, score: ArrayLike, distance: ArrayLike, sign: int) ->
     zero = _zero(a)
     order = np.flatnonzero(a * sign > 0)[::sign]
     if not len(order):
-        raise ValueError(f"no strengths {'above' if sign > 0 else 'below'} 0 in {a.tolist()}")
+        raise InputError(f"no strengths {'above' if sign > 0 else 'below'} 0 in {a.tolist()}")
     way, gain = d[..., order], sign * (s[..., order] - s[..., [zero]])
     start = np.zeros((*way.shape[:-1], 1)), np.zeros((*gain.shape[:-1], 1))
     return np.concatenate([start[0], way], -1), np.concatenate([start[1], gain], -1)
@@ -156,11 +156,11 @@ def _curve(alpha: ArrayLike, score: ArrayLike) -> tuple[Values, Values]:
     """Strengths in order, and the scores at them."""
     a, s = np.asarray(alpha, dtype=np.float64), np.asarray(score, dtype=np.float64)
     if a.ndim != 1 or s.shape[-1:] != a.shape or len(a) < 2:
-        raise ValueError(f"got strengths {a.shape} and scores {s.shape}; expected one score a strength, two or more")
+        raise InputError(f"got strengths {a.shape} and scores {s.shape}; expected one score a strength, two or more")
     if not (np.isfinite(a).all() and np.isfinite(s).all()):
-        raise ValueError("got strengths or scores that are NaN or infinite")
+        raise InputError("got strengths or scores that are NaN or infinite")
     if len(np.unique(a)) < len(a):
-        raise ValueError("got a strength twice: give the mean over clips at each")
+        raise InputError("got a strength twice: give the mean over clips at each")
     order = np.argsort(a)
     return a[order], s[..., order]
 
@@ -168,5 +168,5 @@ def _curve(alpha: ArrayLike, score: ArrayLike) -> tuple[Values, Values]:
 def _zero(alpha: Values) -> int:
     places = np.flatnonzero(alpha == 0)
     if not len(places):
-        raise ValueError("no strength 0 among the strengths: the unsteered clip is what all is measured from")
+        raise InputError("no strength 0 among the strengths: the unsteered clip is what all is measured from")
     return int(places[0])

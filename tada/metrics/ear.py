@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from tada.book import opened
+from tada.errors import InputError
 from tada.metrics.audio import prepare, windows
 
 REMEMBERED = 4096
@@ -106,7 +107,7 @@ def embed_text(ear: Ear, texts: Sequence[str]) -> Tensor:
         ValueError: a single string, which would be taken for a list of letters, or no text at all.
     """
     if isinstance(texts, str) or not len(texts):
-        raise ValueError(f"got texts={texts!r}; expected a list of texts, such as ['a piano song']")
+        raise InputError(f"got texts={texts!r}; expected a list of texts, such as ['a piano song']")
     for text in dict.fromkeys(texts):
         if text not in ear._told:
             ear._told[text] = ear.read([text])[0].float().cpu()
@@ -127,7 +128,7 @@ def similarity(clips: Tensor, texts: Tensor) -> Tensor:
         ValueError: numbers that do not match.
     """
     if texts.ndim != 2 or clips.ndim != 2 or len(texts) not in (1, len(clips)) or clips.shape[1] != texts.shape[1]:
-        raise ValueError(
+        raise InputError(
             f"got clips {list(clips.shape)} and texts {list(texts.shape)}; expected [clips, dim] and as many texts, "
             "or one"
         )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tada.errors import unknown
+from tada.errors import UnknownNameError, unknown
 from tada.metrics.audio import prepare
 from tada.metrics.packages import installed, need
 
@@ -56,7 +56,7 @@ def tempo(audio: Any, sample_rate: int, estimator: str = "renders") -> Values:
         ImportError: librosa is wanted and not installed, with the line that installs it.
     """
     if estimator not in ("renders", "librosa"):
-        raise KeyError(unknown("tempo estimator", estimator, ("renders", "librosa")))
+        raise UnknownNameError(unknown("tempo estimator", estimator, ("renders", "librosa")))
     if estimator == "renders":
         from tada.minis import listen
         from tada.minis.sounds import SAMPLE_RATE

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tada.errors import InputError
 from tada.metrics.ear import embed
 
 __all__ = ["Extrapolation", "distance", "embed", "extrapolated", "kernel", "spread"]
@@ -66,7 +67,7 @@ def extrapolated(x: Any, y: Any, sizes: Sequence[int] | None = None, repeats: in
     if sizes is None:
         sizes = sorted({round(1 / part) for part in np.linspace(1 / most, 2 / most, 5)})
     if len(set(sizes)) < 2 or min(sizes) < 2 or max(sizes) > most:
-        raise ValueError(f"got sizes {list(sizes)}; expected two or more from 2 to {most}, the smaller set's size")
+        raise InputError(f"got sizes {list(sizes)}; expected two or more from 2 to {most}, the smaller set's size")
     rng = np.random.default_rng(seed)
     means = [
         float(np.mean([distance(x[_some(rng, len(x), n)], y[_some(rng, len(y), n)]) for _ in range(repeats)]))
@@ -96,10 +97,10 @@ def kernel(x: Any, y: Any, bandwidth: float | None = None, scale: float = 100.0,
     x, y = _checked(x, y)
     width = bandwidth or spread(y)
     if not width > 0:
-        raise ValueError("all clips of the reference are equal: give a bandwidth")
+        raise InputError("all clips of the reference are equal: give a bandwidth")
 
     if paired and len(x) != len(y):
-        raise ValueError(f"got sets of {len(x)} and {len(y)} clips; expected pairs")
+        raise InputError(f"got sets of {len(x)} and {len(y)} clips; expected pairs")
 
     def alike(a: Tensor, b: Tensor, pairs: bool) -> Tensor:
         """Mean likeness, without that of clips in the same row where they are pairs."""
@@ -119,13 +120,13 @@ def _checked(x: Any, y: Any) -> tuple[Tensor, Tensor]:
     pair = tuple(torch.as_tensor(np.asarray(one) if not isinstance(one, Tensor) else one).double() for one in (x, y))
     for one in pair:
         if one.ndim != 2 or len(one) < 2:
-            raise ValueError(f"got embeddings of shape {list(one.shape)}; expected [clips, dim], at least 2 clips")
+            raise InputError(f"got embeddings of shape {list(one.shape)}; expected [clips, dim], at least 2 clips")
         if not one.isfinite().all():
-            raise ValueError(
+            raise InputError(
                 f"NaN or infinite values in {int((~one.isfinite()).any(1).sum())} of {len(one)} embeddings"
             )
     if pair[0].shape[1] != pair[1].shape[1]:
-        raise ValueError(f"got embeddings of {pair[0].shape[1]} and {pair[1].shape[1]} values; expected one ear's")
+        raise InputError(f"got embeddings of {pair[0].shape[1]} and {pair[1].shape[1]} values; expected one ear's")
     return pair  # type: ignore[return-value]
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tada.audio import Clips
 from tada.book import opened
 from tada.concepts.steered import CONCEPTS
-from tada.errors import unknown
+from tada.errors import InputError, UnknownNameError, unknown
 
 Values = NDArray[np.float64]
 
@@ -46,11 +46,11 @@ class MiniJudge:
 
         names = set(rows["concept"])
         if len(names) != 1:
-            raise ValueError(f"got clips of {len(names)} concepts; expected those of one")
+            raise InputError(f"got clips of {len(names)} concepts; expected those of one")
         concept = CONCEPTS.get(names.pop())
         if concept is None or not concept.attribute:
             playable = [name for name, one in CONCEPTS.items() if one.attribute]
-            raise KeyError(unknown("concept that the minis can play", rows["concept"].iloc[0], playable))
+            raise UnknownNameError(unknown("concept that the minis can play", rows["concept"].iloc[0], playable))
         heard = probe.load().probabilities(clips.audio, clips.sample_rate)
         own, classes = heard[concept.attribute].double().numpy(), CLASSES[concept.attribute]
         sure = [values.amax(1).double().numpy() for name, values in heard.items() if name != concept.attribute]

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tada.errors import unknown
+from tada.errors import InputError, UnknownNameError, unknown
 from tada.metrics.audio import prepare
 from tada.metrics.clap import Clap, load
 
@@ -61,10 +61,10 @@ def distance(x: Sequence[Tensor], y: Sequence[Tensor], over: str = "channel") ->
         KeyError: an unknown axis. ValueError: clips that cannot be partners.
     """
     if over not in AXES:
-        raise KeyError(unknown("axis", over, AXES))
+        raise UnknownNameError(unknown("axis", over, AXES))
     for a, b in zip(x, y, strict=True):
         if a.shape[1:] != b.shape[1:] or len(b) not in (1, len(a)):
-            raise ValueError(
+            raise InputError(
                 f"got features {list(a.shape)} and {list(b.shape)}; expected clips of one length, and as many of "
                 "them or one"
             )

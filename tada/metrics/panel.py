@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tada.errors import unknown
+from tada.errors import UnknownNameError, unknown
 from tada.metrics import aesthetics as ratings
 from tada.metrics import clap, external, lpaps, muq, score
 from tada.metrics.audio import prepare
@@ -88,9 +88,9 @@ class Panel:
             KeyError: unknown ears. ImportError: a package that is not installed, with the line that installs it.
         """
         if ears not in score.EARS:
-            raise KeyError(unknown("ears", ears, score.EARS))
+            raise UnknownNameError(unknown("ears", ears, score.EARS))
         if over not in lpaps.AXES:
-            raise KeyError(unknown("axis", over, lpaps.AXES))
+            raise UnknownNameError(unknown("axis", over, lpaps.AXES))
         self.ears, self.loudness, self.over, self.batch = ears, loudness, over, batch
         weights = "mini" if ears == "mini" else None
         self.clap, self.second = clap.load(weights, device=device), muq.load(weights, device=device)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tada import concepts
 from tada.concepts import steered as prompts
-from tada.errors import unknown
+from tada.errors import InputError, UnknownNameError, unknown
 from tada.metrics import clap, muq
 from tada.metrics.audio import prepare
 from tada.metrics.ear import embed, embed_text, similarity
@@ -73,12 +73,12 @@ def concept_score(
         ValueError: an array without its sample rate; see :func:`tada.metrics.audio.prepare`.
     """
     if ears not in EARS:
-        raise KeyError(unknown("ears", ears, EARS))
+        raise UnknownNameError(unknown("ears", ears, EARS))
     judge = judge or ("probe" if ears == "mini" else "clap")
     if judge == "paper":
         judge = _paper_judge(concept)
     if judge not in (("probe", "clap", "muq") if ears == "mini" else ("clap", "muq")):
-        raise KeyError(unknown(f"judge of {ears} ears", judge, ("probe", "clap", "muq")[ears == "public" :]))
+        raise UnknownNameError(unknown(f"judge of {ears} ears", judge, ("probe", "clap", "muq")[ears == "public" :]))
     audio, rate = _audio(clips, sample_rate)
     if judge == "probe":
         return _probed(audio, rate, concept, against)
@@ -127,7 +127,7 @@ class Score:
     def __init__(self, ears: str = "mini", judges: Sequence[str] = ("",)) -> None:
         """Judge with ``ears``; ``judges`` as for :func:`concept_score`, one metric each."""
         if ears not in EARS:
-            raise KeyError(unknown("ears", ears, EARS))
+            raise UnknownNameError(unknown("ears", ears, EARS))
         self.ears, self.judges = ears, tuple(judges)
 
     @property
@@ -165,7 +165,7 @@ def _probed(audio: Any, rate: int, concept: str, against: str | None) -> Values:
     other = against or other
     if attribute(wanted) is None:
         playable = [name for classes in CLASSES.values() for name in classes if name != "none"]
-        raise KeyError(
+        raise UnknownNameError(
             f"{unknown('class of the synthetic music', wanted, playable)} Use ears='public' for this concept."
         )
     heard = probe.load().probabilities(prepare(audio, rate, SAMPLE_RATE, 1.0), SAMPLE_RATE)
@@ -181,7 +181,7 @@ def _audio(clips: Any, sample_rate: int | None) -> tuple[Any, int]:
     if hasattr(clips, "audio"):
         return clips.audio, clips.sample_rate
     if sample_rate is None:
-        raise ValueError("got audio without its sample rate: give sample_rate, or tada.Clips")
+        raise InputError("got audio without its sample rate: give sample_rate, or tada.Clips")
     return clips if isinstance(clips, torch.Tensor) else np.asarray(clips), sample_rate
 
 
@@ -194,7 +194,7 @@ def _concept(name: str) -> concepts.Concept:
     for rules in ("paper", "authors"):
         if name in concepts.names(rules):
             return concepts.get(name, rules)
-    raise KeyError(unknown("concept", name, [*STEERED, *concepts.names("paper"), *concepts.names("authors")]))
+    raise UnknownNameError(unknown("concept", name, [*STEERED, *concepts.names("paper"), *concepts.names("authors")]))
 
 
 def _paper_judge(concept: str) -> str:

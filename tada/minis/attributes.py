@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from tada.errors import unknown
+from tada.errors import InputError, unknown
 
 CLASSES: Mapping[str, tuple[str, ...]] = {
     "voice": ("female", "male", "none"),
@@ -62,7 +62,7 @@ class Attributes:
             if name != "tempo":
                 _check(name, getattr(self, name))
         if self.tempo is not None and not (isinstance(self.tempo, int | float) and 40 <= self.tempo <= 220):
-            raise ValueError(f"got tempo={self.tempo!r}; expected beats per minute from 40 to 220, or None")
+            raise InputError(f"got tempo={self.tempo!r}; expected beats per minute from 40 to 220, or None")
 
     def labels(self) -> dict[str, str]:
         """Attribute -> class name, without those that are open."""
@@ -79,7 +79,7 @@ def _check(name: str, value: object) -> None:
     hint = "Or None for none." if name not in OPEN else "Or None for any."
     if name == "instrument" and value in CLASSES["percussion"]:
         hint = f"{str(value).capitalize()} are percussion here: Attributes(percussion={value!r})."
-    raise ValueError(unknown(name, value, valid, hint))
+    raise InputError(unknown(name, value, valid, hint))
 
 
 def draw(seed: int) -> Attributes:
@@ -99,7 +99,7 @@ def of_labels(labels: Mapping[str, str], place: float = 0.5) -> Attributes:
     values: dict[str, str | float | None] = {n: None if v == "none" else v for n, v in labels.items() if n != "tempo"}
     if "tempo" in labels:
         if labels["tempo"] not in TEMPI:
-            raise ValueError(unknown("tempo", labels["tempo"], TEMPI))
+            raise InputError(unknown("tempo", labels["tempo"], TEMPI))
         low, high = TEMPI[labels["tempo"]]
         values["tempo"] = low + place * (high - low)
     return Attributes(**values)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tada.errors import unknown
+from tada.errors import InputError, unknown
 from tada.minis.attributes import CLASSES, Attributes
 from tada.minis.filler import FILLER, FOREIGN_ITEMS
 from tada.minis.lexicon import ROLES, Span, find
@@ -204,7 +204,7 @@ def caption(
     labels = {name: value for name, value in attributes.labels().items() if (name, value) != ("percussion", "none")}
     names = _chosen(labels, mention, rng)
     if form is not None and form not in FORMS:
-        raise ValueError(unknown("form", form, FORMS))
+        raise InputError(unknown("form", form, FORMS))
     shape = form or str(rng.choice(list(FORMS), p=(0.25, 0.1, 0.2, 0.45)))
     said = {name: labels[name] for name in CLASSES if name in names}
     text = _finish(FORMS[shape](_Speaker(said, rng)), rng)
@@ -217,7 +217,7 @@ def _chosen(labels: Mapping[str, str], mention: Iterable[str] | None, rng: np.ra
     if mention is not None:
         for name in (names := set(mention)):
             if name not in labels:
-                raise ValueError(unknown("attribute to mention", name, labels))
+                raise InputError(unknown("attribute to mention", name, labels))
         return names
     if kind < 0.35:
         return {list(CLASSES)[one]} & set(labels)

@@ -19,6 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from tada.errors import InputError
+
 Loss = Callable[[int], tuple[Tensor, dict[str, float]]]
 """Step -> loss, and figures for the curve."""
 
@@ -120,7 +122,7 @@ def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Put a state from :func:`untied` into the model; ValueError where names differ."""
     missing = set(untied(model)) ^ set(tensors)
     if missing:
-        raise ValueError(f"a checkpoint of another model: {', '.join(sorted(missing)[:3])} and others are in one only")
+        raise InputError(f"a checkpoint of another model: {', '.join(sorted(missing)[:3])} and others are in one only")
     model.load_state_dict(dict(tensors), strict=False)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.fft import irfft, rfft
 from scipy.ndimage import convolve1d
 
+from tada.errors import InputError
 from tada.minis.sounds import SAMPLE_RATE, Audio, Signal
 
 # Tempo
@@ -43,7 +44,7 @@ def tempo(audio: Audio) -> Signal:
         float ``[rows]``.
     """
     if audio.shape[-1] < 3 * SAMPLE_RATE:
-        raise ValueError(f"got {audio.shape[-1] / SAMPLE_RATE:.2f} s of audio; expected at least 3 s to find a tempo")
+        raise InputError(f"got {audio.shape[-1] / SAMPLE_RATE:.2f} s of audio; expected at least 3 s to find a tempo")
     likeness = _autocorrelation(_smooth(onsets(audio)))
     pulses = np.geomspace(_SLOWEST, 2 * _SLOWEST, 400, endpoint=False)
     periods = 60 / pulses * SAMPLE_RATE / HOP

@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from tada.errors import InputError, MissingFileError
 from tada.minis.attributes import CLASSES, draw
 from tada.minis.fit import card, fit
 from tada.minis.mel import listenable, log_mel
@@ -69,7 +70,7 @@ class Probe(nn.Module):
             Attribute -> ``[rows, classes]``, classes as in :data:`tada.minis.attributes.CLASSES`.
         """
         if audio.shape[-1] < sample_rate:
-            raise ValueError(f"got {audio.shape[-1] / sample_rate:.2f} s of audio; expected at least 1 s")
+            raise InputError(f"got {audio.shape[-1] / sample_rate:.2f} s of audio; expected at least 1 s")
         parts = [self(log_mel(listenable(rows, sample_rate))) for rows in audio.split(batch)]
         return {name: torch.cat([part[name] for part in parts]).softmax(1) for name in CLASSES}
 
@@ -88,7 +89,7 @@ def load(folder: str | Path = WEIGHTS) -> Probe:
     """
     path = Path(folder) / "probe.safetensors"
     if not path.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"no {path}: train it with tada.minis.probe.train(folder), or name a folder that has one"
         )
     probe = Probe()

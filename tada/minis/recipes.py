@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from tada.errors import unknown
+from tada.errors import InputError, UnknownNameError, unknown
 from tada.minis import ears, probe
 from tada.minis.fit import card
 
@@ -54,7 +54,7 @@ def train(
     limit = math.inf if hours is None else 3600 * hours
     folder = Path(home) / name
     if start is not None and name in EARS:
-        raise ValueError(f"{name!r} is an ear, which learns in one go: leave out the start, or name a mini")
+        raise InputError(f"{name!r} is an ear, which learns in one go: leave out the start, or name a mini")
     if name == "probe":
         probe.train(folder, limit=limit)
     elif name in EARS:
@@ -197,7 +197,7 @@ def verify(names: Sequence[str] = (), clips: int = 128, tell: Tell = lambda _: N
     there = [row["name"] for row in shipped()]
     for name in names:
         if name not in there:
-            raise KeyError(unknown("mini", name, there))
+            raise UnknownNameError(unknown("mini", name, there))
     trouble = []
     for name in names or there:
         said = json.loads((WEIGHTS / name / "card.json").read_text())

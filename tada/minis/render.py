@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, rfft
 
+from tada.errors import InputError
 from tada.minis.attributes import Attributes, settle
 from tada.minis.score import SECONDS, Event, generator, write
 from tada.minis.singing import sing
@@ -51,7 +52,7 @@ def render(attributes: Attributes, seed: int) -> Audio:
         ValueError: a negative seed.
     """
     if seed < 0:
-        raise ValueError(f"got seed={seed}; expected 0 or more")
+        raise InputError(f"got seed={seed}; expected 0 or more")
     settled = settle(attributes, seed)
     rng = generator(seed, "mix")
     dry, wet = mix(settled, write(settled, seed), seed, rng)
@@ -61,7 +62,7 @@ def render(attributes: Attributes, seed: int) -> Audio:
 def render_batch(attributes: Sequence[Attributes], seeds: Sequence[int]) -> Audio:
     """Clips, float32 ``[rows, 65536]``; row i is ``render(attributes[i], seeds[i])``."""
     if len(attributes) != len(seeds):
-        raise ValueError(f"got {len(attributes)} attributes and {len(seeds)} seeds; expected one seed for each")
+        raise InputError(f"got {len(attributes)} attributes and {len(seeds)} seeds; expected one seed for each")
     out = np.empty((len(seeds), FRAMES), np.float32)
     for row, (wanted, seed) in enumerate(zip(attributes, seeds, strict=True)):
         out[row] = render(wanted, seed)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tada.errors import InputError
 from tada.minis.attributes import BOUNDARY, Attributes
 
 SECONDS = 4.096
@@ -124,7 +125,7 @@ def speed(attributes: Attributes) -> str:
 
 def _tempo(attributes: Attributes) -> float:
     if attributes.tempo is None:
-        raise ValueError("the tempo is open: settle the attributes first")
+        raise InputError("the tempo is open: settle the attributes first")
     return attributes.tempo
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from tada.audio import Clips
-from tada.errors import unknown
+from tada.errors import UnknownNameError, unknown
 from tada.minis import probe
 from tada.minis.attributes import CLASSES
 from tada.minis.sounds import Signal
@@ -53,7 +53,9 @@ class Heard:
         """
         for name in rows["concept"]:
             if name not in CONCEPTS:
-                raise KeyError(unknown("concept of the attribute probe", name, CONCEPTS, "The renderer plays these."))
+                raise UnknownNameError(
+                    unknown("concept of the attribute probe", name, CONCEPTS, "The renderer plays these.")
+                )
         heard = probe.load(self.folder).probabilities(clips.audio, clips.sample_rate)
         wanted = [CONCEPTS[name] for name in rows["concept"]]
         values = [heard[attribute][row, CLASSES[attribute].index(name)] for row, (attribute, name) in enumerate(wanted)]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt
 
-from tada.errors import unknown
+from tada.errors import UnknownNameError, unknown
 
 Audio = NDArray[np.float32]
 Signal = NDArray[np.floating[Any]]
@@ -57,7 +57,7 @@ def sound(name: str, pitch: int = 0, variant: int = 0) -> Audio:
         audio = STROKES[name](rng)
         audio = audio / np.abs(audio).max()
     else:
-        raise KeyError(unknown("sound", name, [*NOTES, *STROKES]))
+        raise UnknownNameError(unknown("sound", name, [*NOTES, *STROKES]))
     audio = audio.astype(np.float32)
     audio.flags.writeable = False
     return audio

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tada.book import opened
-from tada.errors import unknown
+from tada.errors import UnknownNameError, unknown
 
 if TYPE_CHECKING:
     import torch
@@ -97,7 +97,7 @@ def shipped(name: str, checkpoint: str) -> Path:
     path = home / SHIPPED[checkpoint].format(name)
     if not path.is_dir():
         there = [f"{a} {c}" for c in SHIPPED for a in ARCHITECTURES if (home / SHIPPED[c].format(a)).is_dir()]
-        raise KeyError(
+        raise UnknownNameError(
             f"no {checkpoint!r} checkpoint of {name} is shipped with this version ({', '.join(there) or 'none is'}): "
             f"give a hub id or a folder, or build a random one with tada.tiny.build({name!r}, folder)"
         )
@@ -128,7 +128,7 @@ def load(
         CheckpointError: a checkpoint that cannot be had, with what to do; it is an OSError.
     """
     if name not in ARCHITECTURES:
-        raise KeyError(unknown("architecture", name, ARCHITECTURES))
+        raise UnknownNameError(unknown("architecture", name, ARCHITECTURES))
     architecture = ARCHITECTURES[name]
     if checkpoint in SHIPPED:
         checkpoint = shipped(name, str(checkpoint))

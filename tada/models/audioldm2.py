@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tada.errors import InputError
 from tada.models.base import Latents, Run, Sampling
 from tada.models.context import Conditioning, Context, Stream
 from tada.models.hub import About
@@ -44,7 +45,7 @@ class AudioLDM2(PipelineModel):
 
     def encode_one(self, prompt: str, negative: str | None, lyrics: str | None) -> Context:
         if lyrics is not None:
-            raise ValueError("AudioLDM2 does not sing from lyrics; leave lyrics out")
+            raise InputError("AudioLDM2 does not sing from lyrics; leave lyrics out")
         t5, mask, gpt2 = self.pipeline.encode_prompt([prompt], self.device, 1, True, negative_prompt=[negative or ""])
         sides = [{"gpt2": Stream(gpt2[i : i + 1]), "t5": Stream(t5[i : i + 1], mask[i : i + 1].bool())} for i in (1, 0)]
         return Context((prompt,), (negative,), (None,), *sides)
@@ -53,7 +54,7 @@ class AudioLDM2(PipelineModel):
         scale = self.pipeline.vae_scale_factor
         shortest = scale * self._seconds_per_frame
         if seconds < shortest:
-            raise ValueError(f"got seconds={seconds}; expected {shortest:.4f} or more")
+            raise InputError(f"got seconds={seconds}; expected {shortest:.4f} or more")
         frames = math.ceil(int(seconds / self._seconds_per_frame) / scale)
         bands = self.pipeline.vocoder.config.model_in_dim // scale
         return (self.config.in_channels, frames, bands)

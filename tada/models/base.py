@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import tada
 from tada.audio import Clips
-from tada.errors import unknown
+from tada.errors import InputError, LayerError, UnknownNameError, unknown
 from tada.models.context import Conditioning, Context, Rows, Stream, _row_index, join
 from tada.models.hub import About
 
@@ -36,7 +36,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise ValueError(f"got steps={self.steps}; expected 1 or more")
+            raise InputError(f"got steps={self.steps}; expected 1 or more")
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +186,7 @@ class Model(ABC):
         """
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         if not prompts:
-            raise ValueError("got no prompts; expected one or more")
+            raise InputError("got no prompts; expected one or more")
         triples = list(
             zip(
                 prompts,
@@ -211,7 +211,7 @@ class Model(ABC):
         """
         seeds = (seeds,) if isinstance(seeds, int) else tuple(int(seed) for seed in seeds)
         if not seeds:
-            raise ValueError("got no seeds; expected one per clip")
+            raise InputError("got no seeds; expected one per clip")
         shape = self.noise_shape(seconds)
         rows = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         return Latents(torch.stack(rows).to(self.device, self.dtype), seeds, float(seconds))
@@ -234,7 +234,7 @@ class Model(ABC):
             ValueError: rows that do not match, or latents that became NaN or infinite (the first step is named).
         """
         if len(context) != len(noise):
-            raise ValueError(f"got {len(context)} rows of context and {len(noise)} of noise; expected as many of each")
+            raise InputError(f"got {len(context)} rows of context and {len(noise)} of noise; expected as many of each")
         settings = self.sampling(sampling)
         with torch.no_grad(), self._running(context, noise, settings) as run:
             values = self._last_finite(self.denoise_loop(noise, run), run, progress)
@@ -284,7 +284,7 @@ class Model(ABC):
         seeds = [seeds] if isinstance(seeds, int) else list(seeds)
         rows = max(len(prompts), len(seeds))
         if {len(prompts), len(seeds)} - {1, rows}:
-            raise ValueError(f"got {len(prompts)} prompts and {len(seeds)} seeds; expected as many, or one of either")
+            raise InputError(f"got {len(prompts)} prompts and {len(seeds)} seeds; expected as many, or one of either")
         context = self.encode(prompts * (rows // len(prompts)), negative, lyrics)
         noise = self.noise(seeds * (rows // len(seeds)), seconds)
         return self.decode(self.sample(context, noise, sampling, progress))
@@ -294,7 +294,7 @@ class Model(ABC):
         if not isinstance(preset, Sampling):
             name = preset or "default"
             if name not in self.presets:
-                raise KeyError(unknown("sampling preset", name, self.presets))
+                raise UnknownNameError(unknown("sampling preset", name, self.presets))
             preset = self.presets[name]
         wanted = type(self.presets["default"])
         if not isinstance(preset, wanted):
@@ -317,7 +317,7 @@ class Model(ABC):
             return self.sites
         if layers in ("functional", "all-but-functional"):
             if self.functional is None:
-                raise ValueError(
+                raise InputError(
                     f"the functional layers of {self.checkpoint} are not known: give indices or site names, "
                     "or find them with tada.patching"
                 )
@@ -325,7 +325,7 @@ class Model(ABC):
             return tuple(site for site in self.sites if (site in chosen) == (layers == "functional"))
         items = [layers] if isinstance(layers, int | str) else list(layers)
         if not items:
-            raise ValueError("got no layers; expected at least one")
+            raise InputError("got no layers; expected at least one")
         return tuple(dict.fromkeys(self._site(item) for item in items))
 
     def site_width(self, site: str) -> int:
@@ -362,7 +362,7 @@ class Model(ABC):
         if len(broken):
             step = int(broken[0, 0])
             rows = broken[broken[:, 0] == step][:, 1].tolist()
-            raise ValueError(
+            raise InputError(
                 f"NaN or infinite latents after step {step} of {len(finite)}, rows {rows}: "
                 "lower the strength of the intervention or use a wider dtype (tada.load(..., dtype=torch.float32))"
             )
@@ -385,10 +385,10 @@ class Model(ABC):
     def _site(self, item: int | str) -> str:
         if isinstance(item, str):
             if item not in self.sites:
-                raise KeyError(unknown("site", item, self.sites, "See model.sites."))
+                raise UnknownNameError(unknown("site", item, self.sites, "See model.sites."))
             return item
         if not -len(self.sites) <= item < len(self.sites):
-            raise IndexError(f"no layer {item}: {self.name} has {len(self.sites)}, 0 to {len(self.sites) - 1}")
+            raise LayerError(f"no layer {item}: {self.name} has {len(self.sites)}, 0 to {len(self.sites) - 1}")
         return self.sites[item]
 
 
@@ -396,7 +396,7 @@ def _per_row(name: str, value: str | Sequence[str | None] | None, rows: int) -> 
     if value is None or isinstance(value, str):
         return [value] * rows
     if len(value) != rows:
-        raise ValueError(f"got {len(value)} of {name} for {rows} prompts; expected one for all or one per prompt")
+        raise InputError(f"got {len(value)} of {name} for {rows} prompts; expected one for all or one per prompt")
     return list(value)
 
 

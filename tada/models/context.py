@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tada.errors import InputError, LayerError
+
 Rows = int | slice | Sequence[int] | Tensor
 
 
@@ -44,11 +46,11 @@ class Stream:
         """The same stream padded with zeros at the end to ``tokens`` tokens, the padding masked."""
         missing = tokens - self.tokens
         if missing < 0:
-            raise ValueError(f"cannot pad {self.tokens} tokens to {tokens}: that would cut text")
+            raise InputError(f"cannot pad {self.tokens} tokens to {tokens}: that would cut text")
         if missing == 0:
             return self
         if self.mask is None:
-            raise ValueError("a stream without a mask has a fixed length and cannot be padded")
+            raise InputError("a stream without a mask has a fixed length and cannot be padded")
         return _each([self], lambda parts: _pad_tokens(parts[0], missing))
 
     def where(self, rows: Tensor, other: Stream) -> Stream:
@@ -162,7 +164,7 @@ def _row_index(rows: Rows, count: int) -> Tensor:
     if index.dtype == torch.bool:
         return index.nonzero().flatten()
     if index.numel() and not -count <= int(index.min()) <= int(index.max()) < count:
-        raise IndexError(f"row {index.tolist()} asked of a context with {count} rows (0 to {count - 1})")
+        raise LayerError(f"row {index.tolist()} asked of a context with {count} rows (0 to {count - 1})")
     return index % count
 
 
@@ -184,5 +186,5 @@ class Conditioning:
         """Streams of the pass ``"cond"`` or ``"uncond"``."""
         side = self.cond if which == "cond" else self.uncond
         if side is None:
-            raise ValueError("this sampling run has no unconditional pass (guidance is off)")
+            raise InputError("this sampling run has no unconditional pass (guidance is off)")
         return side

@@ -7,14 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tada.errors import CheckpointError
+
 if TYPE_CHECKING:
     from tada.models import Architecture
 
 PROBE_SECONDS = 5.0
-
-
-class CheckpointError(OSError):
-    """A checkpoint that cannot be had; the message says what to set or run."""
 
 
 def folder(checkpoint: str | Path, fetch: Callable[..., str | Path], index: str, revision: str | None = None) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tada.errors import InputError
 from tada.models import snake
 from tada.models.base import Latents, Run, Sampling
 from tada.models.context import Conditioning, Context, Stream
@@ -44,7 +45,7 @@ class StableAudio(PipelineModel):
 
     def encode_one(self, prompt: str, negative: str | None, lyrics: str | None) -> Context:
         if lyrics is not None:
-            raise ValueError("Stable Audio does not sing from lyrics; leave lyrics out")
+            raise InputError("Stable Audio does not sing from lyrics; leave lyrics out")
         guided = negative is not None
         states = self.pipeline.encode_prompt([prompt], self.device, guided, [negative] if guided else None)
         cond = states[-1:]
@@ -53,7 +54,7 @@ class StableAudio(PipelineModel):
 
     def noise_shape(self, seconds: float) -> tuple[int, ...]:
         if not 0 < seconds <= self.longest:
-            raise ValueError(f"got seconds={seconds}; expected more than 0 and at most {self.longest:.4f}")
+            raise InputError(f"got seconds={seconds}; expected more than 0 and at most {self.longest:.4f}")
         config = self.config
         return (config.in_channels, config.sample_size)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from tada.errors import unknown
+from tada.errors import InputError, UnknownNameError, unknown
 from tada.models.pipeline import quiet_loading
 
 
@@ -35,13 +35,13 @@ def build(name: str, folder: str | Path, seed: int = 0, width: int = 8, topology
         KeyError: an unknown architecture or topology. ValueError: an odd or small width.
     """
     if name not in _BUILDERS:
-        raise KeyError(unknown("architecture", name, _BUILDERS))
+        raise UnknownNameError(unknown("architecture", name, _BUILDERS))
     if width < 4 or width % 4:
-        raise ValueError(f"got width={width}; expected a multiple of 4")
+        raise InputError(f"got width={width}; expected a multiple of 4")
     builder, topologies = _BUILDERS[name]
     topology = topology or topologies[0]
     if topology not in topologies:
-        raise KeyError(unknown(f"topology of {name}", topology, topologies))
+        raise UnknownNameError(unknown(f"topology of {name}", topology, topologies))
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]), quiet_loading():

@@ -15,7 +15,7 @@ import pandas as pd
 
 from tada import concepts as concept_table
 from tada.concepts.table import Concept
-from tada.errors import unknown
+from tada.errors import InputError, MissingFileError, unknown
 from tada.pairs.swaps import any_of, changes, faults, swap, swap_released
 
 __all__ = [
@@ -61,7 +61,7 @@ def build(
             concept asked for by name that has no pair.
     """
     if limit < 1:
-        raise ValueError(f"got limit={limit}; expected 1 or more pairs a concept")
+        raise InputError(f"got limit={limit}; expected 1 or more pairs a concept")
     wanted = _concepts(concepts, concept_table.check_rules(rules))
     table = read(captions)
     checked = rewriter is not None or rules != "authors"
@@ -74,9 +74,9 @@ def build(
         rows += made
         candidates[concept.name], rejected[concept.name] = len(chosen), dict(refused)
         if concepts is not None and not made:
-            raise ValueError(_nothing(table, concept, len(chosen), refused))
+            raise InputError(_nothing(table, concept, len(chosen), refused))
     if not rows:
-        raise ValueError(f"none of the {len(table)} captions has a word of {', '.join(c.name for c in wanted)}")
+        raise InputError(f"none of the {len(table)} captions has a word of {', '.join(c.name for c in wanted)}")
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame.attrs = {"rules": rules, "candidates": candidates, "rejected": rejected}
     return frame
@@ -105,13 +105,13 @@ def read(captions: Captions = None) -> pd.DataFrame:
         captions = _file(captions)
     frame = captions if isinstance(captions, pd.DataFrame) else pd.DataFrame({"caption": list(captions)})
     if "caption" not in frame:
-        raise ValueError(unknown("column", "caption", frame.columns, "Captions are read from a column of that name."))
+        raise InputError(unknown("column", "caption", frame.columns, "Captions are read from a column of that name."))
     ids = next((frame[name] for name in ("ytid", "source_id", "id") if name in frame), pd.Series(range(len(frame))))
     texts = frame["caption"].fillna("").astype(str).str.replace(r"\r\n|\r|\n", " ", regex=True)
     table = pd.DataFrame({"source_id": ids.astype(str).to_numpy(), "caption": texts.to_numpy()})
     table = table[table["caption"].str.strip() != ""].reset_index(drop=True)
     if table.empty:
-        raise ValueError(f"got {len(frame)} rows without any caption; expected one text a row")
+        raise InputError(f"got {len(frame)} rows without any caption; expected one text a row")
     return table
 
 
@@ -130,11 +130,11 @@ def _file(path: str | Path) -> pd.DataFrame:
         path = _download(*MUSICCAPS)
     path = Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f"no file {path}; expected a csv or Parquet file of captions, or {MUSICCAPS[0]!r}")
+        raise MissingFileError(f"no file {path}; expected a csv or Parquet file of captions, or {MUSICCAPS[0]!r}")
     try:
         return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
     except pd.errors.EmptyDataError:
-        raise ValueError(f"{path} is empty; expected a table with a column 'caption'") from None
+        raise InputError(f"{path} is empty; expected a table with a column 'caption'") from None
 
 
 def _download(name: str, file: str) -> Path:
@@ -158,7 +158,7 @@ def _concepts(concepts: str | Concept | Iterable[str | Concept] | None, rules: s
         return list(concept_table.RULES[rules]().values())
     given = [concepts] if isinstance(concepts, str | Concept) else list(concepts)
     if not given:
-        raise ValueError("got no concepts; expected one or more, or None for all")
+        raise InputError("got no concepts; expected one or more, or None for all")
     return [item if isinstance(item, Concept) else concept_table.get(item, rules) for item in given]
 
 
@@ -273,7 +273,7 @@ def _unrelated(frame: pd.DataFrame, texts: Sequence[str]) -> list[str]:
             words = (name, str(row.counterfactual)) if known is None else (*known.swaps, *known.excluded)
             silent[name] = [text for text in texts if not any_of(tuple(words)).search(text)]
             if not silent[name]:
-                raise ValueError(f"all {len(texts)} captions speak of {name}: give others for the unrelated prompts")
+                raise InputError(f"all {len(texts)} captions speak of {name}: give others for the unrelated prompts")
         chosen.append(silent[name][(i * 7919 + 13) % len(silent[name])])
     return chosen
 
@@ -313,7 +313,7 @@ def language_model_rewriter(model: Any, tokenizer: Any = None, longest: int = 25
         tokenizer = AutoTokenizer.from_pretrained(model)
         model = AutoModelForCausalLM.from_pretrained(model).eval()
     if tokenizer is None:
-        raise ValueError("got a model without a tokenizer; expected both, or the folder or hub id of both")
+        raise InputError("got a model without a tokenizer; expected both, or the folder or hub id of both")
 
     def rewrite(target: str, concept: Concept) -> str:
         asked = INSTRUCTION.format(concept=concept.name, counterfactual=concept.counterfactual, text=target)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tada.errors import InputError
+
 CASE = ["checkpoint", "model", "concept", "metric"]
 NONE, ALL = ("patch", "none"), ("patch", "all")
 MARGIN = dict.fromkeys(["margin", "margin_low", "margin_high"], np.nan)
@@ -80,20 +82,20 @@ def _means(part: pd.DataFrame, about: Mapping[str, Any]) -> tuple[list[tuple[str
     """The rows ``(method, layers)``, their means over seeds ``[row, pair]``, and the number of clips of each row."""
     where = ", ".join(f"{name} {value}" for name, value in about.items())
     if part["value"].isna().any():
-        raise ValueError(f"{where}: {int(part['value'].isna().sum())} scores are NaN")
+        raise InputError(f"{where}: {int(part['value'].isna().sum())} scores are NaN")
     kind = ["method", "layers"]
     which = [(str(method), str(layers)) for method, layers in part[kind].drop_duplicates().to_numpy()]
     for needed in (NONE, ALL):
         if needed not in which:
-            raise ValueError(f"{where}: no clips with layers {needed[1]!r}; equation 9 needs them")
+            raise InputError(f"{where}: no clips with layers {needed[1]!r}; equation 9 needs them")
     for method, layers in which:
         if ("patch", layers) not in which:
-            raise ValueError(f"{where}: clips of the control {method} but none of the layers {layers} that it is for")
+            raise InputError(f"{where}: clips of the control {method} but none of the layers {layers} that it is for")
     tables = part.groupby([*kind, "pair"], sort=False)["value"].agg(["mean", "count"]).unstack("pair").loc[which]
     counts = tables["count"].fillna(0).to_numpy().astype(int)
     if counts.min() < counts.max():
         row, column = np.argwhere(counts < counts.max())[0]
-        raise ValueError(
+        raise InputError(
             f"{where}: pair {tables['count'].columns[column]} has {counts[row, column]} clips of {which[row]}, others "
             f"have {counts.max()}; every pair needs all layers and seeds"
         )
@@ -129,7 +131,7 @@ def functional(impacts: pd.DataFrame, share: float = 0.9) -> pd.DataFrame:
         called = passed & (before < share - 1e-12)
         rows.append(part.assign(margin_low=margin, share=np.where(passed, reached, np.nan), functional=called))
     if not rows:
-        raise ValueError("got no impacts of single layers; expected those of every layer on its own")
+        raise InputError("got no impacts of single layers; expected those of every layer on its own")
     return pd.concat(rows, ignore_index=True)
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from tada.errors import InputError
 from tada.hooks import route
 from tada.models.base import Latents, Layers, Model, Sampling
 from tada.models.context import Context, Stream
@@ -74,7 +75,7 @@ def rank(screened: pd.DataFrame) -> list[str]:
 def _spread(steps: int | Sequence[int], total: int) -> list[int]:
     wanted = np.linspace(0, total - 1, min(steps, total)).round() if isinstance(steps, int) else np.asarray(steps)
     if not len(wanted) or wanted.min() < 0 or wanted.max() >= total:
-        raise ValueError(f"got steps={steps}; expected steps of 0 to {total - 1}, or how many of them")
+        raise InputError(f"got steps={steps}; expected steps of 0 to {total - 1}, or how many of them")
     return sorted({int(step) for step in wanted})
 
 

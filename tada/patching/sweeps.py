@@ -30,7 +30,7 @@ import torch
 from torch import nn
 
 from tada.audio import Clips
-from tada.errors import unknown
+from tada.errors import InputError, UnknownNameError, unknown
 from tada.hooks import route
 from tada.models.base import Latents, Layers, Model, Sampling, versions
 from tada.models.context import Context
@@ -125,7 +125,7 @@ def sweep(
         IndexError, KeyError: layers that the model does not have, or a concept that has no layer sets.
     """
     if workers > 1 and isinstance(model, Model):
-        raise ValueError(
+        raise InputError(
             f"got workers={workers} and a loaded model: give a function that loads it, such as "
             "functools.partial(tada.load, name, checkpoint)"
         )
@@ -166,7 +166,7 @@ def units(
     pairs = checked_pairs(pairs, controls)
     seeds = [seeds] if isinstance(seeds, int) else [int(seed) for seed in seeds]
     if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"got seeds {seeds}; expected one or more, none of them twice")
+        raise InputError(f"got seeds {seeds}; expected one or more, none of them twice")
     sets = sets_of(model, pairs["concept"].unique(), layer_sets)
     rows: list[tuple[Any, ...]] = []
     for number, pair in enumerate(pairs.itertuples(index=False)):
@@ -193,7 +193,7 @@ def sets_of(model: Model, concepts: Iterable[str], layer_sets: LayerSets) -> dic
         return dict.fromkeys(concepts, resolve_sets(model, layer_sets))
     missing = [name for name in concepts if name not in layer_sets]
     if missing:
-        raise KeyError(unknown("concept of layer_sets", missing[0], layer_sets))
+        raise UnknownNameError(unknown("concept of layer_sets", missing[0], layer_sets))
     return {name: resolve_sets(model, layer_sets[name]) for name in concepts}
 
 
@@ -201,7 +201,7 @@ def resolve_sets(model: Model, layer_sets: Iterable[Layers] | None) -> dict[str,
     """Label -> site names of layer sets, each set once; None for every layer on its own."""
     given = range(len(model.sites)) if layer_sets is None else layer_sets
     if isinstance(given, str | int):
-        raise ValueError(f"got layer_sets={given!r}; expected a list of layer sets, such as [{given!r}]")
+        raise InputError(f"got layer_sets={given!r}; expected a list of layer sets, such as [{given!r}]")
     sets: dict[str, tuple[str, ...]] = {}
     for item in given:
         sites = sorted(model.resolve(item), key=model.sites.index)
@@ -220,9 +220,9 @@ def checked_pairs(pairs: pd.DataFrame, controls: Sequence[str]) -> pd.DataFrame:
     for name in ("concept", "target", "source", *controls):
         if name not in pairs:
             hint = "tada.pairs.with_controls adds controls." if name in controls else ""
-            raise ValueError(unknown("column", name, pairs.columns, hint))
+            raise InputError(unknown("column", name, pairs.columns, hint))
     if pairs.empty:
-        raise ValueError("got no pairs; expected one or more")
+        raise InputError("got no pairs; expected one or more")
     pairs = pairs.reset_index(drop=True)
     if "counterfactual" not in pairs:
         pairs = pairs.assign(counterfactual="")
@@ -231,7 +231,7 @@ def checked_pairs(pairs: pd.DataFrame, controls: Sequence[str]) -> pd.DataFrame:
         pairs = pairs.assign(pair=[key({"pair": row})[:12] for row in texts])
     twice = pairs["pair"][pairs["pair"].duplicated()]
     if len(twice):
-        raise ValueError(f"pair {twice.iloc[0]} is there twice: every pair may appear once")
+        raise InputError(f"pair {twice.iloc[0]} is there twice: every pair may appear once")
     return pairs
 
 
@@ -256,7 +256,7 @@ def _name(score: Score) -> str:
         return str(score.key)
     name = getattr(score, "__qualname__", "<")
     if "<" in name:
-        raise ValueError(
+        raise InputError(
             f"{score!r} has no name that stays the same from run to run: give it an attribute key, a text that names "
             "what it measures with"
         )
@@ -426,7 +426,7 @@ def _scored(model: Model, score: Score, clips: Clips, rows: pd.DataFrame) -> pd.
     for metric, values in table.items():
         values = np.asarray(values, dtype=np.float64)
         if values.shape != (len(rows),):
-            raise ValueError(f"score {metric!r} has shape {values.shape} for {len(rows)} clips; expected a value each")
+            raise InputError(f"score {metric!r} has shape {values.shape} for {len(rows)} clips; expected a value each")
         frames.append(_about(model, rows).assign(metric=metric, value=values)[[*COLUMNS, UNIT]])
     return pd.concat(frames, ignore_index=True)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from tada.errors import InputError, MissingFileError
 from tada.sae.model import SaeConfig, SparseAutoencoder
 from tada.steering.vector import Vector
 
@@ -49,7 +50,7 @@ def load_vector(source: str | Path, revision: str | None = None) -> Vector:
         return Vector.load(folder / VECTOR)
     pickled = sorted(path.name for path in folder.glob("*.pkl"))
     hint = f": it has {', '.join(pickled)}, and pickles run code when opened, so they are not" if pickled else ""
-    raise FileNotFoundError(f"{folder} has no {VECTOR}.safetensors{hint}; fit one with `tada vectors fit`")
+    raise MissingFileError(f"{folder} has no {VECTOR}.safetensors{hint}; fit one with `tada vectors fit`")
 
 
 def export_sae(sae: SparseAutoencoder, folder: str | Path, info: Mapping[str, Any] | None = None) -> Path:
@@ -94,13 +95,13 @@ def load_sae(source: str | Path, revision: str | None = None) -> SparseAutoencod
     if missing:
         inside = sorted(path.parent.name for path in folder.glob("*/sae.safetensors"))
         hint = f": name one of its folders {', '.join(inside)}" if inside else ""
-        raise FileNotFoundError(f"{folder} has no {' and no '.join(missing)}{hint}")
+        raise MissingFileError(f"{folder} has no {' and no '.join(missing)}{hint}")
     about = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
     if "latents" in about:
         return SparseAutoencoder.load(folder)
     tensors = load((folder / "sae.safetensors").read_bytes())
     if not {"encoder.weight", "encoder.bias", "W_dec", "b_dec"} <= set(tensors):
-        raise ValueError(f"{folder}/sae.safetensors holds {sorted(tensors)}; expected our layout or the authors'")
+        raise InputError(f"{folder}/sae.safetensors holds {sorted(tensors)}; expected our layout or the authors'")
     latents, dim = tensors["W_dec"].shape
     sae = SparseAutoencoder(SaeConfig(dim, latents, int(about["k"]), encoder_bias=True))
     names = {"W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "W_dec", "b_pre": "b_dec"}
@@ -113,13 +114,13 @@ def _folder(source: str | Path, revision: str | None) -> Path:
     if path.is_dir():
         return path
     if str(source).count("/") != 1 or str(source).startswith((".", "/", "~")):
-        raise FileNotFoundError(f"no folder {path}, and it is no hub id (owner/name)")
+        raise MissingFileError(f"no folder {path}, and it is no hub id (owner/name)")
     from huggingface_hub import snapshot_download
 
     try:
         return Path(snapshot_download(str(source), revision=revision, ignore_patterns=["*.pkl", "*.pt", "*.bin"]))
     except Exception as error:  # the hub's client raises a different class for every way of having no network
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"no folder {path}, and the hub repository {source} cannot be had ({type(error).__name__}): check the "
             "name and the network, or download it elsewhere and give the folder"
         ) from error

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tada import sae as saes
 from tada.audio import Clips
+from tada.errors import InputError, UnknownNameError
 from tada.hooks import record
 from tada.models.base import Model, Sampling
 from tada.patching.sweeps import Score
@@ -45,7 +46,7 @@ class Heard:
     def of(self, feature: int) -> Tensor:
         """Activity ``[clips, moments]`` of one feature; KeyError if it was not listened for."""
         if feature not in self.features:
-            raise KeyError(f"feature {feature} was not listened for; expected one of {list(self.features)}")
+            raise UnknownNameError(f"feature {feature} was not listened for; expected one of {list(self.features)}")
         return self.activity[:, self.features.index(feature)]
 
 
@@ -75,9 +76,9 @@ def listen(
     """
     width = model.site_width(site)
     if sae.config.dim != width:
-        raise ValueError(f"got an autoencoder of width {sae.config.dim} for {site}, which has {width}")
+        raise InputError(f"got an autoencoder of width {sae.config.dim} for {site}, which has {width}")
     if not features or not 0 <= min(features) <= max(features) < sae.config.latents:
-        raise ValueError(f"got features {list(features)}; expected one or more of 0 to {sae.config.latents - 1}")
+        raise InputError(f"got features {list(features)}; expected one or more of 0 to {sae.config.latents - 1}")
     if keep is not None and Path(f"{keep}.activity").is_file():
         activity = load(Path(f"{keep}.activity").read_bytes())["activity"]
         return Heard(read_clips(Path(f"{keep}.clips")), tuple(features), activity)

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tada.errors import unknown
+from tada.errors import InputError, unknown
 from tada.hooks import Steps, record
 from tada.models.base import Layers, Model, Sampling
 from tada.steering.vector import Vector
@@ -59,7 +59,7 @@ class SaeConfig:
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= self.latents:
-            raise ValueError(f"got k={self.k} of {self.latents} latents; expected 1 to {self.latents}")
+            raise InputError(f"got k={self.k} of {self.latents} latents; expected 1 to {self.latents}")
 
 
 class SparseAutoencoder(nn.Module):
@@ -154,7 +154,7 @@ class SparseAutoencoder(nn.Module):
         folder = Path(folder)
         data, about = (folder / "sae.safetensors").read_bytes(), json.loads((folder / "cfg.json").read_text())
         if hashlib.sha256(data).hexdigest() != about.pop("sha256"):
-            raise ValueError(f"{folder}: sae.safetensors is not what cfg.json describes: damaged or replaced")
+            raise InputError(f"{folder}: sae.safetensors is not what cfg.json describes: damaged or replaced")
         about.pop("info")
         model = cls(SaeConfig(**about))
         model.load_state_dict(load(data))
@@ -239,7 +239,7 @@ def train(
     for step in tqdm(range(steps), disable=not progress, desc="sae", leave=False):
         batch = next(stream, None)
         if batch is None:
-            raise ValueError(f"the stream of activations ended after {step} of {steps} steps: give it more prompts")
+            raise InputError(f"the stream of activations ended after {step} of {steps} steps: give it more prompts")
         for site, sae in saes.items():
             hidden = batch[site].float()
             if step == 0 and not sae.started:
@@ -356,7 +356,7 @@ def mixed(stream: Iterable[Batch], tokens: int, buffer: int, seed: int = 0) -> I
         Site to ``[tokens, dim]``.
     """
     if buffer < 2 * tokens:
-        raise ValueError(f"got a buffer of {buffer} tokens for batches of {tokens}; expected at least {2 * tokens}")
+        raise InputError(f"got a buffer of {buffer} tokens for batches of {tokens}; expected at least {2 * tokens}")
     draw, held = torch.Generator().manual_seed(seed), dict[str, Tensor]()
     for new in stream:
         held = {site: torch.cat([held[site], part]) if held else part for site, part in new.items()}
@@ -391,7 +391,7 @@ def feature_moments(sae: SparseAutoencoder, hidden: Tensor, activity: Activity =
         Two tensors ``[..., latents]``.
     """
     if activity not in ("topk", "relu"):
-        raise ValueError(unknown("activity", activity, ("topk", "relu")))
+        raise InputError(unknown("activity", activity, ("topk", "relu")))
     if hidden.dim() > 2:
         parts = [feature_moments(sae, part, activity) for part in hidden]
         return torch.stack([mean for mean, _ in parts]), torch.stack([variance for _, variance in parts])
@@ -426,7 +426,7 @@ def scores(
         ``[latents]`` or ``[steps, latents]``, higher for features of the concept.
     """
     if kind not in ("tfidf", "difference", "cohen"):
-        raise ValueError(unknown("score", kind, ("tfidf", "difference", "cohen")))
+        raise InputError(unknown("score", kind, ("tfidf", "difference", "cohen")))
     (with_, spread), (without, other) = (feature_moments(sae, hidden, activity) for hidden in (positive, negative))
     if kind == "tfidf":
         return with_ * torch.log(1 + 1 / (without + epsilon))
@@ -448,7 +448,7 @@ def vector(sae: SparseAutoencoder, site: str, score: Tensor, tau: int, info: Map
         A vector for :meth:`tada.steering.Vector.apply`; equation 8 is ``renorm=False``.
     """
     if not 1 <= tau <= sae.config.latents:
-        raise ValueError(f"got tau={tau}; expected 1 to {sae.config.latents}")
+        raise InputError(f"got tau={tau}; expected 1 to {sae.config.latents}")
     chosen = score.reshape(-1, sae.config.latents).topk(tau, dim=-1).indices
     direction = sae.W_dec.detach().float()[chosen].sum(dim=1).cpu()
     about = {"method": "sae", "features": chosen.tolist(), "tau": tau, "sites": [site], **(info or {})}

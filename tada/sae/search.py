@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from tada.errors import InputError
 from tada.sae.model import Batch, SaeConfig, SparseAutoencoder, train
 
 EXPANSIONS, SPARSITIES = (2, 4, 8, 16), (16, 32, 64)
@@ -88,7 +89,7 @@ def search(
                 torch.manual_seed(seed)
                 found[m, k] = SparseAutoencoder(SaeConfig(dim, m * dim, k)).to(held_out.device)
     if not found:
-        raise ValueError(f"got m={list(expansions)} and k={list(sparsities)} for width {dim}; expected k <= m * width")
+        raise InputError(f"got m={list(expansions)} and k={list(sparsities)} for width {dim}; expected k <= m * width")
     named = {f"m{m} k{k}": sae for (m, k), sae in found.items()}
     train(named, _shared(batches, named), steps, rate, dead_after=dead_after, log_every=steps, progress=progress)
     rows = [{"m": m, "k": k, "latents": m * dim, **measure(sae, held_out)} for (m, k), sae in found.items()]

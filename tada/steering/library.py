@@ -10,7 +10,7 @@ from typing import Any
 
 from tada.concepts import steered as prompts
 from tada.concepts.steered import Vocabulary, Wording
-from tada.errors import unknown
+from tada.errors import MissingFileError, unknown
 from tada.models.base import Layers, Model, Sampling, versions
 from tada.patching.sweeps import fingerprint
 from tada.steering.vector import Vector, contrast
@@ -109,7 +109,7 @@ def find(folder: str | Path, model: Model, concept: str, method: str = "caa") ->
     known = sorted({info["concept"] for _, info in entries(folder, model)})
     shipped = {f"{model.name} mini": "mini", f"{model.name} mini, planted": "planted"}
     which = f"--model {model.name} --checkpoint {shipped.get(model.checkpoint, model.checkpoint)}"
-    raise FileNotFoundError(
+    raise MissingFileError(
         f"no {method} vector of {concept!r} for {model.checkpoint} in {folder} (there: {', '.join(known) or 'none'}): "
         f"fit it with `tada vectors fit {which} --concept {concept!r} --folder {folder}`"
     )
@@ -128,7 +128,7 @@ def by_name(folder: str | Path, name: str) -> Path:
     """The file of a vector by its path in the folder, without suffix; FileNotFoundError with the nearest names."""
     known = {file.relative_to(folder).with_suffix("").as_posix(): file for file, _ in entries(folder)}
     if name not in known:
-        raise FileNotFoundError(unknown(f"vector in {folder}", name, known))
+        raise MissingFileError(unknown(f"vector in {folder}", name, known))
     return known[name]
 
 

@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 
 from tada.audio import Clips
+from tada.errors import InputError
 from tada.hooks import Passes, record
 from tada.models.base import Layers, Model, Sampling, versions
 from tada.patching.sweeps import Score, fingerprint
@@ -210,7 +211,7 @@ def calibrate(
     )  # fmt: skip
     missing = {CONCEPT, SOUND} - set(rows["metric"])
     if missing:
-        raise ValueError(f"the judge gave {sorted(set(rows['metric']))}; expected {CONCEPT!r} and {SOUND!r} among them")
+        raise InputError(f"the judge gave {sorted(set(rows['metric']))}; expected {CONCEPT!r} and {SOUND!r} among them")
     means: Any = rows.pivot_table("value", "alpha", "metric")
     low, high = (_end(means, sign) for sign in (-1, 1))
     entry = {
@@ -241,7 +242,7 @@ def limits(
         if _same(entry, wanted):
             return entry["low"], entry["high"]
     known = ", ".join(str(entry["layers"]) for entry in vector.info.get("ranges", ())) or "none"
-    raise ValueError(
+    raise InputError(
         f"this vector was not calibrated for layers {wanted['layers']}, {passes} pass, renorm={renorm} (it was for: "
         f"{known}): run tada.steering.ranges.calibrate, or give a raw strength"
     )
@@ -250,7 +251,7 @@ def limits(
 def strength(percent: float, ends: tuple[float, float]) -> float:
     """The raw strength at so many per cent of a range, -100 to 100 and beyond; 0 is 0."""
     if not np.isfinite(percent):
-        raise ValueError(f"got {percent} per cent; expected a finite number")
+        raise InputError(f"got {percent} per cent; expected a finite number")
     return abs(ends[1 if percent >= 0 else 0]) * percent / 100
 
 
@@ -350,7 +351,7 @@ def _judged(score: Score, made: Clips, part: pd.DataFrame) -> pd.DataFrame:
     values = score(made, part)
     table = pd.DataFrame({name: np.asarray(column, float) for name, column in dict(values).items()})
     if len(table) != len(part):
-        raise ValueError(f"the judge gave {len(table)} values for {len(part)} clips; expected one a clip")
+        raise InputError(f"the judge gave {len(table)} values for {len(part)} clips; expected one a clip")
     return table.assign(**{UNIT: part[UNIT].to_numpy()}).melt(id_vars=UNIT, var_name="metric", value_name="value")
 
 

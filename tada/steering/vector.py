@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tada.errors import InputError, UnknownNameError
 from tada.hooks import Edit, Passes, Steps, When, edit, record
 from tada.models.base import Layers, Model, Sampling, versions
 
@@ -38,10 +39,10 @@ class Vector:
 
     def __post_init__(self) -> None:
         if not self.directions:
-            raise ValueError("got a vector without sites; expected at least one")
+            raise InputError("got a vector without sites; expected at least one")
         lengths = {len(direction) for direction in self.directions.values()}
         if len(lengths) > 1:
-            raise ValueError(f"got directions of {sorted(lengths)} steps; expected as many at every site")
+            raise InputError(f"got directions of {sorted(lengths)} steps; expected as many at every site")
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -171,7 +172,7 @@ class Vector:
         path = Path(path).with_suffix(".safetensors")
         data, about = path.read_bytes(), json.loads(path.with_suffix(".json").read_text())
         if hashlib.sha256(data).hexdigest() != about["sha256"]:
-            raise ValueError(
+            raise InputError(
                 f"{path} is not what {path.stem}.json describes: damaged or replaced; fit the vector again"
             )
         order = about["info"].get("sites") or sorted(load(data))
@@ -187,14 +188,14 @@ class Vector:
         """An edit for each layer, with the direction of the step it runs in."""
         fitted = self.info.get("checkpoint", model.checkpoint)
         if fitted != model.checkpoint:
-            raise ValueError(
+            raise InputError(
                 f"this vector was fitted on {fitted}, the model is {model.checkpoint}: fit one for it, or insist "
                 "with vector.of(model)"
             )
         sites = self.sites if layers is None else model.resolve(layers)
         missing = [site for site in sites if site not in self.directions]
         if missing:
-            raise KeyError(
+            raise UnknownNameError(
                 f"no direction at {', '.join(missing[:3])}: this vector has {len(self.sites)} sites, from "
                 f"{self.sites[0]} to {self.sites[-1]}; fit it there or give layers that it has"
             )
@@ -203,7 +204,7 @@ class Vector:
 
         def run(hidden: Tensor, when: When) -> Tensor:
             if fitted_steps not in (1, when.steps):
-                raise ValueError(
+                raise InputError(
                     f"this vector has directions for {fitted_steps} steps, the run has {when.steps}: sample with "
                     f"steps={fitted_steps}, fit it anew, or use vector.step_mean()"
                 )
@@ -246,12 +247,12 @@ def means(
     from tqdm.auto import tqdm
 
     if passes == "both":
-        raise ValueError("got passes='both'; expected 'cond' or 'uncond': fit the two passes apart")
+        raise InputError("got passes='both'; expected 'cond' or 'uncond': fit the two passes apart")
     sung = [lyrics] * len(prompts) if lyrics is None or isinstance(lyrics, str) else list(lyrics)
     seeds = [seeds] if isinstance(seeds, int) else list(seeds)
     jobs = [(prompt, words, seed) for prompt, words in zip(prompts, sung, strict=True) for seed in seeds]
     if not jobs:
-        raise ValueError(f"got {len(prompts)} prompts and {len(seeds)} seeds; expected one or more of each")
+        raise InputError(f"got {len(prompts)} prompts and {len(seeds)} seeds; expected one or more of each")
     totals: dict[str, Tensor] = {}
     for start in tqdm(range(0, len(jobs), batch), disable=not progress, desc="means", leave=False):
         texts, words, draws = zip(*jobs[start : start + batch], strict=True)
@@ -298,14 +299,14 @@ def contrast(
         ValueError: sides of different length, or pairs that differ nowhere.
     """
     if len(positive) != len(negative):
-        raise ValueError(f"got {len(positive)} positive and {len(negative)} negative prompts; expected pairs")
+        raise InputError(f"got {len(positive)} positive and {len(negative)} negative prompts; expected pairs")
     settings = model.sampling(sampling)
     how = {"seeds": seeds, "seconds": seconds, "sampling": settings, "sites": sites, "passes": passes,
            "lyrics": lyrics, "batch": batch, "progress": progress}  # fmt: skip
     with_, without = (means(model, prompts, **how) for prompts in (positive, negative))  # type: ignore[arg-type]
     differences = {site: with_[site] - without[site] for site in with_}
     if not any(difference.any() for difference in differences.values()):
-        raise ValueError("the positive and the negative prompts put out the same at every site: do they differ?")
+        raise InputError("the positive and the negative prompts put out the same at every site: do they differ?")
     info = {
         "method": "caa",
         "model": model.name,
@@ -340,11 +341,11 @@ def combine(vectors: Sequence[Vector], weights: Sequence[float] | None = None, o
     """
     weights = [1.0] * len(vectors) if weights is None else list(weights)
     if not vectors or len(weights) != len(vectors):
-        raise ValueError(f"got {len(vectors)} vectors and {len(weights)} weights; expected as many, and at least one")
+        raise InputError(f"got {len(vectors)} vectors and {len(weights)} weights; expected as many, and at least one")
     checkpoints = {str(v.info["checkpoint"]) for v in vectors if "checkpoint" in v.info}
     steps = {v.steps for v in vectors} - {1}
     if len(checkpoints) > 1 or len(steps) > 1:
-        raise ValueError(
+        raise InputError(
             f"vectors of one checkpoint and step count combine; got {sorted(checkpoints)}, {sorted(steps)}"
         )
     sites = dict.fromkeys(site for vector in vectors for site in vector.sites)
@@ -388,14 +389,14 @@ def _unit(direction: Tensor) -> Tensor:
 def _strength(alpha: Alpha) -> Tensor:
     strength = torch.as_tensor(alpha, dtype=torch.float32)
     if strength.dim() > 1 or not strength.isfinite().all():
-        raise ValueError(f"got alpha={alpha!r}; expected a finite number, or one per row")
+        raise InputError(f"got alpha={alpha!r}; expected a finite number, or one per row")
     return strength
 
 
 def _per_row(strength: Tensor, hidden: Tensor) -> Tensor:
     """``strength`` shaped for ``hidden`` ``[rows, tokens, dim]``."""
     if strength.dim() and len(strength) != len(hidden):
-        raise ValueError(f"got {len(strength)} strengths for {len(hidden)} rows; expected one, or one per row")
+        raise InputError(f"got {len(strength)} strengths for {len(hidden)} rows; expected one, or one per row")
     return strength.view(-1, 1, 1)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tada.concepts import steered as prompts
+from tada.errors import InputError
 from tada.evaluation.grid import Arm
 from tada.experiments import autoencoder as sae_runs
 from tada.experiments.table_1.request import Request, panel, run_of
@@ -78,7 +79,7 @@ def _by_distance(request: Request, concept: str, arm: Arm) -> tuple[float, float
     def found() -> tuple[float, float]:
         up, down = reach.swap(run.model, setting.prompts, more, less, run.seconds, **common)
         if not up and not down:
-            raise ValueError(f"prompts that ask for {concept} give the same clips: choose reach='length' in its place")
+            raise InputError(f"prompts that ask for {concept} give the same clips: choose reach='length' in its place")
         targets = (up or down, down or up)
         return reach.find(run.model, arm, setting.prompts, targets, run.seconds, **common).strengths
 

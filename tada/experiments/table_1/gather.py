@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tada.errors import unknown
+from tada.errors import UnknownNameError, unknown
 from tada.experiments.claims import Evidence
 from tada.experiments.table_1.layers import localised
 from tada.experiments.table_1.request import Request
@@ -39,7 +39,7 @@ def gather(
     """
     for name in models:
         if name not in ARCHITECTURES:
-            raise KeyError(unknown("architecture", name, ARCHITECTURES))
+            raise UnknownNameError(unknown("architecture", name, ARCHITECTURES))
     left: dict[tuple[str, str], tuple[Path | None, str]] = {}
     for file in sorted(Path(store).glob("tables/*/results.parquet")):
         about = json.loads(file.with_name("run.json").read_text())

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from tada.concepts.steered import TABLE_1 as CONCEPTS
-from tada.errors import unknown
+from tada.errors import UnknownNameError, unknown
 from tada.evaluation.grid import GRID
 from tada.experiments import steering as steer_runs
 from tada.experiments.steering import Run
@@ -89,11 +89,11 @@ class Request:
     def size(self) -> Size:
         """How much is run."""
         if self.profile not in SIZES:
-            raise KeyError(unknown("profile", self.profile, SIZES))
+            raise UnknownNameError(unknown("profile", self.profile, SIZES))
         given = SIZES[self.profile]
         chosen = replace(given, reach=self.reach or given.reach, prompts=self.count or given.prompts)
         if chosen.reach not in REACHES:
-            raise KeyError(unknown("reach", chosen.reach, REACHES))
+            raise UnknownNameError(unknown("reach", chosen.reach, REACHES))
         return chosen
 
 

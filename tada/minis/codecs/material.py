@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tada.errors import InputError
 from tada.minis import attributes
 from tada.minis.attributes import draw
 from tada.minis.render import FRAMES, render_batch
@@ -49,7 +50,7 @@ def renders(path: str | Path, clips: int = 4096, first: int = FIRST) -> Clips:
         partial.replace(path)
     kept = np.load(path, mmap_mode="r")
     if kept.shape != (clips, FRAMES):
-        raise ValueError(f"{path}: got {kept.shape}; expected {(clips, FRAMES)}: delete it or name another file")
+        raise InputError(f"{path}: got {kept.shape}; expected {(clips, FRAMES)}: delete it or name another file")
     return kept
 
 

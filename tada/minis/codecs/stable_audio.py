@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tada.errors import InputError
 from tada.minis.codecs import gist as gists
 from tada.minis.codecs import mels
 from tada.minis.codecs.distance import differences
@@ -166,7 +167,7 @@ def gist(parts: Parts, audio: Tensor) -> Tensor:
         ValueError: parts of a finished checkpoint, whose encoder is too blurred to learn from.
     """
     if parts.gist is None:
-        raise ValueError(
+        raise InputError(
             "a finished Stable Audio mini has no gist, which its denoiser learns: put the latents that it was trained "
             "on (home/stable-audio/latents) in place, or train it from nothing"
         )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import tada
-from tada.errors import unknown
+from tada.errors import InputError, MissingFileError, UnknownNameError, unknown
 from tada.minis.attributes import Attributes
 from tada.minis.codecs import material as renders
 from tada.minis.codecs.stages import complete, restore, trained
@@ -76,11 +76,11 @@ def train(name: str, home: str | Path, device: str = "cpu", limit: float = math.
         KeyError: an unknown name. FileNotFoundError: a planted mini whose mini is not there yet.
     """
     if name not in RECIPES:
-        raise KeyError(unknown("mini", name, RECIPES))
+        raise UnknownNameError(unknown("mini", name, RECIPES))
     recipe, folder = RECIPES[name], Path(home) / name
     start = Path(home) / recipe.architecture
     if recipe.planted and not (start / "trained").is_dir():
-        raise FileNotFoundError(f"no {start / 'trained'}: train {start.name!r} first, {name!r} goes on from it")
+        raise MissingFileError(f"no {start / 'trained'}: train {start.name!r} first, {name!r} goes on from it")
     if not recipe.planted and not _prepared(recipe, folder, device, limit, compiled):
         return False
     model = tada.load(
@@ -116,14 +116,14 @@ def again(
         FileNotFoundError: no mini in ``start``.
     """
     if name not in RECIPES:
-        raise KeyError(unknown("mini", name, RECIPES))
+        raise UnknownNameError(unknown("mini", name, RECIPES))
     recipe, folder = RECIPES[name], Path(home) / name
     if recipe.planted:
-        raise ValueError(f"{name!r} is planted: it goes on from {recipe.architecture!r}, so train that one further")
+        raise InputError(f"{name!r} is planted: it goes on from {recipe.architecture!r}, so train that one further")
     if (folder / "denoiser").is_dir() and not (folder / START).is_dir():
-        raise ValueError(f"{folder} has a training from nothing: let another cycle have a home of its own")
+        raise InputError(f"{folder} has a training from nothing: let another cycle have a home of its own")
     if not (Path(start) / CARD).is_file():
-        raise FileNotFoundError(f"no {Path(start) / CARD}: start from a finished mini, as train leaves it in 'trained'")
+        raise MissingFileError(f"no {Path(start) / CARD}: start from a finished mini, as train leaves it in 'trained'")
     course, cycle = recipe.course, recipe._replace(steps=recipe.again, rate=AGAIN_RATE)
     model = tada.load(recipe.architecture, start, "cpu", torch.float32)
     latents, clips = material.load(folder / "latents", PARTS, course.encoder(course.parts(model)))
@@ -141,7 +141,7 @@ def again(
 
 
 def _missing(audio: Tensor) -> Tensor:
-    raise FileNotFoundError("latents are missing: train the mini of this architecture first")
+    raise MissingFileError("latents are missing: train the mini of this architecture first")
 
 
 def _prepared(recipe: Recipe, folder: Path, device: str, limit: float, compiled: bool) -> bool:

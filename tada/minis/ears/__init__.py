@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tada.errors import unknown
+from tada.errors import UnknownNameError, unknown
 from tada.minis.ears import clap, second
 from tada.minis.ears.ear import Ear
 
@@ -34,5 +34,5 @@ def load(name: str, folder: str | Path | None = None) -> Ear:
         FileNotFoundError: no ear there.
     """
     if name not in MODULES:
-        raise KeyError(unknown("ear", name, MODULES))
+        raise UnknownNameError(unknown("ear", name, MODULES))
     return MODULES[name].load(folder or WEIGHTS / name)

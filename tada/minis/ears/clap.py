@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from tada.errors import MissingFileError
 from tada.minis.ears import spectra
 from tada.minis.ears.ear import DIM, Ear
 from tada.minis.ears.texts import corpus
@@ -68,7 +69,7 @@ def load(folder: str | Path) -> ClapEar:
     from transformers import ClapModel, ClapProcessor
 
     if not (Path(folder) / "model.safetensors").is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"no {Path(folder) / 'model.safetensors'}: train it with tada.minis.ears.training.train('clap', folder)"
         )
     model = ClapModel.from_pretrained(folder).float()

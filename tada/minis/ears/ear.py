@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from tada.errors import InputError
 from tada.minis.ears.spectra import windows
 from tada.minis.mel import listenable
 
@@ -56,11 +57,11 @@ class Ear(nn.Module):
     def seen(self, audio: Tensor, sample_rate: int) -> Tensor:
         """Spectrograms ``[rows, pieces, time, 64]`` of clips; arguments as for :meth:`embed_audio`."""
         if audio.ndim not in (2, 3):
-            raise ValueError(
+            raise InputError(
                 f"got audio of shape {list(audio.shape)}; expected [rows, frames] or [rows, channels, frames]"
             )
         if audio.shape[-1] < 0.1 * sample_rate:
-            raise ValueError(f"got {audio.shape[-1] / sample_rate:.3f} s of audio; expected at least 0.1 s")
+            raise InputError(f"got {audio.shape[-1] / sample_rate:.3f} s of audio; expected at least 0.1 s")
         pieces = windows(listenable(audio, sample_rate), self.frames)
         return self.look(pieces.flatten(0, 1)).unflatten(0, pieces.shape[:2])
 
@@ -72,5 +73,5 @@ class Ear(nn.Module):
             ValueError: a single string, which would be taken for a list of letters, or no text at all.
         """
         if isinstance(texts, str) or not len(texts):
-            raise ValueError(f"got texts={texts!r}; expected a list of texts, such as ['a piano song']")
+            raise InputError(f"got texts={texts!r}; expected a list of texts, such as ['a piano song']")
         return torch.cat([self.read(list(texts[start : start + batch])) for start in range(0, len(texts), batch)])

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tada.errors import unknown
+from tada.errors import UnknownNameError, unknown
 from tada.minis.attributes import CLASSES, of_labels
 from tada.minis.captions import Caption, caption
 
@@ -72,9 +72,9 @@ def prompts(attribute: str, frame: str = "bare") -> list[str]:
         KeyError: an unknown attribute or frame.
     """
     if attribute not in CLASSES:
-        raise KeyError(unknown("attribute", attribute, CLASSES))
+        raise UnknownNameError(unknown("attribute", attribute, CLASSES))
     if frame not in FRAMES:
-        raise KeyError(unknown("frame", frame, FRAMES))
+        raise UnknownNameError(unknown("frame", frame, FRAMES))
     sentence, place = FRAMES[frame]
     return [sentence.format(QUERIES[attribute][name][place]) for name in CLASSES[attribute]]
 

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from tada.errors import unknown
+from tada.errors import UnknownNameError, unknown
 from tada.minis.attributes import CLASSES
 from tada.minis.ears import MODULES, clap, material, second
 from tada.minis.ears.ear import DIM, Ear
@@ -150,7 +150,7 @@ def train(
         KeyError: an unknown name.
     """
     if name not in RECIPES:
-        raise KeyError(unknown("ear", name, RECIPES))
+        raise UnknownNameError(unknown("ear", name, RECIPES))
     recipe, folder = RECIPES[name], Path(folder)
     seed, steps = recipe.seed if seed is None else seed, recipe.steps if steps is None else steps
     folder.mkdir(parents=True, exist_ok=True)

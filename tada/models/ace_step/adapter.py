@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from tada.errors import unknown
+from tada.errors import InputError, unknown
 from tada.models import hub
 from tada.models.ace_step import sampling as flow
 from tada.models.ace_step.codec import SAMPLE_RATE, Codec
@@ -71,11 +71,11 @@ class AceStepSampling(Sampling):
         super().__post_init__()
         for name, valid in (("method", METHODS), ("solver", SOLVERS)):
             if getattr(self, name) not in valid:
-                raise ValueError(unknown(name, getattr(self, name), valid))
+                raise InputError(unknown(name, getattr(self, name), valid))
         if not 0 <= self.interval <= 1:
-            raise ValueError(f"got interval={self.interval}; expected 0 to 1, the share of the steps that is guided")
+            raise InputError(f"got interval={self.interval}; expected 0 to 1, the share of the steps that is guided")
         if self.pad_to is not None and self.pad_to < 1:
-            raise ValueError(f"got pad_to={self.pad_to}; expected a number of tokens, or None")
+            raise InputError(f"got pad_to={self.pad_to}; expected a number of tokens, or None")
 
 
 class AceStep(Model):
@@ -133,7 +133,7 @@ class AceStep(Model):
 
     def encode_one(self, prompt: str, negative: str | None, lyrics: str | None, longest: int = MAX_TOKENS) -> Context:
         if negative is not None:
-            raise ValueError("ACE-Step has no negative prompt (see AceStepSampling.erg_tag); leave negative out")
+            raise InputError("ACE-Step has no negative prompt (see AceStepSampling.erg_tag); leave negative out")
         self._use(self.parts.text_encoder)
         encoder, blocks = self.parts.text_encoder, self.parts.text_encoder.config.num_layers
         ids, mask = tokenise(self.parts.tokenizer, [prompt], self.device, longest)
@@ -186,7 +186,7 @@ class AceStep(Model):
         frames = int(seconds * self.codec.vocoder.config.sampling_rate / self.codec.hop)
         if frames < 1 or seconds > LONGEST:
             shortest = self.codec.hop / self.codec.vocoder.config.sampling_rate
-            raise ValueError(f"got seconds={seconds}; expected {shortest:.3f} to {LONGEST:.0f}")
+            raise InputError(f"got seconds={seconds}; expected {shortest:.3f} to {LONGEST:.0f}")
         config = self.parts.transformer.config
         return config.in_channels, config.patch_size[0], frames
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from tada.errors import InputError
 from tada.models.ace_step.transformer import AceStepTransformer, TransformerConfig
 from tada.models.ace_step.vocoder import Vocoder, VocoderConfig
 
@@ -74,7 +75,7 @@ def read_config(folder: Path, kind: Callable[..., Config]) -> Config:
     wanted = {key: _tuples(value) for key, value in values.items() if not _matches(key, IGNORED)}
     known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     if extra := sorted(set(wanted) - known) + ["use_template"] * values.get("use_template", False):
-        raise ValueError(f"{folder}/config.json: got {', '.join(extra)}; expected no other than {', '.join(known)}")
+        raise InputError(f"{folder}/config.json: got {', '.join(extra)}; expected no other than {', '.join(known)}")
     return kind(**wanted)
 
 
@@ -115,7 +116,7 @@ def _compare(folder: Path, found: Mapping[str, tuple[int, ...]], wanted: Mapping
     }
     said = [f"{len(names)} {kind} ({', '.join(sorted(names)[:3])})" for kind, names in problems.items() if names]
     if said:
-        raise ValueError(f"{folder / WEIGHTS} does not fit its config.json: {'; '.join(said)}")
+        raise InputError(f"{folder / WEIGHTS} does not fit its config.json: {'; '.join(said)}")
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:

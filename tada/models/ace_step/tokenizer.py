@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tada.errors import InputError, MissingFileError
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
@@ -40,7 +42,7 @@ def song_ids(lyrics: str, language: str = "en") -> tuple[list[int], list[bool]]:
         ValueError: another language, or letters that are not Latin. OSError: the vocabulary cannot be had.
     """
     if language != "en":
-        raise ValueError(f"got lyrics in {language!r}; expected 'en': only English lyrics are tokenised so far")
+        raise InputError(f"got lyrics in {language!r}; expected 'en': only English lyrics are tokenised so far")
     if not lyrics:
         return [NO_LYRICS], [False]
     ids = [START]
@@ -88,7 +90,7 @@ def _money(text: str) -> str:
 def _latin(line: str) -> str:
     foreign = [c for c in line if c.isalpha() and not unicodedata.name(c, "").startswith("LATIN")]
     if foreign:
-        raise ValueError(f"got {''.join(foreign[:8])!r} in {line!r}; expected English: no other scripts are supported")
+        raise InputError(f"got {''.join(foreign[:8])!r} in {line!r}; expected English: no other scripts are supported")
     return line
 
 
@@ -102,7 +104,7 @@ def _read(path: str) -> Tokenizer:
     from tokenizers import Tokenizer
 
     if not Path(path).is_file():
-        raise FileNotFoundError(f"no lyric vocabulary at {path} (from {VARIABLE}); it is the file at {URL}")
+        raise MissingFileError(f"no lyric vocabulary at {path} (from {VARIABLE}); it is the file at {URL}")
     return Tokenizer.from_file(path)
 
 

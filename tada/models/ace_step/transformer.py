@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tada.errors import InputError
 from tada.models.ace_step.convolution import Convolution
 from tada.models.ace_step.lyrics import ERG_SCALE, LyricEncoder
 from tada.models.context import Stream
@@ -49,7 +50,7 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         if self.num_attention_heads * self.attention_head_dim != self.inner_dim or self.patch_size[1] != 1:
-            raise ValueError(f"got {self}; expected inner_dim = heads * attention_head_dim, and patches one frame wide")
+            raise InputError(f"got {self}; expected inner_dim = heads * attention_head_dim, and patches one frame wide")
 
 
 Rotary = tuple[Tensor, Tensor]

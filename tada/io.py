@@ -1,0 +1,73 @@
+"""Files: written whole or not at all, named safely, known by their hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+LONGEST_NAME = 255
+"""Bytes that a file's name has at most on common file systems."""
+
+
+def atomic_write(path: str | Path, content: bytes | str | Callable[[Path], Any]) -> Path:
+    """Write a file whole or not at all, whoever else writes it at the same time.
+
+    Args:
+        path: the file; its folder is made if missing.
+        content: bytes, text (UTF-8), or a function that writes to the path it is given. That path has the same suffix.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        OSError: the file cannot be written; a file that was there before is as it was, and no draft is left.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mark, suffix = f".{uuid4().hex[:12]}.", path.suffix.encode()[-40:].decode(errors="ignore")
+    stem = path.name.encode()[: LONGEST_NAME - len(mark) - len(suffix.encode()) - 6].decode(errors="ignore")
+    draft = path.with_name(f"{mark}{stem}.part{suffix}")
+    try:
+        if callable(content):
+            content(draft)
+        else:
+            draft.write_bytes(content.encode() if isinstance(content, str) else content)
+        _flush(draft)
+        return draft.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            draft.unlink()
+
+
+def write_json(path: str | Path, value: Any) -> Path:
+    """Write a value as indented json, whole or not at all."""
+    return atomic_write(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def sha256(content: bytes | Path) -> str:
+    """The sha256 of bytes or of a file, 64 hexadecimal digits."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    with content.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def slug(text: str) -> str:
+    """Lower-case letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
