@@ -55,6 +55,7 @@ import tada
 from tada.book import provenance as stamp
 from tada.concepts import steered as prompts
 from tada.display import plots, widgets
+from tada.display.features import feature_table
 from tada.experiments import autoencoder as sae_runs
 from tada.experiments import steering as steer_runs
 from tada.sae import features
@@ -179,7 +180,7 @@ effects = pd.concat(
 )  # fmt: skip
 
 # %% tags=["hide-input"]
-features.page(heard, best, "feature", 2, effects)
+feature_table(heard, best, "feature", 2, effects)
 
 # %% [markdown]
 # ## Steering with features

@@ -9,6 +9,7 @@ import torch
 
 import tada
 from checks import SECONDS
+from tada.display.features import feature_table
 from tada.experiments import autoencoder as sae_runs
 from tada.sae import SaeConfig, SparseAutoencoder, features
 from tada.sae.search import choose, measure, search
@@ -163,7 +164,7 @@ def test_the_page_has_a_player_and_a_curve_for_every_clip(sae_of, tmp_path, monk
     assert torch.equal(again.activity, heard.activity)
     best = pd.DataFrame({"concept": ["tempo<", "mood"], "feature": [3, 5], "score": [1.0, 2.0], "share": [1.0, 0.5]})
     effects = pd.DataFrame({"feature": [3, 3], "alpha": [-1.0, 1.0], "metric": "concept", "value": [0.25, 0.75]})
-    page = features.page(heard, best, "feature", 2, effects).data
+    page = feature_table(heard, best, "feature", 2, effects).data
     assert page.count("<audio") == page.count("<svg") == 4
     assert "tempo&lt;" in page and "+1: 0.75" in page
     assert len(list((tmp_path / "page").glob("*.mp3"))) >= 3

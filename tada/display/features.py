@@ -1,0 +1,72 @@
+"""The feature browser: what a feature speaks for, what steering with it does, and where it is most active."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from torch import Tensor
+
+from tada.display.players import Sound, show
+from tada.sae.features import Heard, most_active
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
+
+
+def feature_table(
+    heard: Heard, best: pd.DataFrame, name: str, clips: int = 2, effects: pd.DataFrame | None = None
+) -> HTML:
+    """Show a table: a row a feature with its scores, its effect, and its most active clips to play and to see.
+
+    Args:
+        heard: what was listened to.
+        best: as from ``tada.sae.features.top``.
+        name: of the group of players, letters, digits and hyphens; once a page.
+        clips: players a feature.
+        effects: ``feature, alpha, metric, value`` as from ``tada.sae.features.effect``; None leaves the column out.
+    """
+    from IPython.display import HTML
+
+    rows = [_row(heard, row, f"{name}-{place}", clips, effects) for place, row in enumerate(best.itertuples())]
+    head = ["feature", "speaks for", *(["when steered"] if effects is not None else []), "where it is most active"]
+    cells = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    return HTML(f'<table class="dataframe tada-table tada-features"><thead><tr>{cells}</tr></thead>'
+                f"<tbody>{''.join(rows)}</tbody></table>")  # fmt: skip
+
+
+def sparkline(values: Tensor, second: float, seconds: float, width: int = 180, height: int = 26) -> str:
+    """Activity over time as a small drawing (svg), with a mark where it peaks."""
+    heights = (values / values.max().clamp_min(1e-9)).clamp_min(0).tolist()
+    step = width / len(heights)
+    bars = "".join(
+        f'<rect x="{place * step:.1f}" y="{height * (1 - value):.1f}" width="{step:.1f}" '
+        f'height="{height * value:.1f}"/>'
+        for place, value in enumerate(heights)
+        if value > 0
+    )
+    mark = width * second / seconds
+    return (
+        f'<svg role="img" aria-label="activity over {seconds:.1f} seconds, highest at {second:.1f} s" '
+        f'viewBox="0 0 {width} {height}" width="{width}" height="{height}" fill="#0072B2">{bars}'
+        f'<line x1="{mark:.1f}" x2="{mark:.1f}" y1="0" y2="{height}" stroke="#D55E00" stroke-width="1.5"/></svg>'
+    )
+
+
+def _row(heard: Heard, row: Any, name: str, clips: int, effects: pd.DataFrame | None) -> str:
+    places: list[Any] = list(most_active(heard, row.feature, clips).itertuples())
+    sounds = [Sound(heard.clips[p.clip], f"clip {p.clip}", scores={"peak": p.peak}) for p in places]
+    curves = [sparkline(heard.of(row.feature)[p.clip], p.second, heard.clips[0].seconds) for p in places]
+    drawn = "".join(f"<div>clip {p.clip} {curve}</div>" for p, curve in zip(places, curves, strict=True))
+    says = f"{html.escape(row.concept)}<br><small>score {row.score:.3g}, {row.share:.0%} of its scores</small>"
+    cells = [f"<b>{row.feature}</b>", says]
+    if effects is not None:
+        cells.append(_effect_text(effects[effects["feature"] == row.feature]))
+    cells.append(f"{drawn}{show(sounds, name).data}")
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _effect_text(rows: pd.DataFrame) -> str:
+    means = rows[rows["metric"] == "concept"].groupby("alpha")["value"].mean()
+    return "<br>".join(f"{alpha:+.3g}: {value:.2f}" for alpha, value in means.items()) or "–"
