@@ -253,7 +253,6 @@ def test_a_second_run_computes_nothing_and_a_larger_one_only_what_is_new(tiny_mo
     assert sum(ears.batches) == 12, "a second run asked for clips"
     sweep(model, PAIRS, sets=[*SETS, 5], score=ears, store=tmp_path)
     assert sum(ears.batches) == 15
-    assert len(list((tmp_path / "parts").glob("*.parquet"))) == 1
 
 
 def test_all_that_determines_a_score_is_in_its_hash(tiny_model, tmp_path):
@@ -331,10 +330,10 @@ def test_killed_sweeps_go_on_where_they_were_and_workers_change_nothing(tiny_fol
     many = pd.concat([PAIRS] * 4).assign(pair=range(12))
     process = subprocess.Popen(
         [sys.executable, str(script), str(tiny_folder("ace-step")), str(cut), "2"],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, Path(__file__).parents[:2]))},
     )
     deadline = time.monotonic() + 300
-    while process.poll() is None and len(list((cut / "parts").glob("*.parquet"))) < 3:
+    while process.poll() is None and len(Store(cut).known()) < 3:
         assert time.monotonic() < deadline, "nothing was stored in five minutes"
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
-import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from tada import store as store_module
+from tada.errors import InputError
 from tada.store import Store, key
 
 WORK = """
@@ -96,59 +99,99 @@ def test_an_empty_store_gives_an_empty_table(tmp_path):
     assert Store(tmp_path).known() == set() and len(Store(tmp_path).frame()) == 0
 
 
-def test_a_merged_store_is_one_file_with_the_same_rows(tmp_path):
-    store, other = Store(tmp_path), Store(tmp_path)
-    for n in range(5):
-        store.add(rows(n))
-    before = other.frame()
-    store.compact()
-    assert len(list(store.parts.glob("*.parquet"))) == 1
-    for reader in (store, other, Store(tmp_path)):
-        pd.testing.assert_frame_equal(reader.frame(), before)
+def test_types_and_gaps_come_back(tmp_path):
+    embedding = np.arange(3, dtype=np.float32)
+    mixed = pd.DataFrame({
+        "unit_hash": ["a", "a", "b"],
+        "value": [1.5, np.nan, 2.5],
+        "small": np.float32([1, 2, 3]),
+        "seed": [2**53 + 1, 2, 3],
+        "right": [True, False, True],
+        "embedding": [None, embedding, None],
+    })  # fmt: skip
+    Store(tmp_path).add(mixed)
+    frame = Store(tmp_path).frame()
+    pd.testing.assert_frame_equal(frame.drop(columns="embedding"), mixed.drop(columns="embedding"))
+    assert frame["embedding"][1].dtype == np.float32 and (frame["embedding"][1] == embedding).all()
+    assert frame["embedding"][0] is None and frame["embedding"][2] is None
+    Store(tmp_path).add(pd.DataFrame({"unit_hash": ["c"], "other": ["text"], "value": [3]}))
+    last = Store(tmp_path).frame(["c", "b"])
+    assert last["other"][0] == "text" and last["value"].tolist() == [3.0, 2.5] and np.isnan(last["seed"][0])
 
 
-# ---- damage
-
-
-@pytest.mark.parametrize("harm", ["truncate", "flip", "empty"])
-def test_a_damaged_part_is_set_aside_with_a_message_and_computed_again(tmp_path, harm, caplog):
+def test_a_store_travels_to_other_processes_and_threads(tmp_path):
     store = Store(tmp_path)
-    store.add(rows(1))
-    store.add(rows(2))
-    part = next(p for p in store.parts.glob("*.parquet") if pd.read_parquet(p)["value"][0] == 1.0)
-    content = part.read_bytes()
-    middle = len(content) // 2
-    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-    part.write_bytes({"truncate": content[:-7], "flip": flipped, "empty": b""}[harm])
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: store.add(rows(n)), range(8)))
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(store.known).result() == set(rows(*range(8))["unit_hash"])
+
+
+# ---- damage, and folders that cannot hold a store
+
+
+def test_a_damaged_unit_is_forgotten_and_computed_again(tmp_path, caplog):
+    store = Store(tmp_path)
+    store.add(rows(1, 2))
+    content = store.file.read_bytes()
+    place = content.index(np.float64(1.0).tobytes())
+    store.file.write_bytes(content[:place] + np.float64(7.0).tobytes() + content[place + 8 :])
     with caplog.at_level(logging.WARNING, "tada.store"):
         again = Store(tmp_path)
         assert again.known() == set(rows(2)["unit_hash"])
-    assert "damaged" in caplog.text and part.name in caplog.text
-    assert len(list(again.aside.iterdir())) == 1 and not part.exists()
+    assert "1 units" in caplog.text and str(store.file) in caplog.text
     again.add(rows(1))
-    assert Store(tmp_path).known() == set(rows(1, 2)["unit_hash"])
+    pd.testing.assert_frame_equal(Store(tmp_path).frame(rows(1, 2)["unit_hash"]), rows(1, 2))
 
 
-def test_what_a_killed_writer_left_is_no_part_and_is_swept_away_later(tmp_path):
+@pytest.mark.parametrize("harm", ["truncate", "overwrite"])
+def test_a_damaged_file_is_refused_in_words(tmp_path, harm):
     store = Store(tmp_path)
-    store.add(rows(1))
-    fresh, old = store.parts / ".1-abc.part", store.parts / ".2-abc.part"
-    for draft in (fresh, old):
-        draft.write_bytes(b"half of a par")
-    os.utime(old, (time.time() - 7200, time.time() - 7200))
-    assert Store(tmp_path).known() == set(rows(1)["unit_hash"])
-    assert fresh.exists(), "another process may be writing it"
-    assert not old.exists()
+    store.add(rows(*range(200)))
+    content = store.file.read_bytes()
+    store.file.write_bytes(content[: len(content) // 2] if harm == "truncate" else b"nonsense" * 1000)
+    with pytest.raises(InputError, match="damaged.*delete it"):
+        Store(tmp_path).frame()
+
+
+def test_a_store_of_an_older_version_is_refused(tmp_path):
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "0.parquet").touch()
+    with pytest.raises(InputError, match="older version.*delete it or name another"):
+        Store(tmp_path)
+    assert not (tmp_path / "store.sqlite").exists()
+
+
+MOUNTS = """\
+overlay / overlay rw 0 0
+host:/home /home nfs4 rw 0 0
+/dev/sda /home/me/disk ext4 rw 0 0
+me@host: /mnt/far\\040away fuse.sshfs rw 0 0
+//host/share /media cifs rw 0 0
+"""
+
+
+def test_folders_on_the_network_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "mounts").write_text(MOUNTS)
+    folders = {"/tmp": "overlay", "/home/me": "nfs4", "/home/me/disk/a": "ext4", "/mnt/far away/x": "fuse.sshfs"}
+    for folder, system in {**folders, "/media/a": "cifs", "/homes": "overlay"}.items():
+        assert store_module.file_system(Path(folder), tmp_path / "mounts") == system
+        assert bool(store_module.NETWORK.fullmatch(system)) == (system not in ("overlay", "ext4"))
+    assert store_module.file_system(Path("/tmp"), tmp_path / "none") == ""
+    monkeypatch.setattr(store_module, "file_system", lambda folder: "nfs4")
+    with pytest.raises(InputError, match=r"network file system \(nfs4\).*local folder"):
+        Store(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 # ---- settings that the first run decides
 
 
-def test_the_first_to_choose_decides(tmp_path):
-    assert Store(tmp_path).chosen("batch") is None
-    assert Store(tmp_path).choose("batch", 8) == 8
-    assert Store(tmp_path).choose("batch", 16) == 8
-    assert Store(tmp_path).chosen("batch") == 8 and Store(tmp_path).choose("other", 3) == 3
+def test_the_first_to_set_decides(tmp_path):
+    assert Store(tmp_path).get("batch") is None
+    assert Store(tmp_path).get_or_set("batch", 8) == 8
+    assert Store(tmp_path).get_or_set("batch", 16) == 8
+    assert Store(tmp_path).get("batch") == 8 and Store(tmp_path).get_or_set("other", 3) == 3
 
 
 # ---- processes
@@ -171,7 +214,6 @@ def test_killed_at_random_moments_nothing_is_lost_or_computed_twice(tmp_path):
     pd.testing.assert_frame_equal(Store(tmp_path / "cut").frame(), whole.frame())
     computed = log.read_text().split()
     assert len(computed) == len(set(computed)), "a stored unit was computed again"
-    assert len(list((tmp_path / "cut" / "parts").glob("*.parquet"))) == 60
 
 
 def _lines(path: Path) -> int:
@@ -183,30 +225,13 @@ def test_two_processes_on_one_store_do_not_clash(tmp_path):
     assert [process.wait() for process in both] == [0, 0]
     frame = Store(tmp_path / "store").frame()
     assert len(frame) == 120 and frame["unit_hash"].nunique() == 60
-    assert not (tmp_path / "store" / "aside").exists()
-
-
-def _merge(folder: Path, times: int) -> None:
-    for _ in range(times):
-        Store(folder).compact()
-
-
-def test_merging_beside_a_writer_loses_nothing(tmp_path):
-    Store(tmp_path / "store")
-    writer = worker(tmp_path / "store", tmp_path / "log")
-    merger = multiprocessing.get_context("fork").Process(target=_merge, args=(tmp_path / "store", 60))
-    merger.start()
-    merger.join()
-    assert writer.wait() == 0
-    _merge(tmp_path / "store", 1)
-    assert len(Store(tmp_path / "store").frame()) == 120
 
 
 HOLD = """
 import sys, time
 from tada.store import Store
 
-with Store(sys.argv[1]).claim("work") as mine:
+with Store(sys.argv[1]).lock("work") as mine:
     print(mine, flush=True)
     time.sleep(60)
 """
@@ -216,17 +241,17 @@ def holder(folder: Path) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
 
 
-def test_a_claim_is_held_by_one_process_and_comes_back_when_it_is_killed(tmp_path):
+def test_a_lock_is_held_once_and_ends_with_its_process(tmp_path):
     store = Store(tmp_path)
-    with store.claim("work") as mine, store.claim("work") as again, store.claim("other") as other:
+    with store.lock("work") as mine, store.lock("work") as again, store.lock("other") as other:
         assert (mine, again, other) == (True, False, True)
-    assert not list(store.claims.iterdir()), "what is given back leaves no file"
+    assert not list(tmp_path.glob("*.lock")), "what is given back leaves no file"
     process = holder(tmp_path)
     assert process.stdout.readline() == "True\n"
-    with store.claim("work") as mine:
+    with store.lock("work") as mine:
         assert not mine
-    assert list(store.claims.iterdir()), "a claim that was refused takes nothing away"
+    assert list(tmp_path.glob("*.lock")), "a lock that was refused takes nothing away"
     process.send_signal(signal.SIGKILL)
     process.wait()
-    with store.claim("work") as mine:
+    with store.lock("work") as mine:
         assert mine

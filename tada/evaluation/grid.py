@@ -149,8 +149,6 @@ def run(
                 if store is not None:
                     store.add(part)
             bar.update(len(chunk))
-    if store is not None and done:
-        store.compact()
     rows = pd.concat(done, ignore_index=True) if store is None else store.frame(plan[UNIT])
     return _whole(plan[[UNIT, "number"]].merge(rows, on=UNIT, how="left"), truth)
 

@@ -142,12 +142,7 @@ def sweep(
     if work and not batch:
         job.batch = _batch_size(model, job, plan, chunks[0], store)
     done = _run(model, load, job, work, min(workers, len(work)), store, progress)
-    if store is not None:
-        values = store.frame(plan[UNIT])
-        if work:
-            store.compact()
-    else:
-        values = pd.concat(done, ignore_index=True)
+    values = pd.concat(done, ignore_index=True) if store is None else store.frame(plan[UNIT])
     return _tidy(model, plan, values)
 
 
@@ -343,7 +338,7 @@ def _turn(store: Store | None, job: _Job, chunk: pd.DataFrame, rows: pd.DataFram
     if store is None:
         yield rows
         return
-    with store.claim(f"chunk {chunk[UNIT].iloc[0]}") as mine:
+    with store.lock(f"chunk {chunk[UNIT].iloc[0]}") as mine:
         yield rows[rows[UNIT].isin(_missing(rows, store, job.keep))] if mine else None
 
 
@@ -448,12 +443,12 @@ def _batch_size(model: Model, job: _Job, plan: pd.DataFrame, chunk: pd.DataFrame
     """The best batch for this model and these clips: decided once for a store, so that later runs repeat it."""
     about = {**_determinants(model, job), "device": str(model.device), "rows": len(chunk)}
     name = f"batch {key(about)}"
-    known = store and store.chosen(name)
+    known = store and store.get(name)
     if known:
         return int(known)
     texts, context = _encode(model, job, chunk)
     found = best_batch(model, job, texts, context, chunk)
-    return found if store is None else int(store.choose(name, found))
+    return found if store is None else int(store.get_or_set(name, found))
 
 
 def best_batch(model: Model, job: _Job, texts: Mapping[str, int], context: Context, rows: pd.DataFrame) -> int:

@@ -118,5 +118,5 @@ def _kept(request: Request, concept: str, about: Mapping[str, Any], find: Callab
     known = {"weights": fingerprint(run.model), "sampling": asdict(run.sampling), "seconds": run.seconds}
     name = key({**about, **known, "prompts": setting.prompts, "lyrics": setting.lyrics})
     store = Store(Path(request.store) / "evaluation")
-    chosen = store.chosen(name)
-    return store.choose(name, find()) if chosen is None else chosen
+    chosen = store.get(name)
+    return store.get_or_set(name, find()) if chosen is None else chosen
