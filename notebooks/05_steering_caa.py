@@ -138,7 +138,7 @@ def mean_output(prompt):
         return hidden
 
     with tada.edit(model, {layer: look}):
-        model.sample(model.encode(prompt, lyrics=prompts.sung(model.name, few)), noise, run.sampling)
+        model.sample(model.encode(prompt, lyrics=few.lyrics if model.sings else None), noise, run.sampling)
     return torch.stack(seen)
 
 
@@ -162,7 +162,14 @@ with tada.edit(model, {layer: add}):
 
 # %%
 vector = steering.contrast(
-    model, few.positive, few.negative, 10, run.seconds, run.sampling, [layer], lyrics=prompts.sung(model.name, few)
+    model,
+    few.positive,
+    few.negative,
+    10,
+    run.seconds,
+    run.sampling,
+    [layer],
+    lyrics=few.lyrics if model.sings else None,
 )
 with vector.apply(model, 2.0, [layer]):
     again = model.generate(neutral, 0, run.seconds, run.sampling)

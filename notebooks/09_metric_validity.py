@@ -102,7 +102,7 @@ if model is not None:
     kept = Path(store or "../_build/validity")
     about = {
         "texts": texts,
-        "weights": tada.patching.fingerprint(model),
+        "weights": model.fingerprint(),
         "sampling": str(sampling),
         "seconds": seconds,
     }

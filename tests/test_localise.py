@@ -25,6 +25,7 @@ from tada.experiments.localisation import PROFILES
 from tada.minis import probe, scores
 from tada.minis.attributes import Attributes
 from tada.minis.render import FRAMES, render_batch
+from tada.models import SHIPPED
 from tada.store import Store
 
 WEIGHTS = Path(probe.WEIGHTS).parent
@@ -89,7 +90,7 @@ def test_another_probe_is_another_score(tmp_path):
 def test_who_judges_follows_from_the_checkpoint(tmp_path):
     from tada.metrics.score import Score
 
-    for checkpoint in localise.MINIS:
+    for checkpoint in SHIPPED:
         assert isinstance(localise.judge("", checkpoint), scores.Heard)
     public = localise.judge("", None)
     assert isinstance(public, Score) and public.ears == "public" and public.judges == ("clap",)

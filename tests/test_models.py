@@ -10,7 +10,9 @@ import torch
 
 import tada
 from checks import SECONDS, assert_same
+from tada.metrics import clap, judges
 from tada.models.context import Stream, join
+from tada.models.fingerprint import fingerprint
 
 PROMPTS = ["a happy song", "a slow, sad ballad with piano and strings", "fast techno"]
 QUICK = tada.Sampling(steps=3, guidance=3.0)
@@ -79,12 +81,9 @@ def test_layers_by_index_name_and_set(model):
 
 
 def test_functional_layers_and_their_complement(model):
-    model.functional = (1, 2)
-    try:
-        assert model.resolve("functional") == model.sites[1:3]
-        assert set(model.resolve("all-but-functional")) == set(model.sites) - set(model.sites[1:3])
-    finally:
-        model.functional = None
+    model = model.with_functional([1, 2])
+    assert model.functional == (1, 2) and model.resolve("functional") == model.sites[1:3]
+    assert set(model.resolve("all-but-functional")) == set(model.sites) - set(model.sites[1:3])
 
 
 def test_unknown_site_names_the_nearest(model):
@@ -307,3 +306,38 @@ def test_one_run_at_a_time(model):
 
     with pytest.raises(RuntimeError, match="already sampling"), tada.edit(model, {0: again}):
         sampled(model, PROMPTS[0], [1])
+
+
+# ---- facts of a checkpoint
+
+
+def test_facts_of_a_checkpoint_are_attributes(model):
+    known = tada.ARCHITECTURES[model.name]
+    assert model.shipped is None and model.vocabulary == "public"
+    assert model.default_seconds == (30.0 if model.sings else 10.0)
+    assert model.paper_layers == known.paper_layers
+    assert model.label([2, 0]) == "2+0" and model.label(model.sites[1]) == "1"
+
+
+def test_a_mini_knows_its_words_and_length():
+    mini = tada.load("stable-audio", "mini", device="cpu")
+    planted = tada.load("stable-audio", "planted", device="cpu")
+    assert (mini.shipped, planted.shipped) == ("mini", "planted")
+    assert mini.vocabulary == "mini" and mini.default_seconds == 4.096
+    assert mini.fingerprint() == tada.load("stable-audio", "mini", device="cpu").fingerprint() != planted.fingerprint()
+
+
+def test_loading_is_logged_with_the_hash_of_the_weights(caplog, tiny_folder):
+    clap._load.cache_clear()
+    tada.load("stable-audio", tiny_folder("stable-audio"), device="cpu")
+    clap.load("mini")
+    assert not caplog.records
+    clap._load.cache_clear()
+    with caplog.at_level("INFO", "tada.loaded"):
+        model = tada.load("stable-audio", tiny_folder("stable-audio"), device="cpu")
+        ear = clap.load("mini")
+        judge = judges.MiniJudge()
+    said = dict(record.args for record in caplog.records)
+    assert list(said) == [model.checkpoint, "mini-clap", "attribute probe"]
+    assert said[model.checkpoint] == model.fingerprint() and said["mini-clap"] == fingerprint(ear)
+    assert judge.key.endswith(said["attribute probe"])

@@ -273,17 +273,17 @@ def test_all_that_determines_a_score_is_in_its_hash(tiny_model, tmp_path):
 
 def test_other_weights_are_another_model(tiny_model, tmp_path):
     model = tiny_model("ace-step")
-    before = patching.fingerprint(model)
-    assert before == patching.fingerprint(model)
+    before = model.fingerprint()
+    assert before == model.fingerprint()
     weight = model.denoiser.get_submodule(model.sites[0]).to_q.weight
     kept = weight.detach().clone()
     try:
         weight.data[0, 0] += 1e-3
-        assert patching.fingerprint(model) != before
+        assert model.fingerprint() != before
     finally:
         weight.data.copy_(kept)
     seeded = tada.load("ace-step", tada.tiny.build("ace-step", tmp_path, seed=1), device="cpu")
-    assert patching.fingerprint(seeded) != before
+    assert seeded.fingerprint() != before
 
 
 def test_a_run_cut_anywhere_ends_in_the_same_table(tiny_model, tmp_path):

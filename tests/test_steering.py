@@ -112,15 +112,12 @@ def test_removal_leaves_nothing_along_the_direction(model, vectors):
 
 
 def test_layer_sets(model, vectors):
-    model.functional = (1, 2)
-    try:
-        with vectors(model).apply(model, 2.0), tada.record(model, [1, 2, 3]) as kept:
-            functional = sample(model)
-        with vectors(model).apply(model, 2.0, [1, 2]):
-            assert torch.equal(sample(model), functional)
-        assert len(kept) == 3
-    finally:
-        model.functional = None
+    known = model.with_functional([1, 2])
+    with vectors(model).apply(known, 2.0), tada.record(known, [1, 2, 3]) as kept:
+        functional = sample(known)
+    with vectors(model).apply(model, 2.0, [1, 2]):
+        assert torch.equal(sample(model), functional)
+    assert len(kept) == 3
     with pytest.raises(ValueError, match="not known"), vectors(model).apply(model, 2.0):
         pass
 

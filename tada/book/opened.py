@@ -29,9 +29,9 @@ def note(name: str, digest: str) -> None:
 def note_weights(name: str, opened: object) -> None:
     """As :func:`note`, for a model or an ear; its hash is that of ``tada.patching.fingerprint``."""
     if _notes() is not None:
-        from tada.patching.sweeps import fingerprint
+        from tada.models.fingerprint import fingerprint
 
-        note(name, fingerprint(opened))  # type: ignore[arg-type]  # of an ear as of a model
+        note(name, fingerprint(opened))
 
 
 def noted(output: Path) -> dict[str, str]:

@@ -15,8 +15,6 @@ from tada.errors import InputError
 if TYPE_CHECKING:
     from tada.models.base import Layers, Model, Sampling
 
-MINIS = ("mini", "planted")
-MINI_SECONDS = 65_536 / 16_000
 VECTORS, SAES = "_build/vectors", "_build/sae"
 MODEL_HELP = "audioldm2, stable-audio or ace-step."
 CHECKPOINT_HELP = "Hub id, folder, mini or planted. Default: the paper's public one."
@@ -32,7 +30,7 @@ def register(app: click.Group) -> None:
 def _model_options(command: Any) -> Any:
     for option in (
         click.option("--steps", type=int, metavar="N", help="Denoising steps. Default: the preset's."),
-        click.option("--seconds", type=float, metavar="S", help="Length of clips. Default: the minis' 4.1, or 10."),
+        click.option("--seconds", type=float, metavar="S", help="Length of clips. Default: the checkpoint's."),
         click.option("--words", type=click.Choice(["public", "mini"]), help=WORDS_HELP),
         click.option("--device", default="auto", show_default=True, metavar="NAME", help="cpu, cuda, mps or auto."),
         click.option("--checkpoint", metavar="ID", help=CHECKPOINT_HELP),
@@ -56,12 +54,14 @@ def _load(
     name: str, checkpoint: str | None, device: str, words: str | None, seconds: float | None, steps: int | None
 ) -> _Loaded:
     import tada
+    from tada.models.base import MINI_SECONDS
 
     model = tada.load(name, checkpoint, device=device)
-    mini = (words or ("mini" if checkpoint in MINIS else "public")) == "mini"
+    words = words or model.vocabulary
+    mini = words == "mini"
     preset = "mini" if mini and "mini" in model.presets else "steering" if "steering" in model.presets else "default"
     sampling = model.sampling(preset, **({"steps": steps} if steps else {}))
-    return _Loaded(model, sampling, seconds or (MINI_SECONDS if mini else 10.0), "mini" if mini else "public")
+    return _Loaded(model, sampling, seconds or (MINI_SECONDS if mini else model.default_seconds), words)
 
 
 @click.command()

@@ -66,7 +66,7 @@ class Pairs:
         concept: their concept.
         positive: prompts with the concept.
         negative: their counterparts.
-        lyrics: for models that sing, as :func:`sung` hands them over; None where the concept does not say.
+        lyrics: for models that sing, None where the concept does not say.
     """
 
     concept: Concept
@@ -183,11 +183,6 @@ def pairs(concept: str, vocabulary: Vocabulary = "public", wording: Wording = "p
     chosen = some if known.name in _BARE else [bases.article(base) for base in some]
     sides = [tuple(template.format(base=base) for base in chosen) for template in (positive, negative)]
     return Pairs(known, sides[0], sides[1], known.lyrics if vocabulary == "public" else None)
-
-
-def sung(architecture: str, prompts: Pairs) -> str | None:
-    """The lyrics of pairs for a model of that architecture: None where it does not sing."""
-    return prompts.lyrics if architecture == "ace-step" else None
 
 
 def neutral(concept: str | None, count: int, vocabulary: Vocabulary = "public", first: int = 0) -> list[str]:

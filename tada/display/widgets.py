@@ -15,7 +15,6 @@ from tada.concepts.steered import CONCEPTS
 from tada.display import players, slider
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.models.base import Layers, Model
-from tada.patching.sweeps import label as layer_label
 from tada.steering import ranges as calibrate
 from tada.steering.ranges import Setting
 from tada.steering.vector import Vector
@@ -113,7 +112,7 @@ def _ladder(
         label=way.label,
         low=poles.negative if poles else "",
         high=poles.positive if poles else "",
-        layers=[int(part) for part in layer_label(model, sites).split("+")],
+        layers=[int(part) for part in model.label(sites).split("+")],
     )
 
 

@@ -24,7 +24,7 @@ from tada.evaluation.results import ARM, BASELINE, CASE, columns, table
 from tada.metrics import curve, fad, score
 from tada.metrics.panel import Heard, Panel
 from tada.models.base import Layers, Model, Sampling, versions
-from tada.patching.sweeps import COLUMNS, fingerprint, label
+from tada.patching.sweeps import COLUMNS
 from tada.steering.ranges import digest
 from tada.steering.vector import Vector
 from tada.store import UNIT, Store, key
@@ -187,14 +187,14 @@ def _plan(job: _Job, texts: Sequence[str], seeds: Sequence[int] | None, percents
 
 def _layers(model: Model, arm: Arm) -> str:
     named = isinstance(arm.layers, str) and arm.layers in ("all", "functional", "all-but-functional")
-    return str(arm.layers) if named else label(model, sorted(model.resolve(arm.layers), key=model.sites.index))
+    return str(arm.layers) if named else model.label(sorted(model.resolve(arm.layers), key=model.sites.index))
 
 
 def _determinants(job: _Job) -> dict[str, Any]:
     return {
         "what": "steering evaluation 2",
         "model": job.model.name,
-        "weights": fingerprint(job.model),
+        "weights": job.model.fingerprint(),
         "dtype": str(job.model.dtype),
         "sampling": {"kind": type(job.sampling).__name__, **asdict(job.sampling)},
         "seconds": job.seconds,

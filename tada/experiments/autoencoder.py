@@ -18,7 +18,6 @@ from tada.concepts import steered as prompts
 from tada.experiments.steering import Run
 from tada.models.base import versions
 from tada.pairs.builder import Captions, read
-from tada.patching.sweeps import fingerprint
 from tada.sae.model import SparseAutoencoder
 from tada.sae.search import measure, search
 from tada.steering import library
@@ -138,7 +137,7 @@ def trained(
     made_by = key(
         {
             **{"site": site, "size": asdict(size), "seed": seed, "rate": rate, "seconds": run.seconds},
-            **{"captions": key({"texts": rest + texts[: size.clips]}), "weights": fingerprint(run.model)},
+            **{"captions": key({"texts": rest + texts[: size.clips]}), "weights": run.model.fingerprint()},
             "sampling": {"kind": type(run.sampling).__name__, **asdict(run.sampling)},
             "versions": {name: version for name, version in versions().items() if name != "python"},
         }
@@ -190,7 +189,7 @@ def browsed(run: Run, size: Size, captions: Captions = None) -> Setting:
 def sides(run: Run, site: str, concept: str, count: int | None = None) -> tuple[Tensor, Tensor]:
     """Activations ``[tokens, dim]`` of a site in clips with a concept and in their counterparts, of the same noise."""
     pairs = prompts.pairs(concept, run.words, count=count or run.profile.pairs)
-    lyrics = prompts.sung(run.model.name, pairs)
+    lyrics = pairs.lyrics if run.model.sings else None
 
     def side(texts: Sequence[str]) -> Tensor:
         stream = saes.activations(run.model, texts, [10], run.seconds, run.sampling, [site], lyrics=lyrics)

@@ -17,25 +17,19 @@ import tada
 from tada import concepts as concept_table
 from tada import pairs as prompt_pairs
 from tada import patching
-from tada.book import opened
 from tada.errors import InputError, UnknownNameError, unknown
-from tada.models import ARCHITECTURES
-from tada.models.base import Model, Sampling
+from tada.models import ARCHITECTURES, SHIPPED
+from tada.models.base import MINI_SECONDS, Model, Sampling
+from tada.models.fingerprint import log_loaded
 from tada.patching.impacts import CASE
 
 log = logging.getLogger(__name__)
-
-MINIS = ("mini", "planted")
-"""Checkpoints whose clips the attribute probe judges."""
 
 PUBLIC = ("clap", "muq", "paper")
 """Judges of clips by similarity to a query."""
 
 LEAST = 0.1
 """Impact that a functional layer has at least."""
-
-CLIP = 65_536 / 16_000
-"""Seconds of a clip of the minis."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +56,8 @@ class Profile:
 
 
 PROFILES = {
-    "smoke": Profile(2, 1, "default", steps=2, seconds=CLIP, some=2, concepts=("slow", "happy")),
-    "mini": Profile(32, 1, "default", steps=6, seconds=CLIP, some=12),
+    "smoke": Profile(2, 1, "default", steps=2, seconds=MINI_SECONDS, some=2, concepts=("slow", "happy")),
+    "mini": Profile(32, 1, "default", steps=6, seconds=MINI_SECONDS, some=12),
     "colab": Profile(32, 2, "localisation"),
     "paper": Profile(256, 8, "localisation", some=64),
 }
@@ -195,7 +189,7 @@ def plan(
         pairs=pairs,
         seeds=tuple(range(settings.seeds)),
         sampling=model.sampling(settings.preset, **({"steps": count} if count else {})),
-        seconds=seconds or settings.seconds or (30.0 if name == "ace-step" else 10.0),
+        seconds=seconds or settings.seconds or model.default_seconds,
         score=ear,
         profile=settings,
         left_out=tuple(left_out),
@@ -259,17 +253,17 @@ def judge(score: str = "", checkpoint: str | Path | None = None) -> patching.Sco
     Raises:
         ValueError: no such score, or nothing given for a checkpoint that has no score of its own.
     """
-    if not score and checkpoint not in (None, *MINIS) and Path(str(checkpoint)).expanduser().is_dir():
+    if not score and checkpoint not in (None, *SHIPPED) and Path(str(checkpoint)).expanduser().is_dir():
         raise InputError(
             f"got no score for the folder {checkpoint}; expected probe (for clips of synthetic music), "
             f"{', '.join(PUBLIC)}, or module:name of a function score(clips, rows)"
         )
-    chosen = score or ("probe" if checkpoint in MINIS else "clap")
+    chosen = score or ("probe" if checkpoint in SHIPPED else "clap")
     if chosen == "probe":
         from tada.minis.scores import Heard
 
         heard = Heard()
-        opened.note("attribute probe", heard.key.split()[-1])
+        log_loaded("attribute probe", lambda: heard.key.split()[-1])
         return heard
     if chosen in PUBLIC:
         from tada.metrics.score import Score

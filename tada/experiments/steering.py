@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from tada.concepts import steered as prompts
 from tada.concepts.steered import Vocabulary
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.metrics.judges import MiniJudge, PublicJudge
-from tada.models.base import Layers, Model, Sampling
+from tada.models.base import MINI_SECONDS, Layers, Model, Sampling
 from tada.patching.sweeps import Score
 from tada.steering import library
 from tada.steering import ranges as calibrate
@@ -27,10 +27,6 @@ from tada.steering.library import Recipe
 from tada.steering.ranges import CONCEPT, SOUND, Setting
 from tada.steering.vector import Vector
 from tada.store import Store
-
-MINIS = ("mini", "planted")
-MINI_SECONDS = 65_536 / 16_000
-"""Length of the minis' clips."""
 
 SEED = 2115
 """Seed of the noise of results (the authors')."""
@@ -144,7 +140,7 @@ class Run:
         return rows.assign(layers=name) if name else rows
 
     def _setting(self, texts: Sequence[str], concept: str) -> Setting:
-        lyrics = prompts.get(concept).lyrics if self.words == "public" and self.model.name == "ace-step" else None
+        lyrics = prompts.get(concept).lyrics if self.words == "public" and self.model.sings else None
         return Setting(tuple(texts), self.seconds, self.sampling, (SEED,), lyrics)
 
 
@@ -176,10 +172,10 @@ def plan(
         raise UnknownNameError(unknown("profile", profile, PROFILES))
     if words not in ("", "mini", "public"):
         raise UnknownNameError(unknown("vocabulary", words, ("mini", "public")))
-    vocabulary: Vocabulary = "mini" if (words or ("mini" if checkpoint in MINIS else "public")) == "mini" else "public"
     model = tada.load(name, None if checkpoint in ("", "public") else checkpoint)
+    vocabulary = cast(Vocabulary, words or model.vocabulary)
     if functional:
-        model.functional = indices(model, functional)
+        model = model.with_functional(indices(model, functional))
     settings = replace(PROFILES[profile], prompts=held_out or PROFILES[profile].prompts)
     preset = "mini" if vocabulary == "mini" else "steering"
     preset = preset if preset in model.presets else "default"
@@ -189,7 +185,7 @@ def plan(
         model,
         settings,
         model.sampling(preset, **steps),
-        settings.seconds or (MINI_SECONDS if vocabulary == "mini" else 30.0 if name == "ace-step" else 10.0),
+        settings.seconds or (MINI_SECONDS if vocabulary == "mini" else model.default_seconds),
         vocabulary,
         judge or (MiniJudge() if vocabulary == "mini" else PublicJudge()),
         sets,

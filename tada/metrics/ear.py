@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tada.book import opened
 from tada.errors import InputError
 from tada.metrics.audio import prepare, windows
+from tada.models.fingerprint import fingerprint, log_loaded
 
 REMEMBERED = 4096
 """Clips whose embeddings an ear keeps."""
@@ -66,8 +66,9 @@ class Ear(ABC):
 
 
 def note(ear: Ear) -> None:
-    """Let the page that is being built, if any, name an ear among its checkpoints."""
-    opened.note_weights(ear.name if ear.weights == "mini" else f"{ear.name} {Path(ear.weights).name}", ear)
+    """Log that an audio-text model was loaded."""
+    name = ear.name if ear.weights == "mini" else f"{ear.name} {Path(ear.weights).name}"
+    log_loaded(name, lambda: fingerprint(ear))
 
 
 @torch.no_grad()

@@ -9,9 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tada.audio import Clips
-from tada.book import opened
 from tada.concepts.steered import CONCEPTS
 from tada.errors import InputError, UnknownNameError, unknown
+from tada.models.fingerprint import log_loaded
 
 Values = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ class MiniJudge:
 
         digest = sha256((probe.WEIGHTS / "probe.safetensors").read_bytes()).hexdigest()
         self.key = f"mini judge 2 {digest}"
-        opened.note("attribute probe", digest)
+        log_loaded("attribute probe", lambda: digest)
 
     def __call__(self, clips: Clips, rows: pd.DataFrame) -> dict[str, Values]:
         """Judge clips of at least a second; ``rows`` has the column ``concept``, the same in all.

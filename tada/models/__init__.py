@@ -7,7 +7,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tada.book import opened
 from tada.errors import UnknownNameError, unknown
 
 if TYPE_CHECKING:
@@ -80,11 +79,14 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 SHIPPED: dict[str, str] = {"mini": "{}", "planted": "{}-planted"}
-"""Name of a checkpoint in the package -> its folder beside the weights of the ears."""
+"""Name of a checkpoint in the package -> its folder in :data:`WEIGHTS`."""
+
+WEIGHTS = Path(__file__).parents[1] / "minis" / "weights"
+"""Folder of everything that the package has weights of."""
 
 
 def shipped(name: str, checkpoint: str) -> Path:
-    """The folder of a checkpoint that comes with the package.
+    """Find the folder of a checkpoint that comes with the package.
 
     Args:
         name: the architecture.
@@ -93,10 +95,9 @@ def shipped(name: str, checkpoint: str) -> Path:
     Raises:
         KeyError: there is none, with those that there are.
     """
-    home = Path(__file__).parents[1] / "minis" / "weights"
-    path = home / SHIPPED[checkpoint].format(name)
+    path = WEIGHTS / SHIPPED[checkpoint].format(name)
     if not path.is_dir():
-        there = [f"{a} {c}" for c in SHIPPED for a in ARCHITECTURES if (home / SHIPPED[c].format(a)).is_dir()]
+        there = [f"{a} {c}" for c in SHIPPED for a in ARCHITECTURES if (WEIGHTS / SHIPPED[c].format(a)).is_dir()]
         raise UnknownNameError(
             f"no {checkpoint!r} checkpoint of {name} is shipped with this version ({', '.join(there) or 'none is'}): "
             f"give a hub id or a folder, or build a random one with tada.tiny.build({name!r}, folder)"
@@ -132,7 +133,9 @@ def load(
     architecture = ARCHITECTURES[name]
     if checkpoint in SHIPPED:
         checkpoint = shipped(name, str(checkpoint))
+    from tada.models.fingerprint import log_loaded
+
     module, _, adapter = architecture.adapter.partition(":")
     model: Model = getattr(import_module(module), adapter).open(architecture, checkpoint, device, dtype)
-    opened.note_weights(model.checkpoint, model)
+    log_loaded(model.checkpoint, model.fingerprint)
     return model

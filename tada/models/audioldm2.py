@@ -76,6 +76,11 @@ class AudioLDM2(PipelineModel):
     def site_inputs(self, stream: Stream) -> dict[str, Any]:
         return {"encoder_hidden_states": stream.states, "attention_mask": bias(stream)}
 
+    def token_grid(self, tokens: int, seconds: float) -> tuple[int, int, int]:
+        _, time, pitch = self.noise_shape(seconds)
+        bands = max(1, round((tokens * pitch / time) ** 0.5))
+        return 0, tokens // bands, bands
+
     def to_audio(self, latents: Latents) -> Tensor:
         vae = self.pipeline.vae
         mel = vae.decode(latents.values / vae.config.scaling_factor).sample

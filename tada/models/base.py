@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import platform
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, ClassVar, Literal
+from importlib.metadata import version
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
-import tada
 from tada.audio import Clips
 from tada.errors import InputError, LayerError, UnknownNameError, unknown
+from tada.models import ARCHITECTURES
 from tada.models.context import Conditioning, Context, Rows, Stream, _row_index, join
+from tada.models.fingerprint import fingerprint
 from tada.models.hub import About
 
 Pass = Literal["cond", "uncond"]
 Layers = str | int | Sequence[int | str]
+Vocabulary = Literal["public", "mini"]
+
+MINI_SECONDS = 65_536 / 16_000
+"""Length of the clips of the synthetic music that the minis are trained on."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +122,14 @@ class Model(ABC):
         denoiser: the module that the sites are part of.
         sample_rate: of the decoded audio, in Hz.
         functional: layer indices known to control concepts in this checkpoint; None if not known.
+        shipped: its name in the package, ``"mini"`` or ``"planted"``; None for any other checkpoint.
+        sings: whether it sings from lyrics.
         run: the sampling run in progress, None outside ``sample``.
     """
 
     name: ClassVar[str]
+    sings: ClassVar[bool] = False
+    public_seconds: ClassVar[float] = 10.0
     presets: Mapping[str, Sampling]
     sites: tuple[str, ...]
     streams: Mapping[str, str]
@@ -128,7 +139,7 @@ class Model(ABC):
     dtype: torch.dtype
 
     def __init__(self, about: About) -> None:
-        self.checkpoint = about.checkpoint
+        self.checkpoint, self.shipped = about.checkpoint, about.shipped
         self.functional = None if about.functional is None else tuple(about.functional)
         if about.sampling is not None:  # a checkpoint that samples in its own way does so under every preset's name
             own = replace(self.presets["default"], **about.sampling)
@@ -136,6 +147,50 @@ class Model(ABC):
         self.run: Run | None = None
         self.interventions: list[str] = []
         self.board: Any = None
+
+    # ---- facts
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The words that the checkpoint understands: ``"mini"`` for those in the package, else ``"public"``."""
+        return "mini" if self.shipped else "public"
+
+    @property
+    def default_seconds(self) -> float:
+        """Length of a clip where none is asked for, in seconds: the paper's, or that of the minis' training."""
+        return MINI_SECONDS if self.shipped else self.public_seconds
+
+    @property
+    def paper_layers(self) -> tuple[int, ...]:
+        """Layer indices that the paper found to control concepts in this architecture's public checkpoint."""
+        return ARCHITECTURES[self.name].paper_layers
+
+    def fingerprint(self) -> str:
+        """The sha256 of the weights, see :func:`tada.models.fingerprint.fingerprint`."""
+        return fingerprint(self)
+
+    def label(self, layers: Layers | None) -> str:
+        """The name of a set of layers: indices with ``+`` between them, in the given order."""
+        return "+".join(str(self.sites.index(site)) for site in self.resolve(layers))
+
+    def with_functional(self, layers: Layers) -> Self:
+        """The same model, sharing all weights, with other functional layers."""
+        other = copy.copy(self)
+        other.interventions, other.board = [], None
+        other.functional = tuple(self.sites.index(site) for site in self.resolve(layers))
+        return other
+
+    def token_grid(self, tokens: int, seconds: float) -> tuple[int, int, int]:
+        """How the tokens of a site lie in a clip.
+
+        Args:
+            tokens: that the site puts out.
+            seconds: length of the clip.
+
+        Returns:
+            Tokens in front that stand for no sound; then moments in time and bands of pitch, time slower.
+        """
+        return 0, tokens, 1
 
     # ---- what an architecture provides
 
@@ -415,7 +470,7 @@ def versions() -> dict[str, str]:
     import transformers
 
     return {
-        "tada": tada.__version__,
+        "tada": version("tada-companion"),
         "torch": torch.__version__,
         "diffusers": diffusers.__version__,
         "transformers": transformers.__version__,

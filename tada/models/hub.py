@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from tada.errors import CheckpointError
-
-if TYPE_CHECKING:
-    from tada.models import Architecture
+from tada.models import SHIPPED, WEIGHTS, Architecture
 
 PROBE_SECONDS = 5.0
 
@@ -98,11 +96,13 @@ class About(NamedTuple):
         checkpoint: its label.
         functional: layer indices known to control concepts; None if not known.
         sampling: how it samples unless told otherwise, as settings of the architecture's own; None: as its presets.
+        shipped: its name in the package, ``"mini"`` or ``"planted"``; None for any other checkpoint.
     """
 
     checkpoint: str
     functional: Sequence[int] | None = None
     sampling: Mapping[str, Any] | None = None
+    shipped: str | None = None
 
 
 def about(path: Path, wanted: str, architecture: Architecture) -> About:
@@ -121,4 +121,5 @@ def about(path: Path, wanted: str, architecture: Architecture) -> About:
     said = json.loads(card.read_text()) if card.is_file() else {}
     name = Path(wanted).name if Path(wanted).is_dir() else wanted
     layers = architecture.paper_layers if wanted.partition("@")[0] == architecture.hub_id else None
-    return About(said.get("label", name), said.get("functional", layers), said.get("sampling"))
+    own = next((kind for kind in SHIPPED if path == WEIGHTS / SHIPPED[kind].format(architecture.name)), None)
+    return About(said.get("label", name), said.get("functional", layers), said.get("sampling"), own)

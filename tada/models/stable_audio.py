@@ -90,6 +90,10 @@ class StableAudio(PipelineModel):
             stream.memo["projected"] = self.denoiser.cross_attention_proj(stream.states)  # type: ignore[operator]
         return {"encoder_hidden_states": stream.memo["projected"]}
 
+    def token_grid(self, tokens: int, seconds: float) -> tuple[int, int, int]:
+        frames = self.noise_shape(seconds)[-1]
+        return tokens - frames, frames, 1
+
     def to_audio(self, latents: Latents) -> Tensor:
         audio = self.pipeline.vae.decode(latents.values).sample
         return audio[:, :, : int(latents.seconds * self.sample_rate)]

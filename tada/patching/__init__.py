@@ -1,5 +1,6 @@
 """Find the layers that carry a concept: sweep, impact (equation 9), functional layers, screening."""
 
+from tada.models.fingerprint import fingerprint
 from tada.patching.impacts import (
     CASE,
     MARGIN,
@@ -19,8 +20,6 @@ from tada.patching.sweeps import (
     Score,
     best_batch,
     checked_pairs,
-    fingerprint,
-    label,
     resolve_sets,
     rows_by_sites,
     sets_of,
@@ -46,7 +45,6 @@ __all__ = [
     "functional",
     "growing",
     "impact",
-    "label",
     "resolve_sets",
     "rows_by_sites",
     "sets_of",

@@ -18,16 +18,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 
 from tada.audio import Clips
 from tada.errors import InputError, UnknownNameError, unknown
@@ -201,13 +199,8 @@ def resolve_sets(model: Model, layer_sets: Iterable[Layers] | None) -> dict[str,
     for item in given:
         sites = sorted(model.resolve(item), key=model.sites.index)
         if len(sites) < len(model.sites):  # all is always there
-            sets[item if item in ("functional", "all-but-functional") else label(model, sites)] = tuple(sites)
+            sets[item if item in ("functional", "all-but-functional") else model.label(sites)] = tuple(sites)
     return sets
-
-
-def label(model: Model, sites: Iterable[str]) -> str:
-    """The name of a set of sites: indices with ``+`` between them."""
-    return "+".join(str(model.sites.index(site)) for site in sites)
 
 
 def checked_pairs(pairs: pd.DataFrame, controls: Sequence[str]) -> pd.DataFrame:
@@ -234,7 +227,7 @@ def _determinants(model: Model, job: _Job) -> dict[str, Any]:
     """What determines the scores of all clips of a sweep."""
     return {
         "model": model.name,
-        "weights": fingerprint(model),
+        "weights": model.fingerprint(),
         "dtype": str(model.dtype),
         "sampling": {"kind": type(job.sampling).__name__, **asdict(job.sampling)},
         "seconds": job.seconds,
@@ -256,30 +249,6 @@ def _name(score: Score) -> str:
             "what it measures with"
         )
     return f"{score.__module__}.{name}"
-
-
-def fingerprint(model: Model) -> str:
-    """A sha256 of a model's weights, of up to 256 values from every tensor, and of its noise schedule."""
-    digest = sha256()
-    for module in _modules(vars(model).values()):
-        for name, tensor in sorted(module.state_dict().items()):
-            flat = tensor.detach().flatten()
-            some = flat[:: max(1, len(flat) // 256)].to("cpu", torch.float64)
-            digest.update(f"{name}{tuple(tensor.shape)}".encode() + some.numpy().tobytes())
-    scheduler = getattr(getattr(model, "pipeline", None), "scheduler", None)
-    digest.update(repr(sorted(getattr(scheduler, "config", {}).items())).encode())
-    return digest.hexdigest()
-
-
-def _modules(things: Iterable[Any]) -> Iterator[nn.Module]:
-    for thing in things:
-        parts = getattr(thing, "components", None)
-        if isinstance(thing, nn.Module):
-            yield thing
-        elif isinstance(parts, Mapping):
-            yield from _modules(part for _, part in sorted(parts.items()))
-        elif is_dataclass(thing) and not isinstance(thing, type):
-            yield from _modules(getattr(thing, field.name) for field in fields(thing))
 
 
 def _missing(plan: pd.DataFrame, store: Store | None, keep: Path | None) -> set[str]:

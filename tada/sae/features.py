@@ -102,14 +102,8 @@ def in_time(model: Model, hidden: Tensor, seconds: float) -> Tensor:
     Transformers have a token per frame of sound, Stable Audio one more in front, which is left out; the U-Net has
     patches of time and pitch, time slower.
     """
-    shape, tokens = model.noise_shape(seconds), hidden.shape[2]
-    if model.name == "audioldm2":
-        _, time, pitch = shape
-        bands = max(1, round((tokens * pitch / time) ** 0.5))
-        return hidden.unflatten(2, (-1, bands))
-    if model.name == "stable-audio":
-        hidden = hidden[:, :, tokens - shape[-1] :]
-    return hidden.unsqueeze(3)
+    skip, time, bands = model.token_grid(hidden.shape[2], seconds)
+    return hidden[:, :, skip:].unflatten(2, (time, bands))
 
 
 def most_active(heard: Heard, feature: int, count: int = 3) -> pd.DataFrame:

@@ -12,7 +12,6 @@ from tada.concepts import steered as prompts
 from tada.concepts.steered import Vocabulary, Wording
 from tada.errors import MissingFileError, unknown
 from tada.models.base import Layers, Model, Sampling, versions
-from tada.patching.sweeps import fingerprint
 from tada.steering.vector import Vector, contrast
 from tada.store import key
 
@@ -62,7 +61,7 @@ def fit(model: Model, recipe: Recipe, folder: str | Path | None = FOLDER, progre
             **asdict(replace(recipe, sampling=None, sites=None, batch=0)),
             "sampling": {"kind": type(settings).__name__, **asdict(settings)},
             "sites": list(model.resolve(recipe.sites)),
-            "weights": fingerprint(model),
+            "weights": model.fingerprint(),
             "versions": {name: version for name, version in versions().items() if name != "python"},
         }
     )
@@ -80,7 +79,7 @@ def fit(model: Model, recipe: Recipe, folder: str | Path | None = FOLDER, progre
         recipe.seconds,
         settings,
         recipe.sites,
-        lyrics=prompts.sung(model.name, pairs),
+        lyrics=pairs.lyrics if model.sings else None,
         batch=recipe.batch,
         progress=progress,
     )
@@ -107,8 +106,7 @@ def find(folder: str | Path, model: Model, concept: str, method: str = "caa") ->
     if place.is_file():
         return Vector.load(place)
     known = sorted({info["concept"] for _, info in entries(folder, model)})
-    shipped = {f"{model.name} mini": "mini", f"{model.name} mini, planted": "planted"}
-    which = f"--model {model.name} --checkpoint {shipped.get(model.checkpoint, model.checkpoint)}"
+    which = f"--model {model.name} --checkpoint {model.shipped or model.checkpoint}"
     raise MissingFileError(
         f"no {method} vector of {concept!r} for {model.checkpoint} in {folder} (there: {', '.join(known) or 'none'}): "
         f"fit it with `tada vectors fit {which} --concept {concept!r} --folder {folder}`"

@@ -22,8 +22,7 @@ from tada.audio import Clips
 from tada.errors import InputError
 from tada.hooks import Passes, record
 from tada.models.base import Layers, Model, Sampling, versions
-from tada.patching.sweeps import Score, fingerprint
-from tada.patching.sweeps import label as layer_label
+from tada.patching.sweeps import Score
 from tada.steering.vector import Vector
 from tada.store import UNIT, Store, key
 
@@ -287,7 +286,7 @@ def _plan(
     settings = model.sampling(setting.sampling)
     common = {
         "model": model.name,
-        "weights": fingerprint(model),
+        "weights": model.fingerprint(),
         "dtype": str(model.dtype),
         "sampling": {"kind": type(settings).__name__, **asdict(settings)},
         "seconds": setting.seconds,
@@ -381,7 +380,7 @@ def _plateau(moved: Any) -> float:
 def _manner(model: Model, vector: Vector, layers: Layers | None, passes: Passes, renorm: bool) -> dict[str, Any]:
     sites = sorted(vector.sites if layers is None else model.resolve(layers), key=model.sites.index)
     every = len(sites) == len(model.sites)
-    named = layers if layers in ("functional", "all-but-functional") else "all" if every else layer_label(model, sites)
+    named = layers if layers in ("functional", "all-but-functional") else "all" if every else model.label(sites)
     return {"layers": named, "sites": sites, "passes": passes, "renorm": renorm}
 
 

@@ -16,7 +16,6 @@ from tada.evaluation.grid import Arm
 from tada.experiments import autoencoder as sae_runs
 from tada.experiments.table_1.request import Request, panel, run_of
 from tada.hooks import record
-from tada.patching.sweeps import fingerprint
 from tada.steering import distance as reach
 from tada.steering import library
 from tada.steering import ranges as calibrate
@@ -115,7 +114,7 @@ def _kept(request: Request, concept: str, about: Mapping[str, Any], find: Callab
     """What was found before for the same model and prompts, or is found now."""
     run = run_of(request)
     setting = run.trial(concept)
-    known = {"weights": fingerprint(run.model), "sampling": asdict(run.sampling), "seconds": run.seconds}
+    known = {"weights": run.model.fingerprint(), "sampling": asdict(run.sampling), "seconds": run.seconds}
     name = key({**about, **known, "prompts": setting.prompts, "lyrics": setting.lyrics})
     store = Store(Path(request.store) / "evaluation")
     chosen = store.get(name)

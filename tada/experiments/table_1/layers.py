@@ -13,7 +13,7 @@ from tada import patching
 from tada.experiments import localisation as localise
 from tada.experiments import steering as steer_runs
 from tada.experiments.table_1.request import Request, loaded, run_of
-from tada.models import ARCHITECTURES, SHIPPED, shipped
+from tada.models import SHIPPED, shipped
 from tada.patching import sweeps
 from tada.store import UNIT, Store
 
@@ -29,8 +29,9 @@ def settled(request: Request) -> Request:
     Raises:
         KeyError, IndexError, ValueError, OSError: as for ``tada.experiments.steering.plan``.
     """
-    run, own = loaded(request)
-    count = len(ARCHITECTURES[run.model.name].paper_layers)
+    run = loaded(request)
+    own = run.model.functional
+    count = len(run.model.paper_layers)
     scores = localised(request)
     ranking = [] if scores is None else localise.ranked(patching.impact(scores))
     if request.functional:
@@ -70,7 +71,7 @@ def localised(request: Request) -> pd.DataFrame | None:
     place = localisation_folder(request)
     if not place.is_dir():
         return None
-    mini = (request.words or ("mini" if request.checkpoint in steer_runs.MINIS else "public")) == "mini"
+    mini = (request.words or ("mini" if request.checkpoint in SHIPPED else "public")) == "mini"
     try:
         work = localise.plan(request.name, request.checkpoint, (), request.profile, score="probe" if mini else "clap")
     except (KeyError, OSError):  # of a checkpoint that is not here any more

@@ -99,23 +99,22 @@ class Request:
 
 def run_of(request: Request) -> Run:
     """Model, sampling and prompts of a request; the model is loaded once in a process."""
-    run, _ = loaded(request)
+    run = loaded(request)
     run = replace(run, seconds=request.seconds or run.seconds)
     if not request.functional:
         return run
-    run.model.functional = steer_runs.indices(run.model, request.functional)
-    return replace(run, layer_sets=SETS)
+    model = run.model.with_functional(steer_runs.indices(run.model, request.functional))
+    return replace(run, model=model, layer_sets=SETS)
 
 
-def loaded(request: Request) -> tuple[Run, tuple[int, ...] | None]:
-    """A run, and the functional layers that its checkpoint says of itself."""
+def loaded(request: Request) -> Run:
+    """A run whose model has the functional layers that its checkpoint says of itself."""
     return _loaded(request.name, request.checkpoint, request.profile, request.words)
 
 
 @lru_cache(maxsize=1)
-def _loaded(name: str, checkpoint: str, profile: str, words: str) -> tuple[Run, tuple[int, ...] | None]:
-    run = steer_runs.plan(name, checkpoint, profile, words=words)
-    return run, run.model.functional
+def _loaded(name: str, checkpoint: str, profile: str, words: str) -> Run:
+    return steer_runs.plan(name, checkpoint, profile, words=words)
 
 
 def panel(request: Request) -> Panel:

@@ -90,6 +90,8 @@ class AceStep(Model):
     """
 
     name = "ace-step"
+    sings = True
+    public_seconds = 30.0
     presets: Mapping[str, Sampling] = {
         "default": AceStepSampling(interval=0.5),
         "localisation": AceStepSampling(steps=50, guidance=7.0, omega=7.0, pad_to=128),

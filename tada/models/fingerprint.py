@@ -1,0 +1,51 @@
+"""The hash that stands for a model's weights, and the log line that tells which weights were loaded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from hashlib import sha256
+from typing import Any
+
+import torch
+from torch import nn
+
+LOADED = logging.getLogger("tada.loaded")
+
+
+def fingerprint(owner: object) -> str:
+    """Hash the weights that an object holds in its attributes.
+
+    Args:
+        owner: a model, or an audio-text model of a metric.
+
+    Returns:
+        The sha256, hexadecimal, of up to 256 values from every tensor and of the noise schedule.
+    """
+    digest = sha256()
+    for module in _modules(vars(owner).values()):
+        for name, tensor in sorted(module.state_dict().items()):
+            flat = tensor.detach().flatten()
+            some = flat[:: max(1, len(flat) // 256)].to("cpu", torch.float64)
+            digest.update(f"{name}{tuple(tensor.shape)}".encode() + some.numpy().tobytes())
+    scheduler = getattr(getattr(owner, "pipeline", None), "scheduler", None)
+    digest.update(repr(sorted(getattr(scheduler, "config", {}).items())).encode())
+    return digest.hexdigest()
+
+
+def log_loaded(name: str, digest: Callable[[], str]) -> None:
+    """Log ``name, digest()`` to the logger ``tada.loaded`` at level INFO; no hash is made where nobody listens."""
+    if LOADED.isEnabledFor(logging.INFO):
+        LOADED.info("%s %s", name, digest())
+
+
+def _modules(things: Iterable[Any]) -> Iterator[nn.Module]:
+    for thing in things:
+        parts = getattr(thing, "components", None)
+        if isinstance(thing, nn.Module):
+            yield thing
+        elif isinstance(parts, Mapping):
+            yield from _modules(part for _, part in sorted(parts.items()))
+        elif is_dataclass(thing) and not isinstance(thing, type):
+            yield from _modules(getattr(thing, field.name) for field in fields(thing))
