@@ -52,7 +52,7 @@ from IPython.display import Markdown, display
 
 import tada
 from tada.audio import Clip
-from tada.display import players, plots
+from tada.display import players, plots, tables
 from tada.minis import recipes
 from tada.minis.attributes import CLASSES, draw
 from tada.minis.captions import caption
@@ -113,7 +113,7 @@ about = [
     for name, card in cards.items()
 ]
 formats = {"million parameters": "{:.2f}", "hours of one CPU core": "{:.2f}", "MB": "{:.1f}", "sites": "{:.0f}"}
-display(plots.table(pd.DataFrame(about), formats))
+display(tables.table(pd.DataFrame(about), formats))
 if absent:
     display(Markdown(f"Not trained yet: {', '.join(absent)}. `tada minis train {absent[0]}` does it."))
 
@@ -201,13 +201,13 @@ def text_of(frame):
     return wide.assign(clips=clips).reset_index()
 
 
-plots.table(text_of(one))
+tables.table(text_of(one))
 
 # %% [markdown]
 # The same by class, where the weak spots are:
 
 # %% tags=["hide-input"]
-plots.table(text_of(pd.DataFrame([row for name in minis for row in rows_of(name, "by class")])))
+tables.table(text_of(pd.DataFrame([row for name in minis for row in rows_of(name, "by class")])))
 
 # %% [markdown]
 # The figures above are from the cards, measured when a mini was trained. Judged anew on this page, with few clips:
@@ -219,7 +219,7 @@ if again:
     for name, model in models.items():
         clips = judge.hear(model, asked["prompt"].tolist(), asked["seed"].tolist())
         found[name] = judge.right(asked, clips).mean()
-    display(plots.table(pd.DataFrame({"mini": found.keys(), f"right of {len(asked)}": found.values()}), {}))
+    display(tables.table(pd.DataFrame({"mini": found.keys(), f"right of {len(asked)}": found.values()}), {}))
 
 # %% [markdown]
 # ## Tempo, measured
@@ -230,7 +230,7 @@ if again:
 # %% tags=["hide-input"]
 tempo = [{"mini": name, **cards[name]["tempo"]} for name in minis]
 formats = {"slow": "{:.0f}", "fast": "{:.0f}", "overlap": "{:.1%}"}
-plots.table(pd.DataFrame(tempo), formats)
+tables.table(pd.DataFrame(tempo), formats)
 
 # %% [markdown]
 # *Slow* and *fast* are the medians, in beats per minute, of clips that were asked to be so; the *overlap* is the share of either
@@ -244,9 +244,9 @@ plots.table(pd.DataFrame(tempo), formats)
 # %% tags=["hide-input"]
 others = pd.DataFrame([row for name in minis for row in rows_of(name, "real captions")])
 if len(others):
-    display(plots.table(text_of(others)))
+    display(tables.table(text_of(others)))
     words = pd.DataFrame([row for name in minis for row in rows_of(name, "real captions by word")])
-    display(plots.table(text_of(words).rename(columns={"attribute": "word"})))
+    display(tables.table(text_of(words).rename(columns={"attribute": "word"})))
 else:
     display(Markdown("Not measured: the captions were not at hand when the cards were written."))
 
@@ -258,7 +258,7 @@ else:
 
 # %% tags=["hide-input"]
 far = [{"mini": name, **cards[name]["frechet"]} for name in minis]
-plots.table(pd.DataFrame(far), {"distance": "{:.4f}", "renders": "{:.4f}", "ratio": "{:.1f}", "clips": "{:.0f}"})
+tables.table(pd.DataFrame(far), {"distance": "{:.4f}", "renders": "{:.4f}", "ratio": "{:.1f}", "clips": "{:.0f}"})
 
 # %% [markdown]
 # ## Can the judges be believed?
@@ -274,7 +274,7 @@ rows = [
     for key, value in part.items()
 ]
 wide = pd.DataFrame(rows).pivot(index="attribute", columns="judge", values="text")
-plots.table(wide.loc[list(CLASSES), list(judges)].reset_index())
+tables.table(wide.loc[list(CLASSES), list(judges)].reset_index())
 
 # %% [markdown]
 # ## How they learnt
@@ -297,7 +297,7 @@ plt.show()
 # %% tags=["hide-input"]
 cost = [{"mini": name, **cards[name]["speed"]} for name in minis]
 formats = {"clips": "{:.0f}", "seconds": "{:.1f}", "denoiser_call": "{:.3f}", "calls": "{:.0f}"}
-plots.table(pd.DataFrame(cost).rename(columns={"calls": "as many calls"}), {**formats, "as many calls": "{:.0f}"})
+tables.table(pd.DataFrame(cost).rename(columns={"calls": "as many calls"}), {**formats, "as many calls": "{:.0f}"})
 
 # %% [markdown]
 # Seconds from text to sound for so many clips at once on the machine that wrote the card, seconds of one plain call of the denoiser

@@ -47,24 +47,21 @@ store: str = ""  # where scores are kept; empty: ../_build/localisation
 most: int = 6  # layers of the largest set in the curve of growing sets
 heard: int = 3  # concepts whose clips can be played below
 
-# %% tags=["hide-input"]
-import os
+# %%
 import tempfile
 import time
 from contextlib import nullcontext
 from pathlib import Path
 
-# Texts longer than a tokenizer reads are cut, as the pipelines do; they remark on each, workers too.
-os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
-
 import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import HTML, Markdown, display
+from IPython.display import Markdown, display
 
 import tada
 from tada import patching
 from tada.book import provenance as stamp
-from tada.display import players, plots
+from tada.display import localisation as figures
+from tada.display import players, plots, tables
 from tada.experiments import localisation as localise
 from tada.experiments import planted
 
@@ -90,17 +87,10 @@ work = localise.plan(
 model = work.model
 
 # %% tags=["hide-input"]
-known = tada.ARCHITECTURES[architecture]
-title = f"{known.title}: {model.checkpoint}"
+title = f"{tada.ARCHITECTURES[architecture].title}: {model.checkpoint}"
 judge = {"Heard": "attribute probe, probability of the concept"}.get(type(work.score).__name__, work.score.key)
-ground = {
-    "mini": "a small model of this architecture, trained on synthetic music",
-    "planted": "a small model in which concept words reach only some layers, by construction",
-    "tiny": "random weights: what it plays is noise, and no number on this page says anything about music",
-    "public": "the paper's public model",
-}.get(checkpoint, "a checkpoint of your own")
 facts = {
-    "checkpoint": f"{model.checkpoint}: {ground}",
+    "checkpoint": f"{model.checkpoint}: {figures.CHECKPOINTS.get(checkpoint, 'a checkpoint of your own')}",
     "layers": len(model.sites),
     "concepts": ", ".join(work.pairs["concept"].unique()),
     "left out": ", ".join(work.left_out) or "none",
@@ -108,7 +98,7 @@ facts = {
     "clips": f"{work.clips():,} of {work.seconds:g} s, {work.sampling.steps} denoising steps",
     "judge": judge,
 }
-plots.table(pd.DataFrame({"what": facts.keys(), "here": facts.values()}))
+tables.fact_table(facts)
 
 # %% [markdown]
 # Concepts are left out where the judge does not know them: the renderer behind the minis plays no opera and no cello, so nothing
@@ -175,44 +165,18 @@ impacts = localise.controlled(work, impacts, **options)
 called = localise.verdicts(impacts)
 functional = localise.found(called)
 
-# %% mystnb={"image": {"alt": "Heat map of layers, from the first at the top to the last at the bottom, by concepts. Each cell shows the lower end of the interval, the impact and the upper end as three strips, from blue below zero over white to red at one. Framed cells are functional, hatched ones unknown."}} tags=["hide-input"]
-plots.heatmap(called, len(model.sites), f"Impact of each layer, {title}")
+# %% mystnb={"image": {"alt": "Heat map of layers, from the first at the top to the last at the bottom, by concepts. Each cell shows the lower end of the interval, the impact and the upper end as three strips, from blue below zero over white to red at one. Framed cells are functional, hatched ones unknown."}}
+figures.impact_map(called, len(model.sites), f"Impact of each layer, {title}")
 plt.show()
 
 # %% [markdown]
 # Read a cell from left to right: the lower end of its interval, the impact, the upper end. A cell of one colour is certain, one
 # that runs from blue to red is not. Framed cells are functional, hatched cells unknown.
 
-
-# %% tags=["hide-input"]
-def layers_of(part):
-    """Functional layers with their impacts, the strongest first."""
-    rows = part[part["functional"]]
-    texts = plots.interval_text(rows)
-    return ", ".join(f"{row.layers}: {text}" for row, text in zip(rows.itertuples(), texts, strict=True)) or "none"
-
-
-verdicts = pd.DataFrame(
-    [
-        {
-            "concept": name,
-            "none": part["none"].iloc[0],
-            "all": part["all"].iloc[0],
-            "effect": f"{part['effect'].iloc[0]:.3f} [{part['effect_low'].iloc[0]:.3f}, "
-            f"{part['effect_high'].iloc[0]:.3f}]",
-            "functional layers and their impact": layers_of(part) if part["known"].any() else "unknown",
-        }
-        for name, part in called.groupby("concept", sort=False)
-    ]
-)
-display(plots.table(verdicts, {"none": "{:.3f}", "all": "{:.3f}"}))
-lead = localise.leading(called)
-display(
-    Markdown(
-        f"Strongest functional layers: {', '.join(map(str, lead)) or 'none'}. "
-        f"Functional for any concept: {', '.join(map(str, functional)) or 'none'}."
-    )
-)
+# %%
+display(figures.verdict_table(called))
+layers = {"Strongest functional layers": localise.leading(called), "Functional for any concept": functional}
+Markdown(" ".join(f"{name}: {', '.join(map(str, some)) or 'none'}." for name, some in layers.items()))
 
 # %% [markdown]
 # *None* and *all* are what the judge hears on average in clips of the counterfactual and of the target prompt, *effect* is their
@@ -223,23 +187,10 @@ display(
 # If any other text moved the judge as much, the layer would be sensitive, not functional. Controls are made on the first pairs
 # only; margins compare them with the layer on these.
 
-# %% tags=["hide-input"]
-controls = impacts[impacts["method"] != "patch"]
+# %%
+controls = figures.control_values(impacts)
 if len(controls):
-    rows = controls.assign(
-        text=plots.interval_text(controls),
-        over=plots.interval_text(controls, "margin"),
-        control=controls["method"].str.removeprefix("patch-"),
-    )
-    wide = rows.pivot_table(
-        index=["concept", "layers"], columns="control", values=["text", "over"], aggfunc="first", sort=False
-    )
-    wide.columns = [name if value == "text" else f"margin over {name}" for value, name in wide.columns]
-    texts = impacts.assign(text=plots.interval_text(impacts)).query("method == 'patch'")
-    wide.insert(0, "the concept", texts.set_index(["concept", "layers"])["text"])
-    display(
-        HTML(f"<details><summary>Controls at {len(wide)} cells</summary>{plots.plain(wide.reset_index())}</details>")
-    )
+    display(tables.folded(controls, f"Controls at {len(controls)} cells"))
 else:
     display(Markdown("No layer came so far that a control could decide."))
 
@@ -251,9 +202,9 @@ else:
 # bars are blocks that they patched as a whole. The two are different models, judged by different ears. They are shown together
 # because the question is the same, not to be compared bar by bar.
 
-# %% mystnb={"image": {"alt": "Two bar charts. Above in blue, the mean impact of each layer of the checkpoint on this page with the range over concepts. Below in outlined orange, the published mean impacts of the public model, highest at the layers that the paper calls functional."}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Two bar charts. Above in blue, the mean impact of each layer of the checkpoint on this page with the range over concepts. Below in outlined orange, the published mean impacts of the public model, highest at the layers that the paper calls functional."}}
 spread = patching.aggregate(impacts)
-plots.averages(spread, localise.published().query("model == @architecture"), f"Measured here, {title}")
+figures.mean_impact_bars(spread, localise.published().query("model == @architecture"), f"Measured here, {title}")
 plt.show()
 
 # %% [markdown]
@@ -262,19 +213,13 @@ plt.show()
 # Concepts may need several layers at once. Layers are routed together, the strongest on average first, one more each time. A
 # curve that stays low says that the concept is spread over more layers than that.
 
-# %% mystnb={"image": {"alt": "Line chart: the impact of layer sets that grow by one layer at a time, one thin grey line a concept and a thick blue line for their mean."}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "Line chart: the impact of layer sets that grow by one layer at a time, one thin grey line a concept and a thick blue line for their mean."}}
 curves = localise.grown(work, localise.ranked(impacts), min(most, len(model.sites)), **options)
-plots.cumulative(curves, f"Growing layer sets, {title}")
+figures.nested_set_curves(curves, f"Growing layer sets, {title}")
 plt.show()
 
-# %% tags=["hide-input"]
-sizes = (
-    curves[curves["known"]]
-    .groupby("size")
-    .agg(added=("added", "first"), mean=("impact", "mean"), least=("impact", "min"), most=("impact", "max"))
-)
-plots.table(sizes.reset_index(), dict.fromkeys(["mean", "least", "most"], "{:.2f}"))
-
+# %%
+figures.nested_set_table(curves)
 
 # %% [markdown]
 # ## To hear
@@ -283,7 +228,7 @@ plots.table(sizes.reset_index(), dict.fromkeys(["mean", "least", "most"], "{:.2f
 # on this concept, *dead* the one whose impact is nearest to 0. The number is the judge's score of that one clip.
 
 
-# %% tags=["hide-input"]
+# %%
 def sounds(concept):
     """The clips of one concept, to be played."""
     pair = work.pairs[work.pairs["concept"] == concept].iloc[0]
@@ -299,6 +244,7 @@ def sounds(concept):
     return [players.Sound(clip[0], name, scores={concept: similarity(clip, concept)}) for name, clip in clips.items()]
 
 
+# %% tags=["hide-input"]
 best = called[called["known"]].groupby("concept", sort=False)["impact"].max().sort_values(ascending=False)
 command = stamp.again(
     "04_localisation",
@@ -319,31 +265,19 @@ for name in list(best.index[:heard]) or list(work.pairs["concept"].unique()[:1])
 # ## Against the truth
 #
 # In a *planted* mini, concept words reach only chosen layers, and which ones is written down beside its weights. Nothing above has
-# read that. Where it is known, the verdicts can be graded.
+# read that. Where it is known, the verdicts can be graded. *Together* is the impact of the planted layers as a set. One of them
+# alone contradicts the other, and the mini was taught to leave a concept to chance then: each has a part of the impact only, which
+# few pairs do not always tell from that of controls, and the recall is less than 1.
 
-# %% tags=["hide-input"]
+# %%
 if checkpoint == "planted":
     truth = planted.graded(work, impacts, model.functional, **options)
-    layers = "+".join(map(str, sorted(model.functional)))
-    named = "+".join(map(str, functional)) or "none"
-    display(
-        Markdown(
-            f"Planted: layers {layers}. Called functional for any concept: {named}. *Together* is the impact of the "
-            "planted layers as a set. One of them alone contradicts the other, and the mini was taught to leave a concept "
-            "to chance then: each has a part of the impact only, which few pairs do not always tell from that of controls, "
-            "and the recall is less than 1."
-        )
-    )
-    numbers = dict.fromkeys(["precision", "recall", "together", "strongest other"], "{:.2f}")
-    display(plots.table(planted.shown(truth, model.functional), numbers))
+    display(Markdown(f"Planted: layers {', '.join(map(str, sorted(model.functional)))}."))
+    display(figures.grade_table(planted.shown(truth, model.functional)))
     card, count = planted.shipped(architecture)
-    display(
-        Markdown(
-            f"The same with {count} pairs a concept, controls on all of them, as this mini's card has it (not computed on "
-            f"this page; `tada minis localise {architecture} --pairs {count}` does it again):"
-        )
-    )
-    display(plots.table(planted.shown(card, model.functional), numbers))
+    again = f"not computed on this page; `tada minis localise {architecture} --pairs {count}` does it again"
+    display(Markdown(f"The same with {count} pairs a concept, controls on all, as this mini's card has it ({again}):"))
+    display(figures.grade_table(planted.shown(card, model.functional)))
 else:
     display(Markdown("This checkpoint was not planted: which of its layers carry what is not known beforehand."))
 
@@ -352,10 +286,9 @@ else:
 #
 # Impact with its interval, layers down and concepts across.
 
-# %% tags=["hide-input"]
-single = called.assign(text=plots.interval_text(called), layer=called["layers"].astype(int))
-wide = single.pivot(index="layer", columns="concept", values="text")[list(dict.fromkeys(called["concept"]))]
-display(HTML(f"<details><summary>{wide.size} impacts</summary>{plots.plain(wide.reset_index())}</details>"))
+# %%
+values = figures.impact_values(called)
+tables.folded(values, f"Impacts of {len(values)} layers")
 
 # %% [markdown]
 # ## What this can and cannot say

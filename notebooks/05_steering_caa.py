@@ -48,25 +48,22 @@ store: str = ""  # where scores and vectors are kept; empty: ../_build/steering
 workers: int = 2  # processes, each with a model and one thread; 1 on a GPU
 live: bool = False  # widgets that generate while you move them, for Jupyter and Colab
 
-# %% tags=["hide-input"]
-import os
+# %%
 import tempfile
 from functools import partial
 from pathlib import Path
 
-# Texts longer than a tokenizer reads are cut, as the pipelines do; they remark on each, workers too.
-os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
-
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from IPython.display import Markdown, display
+from IPython.display import Markdown
 
 import tada
 from tada import steering
 from tada.book import provenance as stamp
 from tada.concepts import steered as prompts
-from tada.display import plots, widgets
+from tada.display import plots, tables, widgets
+from tada.display import steering as figures
 from tada.experiments import steering as steer_runs
 from tada.steering import library
 
@@ -97,26 +94,16 @@ facts = {
     "layers": f"{len(model.sites)}; functional: {where}",
     "clips": f"{run.seconds:g} s, {run.sampling.steps} denoising steps, guidance {run.sampling.guidance:g}",
     "prompt pairs a concept": run.profile.pairs,
-    "held-out prompts a concept": f"{run.profile.tried} to find the range of strengths, {run.profile.prompts} others for results",
+    "held-out prompts a concept": f"{run.profile.tried} to find the range, {run.profile.prompts} others for results",
     "judge": run.judge_name,
 }
-plots.table(pd.DataFrame({"what": facts.keys(), "here": [str(value) for value in facts.values()]}))
+tables.fact_table(facts)
 
 # %% [markdown]
 # The pairs put the same base prompts into a template for either pole; the paper uses fifty of them.
 
-# %% tags=["hide-input"]
-examples = [prompts.pairs(name, run.words, count=2) for name in concepts]
-plots.table(
-    pd.DataFrame(
-        [
-            (p.concept.name, with_, without)
-            for p in examples
-            for with_, without in zip(p.positive, p.negative, strict=True)
-        ],
-        columns=["concept", "positive", "negative"],
-    )
-)
+# %%
+figures.prompt_table(prompts.pairs(name, run.words, count=2) for name in concepts)
 
 # %% [markdown]
 # ## By hand
@@ -174,7 +161,7 @@ vector = steering.contrast(
 with vector.apply(model, 2.0, [layer]):
     again = model.generate(neutral, 0, run.seconds, run.sampling)
 
-# %% tags=["hide-input"]
+# %%
 unlike = float((vector.directions[model.sites[layer]] - by_hand.cpu()).abs().max())
 apart = float((again.audio - steered.audio).abs().max() / steered.audio.abs().max())
 Markdown(f"Largest difference: {unlike:.1e} in the direction, {apart:.1e} of full scale in the clip.")
@@ -199,23 +186,8 @@ vectors = {name: library.fit(model, run.recipe(name), kept / "vectors") for name
 # %%
 vectors = {name: steer_runs.vector(run, name, kept) for name in concepts}
 
-# %% tags=["hide-input"]
-ranges = pd.DataFrame(
-    [
-        {
-            "concept": name,
-            "layers": entry["layers"],
-            "lowest": entry["low"],
-            "highest": entry["high"],
-            "one length": entry["unit"],
-            "moves down": "yes" if entry["ends"]["low"]["moves"] else "no",
-            "moves up": "yes" if entry["ends"]["high"]["moves"] else "no",
-        }
-        for name, vector in vectors.items()
-        for entry in vector.info["ranges"]
-    ]
-)
-plots.table(ranges, {"lowest": "{:.2f}", "highest": "{:.2f}", "one length": "{:.2f}"})
+# %%
+figures.range_table(vectors)
 
 # %% [markdown]
 # ## Does it move the concept?
@@ -226,53 +198,27 @@ plots.table(ranges, {"lowest": "{:.2f}", "highest": "{:.2f}", "one length": "{:.
 # %%
 results = pd.concat([steer_runs.results(run, name, vectors[name], kept) for name in concepts], ignore_index=True)
 
-# %% mystnb={"image": {"alt": "One panel a concept: what the judge hears of the concept, from 0 to 1, against the strength of steering, a line with its band for each layer set."}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "One panel a concept: what the judge hears of the concept, from 0 to 1, against the strength of steering, a line with its band for each layer set."}}
+names = {layers: figures.LAYER_SETS[layers] for layers in run.layer_sets}
 curves = steer_runs.curves(results, "concept")
-names = {"functional": "functional", "all": "all", "all-but-functional": "all but functional"}
-figure, axes = plt.subplots(
-    len(concepts),
-    1,
-    figsize=(plots.WIDTH, 1.75 * len(concepts) + 0.4),
-    sharex=True,
-    squeeze=False,
-    layout="constrained",
-)
-for axis, name in zip(axes[:, 0], concepts, strict=True):
-    for place, layers in enumerate(run.layer_sets):
-        part = curves[(curves["concept"] == name) & (curves["layers"] == layers)]
-        colour = plots.OKABE_ITO[place]
-        axis.plot(part["percent"], part["mean"], "o-", color=colour, markersize=3, label=names.get(layers, layers))
-        axis.fill_between(part["percent"], part["low"], part["high"], color=colour, alpha=0.15, linewidth=0)
-    known = prompts.get(name)
-    axis.set(ylabel=run.measure)
-    axis.set_title(f"{name}: from {known.negative} to {known.positive}", loc="left", fontsize=10, fontweight="bold")
-axes[0, 0].legend(frameon=False, fontsize=8.5)
-axes[-1, 0].set_xlabel("strength, per cent of the range of these layers")
+figures.strength_curves(curves, "layers", names, run.measure, "the range of these layers")
 plt.show()
 
 # %% [markdown]
 # Bands are 95 % intervals by bootstrap over prompts. The movement from the lowest to the highest strength, and how sure the
 # judge still is of everything else there (1: as sure as of the unsteered clips):
 
-# %% tags=["hide-input"]
+# %%
 moves = steer_runs.movements(results)
-plots.table(moves, dict.fromkeys(("movement", "low", "high"), "{:+.2f}") | {"sound kept": "{:.2f}"})
+figures.movement_table(moves)
 
-# %% tags=["hide-input"]
+# %%
 tempo = steer_runs.rises(results, "bpm")
-(
-    plots.table(
-        tempo, {"slow": "{:.0f}", "fast": "{:.0f}", "rise": "{:+.0%}", "rise low": "{:+.0%}", "rise high": "{:+.0%}"}
-    )
-    if len(tempo)
-    else Markdown("Beats per minute are not shown: tempo is not among the concepts, or the judge does not count beats.")
-)
+figures.tempo_table(tempo) if len(tempo) else Markdown("Beats per minute: tempo is no concept here, or is not counted.")
 
-# %% tags=["hide-input"]
-if checkpoint == "tiny":
-    display(Markdown("Weights are random here: what moves above is noise, and says nothing about the paper."))
-else:
-    display(Markdown(steer_runs.verdict(moves, model.functional is not None)))
+# %%
+random = "Weights are random here: what moves above is noise, and says nothing about the paper."
+Markdown(random if checkpoint == "tiny" else steer_runs.verdict(moves, model.functional is not None))
 
 # %% [markdown]
 # ## Hear it
@@ -290,13 +236,10 @@ again = stamp.again(
     words=words,
     held_out=held_out,
 )
+
+# %%
 ways = {
-    name: [
-        widgets.Way(
-            vectors[name], layers, f"caa-{layers}".replace("+", "-"), f"CAA, {names.get(layers, layers)} layers"
-        )
-        for layers in run.layer_sets
-    ]
+    name: [widgets.Way(vectors[name], layers, f"caa-{layers}", f"CAA, {names[layers]} layers") for layers in names]
     for name in concepts
 }
 settings = {name: run.heard(name) for name in concepts}

@@ -42,7 +42,7 @@ captions: str = ""  # csv or Parquet file, or google/MusicCaps, to train on; emp
 store: str = ""  # where results are kept; empty: ../_build/steering
 live: bool = False  # widgets that generate while you move them, for Jupyter and Colab
 
-# %% tags=["hide-input"]
+# %%
 import tempfile
 from pathlib import Path
 
@@ -53,8 +53,8 @@ from IPython.display import Markdown, display
 
 import tada
 from tada.book import provenance as stamp
-from tada.concepts import steered as prompts
-from tada.display import plots, widgets
+from tada.display import plots, tables, widgets
+from tada.display import steering as figures
 from tada.display.features import feature_table
 from tada.experiments import autoencoder as sae_runs
 from tada.experiments import steering as steer_runs
@@ -65,7 +65,7 @@ from tada.store import Store
 
 plots.style()
 
-# %% tags=["hide-input"]
+# %%
 scratch = tempfile.TemporaryDirectory()
 run = steer_runs.plan(
     architecture,
@@ -79,13 +79,15 @@ chosen = layer if layer >= 0 else (model.functional or (len(model.sites) // 2,))
 site = model.sites[chosen]
 kept = Path(store or "../_build/steering")
 scores = Store(kept / "scores")
+
+# %% tags=["hide-input"]
 facts = {
     "checkpoint": model.checkpoint,
     "layer": f"{chosen} of {len(model.sites)}, width {model.site_width(site)}",
     "trained on": f"{size.clips} clips of {run.seconds:g} s, measured on {size.held_out} others",
     "judge": run.judge_name,
 }
-plots.table(pd.DataFrame({"what": facts.keys(), "here": facts.values()}))
+tables.fact_table(facts)
 
 # %% [markdown]
 # ## By hand
@@ -120,11 +122,8 @@ float(difference)
 # %%
 found = sae_runs.trained(run, chosen, size, kept / "sae", captions or None)
 
-# %% tags=["hide-input"]
-shown = found.table.rename(columns={"unexplained": "unexplained variance", "l0": "active", "rule": "sum"})
-formats = dict.fromkeys(("unexplained variance", "dead", "frequent", "sum"), "{:.3f}") | {"active": "{:.1f}"}
-columns = ["m", "k", "latents", "unexplained variance", "active", "dead", "frequent", "sum", "chosen"]
-plots.table(shown[columns].assign(chosen=shown["chosen"].map({True: "yes", False: ""})), formats)
+# %%
+figures.search_table(found.table)
 
 # %% [markdown]
 # *Dead* features fire on none of the measured frames, *frequent* ones on more than a tenth. At this profile the search takes few
@@ -132,12 +131,8 @@ plots.table(shown[columns].assign(chosen=shown["chosen"].map({True: "yes", False
 #
 # The chosen one is trained on:
 
-# %% mystnb={"image": {"alt": "Explained variance over training steps rises, and the share of dead features changes."}} tags=["hide-input"]
-figure, axis = plt.subplots(figsize=(plots.WIDTH, 2.4), layout="constrained")
-axis.plot(found.log["step"], found.log["explained_variance"], color=plots.OKABE_ITO[0], label="explained variance")
-axis.plot(found.log["step"], found.log["dead"], color=plots.OKABE_ITO[1], label="share of dead features")
-axis.set(xlabel="training step", ylim=(0, 1.02))
-axis.legend(frameon=False, fontsize=8.5)
+# %% mystnb={"image": {"alt": "Explained variance over training steps rises, and the share of dead features changes."}}
+figures.training_curves(found.log)
 plt.show()
 
 # %% tags=["hide-input"]
@@ -179,7 +174,7 @@ effects = pd.concat(
     ]
 )  # fmt: skip
 
-# %% tags=["hide-input"]
+# %%
 feature_table(heard, best, "feature", 2, effects)
 
 # %% [markdown]
@@ -214,35 +209,16 @@ results = pd.concat(
     ignore_index=True,
 )
 
-# %% mystnb={"image": {"alt": "One panel per concept: the judge's value against the strength, for the autoencoder's vector and for CAA at the same layer."}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "One panel per concept: the judge's value against the strength, for the autoencoder's vector and for CAA at the same layer."}}
+methods = {"sae": "autoencoder", "caa": "CAA"}
 curves = steer_runs.curves(results)
-figure, axes = plt.subplots(
-    len(concepts),
-    1,
-    figsize=(plots.WIDTH, 1.75 * len(concepts) + 0.4),
-    sharex=True,
-    squeeze=False,
-    layout="constrained",
-)
-for axis, name in zip(axes[:, 0], concepts, strict=True):
-    for place, (method, label) in enumerate((("sae", "autoencoder"), ("caa", "CAA"))):
-        part = curves[(curves["concept"] == name) & (curves["method"] == method)]
-        axis.plot(part["percent"], part["mean"], "o-", color=plots.OKABE_ITO[place], markersize=3, label=label)
-        axis.fill_between(
-            part["percent"], part["low"], part["high"], color=plots.OKABE_ITO[place], alpha=0.15, linewidth=0
-        )
-    known = prompts.get(name)
-    axis.set(ylabel=run.measure)
-    axis.set_title(f"{name}: from {known.negative} to {known.positive}", loc="left", fontsize=10, fontweight="bold")
-axes[0, 0].legend(frameon=False, fontsize=8.5)
-axes[-1, 0].set_xlabel(f"strength at layer {chosen}, per cent of the range")
+figures.strength_curves(curves, "method", methods, run.measure, f"the range at layer {chosen}")
 plt.show()
 
-# %% tags=["hide-input"]
-moves = steer_runs.movements(results)
-plots.table(moves, dict.fromkeys(("movement", "low", "high"), "{:+.2f}") | {"sound kept": "{:.2f}"})
+# %%
+figures.movement_table(steer_runs.movements(results))
 
-# %% tags=["hide-input"]
+# %%
 if checkpoint == "tiny":
     display(Markdown("Weights are random here: what moves above is noise, and says nothing about music."))
 
@@ -263,11 +239,15 @@ again = stamp.again(
     words=words,
     captions=captions,
 )
-names = {"functional": "functional", "all": "all", "all-but-functional": "all but functional"}
+
+# %%
 ways = {
     name: [
         widgets.Way(vectors[name], None, "sae", f"autoencoder, layer {chosen}", renorm=False),
-        *(widgets.Way(caa[name], layers, f"caa-{layers}", f"CAA, {names[layers]} layers") for layers in run.layer_sets),
+        *(
+            widgets.Way(caa[name], layers, f"caa-{layers}", f"CAA, {figures.LAYER_SETS[layers]} layers")
+            for layers in run.layer_sets
+        ),
     ]
     for name in concepts
 }

@@ -64,7 +64,7 @@ from IPython.display import HTML, Markdown, display
 import tada
 from tada import evaluation
 from tada.book import provenance as stamp
-from tada.display import players, plots
+from tada.display import players, plots, tables
 from tada.experiments import table_1 as table_runs
 from tada.steering import ranges as calibrate
 from tada.store import Store
@@ -138,7 +138,7 @@ facts = {
     "clips": f"{run.seconds:g} s, {run.sampling.steps} denoising steps, guidance {run.sampling.guidance:g}",
     "ears": ears,
 }
-plots.table(pd.DataFrame({"what": facts.keys(), "here": facts.values()}))
+tables.table(pd.DataFrame({"what": facts.keys(), "here": facts.values()}))
 
 # %% [markdown]
 # ## Steer and score
@@ -163,7 +163,7 @@ raw = clips[clips["percent"].abs() == 100].assign(
     side=lambda rows: rows["percent"].map({100.0: "+100 %", -100.0: "-100 %"})
 )
 ranges = raw.pivot_table("alpha", ["concept", "method", "layers"], "side", sort=False).reset_index()
-plots.table(ranges, {"+100 %": "{:+.2f}", "-100 %": "{:+.2f}"})
+tables.table(ranges, {"+100 %": "{:+.2f}", "-100 %": "{:+.2f}"})
 
 # %% [markdown]
 # ## By hand
@@ -227,7 +227,7 @@ for title, block in table_runs.blocks(cells).items():
 gaps = cells[cells["value"].isna()].drop_duplicates("column")
 if len(gaps):
     display(Markdown("Columns of Table 1 that are **not measured** here, and what fills them:"))
-    display(plots.table(gaps[["column", "note"]].rename(columns={"note": "what fills it"})))
+    display(tables.table(gaps[["column", "note"]].rename(columns={"note": "what fills it"})))
 if run.words == "mini":
     display(
         Markdown(
@@ -286,7 +286,7 @@ measured["row"] = [names.get(one.layers, f"{one.method}, layer {one.layers}") fo
 best = measured.pivot_table("best", "column", "row", "sum", sort=False)
 among = measured.pivot_table("among", "column", "row", "sum", sort=False)
 counts = best.astype(int).astype(str) + " (" + among.astype(int).astype(str) + ")"
-plots.table(counts.reset_index())
+tables.table(counts.reset_index())
 
 # %% [markdown]
 # The number in brackets counts ties. Where it is the same in all rows, the prompts are too few to tell. What each sentence of the
@@ -329,7 +329,7 @@ files = table_runs.write(cells, table_runs.folder(request))
 # %% tags=["hide-input"]
 display(HTML(f"<details><summary>LaTeX</summary><pre>{html.escape(evaluation.latex(cells))}</pre></details>"))
 every = cells[["concept", "method", "layers", "column", "value", "low", "high", "best", "tied", "prompts"]].round(4)
-display(HTML(f"<details><summary>All {len(every)} cells</summary>{plots.plain(every)}</details>"))
+display(HTML(f"<details><summary>All {len(every)} cells</summary>{tables.plain_table(every)}</details>"))
 
 # %% [markdown]
 # ## What was published
@@ -343,7 +343,7 @@ display(HTML(f"<details><summary>All {len(every)} cells</summary>{plots.plain(ev
 from importlib.resources import files as data
 
 published = pd.read_csv(str(data("tada.data") / "published_averages.csv"))
-plots.table(
+tables.table(
     published[published["method"].str.contains("CAA|SAE|Sliders|PCI")],
     {name: "{:.3f}" for name in published.columns if name != "method"},
 )

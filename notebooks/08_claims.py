@@ -50,7 +50,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
-from tada.display import plots
+from tada.display import plots, tables
 from tada.experiments import claims
 from tada.experiments import table_1 as table_runs
 from tada.models import ARCHITECTURES
@@ -86,7 +86,7 @@ there = pd.DataFrame(
     ],
     columns=["model", "checkpoint", "localisation", "steering"],
 )
-plots.table(there)
+tables.table(there)
 
 # %% [markdown]
 # ## By hand
@@ -173,7 +173,7 @@ truest = truest.assign(
     sign=truest["status"].map(signs),
 )
 glance = truest.pivot_table("sign", "claim", "where", "first", sort=False).fillna("")
-plots.table(glance.loc[:, (glance != "").any()].reset_index())
+tables.table(glance.loc[:, (glance != "").any()].reset_index())
 
 # %% [markdown]
 # One by one:
@@ -205,11 +205,9 @@ for claim in claims.CLAIMS:
 drawn = verdicts[verdicts["value"].notna() & verdicts["judge"].isin(["", "probe", "clap"])]
 if len(drawn):
     ends = drawn[["value", "low", "high"]].sub(drawn["bar"], axis=0)
-    ends = ends.div(ends[["low", "high"]].abs().max(axis=1).clip(lower=1e-12), axis=0).rename(
-        columns={"value": "impact"}
-    )
-    ends = ends.assign(known=True, name=drawn["claim"] + ": " + drawn["model"] + ", " + drawn["checkpoint"].str[:12])
-    plots.intervals(ends, lambda row: row.name, "Effects less their bars", "to the right: for the claim")
+    ends = ends.div(ends[["low", "high"]].abs().max(axis=1).clip(lower=1e-12), axis=0)
+    names = drawn["claim"] + ": " + drawn["model"] + ", " + drawn["checkpoint"].str[:12]
+    plots.intervals(ends.assign(known=True), names, "Effects less their bars", "to the right: for the claim")
     plt.gca().set_xticks([0])
     plt.show()
 else:
@@ -217,7 +215,7 @@ else:
 
 # %% tags=["hide-input"]
 counts = verdicts.pivot_table("claim", "checkpoint", "status", "count", fill_value=0, sort=False)
-plots.table(counts.reset_index())
+tables.table(counts.reset_index())
 
 # %% [markdown]
 # ## Would the paper's metric have told?
@@ -247,7 +245,7 @@ def agreement_table(found):
     shown = found.assign(
         correlation=[f"{row.correlation:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in found.itertuples()]
     )
-    return plots.table(shown[[*first, *(c for c in found if c not in (*first, "low", "high"))]])
+    return tables.table(shown[[*first, *(c for c in found if c not in (*first, "low", "high"))]])
 
 
 agreed = agreed_with("probe")

@@ -51,7 +51,7 @@ import torch
 from IPython.display import Markdown, display
 
 import tada
-from tada.display import plots
+from tada.display import plots, tables
 from tada.loudness import lufs
 from tada.metrics import clap, ear, fad, lpaps, muq, score
 from tada.minis import listen, probe
@@ -240,7 +240,7 @@ table = pd.DataFrame(
         for row in floor
     ]
 )  # fmt: skip
-plots.table(table, dict.fromkeys(("LPAPS", "lowest", "highest", "authors' kind"), "{:.3f}"))
+tables.table(table, dict.fromkeys(("LPAPS", "lowest", "highest", "authors' kind"), "{:.3f}"))
 
 # %% [markdown]
 # *LPAPS* normalises each token over its channels, as it is defined; *authors' kind* each channel over its tokens, as their code
@@ -293,7 +293,7 @@ hearing = pd.DataFrame(verdicts)
 
 # %% tags=["hide-input"]
 hearing["text"] = [f"{row.area:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in hearing.itertuples()]
-display(plots.table(hearing.pivot_table("text", "concept", "ear", "first", sort=False).reset_index()))
+display(tables.table(hearing.pivot_table("text", "concept", "ear", "first", sort=False).reset_index()))
 accuracy = [
     {
         "attribute": name,
@@ -304,7 +304,7 @@ accuracy = [
 bpm = listen.tempo(audio.numpy())
 true = np.array([one.tempo for one in attributes])
 accuracy.append({"attribute": "tempo within 4 %, by signal", "right": float((np.abs(bpm / true - 1) < 0.04).mean())})
-plots.table(pd.DataFrame(accuracy), {"right": "{:.1%}"})
+tables.table(pd.DataFrame(accuracy), {"right": "{:.1%}"})
 
 # %% [markdown]
 # Telling two poles apart is one thing, measuring what lies between them another. Smoothness in Table 1 is that of an ear's answers.
@@ -345,7 +345,7 @@ steps = pd.DataFrame(
         for name, curve in curves.items()
     ]
 )
-display(plots.table(steps, dict.fromkeys(list(steps)[1:], "{:.2f}")))
+display(tables.table(steps, dict.fromkeys(list(steps)[1:], "{:.2f}")))
 even, column = 1 / (len(tempi) - 1), "largest step, share of the range"
 worst = steps.loc[steps[column].idxmax()]
 told = f"An even ear would take steps of {even:.2f}; {worst['ear']} takes one of {worst[column]:.2f}. "
@@ -385,7 +385,7 @@ for level in levels:
 unchanged = fad.distance(plain[first.name], rest) if len(rest) > 1 else np.nan
 shown = pd.DataFrame(confound)
 display(
-    plots.table(shown, dict.fromkeys([name for name in shown if name != "gain, dB"], "{:+.2f}") | {"LPAPS": "{:.2f}"})
+    tables.table(shown, dict.fromkeys([name for name in shown if name != "gain, dB"], "{:+.2f}") | {"LPAPS": "{:.2f}"})
 )
 loud = [lufs(clip.numpy(), SAMPLE_RATE) for clip in quiet]
 worst = shown.loc[shown[f"largest shift, {first.name}"].abs().idxmax()]

@@ -1,0 +1,217 @@
+"""Figures and tables of localisation: impacts by layer and concept, verdicts, controls; what is unknown looks so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tada.display import plots
+from tada.display.tables import interval_texts, table
+from tada.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LIMIT = 1.0
+"""Impacts beyond this, either way, have the colour of the end of the scale."""
+
+CHECKPOINTS = {
+    "mini": "a small model of this architecture, trained on synthetic music",
+    "planted": "a small model in which concept words reach only some layers, by construction",
+    "tiny": "random weights: what it plays is noise, and no number on this page says anything about music",
+    "public": "the paper's public model",
+}
+"""Checkpoints by name, in words; any other is the reader's own."""
+
+
+def impact_map(impacts: pd.DataFrame, layers: int | None = None, title: str = "") -> Figure:
+    """Draw layers by concepts; a cell has three strips: the lower end of the interval, the impact, the upper end.
+
+    A cell of one colour is certain; one that runs from blue to red is not. Hatched cells are unknown: the full swap
+    had no effect that could be told from 0.
+
+    Args:
+        impacts: of single layers under ``patch``, one checkpoint and metric, as from ``tada.patching.impact``; with a
+            column ``functional``, as from ``tada.patching.functional``, those cells are framed.
+        layers: how many the model has; None for as many as there are.
+        title: of the figure.
+
+    Raises:
+        InputError: no single layer, or several checkpoints or metrics in one table.
+    """
+    import seaborn as sns
+    from matplotlib.patches import Rectangle
+
+    cells = _single_layers(impacts)
+    names = list(dict.fromkeys(cells["concept"]))
+    count = layers or int(cells["layer"].max()) + 1
+    figure, (axis,) = plots.panels(1, 0.17 * count + 1.7)
+    strips = np.full((count, 3 * len(names)), np.nan)
+    for row in plots.named_rows(cells[cells["known"]]):
+        strips[row.layer, 3 * names.index(row.concept) :][:3] = row.low, row.impact, row.high
+    bar = {"orientation": "horizontal", "fraction": 0.05, "pad": 0.01, "aspect": 34, "extend": "both"}
+    bar |= {"label": "impact (eq. 9): lower end | estimate | upper end", "ticks": [-1, -0.5, 0, 0.5, 1]}
+    sns.heatmap(strips, cmap=plots.DIVERGING, vmin=-LIMIT, vmax=LIMIT, cbar_kws=bar, ax=axis)
+    framed = cells["functional"] if "functional" in cells else np.zeros(len(cells), bool)
+    for drawn, looks in ((~cells["known"], plots.UNKNOWN), (framed, {"fill": False, "linewidth": 1.4, "zorder": 4})):
+        for row in plots.named_rows(cells[drawn]):
+            axis.add_patch(Rectangle((3 * names.index(row.concept), row.layer), 3, 1, **looks))
+    _label_map(axis, names, count)
+    plots.set_heading(axis, title)
+    return figure
+
+
+def _label_map(axis: Axes, names: Sequence[str], count: int) -> None:
+    """Name concepts and layers of an impact map, and part its cells by white lines."""
+    every = 1 if count <= 32 else 4
+    axis.set_xticks(3 * np.arange(len(names)) + 1.5, names, rotation=90, fontsize=8.5)
+    axis.set_yticks(np.arange(0, count, every) + 0.5, map(str, range(0, count, every)), rotation=0)
+    axis.tick_params(axis="y", labelsize=7.5 if every == 1 else 8.5, length=2)
+    axis.tick_params(axis="x", length=0)
+    axis.set_ylabel("layer index")
+    axis.vlines(3 * np.arange(1, len(names)), 0, count, color="white", linewidth=1.6)
+    axis.hlines(np.arange(1, count), 0, 3 * len(names), color="white", linewidth=0.5)
+
+
+def mean_impact_bars(spread: pd.DataFrame, published: pd.DataFrame | None = None, title: str = "") -> Figure:
+    """Draw each layer's mean impact over concepts with its range, and below it what was published for another model.
+
+    The two panels have axes of their own, since they show different models.
+
+    Args:
+        spread: of single layers, as from ``tada.patching.aggregate``; a layer that is unknown for all concepts is
+            marked with a cross.
+        published: ``layer, impact, block`` as from ``tada.experiments.localisation.published``, one model; None for one
+            panel.
+        title: of the upper panel.
+    """
+    rows = spread[(spread["method"] == "patch") & spread["layers"].str.fullmatch(r"\d+")]
+    rows = rows.assign(layer=rows["layers"].astype(int))
+    figure, axes = plots.panels(1 if published is None else 2, 2.1, sharex=False)
+    known, unknown = rows[rows["concepts"] > 0], rows.loc[rows["concepts"] == 0, "layer"]
+    axes[0].bar(known["layer"], known["mean"], width=0.8, color=plots.OURS)
+    axes[0].vlines(known["layer"], known["low"], known["high"], color="black", linewidth=0.8)
+    axes[0].plot(unknown, np.zeros(len(unknown)), "x", color=plots.QUIET, markersize=4, linestyle="none")
+    axes[0].set(xlabel="layer index", ylabel="mean impact", xlim=(-0.7, rows["layer"].max() + 0.7))
+    axes[0].axhline(0, color="0.35", linewidth=0.6)
+    plots.set_heading(axes[0], title)
+    if published is not None:
+        _draw_published(axes[1], published)
+    return figure
+
+
+def _draw_published(axis: Axes, rows: pd.DataFrame) -> None:
+    """Draw published values as outlined bars in another colour; those of whole blocks hatched."""
+    for block, part in rows.groupby("block"):
+        hatch = "////" if block else None
+        axis.bar(part["layer"], part["impact"], width=0.8, facecolor="white", edgecolor=plots.THEIRS, hatch=hatch)
+    axis.set(xlabel="layer index of the public model", ylabel="mean impact", xlim=(-0.7, rows["layer"].max() + 0.7))
+    plots.set_heading(axis, "Published for the public model, not measured here", plots.THEIRS)
+
+
+def nested_set_curves(curves: pd.DataFrame, title: str = "") -> Figure:
+    """Draw the impact of layer sets that grow by one layer at a time, for each concept and on average.
+
+    Args:
+        curves: one row a concept and set: ``concept, size`` (number of layers), ``added`` (the layer that the set has
+            more than the one before), ``impact, known``; as from ``tada.experiments.localisation.grown``.
+        title: of the figure.
+    """
+    figure, (axis,) = plots.panels(1, 3.0)
+    known = curves[curves["known"]].sort_values("size")
+    for _, part in known.groupby("concept", sort=False):
+        axis.plot(part["size"], part["impact"], color=plots.QUIET, linewidth=0.8, zorder=1)
+    means = known.groupby("size")["impact"].mean()
+    axis.plot(means.index, means, "o-", color=plots.OURS, linewidth=2, markersize=4, label="mean of the concepts")
+    axis.plot([], [], color=plots.QUIET, linewidth=0.8, label="one concept")
+    for level in (0, 1):
+        axis.axhline(level, color="0.35", linewidth=0.6, linestyle=":" if level else "-")
+    added = curves.drop_duplicates("size").sort_values("size")
+    axis.set_xticks(added["size"], [f"{'+' if place else ''}{layer}" for place, layer in enumerate(added["added"])])
+    axis.set(xlabel="layers routed together, one more each time", ylabel="impact of the set")
+    axis.legend(frameon=False, fontsize=8.5, loc="best")
+    plots.set_heading(axis, title)
+    return figure
+
+
+def nested_set_table(curves: pd.DataFrame) -> Any:
+    """Tabulate the impact of growing layer sets over the known concepts, as for :func:`nested_set_curves`."""
+    sizes = curves[curves["known"]].groupby("size")
+    shown = sizes["impact"].agg(["mean", "min", "max"]).rename(columns={"min": "least", "max": "most"})
+    shown.insert(0, "added", sizes["added"].first())
+    return table(shown.reset_index(), dict.fromkeys(["mean", "least", "most"], "{:.2f}"))
+
+
+def verdict_table(called: pd.DataFrame) -> Any:
+    """Tabulate concepts with the effect of the full swap and their functional layers, the strongest first.
+
+    Args:
+        called: as from ``tada.experiments.localisation.verdicts``.
+    """
+    rows = []
+    for name, part in called.groupby("concept", sort=False):
+        first = part.iloc[0]
+        effect = f"{first['effect']:.3f} [{first['effect_low']:.3f}, {first['effect_high']:.3f}]"
+        layers = _functional_text(part[part["functional"]]) if part["known"].any() else "unknown"
+        rows.append((name, first["none"], first["all"], effect, layers))
+    columns = ["concept", "none", "all", "effect", "functional layers and their impact"]
+    return table(pd.DataFrame(rows, columns=columns), {"none": "{:.3f}", "all": "{:.3f}"})
+
+
+def _functional_text(rows: pd.DataFrame) -> str:
+    texts = [f"{layer}: {text}" for layer, text in zip(rows["layers"], interval_texts(rows), strict=True)]
+    return ", ".join(texts) or "none"
+
+
+def control_values(impacts: pd.DataFrame) -> pd.DataFrame:
+    """Lay out cells that were controlled: impact of the concept, of each control, and the margin over each, as text.
+
+    Args:
+        impacts: as from ``tada.experiments.localisation.controlled``; without controls the result is empty.
+    """
+    controls = impacts[impacts["method"] != "patch"]
+    if controls.empty:
+        return controls
+    rows = controls.assign(
+        control=controls["method"].str.removeprefix("patch-"),
+        text=interval_texts(controls),
+        over=interval_texts(controls, "margin", "margin_low", "margin_high"),
+    )
+    place = ["concept", "layers"]
+    wide = rows.pivot_table(["text", "over"], place, "control", aggfunc="first", sort=False)
+    wide.columns = [f"margin over {column[1]}" if column[0] == "over" else column[1] for column in wide.columns]
+    own = impacts.assign(text=interval_texts(impacts))[impacts["method"] == "patch"].set_index(place)["text"]
+    wide.insert(0, "the concept", own)
+    return wide.reset_index()
+
+
+def impact_values(impacts: pd.DataFrame) -> pd.DataFrame:
+    """Lay out impacts with their intervals as text, layers down and concepts across."""
+    cells = _single_layers(impacts)
+    wide = cells.assign(text=interval_texts(cells)).pivot(index="layer", columns="concept", values="text")
+    return wide[list(dict.fromkeys(cells["concept"]))].reset_index()
+
+
+def grade_table(grades: pd.DataFrame) -> Any:
+    """Tabulate how a localisation did on a planted mini, as from ``tada.experiments.planted.shown``."""
+    return table(grades, dict.fromkeys(["precision", "recall", "together", "strongest other"], "{:.2f}"))
+
+
+def _single_layers(impacts: pd.DataFrame) -> pd.DataFrame:
+    """The impacts of layers on their own, with a column ``layer``."""
+    rows = impacts[(impacts["method"] == "patch") & impacts["layers"].str.fullmatch(r"\d+")]
+    if rows.empty:
+        raise InputError("got no impacts of single layers; expected those of every layer on its own")
+    for name in ("checkpoint", "metric"):
+        _require_one(name, rows[name].unique())
+    return rows.assign(layer=rows["layers"].astype(int))
+
+
+def _require_one(name: str, values: Iterable[Any]) -> None:
+    given = list(values)
+    if len(given) > 1:
+        raise InputError(f"got {len(given)} values of {name} ({', '.join(map(str, given))}); expected the rows of one")

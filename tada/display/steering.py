@@ -1,0 +1,142 @@
+"""Figures and tables of steering: what a judge hears at every strength, and how far the music moves for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from tada.concepts.steered import Pairs, get
+from tada.display import plots
+from tada.display.tables import table
+from tada.steering.vector import Vector
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LAYER_SETS = {"functional": "functional", "all": "all", "all-but-functional": "all but functional"}
+"""Layer sets in words."""
+
+
+def arm_name(method: str, layers: Any) -> str:
+    """Name a row of Table 1: ``CAA, all but functional``, or ``SAE, layer 7`` where no layer set was steered."""
+    return f"CAA, {LAYER_SETS[layers]}" if layers in LAYER_SETS else f"{method}, layer {layers}"
+
+
+def prompt_table(examples: Iterable[Pairs]) -> Any:
+    """Tabulate pairs of prompts, one a row."""
+    rows = [(e.concept.name, *pair) for e in examples for pair in zip(e.positive, e.negative, strict=True)]
+    return table(pd.DataFrame(rows, columns=["concept", "positive", "negative"]))
+
+
+def range_table(vectors: Mapping[str, Vector]) -> Any:
+    """Tabulate the calibrated ranges of vectors, a row a concept and layer set.
+
+    Args:
+        vectors: concept -> calibrated vector.
+    """
+    rows = [
+        (name, entry["layers"], entry["low"], entry["high"], entry["unit"], *(
+            "yes" if entry["ends"][end]["moves"] else "no" for end in ("low", "high")
+        ))
+        for name, vector in vectors.items()
+        for entry in vector.info["ranges"]
+    ]  # fmt: skip
+    columns = ["concept", "layers", "lowest", "highest", "one length", "moves down", "moves up"]
+    return table(pd.DataFrame(rows, columns=columns), dict.fromkeys(("lowest", "highest", "one length"), "{:.2f}"))
+
+
+def movement_table(moves: pd.DataFrame) -> Any:
+    """Tabulate movements as from ``tada.experiments.steering.movements``."""
+    return table(moves, dict.fromkeys(("movement", "low", "high"), "{:+.2f}") | {"sound kept": "{:.2f}"})
+
+
+def tempo_table(rises: pd.DataFrame) -> Any:
+    """Tabulate rises of beats per minute as from ``tada.experiments.steering.rises``."""
+    shares = dict.fromkeys(("rise", "rise low", "rise high"), "{:+.0%}")
+    return table(rises, shares | {"slow": "{:.0f}", "fast": "{:.0f}"})
+
+
+def strength_curves(curves: pd.DataFrame, by: str, labels: Mapping[str, str], measure: str, where: str) -> Figure:
+    """Draw a judge's value over the strength of steering, a panel a concept.
+
+    Args:
+        curves: ``concept, percent, mean, low, high`` and the column ``by``, as from
+            ``tada.experiments.steering.curves``.
+        by: the column that tells lines apart, ``layers`` or ``method``.
+        labels: its values -> what the legend calls them; only these are drawn, in this order.
+        measure: what the judge's values are.
+        where: what the strength is in per cent of.
+    """
+    concepts = list(dict.fromkeys(curves["concept"]))
+    figure, axes = plots.panels(len(concepts), 1.75)
+    for axis, name in zip(axes, concepts, strict=True):
+        for colour, (key, label) in zip(plots.OKABE_ITO, labels.items(), strict=False):
+            part = curves[(curves["concept"] == name) & (curves[by] == key)]
+            plots.line_with_band(axis, part["percent"], part[["mean", "low", "high"]], colour, label)
+        poles = get(name)
+        axis.set_ylabel(measure)
+        plots.set_heading(axis, f"{name}: from {poles.negative} to {poles.positive}")
+    axes[0].legend(frameon=False, fontsize=8.5)
+    axes[-1].set_xlabel(f"strength, per cent of {where}")
+    return figure
+
+
+def training_curves(log: pd.DataFrame) -> Figure:
+    """Draw how an autoencoder learnt.
+
+    Args:
+        log: ``step, explained_variance, dead``, as from ``tada.sae.train``.
+    """
+    figure, (axis,) = plots.panels(1, 2.4)
+    axis.plot(log["step"], log["explained_variance"], color=plots.OKABE_ITO[0], label="explained variance")
+    axis.plot(log["step"], log["dead"], color=plots.OKABE_ITO[1], label="share of dead features")
+    axis.set(xlabel="training step", ylim=(0, 1.02))
+    axis.legend(frameon=False, fontsize=8.5)
+    return figure
+
+
+def search_table(found: pd.DataFrame) -> Any:
+    """Tabulate a search over autoencoders as from ``tada.sae.search``."""
+    renamed = found.rename(columns={"unexplained": "unexplained variance", "l0": "active", "rule": "sum"})
+    columns = ["m", "k", "latents", "unexplained variance", "active", "dead", "frequent", "sum", "chosen"]
+    shown = renamed[columns].assign(chosen=renamed["chosen"].map({True: "yes", False: ""}))
+    formats = dict.fromkeys(("unexplained variance", "dead", "frequent", "sum"), "{:.3f}")
+    return table(shown, formats | {"active": "{:.1f}"})
+
+
+def gain_curves(gains: pd.DataFrame, judge: str) -> Figure:
+    """Draw the gain in alignment over the distance from the unsteered clip, a panel a concept and a line a row.
+
+    Args:
+        gains: ``concept, method, layers, percent, lpaps, gain`` (gain in the wanted direction), as from
+            ``tada.evaluation.gains``.
+        judge: whose gain it is.
+    """
+    concepts = list(dict.fromkeys(gains["concept"]))
+    figure, axes = plots.panels(len(concepts), 2.0)
+    colours = dict(zip(_arms(gains), plots.OKABE_ITO, strict=False))
+    for axis, name in zip(axes, concepts, strict=True):
+        for (method, layers, up), part in _directions(gains[gains["concept"] == name]):
+            label = arm_name(method, layers) if up else None
+            axis.plot(
+                [0, *part["lpaps"]], [0, *part["gain"]], "-" if up else ":",
+                marker="o", markersize=3, color=colours[method, layers], label=label,
+            )  # fmt: skip
+        axis.axhline(0, color="0.35", linewidth=0.6)
+        axis.set_ylabel(f"gain, {judge}")
+        plots.set_heading(axis, name)
+    axes[0].legend(frameon=False, fontsize=8)
+    axes[-1].set_xlabel("LPAPS from the unsteered clip (full: positive strengths, dotted: negative)")
+    return figure
+
+
+def _arms(rows: pd.DataFrame) -> Sequence[tuple[str, str]]:
+    return list(dict.fromkeys(zip(rows["method"], rows["layers"], strict=True)))
+
+
+def _directions(rows: pd.DataFrame) -> Any:
+    """The points of every arm and direction of strength, the weakest first."""
+    ordered = rows.iloc[rows["percent"].abs().argsort(kind="stable")]
+    return ordered.groupby(["method", "layers", ordered["percent"] > 0], sort=False)

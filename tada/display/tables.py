@@ -1,0 +1,58 @@
+"""Tables of a page, in the look of the book; what is missing is a dash."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
+
+CLASSES = "dataframe tada-table"
+
+
+def table(frame: pd.DataFrame, formats: Mapping[str, Any] | None = None) -> Any:
+    """Style a table in the look of the book.
+
+    Args:
+        frame: what to show.
+        formats: column -> format such as ``"{:.2f}"``; what is missing is a dash.
+    """
+    styled = frame.style.hide(axis="index").format(dict(formats or {}), na_rep="–", escape="html")
+    return styled.set_table_attributes(f'class="{CLASSES}"')
+
+
+def fact_table(facts: Mapping[str, Any]) -> Any:
+    """Style facts, one a row: what it is, and what it is here."""
+    return table(pd.DataFrame({"what": facts.keys(), "here": [str(value) for value in facts.values()]}))
+
+
+def plain_table(frame: pd.DataFrame, escape: bool = True) -> str:
+    """Write a large table as light HTML, without styles of single cells; what is missing is a dash."""
+    unnamed = frame.rename_axis(columns=None)
+    return unnamed.to_html(index=False, border=0, na_rep="–", classes="tada-table", escape=escape)
+
+
+def folded(frame: pd.DataFrame | str, summary: str) -> HTML:
+    """Fold a large table, or text as it stands, behind a line that opens it."""
+    from IPython.display import HTML
+
+    body = f"<pre>{html.escape(frame)}</pre>" if isinstance(frame, str) else plain_table(frame)
+    return HTML(f"<details><summary>{html.escape(summary)}</summary>{body}</details>")
+
+
+def interval_texts(rows: pd.DataFrame, value: str = "impact", low: str = "low", high: str = "high") -> list[str]:
+    """Write every row as ``0.42 [0.30, 0.55]``, or ``unknown`` where its column ``known`` says so.
+
+    Args:
+        rows: a column of values and two of the ends of their intervals.
+        value: name of the values' column.
+        low: name of the lower ends' column.
+        high: name of the upper ends' column.
+    """
+    known = rows["known"] if "known" in rows else [True] * len(rows)
+    cells = zip(rows[value], rows[low], rows[high], known, strict=True)
+    return [f"{middle:.2f} [{least:.2f}, {most:.2f}]" if sure else "unknown" for middle, least, most, sure in cells]
