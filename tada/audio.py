@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tada.errors import InputError
+from tada.io import atomic_write
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,15 +37,7 @@ class Clip:
         """Write a sound file in the format its suffix names (wav, flac, ogg, mp3), replacing it only when complete."""
         import soundfile
 
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.partial{path.suffix}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            soundfile.write(partial, self.samples.T.numpy(), self.sample_rate)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-        return path
+        return atomic_write(path, lambda draft: soundfile.write(draft, self.samples.T.numpy(), self.sample_rate))
 
 
 def source(record: Mapping[str, Any]) -> str:

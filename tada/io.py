@@ -9,8 +9,11 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LONGEST_NAME = 255
 """Bytes that a file's name has at most on common file systems."""
@@ -49,6 +52,13 @@ def atomic_write(path: str | Path, content: bytes | str | Callable[[Path], Any])
 def write_json(path: str | Path, value: Any) -> Path:
     """Write a value as indented json, whole or not at all."""
     return atomic_write(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_table(path: str | Path, table: pd.DataFrame) -> Path:
+    """Write a table without its index as csv or parquet, whichever the suffix names, whole or not at all."""
+    if Path(path).suffix == ".parquet":
+        return atomic_write(path, lambda draft: table.to_parquet(draft, index=False))
+    return atomic_write(path, table.to_csv(index=False))
 
 
 def sha256(content: bytes | Path) -> str:

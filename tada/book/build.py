@@ -25,6 +25,7 @@ from tada.book.notebooks import Parameter, Running
 from tada.book.pages import PROFILES, BookError, Sheet, load_yaml, select
 from tada.book.provenance import Stamp
 from tada.errors import unknown
+from tada.io import atomic_write
 
 __all__ = ["BookError", "Page", "build", "execute", "profile", "root", "select", "stage"]
 
@@ -303,10 +304,10 @@ def stage(book: Path, source: Path, pages: Sequence[Page], name: str = DEFAULT_P
         shutil.copytree(page.folder, source / "files" / "notebooks" / page.name)
     if with_files:
         config["sphinx"]["config"]["html_extra_path"] = ["files"]
-    (source / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    atomic_write(source / "_config.yml", yaml.safe_dump(config, sort_keys=False))
     sheets = select(book / "notebooks")
     toc = gallery.contents(load_yaml(book / "_toc.yml"), [sheet.name for sheet in sheets if sheet.gallery])
-    (source / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf-8")
+    atomic_write(source / "_toc.yml", yaml.safe_dump(toc, sort_keys=False))
     (source / "notebooks").mkdir()
     done = {page.name: page for page in pages}
     origins = {sheet.path: sheet.name for sheet in reversed(sheets) if not sheet.gallery}
@@ -315,7 +316,7 @@ def stage(book: Path, source: Path, pages: Sequence[Page], name: str = DEFAULT_P
         if sheet.name in done:
             text = present(done[sheet.name], sheet, chosen(sheet, name), origins)
             done[sheet.name].stamp.write(source / "notebooks" / f"{sheet.name}.json")
-        (source / "notebooks" / f"{sheet.name}.ipynb").write_text(text, encoding="utf-8")
+        atomic_write(source / "notebooks" / f"{sheet.name}.ipynb", text)
 
 
 def unexecuted(sheet: Sheet, origins: Mapping[Path, str] | None = None) -> str:

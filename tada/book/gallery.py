@@ -10,6 +10,7 @@ from typing import Any
 from tada.book import notebooks
 from tada.book import provenance as stamp
 from tada.book.pages import GALLERY, PAGES, Sheet, load_yaml, select
+from tada.io import atomic_write
 
 PART = "Gallery"
 """Caption of the part of the book that holds these pages."""
@@ -60,9 +61,7 @@ def add(folder: Path, made: Sheet) -> Path:
     about = {"about": pages[made.name]["about"]} if "about" in pages.get(made.name, {}) else {}
     pages[made.name] = {"title": made.title, **about, "parameters": dict(made.parameters)}
     body = yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=120)
-    draft = file.with_name(f"{file.name}.part")
-    draft.write_text((comments.group() if comments else "") + body, encoding="utf-8")
-    return draft.replace(file)
+    return atomic_write(file, (comments.group() if comments else "") + body)
 
 
 def differences(made: Sheet) -> str:

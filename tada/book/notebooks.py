@@ -18,6 +18,7 @@ from typing import Any
 
 from tada.book import colab
 from tada.errors import InputError, NotebookError, unknown
+from tada.io import atomic_write
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 # Threads that compete cost tiny models far more than they give; progress bars have no place on a page.
@@ -122,10 +123,7 @@ def pair(source: Path) -> str:
 
 def write_pair(source: Path) -> Path:
     """Write the `.ipynb` beside a `.py` notebook, whole or not at all."""
-    target = source.with_suffix(".ipynb")
-    temporary = target.with_suffix(".ipynb.part")
-    temporary.write_text(pair(source), encoding="utf-8")
-    return temporary.replace(target)
+    return atomic_write(source.with_suffix(".ipynb"), pair(source))
 
 
 def unpaired(folder: Path) -> list[Path]:
@@ -204,7 +202,7 @@ def begin(
         raise NotebookError(f"cannot write {output}: a folder has that name. Choose another folder with --out.")
     folder = Path(tempfile.mkdtemp(prefix="tada-run-"))
     values = folder / "parameters.yml"
-    values.write_text(_need("yaml").safe_dump(dict(chosen), allow_unicode=True), encoding="utf-8")
+    atomic_write(values, _need("yaml").safe_dump(dict(chosen), allow_unicode=True))
     command = [sys.executable, "-m", "papermill", str(_as_ipynb(path, folder)), str(output.resolve())]
     command += ["--parameters_file", str(values), "--kernel", KERNEL["name"], "--cwd", str(path.parent.resolve())]
     with (folder / "errors.txt").open("wb") as errors:
@@ -291,7 +289,7 @@ def _clean(notebook: Any) -> Any:
 def _as_ipynb(path: Path, folder: Path) -> Path:
     nbformat = _need("nbformat")
     target = folder / f"{path.stem}.ipynb"
-    target.write_text(nbformat.writes(read(path), version=4), encoding="utf-8")
+    atomic_write(target, nbformat.writes(read(path), version=4))
     return target
 
 

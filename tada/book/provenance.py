@@ -14,6 +14,7 @@ from pathlib import Path
 
 import tada
 from tada.book.notebooks import Parameter
+from tada.io import write_json
 
 _STAMPED = ("torch", "diffusers", "transformers")
 
@@ -38,9 +39,7 @@ class Stamp:
 
     def write(self, path: Path) -> None:
         """Keep it as json, whole or not at all."""
-        draft = path.with_name(f"{path.name}.part")
-        draft.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-        draft.replace(path)
+        write_json(path, asdict(self))
 
 
 def read(path: Path) -> Stamp | None:

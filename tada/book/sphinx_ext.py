@@ -17,6 +17,7 @@ from typing import Any
 
 from tada.book import colab
 from tada.errors import InputError
+from tada.io import atomic_write
 
 _TOGGLE = '<span class="toctree-toggle"'
 _MENDED = {
@@ -140,7 +141,7 @@ def mend(app: Any, error: Exception | None) -> None:
         for written, wanted in _MENDED.items():
             mended = mended.replace(written, wanted)
         if mended != text:
-            page.write_text(mended, encoding="utf-8")
+            atomic_write(page, mended)
 
 
 def _committed(app: Any) -> list[Path]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tada.errors import InputError
+from tada.io import write_table
 
 if TYPE_CHECKING:
     from tada.models.base import Layers, Model, Sampling
@@ -286,7 +287,7 @@ def _train(
         best = table[table["chosen"]].iloc[0]
         info = {"site": site, "checkpoint": used.model.checkpoint, "seconds": used.seconds, "updates": updates}
         folder = found[int(best["m"]), int(best["k"])].save(Path(out), info)
-        table.to_csv(folder / "search.csv", index=False)
+        write_table(folder / "search.csv", table)
     click.echo(table.round(4).to_string(index=False))
     click.echo(f"{folder}: m = {int(best['m'])}, k = {int(best['k'])}, layer {layer} of {used.model.checkpoint}")
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from tada.audio import Clip, source
 from tada.errors import InputError
+from tada.io import atomic_write, write_json
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -98,10 +99,7 @@ def save(clip: Clip, path: str | Path, level: float | None = LEVEL) -> Path:
         The path.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.partial")
-    draft.write_bytes(encode(matched(clip, level), clip.sample_rate, path.suffix.lstrip(".")))
-    return draft.replace(path)
+    return atomic_write(path, encode(matched(clip, level), clip.sample_rate, path.suffix.lstrip(".")))
 
 
 def loudness(clip: Clip) -> float:
@@ -171,10 +169,7 @@ def _entry(sound: Sound, name: str, command: str) -> dict[str, Any]:
     if folder is None:
         source = f"data:audio/mpeg;base64,{base64.b64encode(content).decode()}"
     else:
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f".{file}.partial"
-        draft.write_bytes(content)
-        draft.replace(folder / file)
+        atomic_write(folder / file, content)
         source = f"{folder.name}/{file}"
     return {
         "file": file,
@@ -201,9 +196,7 @@ def _note(folder: Path, entries: Sequence[Mapping[str, Any]]) -> None:
     path = folder / "manifest.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     known |= {entry["file"]: {key: entry[key] for key in entry if key not in ("file", "source")} for entry in entries}
-    draft = path.with_suffix(".partial")
-    draft.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    draft.replace(path)
+    write_json(path, known)
 
 
 def _table(entries: Sequence[Mapping[str, Any]], command: str) -> str:

@@ -33,6 +33,7 @@ from tada.audio import source
 from tada.display import players
 from tada.display.players import Sound
 from tada.errors import InputError, MissingFileError
+from tada.io import atomic_write, write_json
 from tada.loudness import lufs
 
 Manifest = Mapping[str, Any]
@@ -146,10 +147,7 @@ def write(ladders: Sequence[Ladder], folder: str | Path, title: str = "", comman
         "metrics": {score: score for sound in sounds for score in sound.scores or {}},
         "ladders": [_described(ladder, folder, factor) for ladder in ladders],
     }
-    text = json.dumps(_checked(manifest, "the slider"), indent=1, ensure_ascii=False) + "\n"
-    draft = folder / ".manifest.json.partial"
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(folder / "manifest.json")
+    write_json(folder / "manifest.json", _checked(manifest, "the slider"))
     return folder
 
 
@@ -245,10 +243,7 @@ def spectrogram(samples: Any, sample_rate: int, path: str | Path, width: int = 4
     rows = np.stack([np.interp(bands, f, level[:, column]) for column in range(level.shape[1])], axis=1)
     shade = np.clip((rows - rows.max()) / 80 + 1, 0, 1)[::-1, :]
     picture = Image.fromarray((colormaps["magma"](shade)[..., :3] * 255).astype(np.uint8)).resize((width, height))
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial{path.suffix}")
-    picture.save(partial, quality=60)
-    return partial.replace(path)
+    return atomic_write(path, lambda draft: picture.save(draft, quality=60))
 
 
 def _allow(ladders: Sequence[Ladder], sounds: Sequence[Sound], name: str) -> None:
@@ -284,9 +279,7 @@ def _written(sound: Sound, folder: Path, factor: float) -> dict[str, Any]:
     digest = hashlib.sha256(content).hexdigest()
     share = float(sound.share or 0)
     stem = f"{'m' if share < 0 else 'p'}{abs(round(share)):03d}-{digest[:10]}" if share else f"zero-{digest[:10]}"
-    draft = folder / f".{stem}.partial"
-    draft.write_bytes(content)
-    draft.replace(folder / f"{stem}.mp3")
+    atomic_write(folder / f"{stem}.mp3", content)
     spectrogram(samples, rate, folder / f"{stem}.webp")
     heard, _ = soundfile.read(folder / f"{stem}.mp3")  # encoders change the level by a fraction of a decibel
     return {

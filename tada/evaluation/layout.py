@@ -10,7 +10,7 @@ import pandas as pd
 
 from tada.errors import UnknownNameError, unknown
 from tada.evaluation.results import ARM
-from tada.pairs.builder import whole
+from tada.io import atomic_write, write_table
 
 BLOCKS = {
     "Preservation": ("lpaps", "fad", "kad"),
@@ -74,10 +74,9 @@ def latex(cells: pd.DataFrame, digits: int = 3) -> str:
 def write(cells: pd.DataFrame, place: str | Path) -> list[Path]:
     """The table as ``table.csv`` (all cells with intervals), ``table.tex`` and ``table.html``."""
     place = Path(place)
-    place.mkdir(parents=True, exist_ok=True)
     page = layout(cells, "html").reset_index().to_html(index=False, escape=False, border=0)
-    made = [place / "table.csv", place / "table.tex", place / "table.html"]
-    whole(made[0], lambda path: cells.to_csv(path, index=False))
-    whole(made[1], lambda path: path.write_text(latex(cells)))
-    whole(made[2], lambda path: path.write_text(page + "\n"))
-    return made
+    return [
+        write_table(place / "table.csv", cells),
+        atomic_write(place / "table.tex", latex(cells)),
+        atomic_write(place / "table.html", page + "\n"),
+    ]

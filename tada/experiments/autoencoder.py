@@ -16,6 +16,7 @@ from torch import Tensor
 from tada import sae as saes
 from tada.concepts import steered as prompts
 from tada.experiments.steering import Run
+from tada.io import write_table
 from tada.models.base import versions
 from tada.pairs.builder import Captions, read
 from tada.sae.model import SparseAutoencoder
@@ -147,7 +148,7 @@ def trained(
         held = gather(run, site, rest, size.held_out, seed + 1_000_000)
         pool = gather(run, site, texts, size.clips, seed)
         chosen = _train(run, site, size, pool, held, place, seed, rate, progress)
-        pd.DataFrame([measure(chosen, held)]).to_csv(place / "measured.csv", index=False)
+        write_table(place / "measured.csv", pd.DataFrame([measure(chosen, held)]))
     table = pd.read_csv(place / "search.csv")
     measured = {str(name): float(value) for name, value in pd.read_csv(place / "measured.csv").iloc[0].items()}
     return Trained(SparseAutoencoder.load(place), site, table, pd.read_csv(place / "log.csv"), measured, made_by)
@@ -175,8 +176,8 @@ def _train(
     )
     info = {"site": site, "checkpoint": run.model.checkpoint, "m": int(best["m"]), "size": asdict(size)}
     sae.save(place, info)
-    table.to_csv(place / "search.csv", index=False)
-    log.to_csv(place / "log.csv", index=False)
+    write_table(place / "search.csv", table)
+    write_table(place / "log.csv", log)
     return sae
 
 
@@ -207,7 +208,7 @@ def score_table(run: Run, found: Trained, concepts: Sequence[str], folder: str |
         for name in concepts:
             with_, without = sides(run, found.site, name)
             columns[name] = saes.scores(found.sae, with_, without).numpy()
-        pd.DataFrame(columns).to_parquet(place)
+        write_table(place, pd.DataFrame(columns))
     return pd.read_parquet(place)
 
 

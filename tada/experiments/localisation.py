@@ -18,6 +18,7 @@ from tada import concepts as concept_table
 from tada import pairs as prompt_pairs
 from tada import patching
 from tada.errors import InputError, UnknownNameError, unknown
+from tada.io import write_table
 from tada.models import ARCHITECTURES, SHIPPED
 from tada.models.base import MINI_SECONDS, Model, Sampling
 from tada.models.fingerprint import log_loaded
@@ -232,9 +233,9 @@ def run(
     tell(f"{work}: {count} clips")
     scores = work.sweep(layers, store=store, workers=workers, controls=kinds, progress=True)
     impacts = patching.impact(scores)
-    prompt_pairs.whole(Path(store) / "pairs.parquet", lambda path: work.pairs.to_parquet(path, index=False))
-    prompt_pairs.whole(Path(store) / "scores.parquet", lambda path: scores.to_parquet(path, index=False))
-    prompt_pairs.whole(Path(store) / "impact.csv", lambda path: impacts.to_csv(path, index=False))
+    write_table(Path(store) / "pairs.parquet", work.pairs)
+    write_table(Path(store) / "scores.parquet", scores)
+    write_table(Path(store) / "impact.csv", impacts)
     return impacts
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from tada.errors import InputError, UnknownNameError, unknown
+from tada.io import write_json
 from tada.models.pipeline import quiet_loading
 
 
@@ -48,7 +49,7 @@ def build(name: str, folder: str | Path, seed: int = 0, width: int = 8, topology
         torch.manual_seed(seed)
         builder(folder, width, topology)
     label = f"tiny random {name}" + ("" if topology == topologies[0] else f" ({topology})") + f", seed {seed}"
-    (folder / "tada.json").write_text(json.dumps({"label": label, "architecture": name}, indent=1) + "\n")
+    write_json(folder / "tada.json", {"label": label, "architecture": name})
     return folder
 
 
@@ -283,4 +284,4 @@ def _name_class(folder: Path, component: str, name: str) -> None:
     index = folder / "model_index.json"
     content = json.loads(index.read_text())
     content[component][1] = name
-    index.write_text(json.dumps(content, indent=2) + "\n")
+    write_json(index, content)

@@ -15,7 +15,6 @@ from tada.pairs.builder import (
     reorder,
     summary,
     synthetic,
-    whole,
     with_controls,
 )
 from tada.pairs.swaps import any_of, changes, faults, swap, swap_released
@@ -40,6 +39,5 @@ __all__ = [
     "reorder",
     "summary",
     "synthetic",
-    "whole",
     "with_controls",
 ]

@@ -16,11 +16,12 @@ import pandas as pd
 from tada import concepts as concept_table
 from tada.concepts.table import Concept
 from tada.errors import InputError, MissingFileError, unknown
+from tada.io import atomic_write, write_table
 from tada.pairs.swaps import any_of, changes, faults, swap, swap_released
 
 __all__ = [
     "build", "changes", "export", "faults", "language_model_rewriter", "read", "reorder", "summary", "swap",
-    "swap_released", "synthetic", "whole", "with_controls",
+    "swap_released", "synthetic", "with_controls",
 ]  # fmt: skip
 
 Rewriter = Callable[[str, Concept], str]
@@ -367,20 +368,11 @@ def export(frame: pd.DataFrame, folder: str | Path) -> dict[str, Path]:
         What was written: ``"csv"`` (changed words as json), ``"parquet"`` and ``"dataset"`` (a folder).
     """
     folder = Path(folder)
-    data = folder / "dataset" / "data"
-    data.mkdir(parents=True, exist_ok=True)
     flat = frame.assign(changed=frame["changed"].map(lambda spans: json.dumps(list(spans), ensure_ascii=False)))
     paths = {"csv": folder / "pairs.csv", "parquet": folder / "pairs.parquet", "dataset": folder / "dataset"}
-    whole(paths["csv"], lambda path: flat.to_csv(path, index=False))
-    for path in (paths["parquet"], data / "train-00000-of-00001.parquet"):
-        whole(path, lambda draft: frame.to_parquet(draft, index=False))
+    write_table(paths["csv"], flat)
+    write_table(paths["parquet"], frame)
+    write_table(paths["dataset"] / "data" / "train-00000-of-00001.parquet", frame)
     counts = {"count": len(frame), "concepts": frame["concept"].nunique(), "rules": frame.attrs.get("rules", "own")}
-    whole(paths["dataset"] / "README.md", lambda path: path.write_text(CARD.format(**counts), encoding="utf-8"))
+    atomic_write(paths["dataset"] / "README.md", CARD.format(**counts))
     return paths
-
-
-def whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` make a file, and put it at ``path`` when it is complete."""
-    draft = path.with_name(f".{path.name}.partial")
-    write(draft)
-    draft.replace(path)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from tada.errors import InputError, MissingFileError
+from tada.io import atomic_write, write_json
 from tada.sae.model import SaeConfig, SparseAutoencoder
 from tada.steering.vector import Vector
 
@@ -72,8 +73,8 @@ def export_sae(sae: SparseAutoencoder, folder: str | Path, info: Mapping[str, An
     }
     place = folder / "authors"
     place.mkdir(parents=True, exist_ok=True)
-    _write(place / "sae.safetensors", save({name: value.contiguous() for name, value in tensors.items()}))
-    _write(place / "cfg.json", (json.dumps(config, indent=1) + "\n").encode())
+    atomic_write(place / "sae.safetensors", save({name: value.contiguous() for name, value in tensors.items()}))
+    write_json(place / "cfg.json", config)
     lines = [
         f"A TopK sparse autoencoder of {sae.config.latents} features, {sae.config.k} active, on activations of width "
         f"{sae.config.dim}: site `{info.get('site', 'unknown')}` of `{info.get('checkpoint', 'unknown')}`.",
@@ -132,11 +133,5 @@ def _range(entry: Mapping[str, Any]) -> str:
 
 def _card(folder: Path, title: str, tags: list[str], lines: list[str]) -> Path:
     head = "\n".join(["---", f"license: {LICENCE}", "library_name: tada-companion", "tags:", *(f"- {t}" for t in tags)])
-    _write(folder / "README.md", "\n\n".join([f"{head}\n---", f"# {title}", *lines, ""]).encode())
+    atomic_write(folder / "README.md", "\n\n".join([f"{head}\n---", f"# {title}", *lines, ""]))
     return folder
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)

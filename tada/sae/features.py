@@ -16,6 +16,7 @@ from tada import sae as saes
 from tada.audio import Clips
 from tada.errors import InputError, UnknownNameError
 from tada.hooks import record
+from tada.io import atomic_write
 from tada.models.base import Model, Sampling
 from tada.patching.sweeps import Score
 from tada.sae.model import SparseAutoencoder
@@ -92,7 +93,7 @@ def listen(
     heard = Heard(Clips(audio, made[0].sample_rate, records), tuple(features), torch.cat(active))
     if keep is not None:
         write_clips(heard.clips, Path(f"{keep}.clips"))
-        Path(f"{keep}.activity").write_bytes(save({"activity": heard.activity.contiguous()}))
+        atomic_write(f"{keep}.activity", save({"activity": heard.activity.contiguous()}))
     return heard
 
 

@@ -6,7 +6,6 @@ A code is kept sparse, as values and indices, and decoded by summing rows of the
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from tada.errors import InputError, unknown
 from tada.hooks import Steps, record
+from tada.io import atomic_write, sha256, write_json
 from tada.models.base import Layers, Model, Sampling
 from tada.steering.vector import Vector
 
@@ -137,13 +137,10 @@ class SparseAutoencoder(nn.Module):
         from safetensors.torch import save
 
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         data = save({name: value.contiguous() for name, value in self.state_dict().items()})
-        about = {**vars(self.config), "sha256": hashlib.sha256(data).hexdigest(), "info": dict(info or {})}
-        for name, content in (("sae.safetensors", data), ("cfg.json", (json.dumps(about, indent=1) + "\n").encode())):
-            partial = folder / f".{name}.partial"
-            partial.write_bytes(content)
-            partial.replace(folder / name)
+        about = {**vars(self.config), "sha256": sha256(data), "info": dict(info or {})}
+        atomic_write(folder / "sae.safetensors", data)
+        write_json(folder / "cfg.json", about)
         return folder
 
     @classmethod
@@ -153,7 +150,7 @@ class SparseAutoencoder(nn.Module):
 
         folder = Path(folder)
         data, about = (folder / "sae.safetensors").read_bytes(), json.loads((folder / "cfg.json").read_text())
-        if hashlib.sha256(data).hexdigest() != about.pop("sha256"):
+        if sha256(data) != about.pop("sha256"):
             raise InputError(f"{folder}: sae.safetensors is not what cfg.json describes: damaged or replaced")
         about.pop("info")
         model = cls(SaeConfig(**about))

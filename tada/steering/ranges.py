@@ -21,6 +21,7 @@ import torch
 from tada.audio import Clips
 from tada.errors import InputError
 from tada.hooks import Passes, record
+from tada.io import atomic_write
 from tada.models.base import Layers, Model, Sampling, versions
 from tada.patching.sweeps import Score
 from tada.steering.vector import Vector
@@ -150,11 +151,8 @@ def write_clips(made: Clips, path: Path) -> None:
     """Keep clips and their records in one file, float16."""
     from safetensors.torch import save
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     about = {"sample_rate": str(made.sample_rate), "records": json.dumps(made.records)}
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(save({"audio": made.audio.half()}, about))
-    partial.replace(path)
+    atomic_write(path, save({"audio": made.audio.half()}, about))
 
 
 def read_clips(path: Path) -> Clips:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from tada.errors import InputError, UnknownNameError
 from tada.hooks import Edit, Passes, Steps, When, edit, record
+from tada.io import atomic_write
 from tada.models.base import Layers, Model, Sampling, versions
 
 Alpha = float | Sequence[float] | Tensor
@@ -156,8 +157,8 @@ class Vector:
         path.parent.mkdir(parents=True, exist_ok=True)
         data = save({site: direction.contiguous() for site, direction in self.directions.items()})
         about = {"sha256": hashlib.sha256(data).hexdigest(), "info": dict(self.info)}
-        _replace(path, data)
-        _replace(path.with_suffix(".json"), (json.dumps(about, indent=1) + "\n").encode())
+        atomic_write(path, data)
+        atomic_write(path.with_suffix(".json"), (json.dumps(about, indent=1) + "\n").encode())
         return path
 
     @classmethod
@@ -398,9 +399,3 @@ def _per_row(strength: Tensor, hidden: Tensor) -> Tensor:
     if strength.dim() and len(strength) != len(hidden):
         raise InputError(f"got {len(strength)} strengths for {len(hidden)} rows; expected one, or one per row")
     return strength.view(-1, 1, 1)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)

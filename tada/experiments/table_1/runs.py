@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from tada.concepts import steered as prompts
 from tada.evaluation.grid import Arm
 from tada.experiments.table_1.arms import arms, caa_arms, features, sae_arms
 from tada.experiments.table_1.request import Request, panel, run_of
-from tada.pairs.builder import whole
+from tada.io import atomic_write, write_json, write_table
 from tada.steering import library
 from tada.store import key
 
@@ -37,10 +36,8 @@ def compute(request: Request, workers: int = 1) -> pd.DataFrame:
     run = run_of(request)
     about = {**asdict(request), "size": asdict(request.size), "seconds": run.seconds}
     about |= {"steps": run.sampling.steps, "sites": len(run.model.sites)}
-    place = folder(request)
-    place.mkdir(parents=True, exist_ok=True)
-    whole(place / "results.parquet", lambda path: rows.to_parquet(path, index=False))
-    whole(place / "run.json", lambda path: Path(path).write_text(json.dumps(about, indent=1) + "\n"))
+    write_table(folder(request) / "results.parquet", rows)
+    write_json(folder(request) / "run.json", about)
     return rows
 
 
@@ -86,8 +83,7 @@ def truth(request: Request) -> torch.Tensor | None:
         seeds = range(TEST_SEED, TEST_SEED + count)
         clips = render_batch([draw(seed) for seed in seeds], seeds)[:, : min(FRAMES, round(run.seconds * SAMPLE_RATE))]
         rows = ear.embed(clips, SAMPLE_RATE)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        whole(place, lambda path: save_file({"rows": rows}, path))
+        atomic_write(place, lambda draft: save_file({"rows": rows}, draft))
     return load_file(place)["rows"]
 
 

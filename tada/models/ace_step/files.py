@@ -6,7 +6,6 @@ Our own parts are checked by name and shape before a tensor is read, and no tens
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from fnmatch import fnmatch
@@ -17,6 +16,7 @@ import torch
 from torch import nn
 
 from tada.errors import InputError
+from tada.io import atomic_write, write_json
 from tada.models.ace_step.transformer import AceStepTransformer, TransformerConfig
 from tada.models.ace_step.vocoder import Vocoder, VocoderConfig
 
@@ -101,11 +101,9 @@ def save(module: nn.Module, folder: Path, config: Mapping[str, Any]) -> None:
     """Write ``config.json`` and the safetensors of ``module`` into ``folder``, each file in one move."""
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json.part").write_text(json.dumps(dict(config), indent=2) + "\n")
-    save_file({name: value.contiguous() for name, value in module.state_dict().items()}, folder / f"{WEIGHTS}.part")
-    for name in ("config.json", WEIGHTS):
-        os.replace(folder / f"{name}.part", folder / name)
+    tensors = {name: value.contiguous() for name, value in module.state_dict().items()}
+    write_json(folder / "config.json", dict(config))
+    atomic_write(folder / WEIGHTS, lambda draft: save_file(tensors, draft))
 
 
 def _compare(folder: Path, found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
