@@ -142,7 +142,7 @@ plt.show()
 
 # %% tags=["hide-input"]
 tested = sample(pairs, checked)
-known = tada.concepts.RULES[rules]()
+known = tada.concepts.RULES[rules]
 broken = [tada.pairs.faults(known[row.concept], row.target, row.source) for row in tested.itertuples()]
 names = sorted({rule for rules_broken in broken for rule in rules_broken})
 rates = tested.assign(kept=[not rules_broken for rules_broken in broken]).groupby("concept", sort=False)["kept"]

@@ -184,16 +184,17 @@ def test_fifty_random_musiccaps_pairs_a_concept_keep_every_rule():
 
 def test_every_counterpart_is_of_the_counterfactual():
     """No swap may put in a word of its own concept, and each is a word that bars a target."""
-    for name, concept in concepts.paper().items():
+    for name, concept in concepts.PAPER.items():
         for word, other in concept.swaps.items():
             assert not swaps.any_of(tuple(concept.swaps)).search(other), f"{name}: {word} -> {other}"
         assert set(concept.keywords) <= set(concept.swaps)
+        assert name == "guitar" or set(concepts.get(concept.counterfactual).swaps) <= set(concept.excluded)
 
 
 def test_concepts_ask_ears_in_the_paper_s_words():
     assert concepts.get("violin").query("clap") == "This is a music of Violin music"
     assert concepts.get("violin").query("muq") == "A violin-based track"
-    assert concepts.get("female").judge == "clap" and concepts.get("slow").judge == "muq"
+    assert concepts.get("female").ear == "clap" and concepts.get("slow").ear == "muq"
     with pytest.raises(KeyError, match="did you mean 'clap'"):
         concepts.get("violin").query("clip")
 

@@ -8,37 +8,39 @@ from tada.concepts import steered as prompts
 from tada.minis.lexicon import find
 
 
+def attributes(text: str) -> set[str]:
+    return {span.attribute for span in find(text)}
+
+
 @pytest.mark.parametrize("vocabulary", ["public", "mini"])
 @pytest.mark.parametrize("concept", list(prompts.CONCEPTS))
 def test_fifty_pairs_that_share_their_base(concept, vocabulary):
     pairs = prompts.pairs(concept, vocabulary)
-    assert len(set(pairs.positive)) == len(set(pairs.negative)) == 50
-    known = prompts.get(concept)
-    templates = known.wordings.get("paper") or known.wordings["revised"]
+    templates = pairs.concept.templates.get("paper") or pairs.concept.templates["revised"]
+    bases = []
     for texts, template in zip((pairs.positive, pairs.negative), templates, strict=True):
         before, after = template.split("{base}")
+        assert len(set(texts)) == 50
         assert all(text.startswith(before) and text.endswith(after) for text in texts)
-    bases = [
-        {text.removeprefix(t.split("{base}")[0]).removesuffix(t.split("{base}")[1]) for text in texts}
-        for texts, t in zip((pairs.positive, pairs.negative), templates, strict=True)
-    ]
+        bases.append([text.removeprefix(before).removesuffix(after) for text in texts])
     assert bases[0] == bases[1]
 
 
-def test_the_templates_of_the_paper():
-    assert prompts.pairs("piano").positive[0] == "a song with piano"
-    assert prompts.pairs("piano").negative[0] == "a song"
-    assert prompts.pairs("mood").positive[0] == "a happy song"
-    assert prompts.pairs("tempo").negative[0] == "slow song"
+def test_the_templates_and_bases_of_the_paper():
+    piano, mood, tempo = (prompts.pairs(name) for name in ("piano", "mood", "tempo"))
+    assert (piano.positive[0], piano.negative[0]) == ("a song with piano", "a song")
+    assert (mood.positive[0], tempo.negative[0]) == ("a happy song", "slow song")
     assert prompts.pairs("vocal gender").negative[0] == "a song with male vocals"
     assert prompts.pairs("tempo", wording="revised").positive[0] == "fast song, song"
+    assert {"a jazz piece", "electronic music", "a ballad", "energetic music"} <= set(piano.negative)
+    assert not [text for text in tempo.positive if "slow" in text or "calm" in text]
+    assert prompts.pairs("mood", count=5).positive == mood.positive[::10]
 
 
-def test_words_the_paper_lists_are_among_the_bases():
-    bases = prompts.pairs("piano").negative
-    for base in ("a jazz piece", "electronic music", "hip hop music", "a ballad", "a love song", "energetic music"):
-        assert base in bases
-    assert not [base for base in prompts.pairs("tempo").positive if "slow" in base or "calm" in base]
+def test_articles():
+    positive = prompts.pairs("vocal gender").positive
+    for start in ("an upbeat song", "an R&B song", "music with"):
+        assert any(text.startswith(start) for text in positive)
 
 
 def test_lyrics_follow_the_concept():
@@ -49,66 +51,43 @@ def test_lyrics_follow_the_concept():
 
 @pytest.mark.parametrize("concept", prompts.TABLE_1)
 def test_mini_bases_promise_nothing_else(concept):
-    known = prompts.get(concept)
     for text in prompts.pairs(concept, "mini").positive:
-        assert {span.attribute for span in find(text)} == {known.attribute}, text
+        assert attributes(text) == {prompts.get(concept).attribute}, text
 
 
-@pytest.mark.parametrize("concept", prompts.TABLE_1)
-def test_neutral_prompts_are_silent_about_the_concept_and_do_not_repeat(concept):
-    known = prompts.get(concept)
-    first, second = prompts.neutral(concept, 5, "mini"), prompts.neutral(concept, 5, "mini", first=5)
-    assert len(set(first + second)) == 10
-    assert not [text for text in first + second if known.attribute in {span.attribute for span in find(text)}]
-
-
-def test_neutral_prompts_of_the_public_vocabulary_are_the_paper_s_hundred():
+def test_neutral_prompts_of_the_public_vocabulary_are_the_paper_s():
     texts = prompts.neutral("tempo", 100)
     assert len(set(texts)) == 100
     assert texts[0].startswith("Upbeat indie pop track with jangly guitars and handclaps")
     assert texts[30].startswith("90s grunge with fuzzy guitars") and texts[-1].startswith("Cinematic ambient")
     assert prompts.neutral("vocal gender", 1) == [texts[0] + ", with vocal"]
     assert prompts.neutral("tempo", 2, first=5) == texts[5:7] == prompts.neutral(None, 2, first=5)
-    with pytest.raises(ValueError, match="100 prompts"):
-        prompts.neutral("tempo", 2, first=99)
-    with pytest.raises(ValueError, match="one or more"):
-        prompts.neutral("tempo", 0)
-    with pytest.raises(KeyError, match="'mini'"):
-        prompts.neutral("tempo", 1, "minis")
-    with pytest.raises(KeyError, match="did you mean"):
-        prompts.neutral("tempos", 1, "mini")
 
 
 @pytest.mark.parametrize("concept", [*prompts.TABLE_1, "drums"])
-def test_a_hundred_mini_prompts_say_nothing_of_the_concept_and_much_of_others(concept):
+def test_mini_prompts_name_everything_but_the_concept(concept):
     attribute = prompts.get(concept).attribute
     texts = prompts.neutral(concept, 100, "mini")
-    assert len(set(texts)) == 100 and texts == prompts.neutral(concept, 100, "mini")
+    assert len(set(texts)) == 100
     assert texts[:7] == prompts.neutral(concept, 7, "mini") and texts[4:7] == prompts.neutral(concept, 3, "mini", 4)
-    said = [{span.attribute for span in find(text)} for text in texts]
+    said = [attributes(text) for text in texts]
     assert not any(attribute in names for names in said)
-    others = {"genre", "tempo", "percussion"} - {attribute}
-    assert all(sum(other in names for names in said) > 10 for other in others)
+    assert all(sum(other in names for names in said) > 10 for other in {"genre", "tempo", "percussion"} - {attribute})
 
 
-def test_fewer_pairs_are_spread_over_the_list():
-    every, some = prompts.pairs("mood").positive, prompts.pairs("mood", count=5).positive
-    assert some == every[::10]
-
-
-def test_articles():
-    positive = prompts.pairs("vocal gender").positive
-    assert any(text.startswith("an upbeat song") for text in positive)
-    assert any(text.startswith("an R&B song") for text in positive)
-    assert any(text.startswith("music with") for text in positive)
-
-
-def test_bad_input():
-    with pytest.raises(KeyError, match="did you mean 'tempo'"):
-        prompts.pairs("temp")
-    with pytest.raises(KeyError, match="vocabulary"):
-        prompts.pairs("tempo", "small")
-    with pytest.raises(KeyError, match="wording"):
-        prompts.pairs("tempo", wording="papr")
-    with pytest.raises(ValueError, match="count=51"):
-        prompts.pairs("tempo", count=51)
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: prompts.pairs("temp"), KeyError, "did you mean 'tempo'"),
+        (lambda: prompts.pairs("tempo", "small"), KeyError, "vocabulary"),
+        (lambda: prompts.pairs("tempo", wording="papr"), KeyError, "wording"),
+        (lambda: prompts.pairs("tempo", count=51), ValueError, "count=51"),
+        (lambda: prompts.neutral("tempo", 2, first=99), ValueError, "100 prompts"),
+        (lambda: prompts.neutral("tempo", 0), ValueError, "one or more"),
+        (lambda: prompts.neutral("tempo", 1, "minis"), KeyError, "'mini'"),
+        (lambda: prompts.neutral("tempos", 1, "mini"), KeyError, "did you mean"),
+    ],
+)
+def test_bad_input_is_named(make, error, message):
+    with pytest.raises(error, match=message):
+        make()

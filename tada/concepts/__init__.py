@@ -1,23 +1,5 @@
 """The concepts of the paper: their words, templates and queries."""
 
-from tada.concepts.table import (
-    RULES,
-    TEMPLATES,
-    Concept,
-    authors,
-    check_rules,
-    get,
-    names,
-    paper,
-)
+from tada.concepts.table import AUTHORS, PAPER, RULES, STEERED, TABLE_1, Concept, get, judged, names, select
 
-__all__ = [
-    "Concept",
-    "RULES",
-    "TEMPLATES",
-    "authors",
-    "check_rules",
-    "get",
-    "names",
-    "paper",
-]
+__all__ = ["AUTHORS", "PAPER", "RULES", "STEERED", "TABLE_1", "Concept", "get", "judged", "names", "select"]

@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 
 from tada import concepts
-from tada.concepts import steered as prompts
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.metrics import clap, muq
 from tada.metrics.audio import prepare
@@ -26,21 +25,8 @@ Values = NDArray[np.float64]
 
 EARS = ("mini", "public")
 
-STEERED: Mapping[str, tuple[str, str]] = {
-    name: (prompts.CONCEPTS[name].pole, prompts.CONCEPTS[name].against) for name in prompts.TABLE_1
-}
+STEERED: Mapping[str, tuple[str, str]] = {name: concepts.STEERED[name].poles for name in concepts.TABLE_1}
 """The concepts of section 4.2 -> the pole that positive strengths go to, and the other one."""
-
-QUERIES: Mapping[str, Mapping[str, str]] = {
-    "piano": {"clap": "a piano song", "muq": "a piano song"},
-    "vocal gender": {
-        "clap": "This is a music of a female vocal singing",
-        "muq": "female, woman, vocal singing",
-    },
-    "tempo": {"clap": "a fast track", "muq": "a fast track"},
-    "mood": {"clap": "a cheerful track", "muq": "a cheerful track"},
-}
-"""The concepts of section 4.2 -> ear -> the text that a clip is compared with (Table 5; the authors' second code)."""
 
 
 def concept_score(
@@ -93,8 +79,7 @@ def query(concept: str, judge: str) -> str:
     Raises:
         KeyError: an unknown concept.
     """
-    name = _steered(concept)
-    return QUERIES[name][judge] if name else _concept(concept).query(judge)
+    return concepts.judged(concept).query(judge)
 
 
 def poles(concept: str) -> tuple[str, str]:
@@ -103,11 +88,7 @@ def poles(concept: str) -> tuple[str, str]:
     Raises:
         KeyError: an unknown concept.
     """
-    name = _steered(concept)
-    if name:
-        return STEERED[name]
-    known = _concept(concept)
-    return known.name, known.counterfactual
+    return concepts.judged(concept).poles
 
 
 def attribute(name: str) -> str | None:
@@ -185,17 +166,5 @@ def _audio(clips: Any, sample_rate: int | None) -> tuple[Any, int]:
     return clips if isinstance(clips, torch.Tensor) else np.asarray(clips), sample_rate
 
 
-def _steered(concept: str) -> str | None:
-    name = concept.replace("_", " ")
-    return name if name in STEERED else None
-
-
-def _concept(name: str) -> concepts.Concept:
-    for rules in ("paper", "authors"):
-        if name in concepts.names(rules):
-            return concepts.get(name, rules)
-    raise UnknownNameError(unknown("concept", name, [*STEERED, *concepts.names("paper"), *concepts.names("authors")]))
-
-
 def _paper_judge(concept: str) -> str:
-    return "muq" if _steered(concept) else _concept(concept).judge
+    return concepts.judged(concept).ear

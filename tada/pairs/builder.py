@@ -63,7 +63,7 @@ def build(
     """
     if limit < 1:
         raise InputError(f"got limit={limit}; expected 1 or more pairs a concept")
-    wanted = _concepts(concepts, concept_table.check_rules(rules))
+    wanted = _concepts(concepts, rules)
     table = read(captions)
     checked = rewriter is not None or rules != "authors"
     rewrite = rewriter or (swap_released if rules == "authors" else swap)
@@ -156,7 +156,7 @@ def _download(name: str, file: str) -> Path:
 
 def _concepts(concepts: str | Concept | Iterable[str | Concept] | None, rules: str) -> list[Concept]:
     if concepts is None:
-        return list(concept_table.RULES[rules]().values())
+        return list(concept_table.select(rules).values())
     given = [concepts] if isinstance(concepts, str | Concept) else list(concepts)
     if not given:
         raise InputError("got no concepts; expected one or more, or None for all")
@@ -230,7 +230,7 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _leak(name: str, texts: pd.Series) -> float:
-    wider = concept_table.authors().get(name)
+    wider = concept_table.AUTHORS.get(name)
     if wider is None:
         return float("nan")
     pattern = any_of(tuple(dict.fromkeys([*wider.keywords, *wider.swaps])))
@@ -270,7 +270,7 @@ def _unrelated(frame: pd.DataFrame, texts: Sequence[str]) -> list[str]:
     for i, row in zip(places, frame.itertuples(), strict=True):
         name = str(row.concept)
         if name not in silent:
-            known = concept_table.RULES[rules]().get(name)
+            known = concept_table.RULES[rules].get(name)
             words = (name, str(row.counterfactual)) if known is None else (*known.swaps, *known.excluded)
             silent[name] = [text for text in texts if not any_of(tuple(words)).search(text)]
             if not silent[name]:

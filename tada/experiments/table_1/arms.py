@@ -72,7 +72,7 @@ def _by_distance(request: Request, concept: str, arm: Arm) -> tuple[float, float
     """As far as the prompt's own concept moves clips; a pole that no prompt can ask for goes as far as the other."""
     run, setting = run_of(request), run_of(request).trial(concept)
     known, sites = prompts.get(concept), list(run.model.resolve(arm.layers))
-    more, less = ([side.format(base=text) for text in setting.prompts] for side in known.wordings["revised"])
+    more, less = ([side.format(base=text) for text in setting.prompts] for side in known.templates["revised"])
     common: dict[str, Any] = {"panel": panel(request), "sampling": run.sampling, "lyrics": setting.lyrics}
 
     def found() -> tuple[float, float]:
