@@ -47,24 +47,21 @@ store: str = ""  # where results are kept; empty: ../_build/steering
 localisation: str = ""  # where the scores of localisation are; empty: ../_build/localisation
 heard: int = 2  # concepts whose clips can be played below
 
-# %% tags=["hide-input"]
-import html
-import os
+# %%
 import tempfile
 import time
 from pathlib import Path
 
-os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
-
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
-from IPython.display import HTML, Markdown, display
+from IPython.display import Markdown, display
 
 import tada
 from tada import evaluation
 from tada.book import provenance as stamp
 from tada.display import players, plots, tables
+from tada.display import steering as figures
+from tada.display import table_1 as table_figures
 from tada.experiments import table_1 as table_runs
 from tada.steering import ranges as calibrate
 from tada.store import Store
@@ -121,24 +118,17 @@ if missing:
             "same, and with a checkpoint of your own in place of `tiny` the table."
         )
     )
-said = {
-    "length": "one length of what the steered layers put out in unsteered clips (median over layers)",
-    "calibrated": "the end of the range in which the judge hears the concept move and the rest stay sound",
-    "distance": "where clips have moved as far as by the concept's own words in the prompt",
-    "paper": "a raw strength of 100, as in the paper",
-}
-ears = "CLAP and MuQ-MuLan" if run.words == "public" else "the package's own: mini-clap, mini-second and a probe"
 facts = {
     "checkpoint": model.checkpoint + (" (random weights: nothing here says anything about music)" if tiny else ""),
     "functional layers": f"{request.functional.replace('+', ', ')} of {len(model.sites)} ({request.origin})",
     "autoencoder": f"on layer {request.layer}",
     "prompts": f"{size.prompts} a concept, which say nothing of it; sets of clips have {size.prompts} clips at each strength",
     "strengths": ", ".join(f"{percent:+g} %" for percent in size.percents) + ", and the unsteered clip",
-    "100 %": said[size.reach],
+    "100 %": table_figures.SCALES[size.reach],
     "clips": f"{run.seconds:g} s, {run.sampling.steps} denoising steps, guidance {run.sampling.guidance:g}",
-    "ears": ears,
+    "ears": "CLAP and MuQ-MuLan" if run.words == "public" else "the package's own: mini-clap, mini-second and a probe",
 }
-tables.table(pd.DataFrame({"what": facts.keys(), "here": facts.values()}))
+tables.fact_table(facts)
 
 # %% [markdown]
 # ## Steer and score
@@ -158,12 +148,8 @@ f"{clips['unit_hash'].nunique():,} clips scored, {new:,} of them now, in {took:.
 # %% [markdown]
 # What 100 % is in raw strength, the $\alpha$ of equations 2 and 8:
 
-# %% tags=["hide-input"]
-raw = clips[clips["percent"].abs() == 100].assign(
-    side=lambda rows: rows["percent"].map({100.0: "+100 %", -100.0: "-100 %"})
-)
-ranges = raw.pivot_table("alpha", ["concept", "method", "layers"], "side", sort=False).reset_index()
-tables.table(ranges, {"+100 %": "{:+.2f}", "-100 %": "{:+.2f}"})
+# %%
+table_figures.raw_strength_table(clips)
 
 # %% [markdown]
 # ## By hand
@@ -192,30 +178,8 @@ row = cells[(cells["concept"] == concepts[0]) & (cells["layers"] == "functional"
 # paper has CLAP, *mini-second* where it has MuQ-MuLan, and *probe* is an attribute probe whose truth is the renderer, which the
 # paper could not have.
 
-# %% tags=["hide-input"]
-names = {"all": "CAA, all", "all-but-functional": "CAA, all but functional", "functional": "CAA, functional"}
-arrows = {"higher": "↑", "lower": "↓"}
-
-
-def shown(block):
-    """A block of the table: a line for each concept and row."""
-    gaps = set(block.loc[block["value"].isna(), "column"])
-    measured = block[~block["column"].isin(gaps)]
-    if measured.empty:
-        return ""
-    wide = evaluation.layout(measured, "html").reset_index().drop(columns="checkpoint")
-    better = measured.drop_duplicates("column").set_index("column")["better"]
-    wide["row"] = [names.get(one.layers, f"{one.method}, layer {one.layers}") for one in wide.itertuples()]
-    wide = wide[["concept", "row", *better.index]].rename(columns={c: f"{c} {arrows[b]}" for c, b in better.items()})
-    wide["concept"] = wide["concept"].where(~wide["concept"].duplicated(), "")
-    return wide.rename_axis(columns=None).to_html(index=False, escape=False, border=0, classes="tada-table")
-
-
-for title, block in table_runs.blocks(cells).items():
-    text = shown(block)
-    if text:
-        scroll = f"<div role='group' aria-label='{html.escape(title)}' tabindex='0' style='overflow-x: auto'>"
-        display(HTML(f"<h3>{html.escape(title)}</h3>{scroll}{text}</div>"))
+# %%
+table_figures.block_tables(cells)
 
 # %% [markdown]
 # *lpaps*, *fad* and *kad* are distances from the unsteered clips, means over all strengths but 0. *auc* is the gain in alignment over
@@ -223,56 +187,22 @@ for title, block in table_runs.blocks(cells).items():
 # of quality that can be had for synthetic music. Fréchet distances (*fad*) of few clips are far above those of many, so they compare
 # rows of this table only; kernel distances (*kad*) have no such bias. See [what the metrics can tell](09_metric_validity).
 
-# %% tags=["hide-input"]
-gaps = cells[cells["value"].isna()].drop_duplicates("column")
-if len(gaps):
+# %%
+if cells["value"].isna().any():
     display(Markdown("Columns of Table 1 that are **not measured** here, and what fills them:"))
-    display(tables.table(gaps[["column", "note"]].rename(columns={"note": "what fills it"})))
-if run.words == "mini":
-    display(
-        Markdown(
-            "Audiobox Aesthetics was trained on real recordings: of clips of a mini its ratings would mean little, and the table "
-            "goes without."
-        )
-    )
+    display(table_figures.gap_table(cells))
 
 # %% [markdown]
+# Audiobox Aesthetics was trained on real recordings: of clips of a mini its ratings would mean little, and the table goes without.
+#
 # ## What it buys and what it costs
 #
 # Each point is a strength: how far the clip has moved from the unsteered one (to the right), and how much alignment was gained in
 # the wanted direction (up). A way of steering is better where its line is higher at the same distance.
 
-# %% mystnb={"image": {"alt": "One panel per concept: gain in alignment over LPAPS for the four ways of steering, one line for each direction."}} tags=["hide-input"]
+# %% mystnb={"image": {"alt": "One panel per concept: gain in alignment over LPAPS for the four ways of steering, one line for each direction."}}
 judge = "probe" if "probe" in set(clips["metric"]) else ear
-figure, axes = plt.subplots(
-    len(concepts), 1, figsize=(plots.WIDTH, 2.0 * len(concepts) + 0.5), squeeze=False, layout="constrained"
-)
-ways = list(
-    clips.loc[clips["method"] != "none", ["method", "layers"]].drop_duplicates().itertuples(index=False, name=None)
-)
-for axis, name in zip(axes[:, 0], concepts, strict=True):
-    own = clips[clips["concept"] == name]
-    zero = own[(own["method"] == "none") & (own["metric"] == judge)]["value"].mean()
-    for place, (method, layers) in enumerate(ways):
-        means = own[(own["method"] == method) & (own["layers"] == layers)].pivot_table("value", "percent", "metric")
-        for sign, line in ((1, "-"), (-1, ":")):
-            side = means[np.sign(means.index) == sign].sort_index(key=np.abs)
-            gain = sign * (side[judge] - zero)
-            label = names.get(layers, f"{method}, layer {layers}") if sign > 0 else None
-            axis.plot(
-                [0, *side["lpaps"]],
-                [0, *gain],
-                line,
-                marker="o",
-                markersize=3,
-                color=plots.OKABE_ITO[place],
-                label=label,
-            )
-    axis.axhline(0, color="0.35", linewidth=0.6)
-    axis.set(ylabel=f"gain, {judge}")
-    axis.set_title(name, loc="left", fontsize=10, fontweight="bold")
-axes[0, 0].legend(frameon=False, fontsize=8)
-axes[-1, 0].set_xlabel("LPAPS from the unsteered clip (full: positive strengths, dotted: negative)")
+figures.gain_curves(evaluation.gains(clips, judge), judge)
 plt.show()
 
 # %% [markdown]
@@ -280,13 +210,8 @@ plt.show()
 #
 # For every column, in how many concepts each row is the best, or cannot be told from it.
 
-# %% tags=["hide-input"]
-measured = cells[cells["value"].notna()].assign(among=lambda part: part["best"] | part["tied"])
-measured["row"] = [names.get(one.layers, f"{one.method}, layer {one.layers}") for one in measured.itertuples()]
-best = measured.pivot_table("best", "column", "row", "sum", sort=False)
-among = measured.pivot_table("among", "column", "row", "sum", sort=False)
-counts = best.astype(int).astype(str) + " (" + among.astype(int).astype(str) + ")"
-tables.table(counts.reset_index())
+# %%
+table_figures.win_table(cells)
 
 # %% [markdown]
 # The number in brackets counts ties. Where it is the same in all rows, the prompts are too few to tell. What each sentence of the
@@ -296,26 +221,25 @@ tables.table(counts.reset_index())
 #
 # One prompt and one noise for all clips of a concept.
 
-# %% tags=["hide-input"]
-for name in concepts[:heard]:
+
+# %%
+def sounds(name):
+    """The unsteered clip of a concept, and for each row of the table the clips at both ends of the strengths."""
     setting = run.heard(name)
     setting = calibrate.Setting(setting.prompts[:1], run.seconds, run.sampling, setting.seeds, setting.lyrics)
-    plain, sounds = None, []
+    shown = []
     for arm in table_runs.arms(request, name):
-        strengths = [0.0, arm.raw(-100), arm.raw(100)]
-        made = calibrate.clips(
-            model, arm.vector, strengths, setting, arm.layers, renorm=arm.renorm, keep=Path(request.store) / "clips"
-        )
-        if plain is None:
-            plain = players.Sound(made[0], "unsteered", 0.0, 0.0)
-            sounds.append(plain)
-        title = names.get(str(arm.layers), f"SAE, layer {request.layer}")
-        sounds += [
-            players.Sound(made[place], f"{title}, {percent:+d} %", strengths[place], percent)
-            for place, percent in ((1, -100), (2, 100))
-        ]
-    display(Markdown(f"**{name}**"))
-    display(players.show(sounds, f"table-{name.replace(' ', '-')}", again))
+        strengths, keep = [0.0, arm.raw(-100), arm.raw(100)], Path(request.store) / "clips"
+        made = calibrate.clips(model, arm.vector, strengths, setting, arm.layers, renorm=arm.renorm, keep=keep)
+        title = figures.arm_name("SAE", arm.layers if isinstance(arm.layers, str) else request.layer)
+        titles = ["unsteered", f"{title}, -100 %", f"{title}, +100 %"]
+        some = zip(made, titles, strengths, (0, -100, 100), strict=True)
+        shown += [players.Sound(*one) for one in some][1 if shown else 0 :]
+    return shown
+
+
+for name in concepts[:heard]:
+    display(Markdown(f"**{name}**"), players.show(sounds(name), f"table-{name.replace(' ', '-')}", again))
 
 # %% [markdown]
 # ## The files
@@ -326,10 +250,10 @@ for name in concepts[:heard]:
 files = table_runs.write(cells, table_runs.folder(request))
 [path.name for path in files]
 
-# %% tags=["hide-input"]
-display(HTML(f"<details><summary>LaTeX</summary><pre>{html.escape(evaluation.latex(cells))}</pre></details>"))
+# %%
+display(tables.folded(evaluation.latex(cells), "LaTeX"))
 every = cells[["concept", "method", "layers", "column", "value", "low", "high", "best", "tied", "prompts"]].round(4)
-display(HTML(f"<details><summary>All {len(every)} cells</summary>{tables.plain_table(every)}</details>"))
+tables.folded(every, f"All {len(every)} cells")
 
 # %% [markdown]
 # ## What was published
@@ -339,14 +263,8 @@ display(HTML(f"<details><summary>All {len(every)} cells</summary>{tables.plain_t
 # curves scaled to 1, and the mean of the four Audiobox ratings. They belong to another model and are not to be compared with the
 # numbers above.
 
-# %% tags=["hide-input"]
-from importlib.resources import files as data
-
-published = pd.read_csv(str(data("tada.data") / "published_averages.csv"))
-tables.table(
-    published[published["method"].str.contains("CAA|SAE|Sliders|PCI")],
-    {name: "{:.3f}" for name in published.columns if name != "method"},
-)
+# %%
+table_figures.published_table()
 
 # %% [markdown]
 # ## Limits

@@ -39,21 +39,16 @@ profile: str = "mini"  # of the results that are looked for: smoke, mini, colab 
 store: str = ""  # where results of steering are; empty: ../_build/steering
 localisation: str = ""  # where the scores of localisation are; empty: ../_build/localisation
 
-# %% tags=["hide-input"]
-import html
-import os
-
-os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
-
+# %%
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
-from IPython.display import HTML, Markdown, display
+from IPython.display import Markdown, display
 
-from tada.display import plots, tables
+from tada.display import claims as figures
+from tada.display import plots
 from tada.experiments import claims
 from tada.experiments import table_1 as table_runs
-from tada.models import ARCHITECTURES
+from tada.stats import bootstrap, draws
 
 plots.style()
 
@@ -68,25 +63,8 @@ evidence = table_runs.gather(
     architectures, checkpoints, store or "../_build/steering", localisation or "../_build/localisation", profile
 )
 
-# %% tags=["hide-input"]
-
-
-def count(one, rows):
-    """How many clips, in words."""
-    if rows is None:
-        absent = one.checkpoint == "mini" and not table_runs.ships(one.model, one.checkpoint)
-        return "no such mini in this version" if absent else "none"
-    return f"{rows.loc[rows['prompt'] != '', 'unit_hash'].nunique():,} clips"
-
-
-there = pd.DataFrame(
-    [
-        (ARCHITECTURES[one.model].title, one.checkpoint, count(one, one.scores), count(one, one.results))
-        for one in evidence
-    ],
-    columns=["model", "checkpoint", "localisation", "steering"],
-)
-tables.table(there)
+# %%
+figures.evidence_table(evidence)
 
 # %% [markdown]
 # ## By hand
@@ -94,10 +72,8 @@ tables.table(there)
 # One claim: *steering the functional layers alone moves the concept*. The effect is the alignment at the largest strength less that
 # at the smallest; its interval comes from drawing prompts anew, and is widened because they are few.
 
+
 # %%
-from tada.stats import bootstrap, draws
-
-
 def moved(results, concept, judge):
     """Delta alignment of each prompt, and its mean with a 95 % interval."""
     rows = results[(results["concept"] == concept) & (results["metric"] == judge) & (results["layers"] == "functional")]
@@ -118,82 +94,18 @@ moved(
 # %%
 verdicts = claims.check(evidence)
 
-# %% tags=["hide-input"]
-marks = {
-    claims.SUPPORTED: "<b class='tada-supported'>supported</b>",
-    claims.CONTRADICTED: "<b class='tada-contradicted'>contradicted</b>",
-}
-judges = {
-    "mini-clap": "CLAP-class ear",
-    "mini-second": "second ear",
-    "probe": "truth (probe)",
-    "clap": "CLAP",
-    "muq": "MuQ-MuLan",
-}
-
-
-def line(row):
-    """A verdict in words."""
-    said = marks.get(row.status, html.escape(row.status))
-    if np.isnan(row.value):
-        return said + (f"<br><small>{html.escape(row.over)}</small>" if row.over else "")
-    by = f"{judges.get(row.judge, row.judge)}: " if row.judge else ""
-    return f"{by}{said} <small>{row.value:.3g} [{row.low:.3g}, {row.high:.3g}]</small>"
-
-
-def title(name, checkpoint):
-    """A checkpoint in words."""
-    return f"{ARCHITECTURES[name].title}, {checkpoint}" if name in ARCHITECTURES else "all architectures"
-
-
-def told(rows):
-    """All verdicts of a claim, one line a checkpoint; those without results share one."""
-    lines, silent = [], []
-    for (name, checkpoint), part in rows.groupby(["model", "checkpoint"], sort=False):
-        if (part["status"] == claims.NOT_RUN).all() and name in ARCHITECTURES:
-            silent.append(title(name, checkpoint))
-        else:
-            lines.append(
-                f"<i>{html.escape(title(name, checkpoint))}</i><br>" + "<br>".join(map(line, part.itertuples()))
-            )
-    if silent:
-        lines.append(f"<i>Not run:</i> {html.escape('; '.join(silent))}")
-    return "<br>".join(lines)
-
-
 # %% [markdown]
 # At a glance: **+** supported, **–** contradicted, **?** undecided, an empty cell not run. Claims that need a judge are judged by the
 # truth where there is one. Claims that only public checkpoints can decide are further down.
 
-# %% tags=["hide-input"]
-signs = {claims.SUPPORTED: "+", claims.CONTRADICTED: "–", claims.UNDECIDED: "?", claims.NOT_RUN: ""}
-truest = verdicts[verdicts["judge"].isin(["", "probe", "clap"]) & (verdicts["status"] != claims.PUBLIC)]
-truest = truest.assign(
-    where=[title(row.model, row.checkpoint) for row in truest.itertuples()],
-    sign=truest["status"].map(signs),
-)
-glance = truest.pivot_table("sign", "claim", "where", "first", sort=False).fillna("")
-tables.table(glance.loc[:, (glance != "").any()].reset_index())
+# %%
+figures.glance_table(verdicts)
 
 # %% [markdown]
 # One by one:
 
-# %% tags=["hide-input"]
-known = claims.published().set_index("claim")
-for claim in claims.CLAIMS:
-    rows = verdicts[verdicts["claim"] == claim.name]
-    public = ""
-    if claim.name in known.index:
-        public = f"<p><b>Published for public models:</b> {html.escape(known.loc[claim.name, 'published'])} <small>({html.escape(known.loc[claim.name, 'source'])})</small></p>"
-    missing = rows.loc[rows["command"] != "", "command"].unique()
-    how = "".join(f"<br><code>{html.escape(text)}</code>" for text in missing)
-    todo = f"<details><summary>What fills the gaps</summary><small>{how}</small></details>" if how else ""
-    display(
-        HTML(
-            f"<h3>{html.escape(claim.says)}</h3><p><small>{html.escape(claim.where)}. Tested: {html.escape(claim.test)}.</small></p>"
-            f"<p>{told(rows)}</p>{public}{todo}"
-        )
-    )
+# %%
+figures.claim_sections(verdicts)
 
 # %% [markdown]
 # ## All effects
@@ -201,21 +113,12 @@ for claim in claims.CLAIMS:
 # Each line is an effect with its interval, scaled to its own size since effects have different units: to the right of the bar (at 0)
 # it speaks for the claim. Judged by the truth where the claim needs a judge of alignment and there is a probe.
 
-# %% mystnb={"image": {"alt": "Effects less their bars with intervals, one line for each claim and checkpoint; to the right of zero they support the claim."}} tags=["hide-input"]
-drawn = verdicts[verdicts["value"].notna() & verdicts["judge"].isin(["", "probe", "clap"])]
-if len(drawn):
-    ends = drawn[["value", "low", "high"]].sub(drawn["bar"], axis=0)
-    ends = ends.div(ends[["low", "high"]].abs().max(axis=1).clip(lower=1e-12), axis=0)
-    names = drawn["claim"] + ": " + drawn["model"] + ", " + drawn["checkpoint"].str[:12]
-    plots.intervals(ends.assign(known=True), names, "Effects less their bars", "to the right: for the claim")
-    plt.gca().set_xticks([0])
-    plt.show()
-else:
-    display(Markdown("Nothing has been measured yet."))
+# %% mystnb={"image": {"alt": "Effects less their bars with intervals, one line for each claim and checkpoint; to the right of zero they support the claim."}}
+figures.effect_intervals(verdicts)
+plt.show()
 
-# %% tags=["hide-input"]
-counts = verdicts.pivot_table("claim", "checkpoint", "status", "count", fill_value=0, sort=False)
-tables.table(counts.reset_index())
+# %%
+figures.status_table(verdicts)
 
 # %% [markdown]
 # ## Would the paper's metric have told?
@@ -225,46 +128,12 @@ tables.table(counts.reset_index())
 # *Correlation* is that of ranks over clips, with its interval. *Pairs* are rows of Table 1 whose delta alignment the truth tells
 # apart, *same* those of them that the ear orders the same way.
 
-
-# %% tags=["hide-input"]
-def agreed_with(truth, concepts=None):
-    """How every ear agrees with a truth, on every checkpoint."""
-    parts = [
-        claims.agreement(one, judge, truth).assign(model=one.model, checkpoint=one.checkpoint, ear=judge)
-        for one in steered
-        for judge in one.judges()
-        if judge != truth
-    ]
-    found = pd.concat([part for part in parts if len(part)]) if any(map(len, parts)) else pd.DataFrame()
-    return found[found["concept"].isin(concepts or found["concept"])] if len(found) else found
-
-
-def agreement_table(found):
-    """Agreement, one line a concept and ear."""
-    first = ["model", "checkpoint", "ear", "concept"]
-    shown = found.assign(
-        correlation=[f"{row.correlation:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in found.itertuples()]
-    )
-    return tables.table(shown[[*first, *(c for c in found if c not in (*first, "low", "high"))]])
-
-
-agreed = agreed_with("probe")
+# %%
+agreed = claims.agreements(steered)
 if len(agreed):
-    display(agreement_table(agreed))
-    lines = []
-    for (name, checkpoint, ear), part in agreed.groupby(["model", "checkpoint", "ear"], sort=False):
-        right = (part["best"] == part["best by truth"]).sum()
-        lines.append(
-            f"- {title(name, checkpoint)}, {judges.get(ear, ear)}: {part['same'].sum()} of {part['pairs'].sum()} pairs in the order "
-            f"of the truth, the best row in {right} of {len(part)} concepts; median correlation {part['correlation'].median():.2f}."
-        )
-    display(Markdown("\n".join(lines)))
+    display(figures.agreement_table(agreed), Markdown(figures.agreement_lines(agreed)))
 else:
-    display(
-        Markdown(
-            "No steered clips of a mini yet: `tada table --model stable-audio --checkpoint mini --workers 2` makes some."
-        )
-    )
+    display(Markdown("No steered clips yet: `tada table --model stable-audio --checkpoint mini` makes some."))
 
 # %% [markdown]
 # Where verdicts by the ear and by the truth differ, the ear alone would have misled.
@@ -273,16 +142,13 @@ else:
 # the brightness of the sound (the authors' second code validates theirs so). Here these are the truth that all others are held
 # against. Clips shorter than 3 s have no tempo.
 
-# %% tags=["hide-input"]
-signal = [
-    agreed_with("bpm", ["tempo"]).assign(signal="bpm"),
-    agreed_with("brightness", ["mood"]).assign(signal="brightness"),
-]
-signal = [part for part in signal if len(part)]
-if signal:
-    display(agreement_table(pd.concat(signal)))
-else:
-    display(Markdown("No steered clips whose signal was measured."))
+# %%
+for signal, concept in {"bpm": "tempo", "brightness": "mood"}.items():
+    agreed = claims.agreements(steered, signal, [concept])
+    if len(agreed):
+        display(Markdown(f"By {signal}:"), figures.agreement_table(agreed))
+    else:
+        display(Markdown(f"No steered clips with {concept} whose {signal} was measured."))
 
 # %% [markdown]
 # ## What is not tested

@@ -32,6 +32,7 @@ from tada.evaluation.results import (
     arms,
     columns,
     common_reach,
+    gains,
     moved,
     table,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "blocks",
     "columns",
     "common_reach",
+    "gains",
     "generate",
     "latex",
     "layout",

@@ -71,6 +71,26 @@ def columns(metrics: Sequence[str], cutoffs: Cutoffs | None = None, smoothness: 
     return [column for column in made if column.metric in metrics]
 
 
+def gains(results: pd.DataFrame, judge: str) -> pd.DataFrame:
+    """Gain in alignment and distance from the unsteered clips, on average over prompts.
+
+    Args:
+        results: as from :func:`tada.evaluation.run`.
+        judge: the metric of alignment.
+
+    Returns:
+        ``concept, method, layers, percent, lpaps, gain``: the gain is the judge's mean less that of the unsteered
+        clips, with the sign of the strength, so that it is positive in the wanted direction.
+    """
+    some = results[results["metric"].isin([judge, "lpaps"]) & (results["prompt"] != "")]
+    steered = some[some["method"] != BASELINE]
+    place = ["concept", *ARM, "percent"]
+    means = steered.pivot_table("value", place, "metric", sort=False).reset_index()
+    zero = some[(some["method"] == BASELINE) & (some["metric"] == judge)].groupby("concept")["value"].mean()
+    gain = (means[judge] - means["concept"].map(zero)) * np.sign(means["percent"])
+    return means.assign(gain=gain)[[*place, "lpaps", "gain"]]
+
+
 def _steered(alpha: Values, curves: Values, ways: Values | None) -> Any:
     return curves[:, alpha != 0].mean(1)
 

@@ -15,7 +15,7 @@ are named; the paper gives none.
 ===============  =====================================================================
 """
 
-from tada.experiments.claims.agreement import agreement
+from tada.experiments.claims.agreement import agreement, agreements
 from tada.experiments.claims.evidence import PROBE, Evidence
 from tada.experiments.claims.sentences import CLAIMS
 from tada.experiments.claims.verdicts import (
@@ -34,5 +34,5 @@ from tada.experiments.claims.verdicts import (
 
 __all__ = [
     "CLAIMS", "CONTRADICTED", "NOT_RUN", "PROBE", "PUBLIC", "STATUSES", "SUPPORTED", "UNDECIDED", "Claim", "Effect",
-    "Evidence", "agreement", "check", "published", "status",
+    "Evidence", "agreement", "agreements", "check", "published", "status",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -40,6 +40,31 @@ def agreement(evidence: Evidence, judge: str, truth: str = PROBE) -> pd.DataFram
             count = len(next(iter(arms.values())).prompts)
             rows.append({"concept": concept, **_correlated(arms, judge, truth), **_order(judged, true, count), **best})
     return pd.DataFrame(rows)
+
+
+def agreements(evidence: Iterable[Evidence], truth: str = PROBE, concepts: Iterable[str] | None = None) -> pd.DataFrame:
+    """How well every judge agrees with the truth, on every checkpoint with results of steering.
+
+    Args:
+        evidence: of checkpoints.
+        truth: as for :func:`agreement`.
+        concepts: which; None for all.
+
+    Returns:
+        ``model, checkpoint, ear`` before the columns of :func:`agreement`; empty where the truth was not measured.
+    """
+    parts = [
+        found.assign(model=one.model, checkpoint=one.checkpoint, ear=judge)
+        for one in evidence
+        for judge in one.judges()
+        if judge != truth and len(found := agreement(one, judge, truth))
+    ]
+    if not parts:
+        return pd.DataFrame()
+    every = pd.concat(parts, ignore_index=True)
+    first = ["model", "checkpoint", "ear", "concept"]
+    chosen = every if concepts is None else every[every["concept"].isin(list(concepts))]
+    return chosen[[*first, *(name for name in chosen if name not in first)]]
 
 
 def _correlated(arms: Mapping[str, Scores], judge: str, truth: str, resamples: int = 200) -> dict[str, Any]:

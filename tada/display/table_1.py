@@ -1,0 +1,93 @@
+"""Table 1 on a page: its blocks, what fills its gaps, which rows win, and what was published."""
+
+from __future__ import annotations
+
+import html
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from tada.display.steering import arm_name
+from tada.display.tables import plain_table, table
+from tada.evaluation import blocks, layout
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
+
+ARROWS = {"higher": "↑", "lower": "↓"}
+SCALES = {
+    "length": "one length of what the steered layers put out in unsteered clips (median over layers)",
+    "calibrated": "the end of the range in which the judge hears the concept move and the rest stay sound",
+    "distance": "where clips have moved as far as by the concept's own words in the prompt",
+    "paper": "a raw strength of 100, as in the paper",
+}
+"""What 100 % is, in words."""
+
+
+def raw_strength_table(results: pd.DataFrame) -> Any:
+    """Tabulate the raw strengths at 100 % and -100 %, a row a concept and arm.
+
+    Args:
+        results: as from ``tada.evaluation.run``.
+    """
+    ends = results[results["percent"].abs() == 100]
+    ends = ends.assign(side=ends["percent"].map({100.0: "+100 %", -100.0: "-100 %"}))
+    wide = ends.pivot_table("alpha", ["concept", "method", "layers"], "side", sort=False)
+    return table(wide.reset_index(), {"+100 %": "{:+.2f}", "-100 %": "{:+.2f}"})
+
+
+def block_tables(cells: pd.DataFrame) -> HTML:
+    """Show the blocks of Table 1 under their headings, a row a concept and arm; columns not measured are left out.
+
+    Args:
+        cells: as from ``tada.evaluation.table``.
+    """
+    from IPython.display import HTML
+
+    measured = cells[~cells["column"].isin(_gaps(cells)["column"])]
+    parts = [
+        f"<h3>{html.escape(title)}</h3><div role='group' aria-label='{html.escape(title)}' tabindex='0' "
+        f"style='overflow-x: auto'>{plain_table(_block(block), escape=False)}</div>"
+        for title, block in blocks(measured).items()
+    ]
+    return HTML("".join(parts))
+
+
+def _block(block: pd.DataFrame) -> pd.DataFrame:
+    """Lay out one block; a concept is named in its first row alone, an arrow says which direction is better."""
+    wide = layout(block, "html").reset_index()
+    better = block.drop_duplicates("column").set_index("column")["better"].map(ARROWS)
+    wide["row"] = _arm_names(wide)
+    wide["concept"] = wide["concept"].where(~wide["concept"].duplicated(), "")
+    shown = wide[["concept", "row", *better.index]]
+    return shown.rename(columns={name: f"{name} {arrow}" for name, arrow in better.items()})
+
+
+def _arm_names(rows: pd.DataFrame) -> list[str]:
+    return [arm_name(method, layers) for method, layers in zip(rows["method"], rows["layers"], strict=True)]
+
+
+def gap_table(cells: pd.DataFrame) -> Any:
+    """Tabulate the columns that were not measured and what fills them."""
+    return table(_gaps(cells)[["column", "note"]].rename(columns={"note": "what fills it"}))
+
+
+def _gaps(cells: pd.DataFrame) -> pd.DataFrame:
+    return cells[cells["value"].isna()].drop_duplicates("column")
+
+
+def win_table(cells: pd.DataFrame) -> Any:
+    """Tabulate in how many concepts each row is the best of a column, and in brackets the best or tied with it."""
+    rows = cells[cells["value"].notna()]
+    rows = rows.assign(row=_arm_names(rows), among=rows["best"] | rows["tied"])
+    best, among = (rows.pivot_table(name, "column", "row", "sum", sort=False).astype(int) for name in ("best", "among"))
+    return table((best.astype(str) + " (" + among.astype(str) + ")").reset_index())
+
+
+def published_table() -> Any:
+    """Tabulate what the paper's second version publishes: averages over nine concepts for the public ACE-Step."""
+    with files("tada.data").joinpath("published_averages.csv").open(encoding="utf-8") as file:
+        rows = pd.read_csv(file)
+    shown = rows[rows["method"].str.contains("CAA|SAE|Sliders|PCI")]
+    return table(shown, {name: "{:.3f}" for name in rows.columns if name != "method"})
