@@ -94,7 +94,7 @@ facts = {
     "layers": f"{len(model.sites)}; functional: {where}",
     "clips": f"{run.seconds:g} s, {run.sampling.steps} denoising steps, guidance {run.sampling.guidance:g}",
     "prompt pairs a concept": run.profile.pairs,
-    "held-out prompts a concept": f"{run.profile.tried} to find the range, {run.profile.prompts} others for results",
+    "held-out prompts a concept": f"{run.profile.range_prompts} to find the range, {run.profile.prompts} others for results",
     "judge": run.judge_name,
 }
 tables.fact_table(facts)
@@ -139,7 +139,7 @@ def add(hidden, when):
     return moved / moved.norm(dim=-1, keepdim=True) * hidden.norm(dim=-1, keepdim=True)
 
 
-neutral = prompts.neutral(concepts[0], 1, run.words, first=run.profile.tried)
+neutral = prompts.neutral(concepts[0], 1, run.words, first=run.profile.range_prompts)
 with tada.edit(model, {layer: add}):
     steered = model.generate(neutral, 0, run.seconds, run.sampling)
 

@@ -58,6 +58,7 @@ from tada.display import steering as figures
 from tada.display.features import feature_table
 from tada.experiments import autoencoder as sae_runs
 from tada.experiments import steering as steer_runs
+from tada.experiments.profiles import get_profile
 from tada.sae import features
 from tada.steering import library
 from tada.steering import ranges as calibrate
@@ -74,7 +75,7 @@ run = steer_runs.plan(
     functional=functional,
     words=words or ("mini" if checkpoint == "tiny" else ""),
 )
-model, size = run.model, sae_runs.SIZES[profile]
+model, size = run.model, get_profile(profile).autoencoder
 chosen = layer if layer >= 0 else (model.functional or (len(model.sites) // 2,))[-1]
 site = model.sites[chosen]
 kept = Path(store or "../_build/steering")

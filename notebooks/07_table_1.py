@@ -124,7 +124,7 @@ facts = {
     "autoencoder": f"on layer {request.layer}",
     "prompts": f"{size.prompts} a concept, which say nothing of it; sets of clips have {size.prompts} clips at each strength",
     "strengths": ", ".join(f"{percent:+g} %" for percent in size.percents) + ", and the unsteered clip",
-    "100 %": table_figures.SCALES[size.reach],
+    "100 %": table_figures.SCALES[size.scale],
     "clips": f"{run.seconds:g} s, {run.sampling.steps} denoising steps, guidance {run.sampling.guidance:g}",
     "ears": "CLAP and MuQ-MuLan" if run.words == "public" else "the package's own: mini-clap, mini-second and a probe",
 }

@@ -21,7 +21,7 @@ from tada.audio import Clips
 from tada.concepts import names
 from tada.experiments import localisation as localise
 from tada.experiments import planted as known_layers
-from tada.experiments.localisation import PROFILES
+from tada.experiments.profiles import PROFILES
 from tada.minis import probe, scores
 from tada.minis.attributes import Attributes
 from tada.minis.render import FRAMES, render_batch
@@ -112,7 +112,7 @@ def test_a_plan_settles_what_a_profile_says_and_what_is_changed(tiny_folder):
     assert len(work.only(limit=2).pairs) == 4
     assert "6 pairs of 2 concepts" in str(work)
     short = plan(tiny_folder("ace-step"), (), score="probe", limit=1)
-    assert set(short.pairs["concept"]) == set(PROFILES["smoke"].concepts)
+    assert set(short.pairs["concept"]) == set(PROFILES["smoke"].localisation.concepts)
 
 
 def test_concepts_that_the_judge_does_not_know_are_left_out_and_said(tiny_folder):

@@ -21,6 +21,7 @@ from tada.experiments import localisation as localise
 from tada.experiments import table_1 as table_runs
 from tada.experiments.claims import Evidence
 from tada.experiments.claims.layers import concentration
+from tada.experiments.profiles import PROFILES
 from tada.experiments.table_1 import request as table_request
 from tada.experiments.table_1.arms import _by_distance, caa_arms
 from tada.models import ARCHITECTURES, shipped
@@ -111,9 +112,9 @@ def test_a_range_by_a_judge_has_its_high_end_first(
 
 def test_a_request_s_own_numbers_come_before_the_profile_s(request_: table_runs.Request) -> None:
     size = replace(request_, count=5, reach="paper").size
-    assert (size.prompts, size.reach, size.percents) == (5, "paper", (-100.0, 100.0))
+    assert (size.prompts, size.scale, size.percents) == (5, "paper", (-100.0, 100.0))
     assert table_runs.run_of(request_).seconds == 1.2
-    assert table_runs.SIZES["paper"].prompts == 100 and len(table_runs.SIZES["paper"].percents) == 20
+    assert PROFILES["paper"].table.prompts == 100 and len(PROFILES["paper"].table.percents) == 20
     with pytest.raises(KeyError, match="did you mean 'smoke'"):
         _ = replace(request_, profile="smok").size
 

@@ -5,7 +5,7 @@ Everything that took time is kept under the hash of all that determines it, so t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tada import sae as saes
 from tada.concepts import steered as prompts
+from tada.experiments.profiles import Autoencoder
 from tada.experiments.steering import Run
 from tada.io import write_table
 from tada.models.base import versions
@@ -25,40 +26,6 @@ from tada.steering import library
 from tada.steering.ranges import Setting
 from tada.steering.vector import Vector
 from tada.store import key
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much an autoencoder is trained.
-
-    Attributes:
-        clips: whose activations it is trained on.
-        held_out: other clips, to measure on.
-        expansions: m that are tried.
-        sparsities: k that are tried.
-        tried: training steps of each combination in the search.
-        updates: further training steps of the chosen one.
-        tokens: in a training step.
-        browsed: clips that the feature browser listens to.
-    """
-
-    clips: int
-    held_out: int
-    expansions: tuple[int, ...]
-    sparsities: tuple[int, ...]
-    tried: int
-    updates: int
-    tokens: int
-    browsed: int
-
-
-SIZES: Mapping[str, Size] = {
-    "smoke": Size(3, 1, (2, 4), (4, 8), 20, 40, 128, 2),
-    "mini": Size(160, 16, (2, 4, 8), (16, 32, 64), 100, 600, 1024, 12),
-    "colab": Size(400, 32, (2, 4, 8, 16), (16, 32, 64), 400, 6000, 4096, 24),
-    "paper": Size(5521, 64, (2, 4, 8, 16), (16, 32, 64), 750, 11_000, 4096, 48),
-}
-"""``paper``: a clip of every caption of MusicCaps, the whole search, 15 epochs' worth of steps."""
 
 RATE = 5e-4
 """Learning rate of the small profiles, whose few steps need larger ones."""
@@ -113,7 +80,7 @@ def epochs(pool: Tensor, tokens: int, seed: int = 0) -> Iterator[Tensor]:
 def trained(
     run: Run,
     layer: int | str,
-    size: Size,
+    size: Autoencoder,
     folder: str | Path,
     captions: Captions = None,
     seed: int = 0,
@@ -134,7 +101,7 @@ def trained(
     """
     site = run.model.resolve(layer)[0]
     texts = read(captions)["caption"].tolist()
-    rest, texts = texts[: size.held_out], texts[size.held_out + size.browsed :]
+    rest, texts = texts[: size.held_out], texts[size.held_out + size.browser_clips :]
     made_by = key(
         {
             **{"site": site, "size": asdict(size), "seed": seed, "rate": rate, "seconds": run.seconds},
@@ -155,23 +122,23 @@ def trained(
 
 
 def _train(
-    run: Run, site: str, size: Size, pool: Tensor, held: Tensor, place: Path, seed: int, rate: float | None,
+    run: Run, site: str, size: Autoencoder, pool: Tensor, held: Tensor, place: Path, seed: int, rate: float | None,
     progress: bool,
 ) -> SparseAutoencoder:  # fmt: skip
     batches = epochs(pool, size.tokens, seed)
-    idle = max(size.tokens, size.tried * size.tokens // 4)
+    idle = max(size.tokens, size.search_steps * size.tokens // 4)
     table, found = search(
-        batches, held, size.tried, size.expansions, size.sparsities, rate, idle, seed, progress=progress
+        batches, held, size.search_steps, size.expansions, size.sparsities, rate, idle, seed, progress=progress
     )
     best = table[table["chosen"]].iloc[0]
     sae = found[int(best["m"]), int(best["k"])]
     log = saes.train(
         {site: sae},
         ({site: batch} for batch in batches),
-        size.updates,
+        size.train_steps,
         rate,
         dead_after=idle,
-        log_every=max(1, size.updates // 30),
+        log_every=max(1, size.train_steps // 30),
         progress=progress,
     )
     info = {"site": site, "checkpoint": run.model.checkpoint, "m": int(best["m"]), "size": asdict(size)}
@@ -181,10 +148,10 @@ def _train(
     return sae
 
 
-def browsed(run: Run, size: Size, captions: Captions = None) -> Setting:
+def browsed(run: Run, size: Autoencoder, captions: Captions = None) -> Setting:
     """Clips for the feature browser: captions that were not trained on."""
-    texts = read(captions)["caption"].tolist()[: size.held_out + size.browsed]
-    return Setting(tuple(dict.fromkeys(texts[-size.browsed :])), run.seconds, run.sampling, (7,))
+    texts = read(captions)["caption"].tolist()[: size.held_out + size.browser_clips]
+    return Setting(tuple(dict.fromkeys(texts[-size.browser_clips :])), run.seconds, run.sampling, (7,))
 
 
 def sides(run: Run, site: str, concept: str, count: int | None = None) -> tuple[Tensor, Tensor]:

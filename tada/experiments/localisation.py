@@ -18,9 +18,11 @@ from tada import concepts as concept_table
 from tada import pairs as prompt_pairs
 from tada import patching
 from tada.errors import InputError, UnknownNameError, unknown
+from tada.experiments import profiles
+from tada.experiments.profiles import get_profile
 from tada.io import write_table
 from tada.models import ARCHITECTURES, SHIPPED
-from tada.models.base import MINI_SECONDS, Model, Sampling
+from tada.models.base import Model, Sampling
 from tada.models.fingerprint import log_loaded
 from tada.patching.impacts import CASE
 
@@ -31,38 +33,6 @@ PUBLIC = ("clap", "muq", "paper")
 
 LEAST = 0.1
 """Impact that a functional layer has at least."""
-
-
-@dataclass(frozen=True)
-class Profile:
-    """How much to run.
-
-    Attributes:
-        pairs: at most so many a concept.
-        seeds: for every pair.
-        preset: of the sampling.
-        steps: in its place where given.
-        seconds: length of the clips; None for the paper's: 30 for ACE-Step, 10 for the others.
-        some: pairs a concept for what is looked at beside the map: controls and growing layer sets.
-        concepts: that are looked at where none are asked for; none for all of the rule set.
-    """
-
-    pairs: int
-    seeds: int
-    preset: str
-    steps: int | None = None
-    seconds: float | None = None
-    some: int = 16
-    concepts: tuple[str, ...] = ()
-
-
-PROFILES = {
-    "smoke": Profile(2, 1, "default", steps=2, seconds=MINI_SECONDS, some=2, concepts=("slow", "happy")),
-    "mini": Profile(32, 1, "default", steps=6, seconds=MINI_SECONDS, some=12),
-    "colab": Profile(32, 2, "localisation"),
-    "paper": Profile(256, 8, "localisation", some=64),
-}
-"""``paper`` is section 4.1: up to 256 prompts a concept, 8 seeds each."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +59,7 @@ class Plan:
     sampling: Sampling
     seconds: float
     score: patching.Score
-    profile: Profile
+    profile: profiles.Localisation
     left_out: tuple[str, ...] = ()
     captions: prompt_pairs.Captions = field(default=None, repr=False)
 
@@ -158,7 +128,7 @@ def plan(
         name: the architecture, as for ``tada.load``.
         checkpoint: as for ``tada.load``; ``"public"`` is None.
         wanted: concepts; none for the profile's, which are all of the rule set but for ``smoke``.
-        profile: a name in :data:`PROFILES`.
+        profile: a name in :data:`tada.experiments.profiles.PROFILES`.
         score: as for :func:`judge`, or what ``tada.patching.sweep`` takes.
         captions: as for ``tada.pairs.build``.
         rules: as for ``tada.pairs.build``.
@@ -172,10 +142,8 @@ def plan(
     """
     if name not in ARCHITECTURES:
         raise UnknownNameError(unknown("architecture", name, ARCHITECTURES))
-    if profile not in PROFILES:
-        raise UnknownNameError(unknown("profile", profile, PROFILES))
     checkpoint = None if checkpoint in ("", "public") else checkpoint
-    settings = PROFILES[profile]
+    settings = get_profile(profile).localisation
     ear = judge(score, checkpoint) if isinstance(score, str) else score
     asked = tuple(wanted) or settings.concepts
     names = [concept_table.get(item, rules).name for item in asked or concept_table.names(rules)]
@@ -314,7 +282,7 @@ def controlled(work: Plan, impacts: pd.DataFrame, **options: Any) -> pd.DataFram
     """The impacts with those of controls added, at the layers that could be called functional.
 
     Controls cost as much as what they control, so they are made where they can decide: at each concept's layers that
-    the rule would call functional without them, with the first ``profile.some`` pairs.
+    the rule would call functional without them, with the first ``profile.control_pairs`` pairs.
 
     Args:
         work: what the impacts were made by.
@@ -325,13 +293,13 @@ def controlled(work: Plan, impacts: pd.DataFrame, **options: Any) -> pd.DataFram
     if called.empty:
         return impacts
     sets = {str(name): [int(layer) for layer in part] for name, part in called.groupby("concept")["layers"]}
-    some = work.only(sets, work.profile.some)
+    some = work.only(sets, work.profile.control_pairs)
     controls = patching.impact(some.sweep(sets, controls=patching.CONTROLS, **options))
     return pd.concat([impacts, controls[controls["method"] != "patch"]], ignore_index=True)
 
 
 def grown(work: Plan, order: Sequence[int], most: int = 6, **options: Any) -> pd.DataFrame:
-    """The impact of layer sets that grow by one layer at a time, on the first ``profile.some`` pairs of each concept.
+    """The impact of layer sets that grow by one layer at a time, on the first few pairs of each concept.
 
     Args:
         work: what to sweep.
@@ -344,7 +312,7 @@ def grown(work: Plan, order: Sequence[int], most: int = 6, **options: Any) -> pd
     """
     sets = patching.growing(order, most)
     about = {"+".join(map(str, sorted(layers))): layers for layers in sets}
-    impacts = patching.impact(work.only(limit=work.profile.some).sweep(sets, **options))
+    impacts = patching.impact(work.only(limit=work.profile.control_pairs).sweep(sets, **options))
     chosen = [about[layers] for layers in impacts["layers"]]
     return impacts.assign(size=[len(layers) for layers in chosen], added=[layers[-1] for layers in chosen])
 

@@ -63,7 +63,7 @@ def measure(
         ValueError: a checkpoint that does not say which layers are planted.
     """
     work = localise.plan(name, str(checkpoint), tuple(concepts), score="probe", limit=pairs)
-    work = replace(work, profile=replace(work.profile, some=pairs))
+    work = replace(work, profile=replace(work.profile, control_pairs=pairs))
     known = work.model.functional
     if not known:
         raise InputError(

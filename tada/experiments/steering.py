@@ -18,6 +18,8 @@ import tada
 from tada.concepts import steered as prompts
 from tada.concepts.steered import Vocabulary
 from tada.errors import InputError, UnknownNameError, unknown
+from tada.experiments import profiles
+from tada.experiments.profiles import get_profile
 from tada.metrics.judges import MiniJudge, PublicJudge
 from tada.models.base import MINI_SECONDS, Layers, Model, Sampling
 from tada.patching.sweeps import Score
@@ -30,38 +32,6 @@ from tada.store import Store
 
 SEED = 2115
 """Seed of the noise of results (the authors')."""
-
-
-@dataclass(frozen=True)
-class Profile:
-    """How much to run.
-
-    Attributes:
-        pairs: prompt pairs a concept.
-        tried: prompts by which the range is found.
-        prompts: others, for results.
-        strengths: in per cent of the range.
-        steps: denoising steps; None for the preset's.
-        seconds: length of the clips; None for the checkpoint's.
-    """
-
-    pairs: int
-    tried: int
-    prompts: int
-    strengths: tuple[float, ...]
-    steps: int | None = None
-    seconds: float | None = None
-
-
-FIVE = (-100.0, -50.0, 0.0, 50.0, 100.0)
-
-PROFILES = {
-    "smoke": Profile(2, 1, 2, (-100.0, 0.0, 100.0), steps=3, seconds=1.5),
-    "mini": Profile(16, 4, 12, FIVE, steps=8),
-    "colab": Profile(50, 4, 16, tuple(float(x) for x in range(-100, 101, 25))),
-    "paper": Profile(50, 8, 100 - 8, tuple(float(x) for x in range(-100, 101, 10))),
-}
-"""``paper``: fifty pairs and strengths in steps of ten, as in section 4.2."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +49,7 @@ class Run:
     """
 
     model: Model
-    profile: Profile
+    profile: profiles.Steering
     sampling: Sampling
     seconds: float
     words: Vocabulary
@@ -104,11 +74,11 @@ class Run:
 
     def trial(self, concept: str) -> Setting:
         """The prompts by which the range is found."""
-        return self._setting(prompts.neutral(concept, self.profile.tried, self.words), concept)
+        return self._setting(prompts.neutral(concept, self.profile.range_prompts, self.words), concept)
 
     def heard(self, concept: str) -> Setting:
         """The prompts that results are reported on."""
-        count, first = self.profile.prompts, self.profile.tried
+        count, first = self.profile.prompts, self.profile.range_prompts
         return self._setting(prompts.neutral(concept, count, self.words, first), concept)
 
     def grid(
@@ -158,7 +128,7 @@ def plan(
     Args:
         name: the architecture, as for ``tada.load``.
         checkpoint: as for ``tada.load``; ``"public"`` is None.
-        profile: a name in :data:`PROFILES`.
+        profile: a name in :data:`tada.experiments.profiles.PROFILES`.
         functional: indices of the functional layers, such as ``"6+7"``; nothing for what the checkpoint says.
         words: vocabulary of the prompts, ``"mini"`` or ``"public"``; nothing for the checkpoint's.
         judge: of clips; None for the mini judge where prompts are the minis', else CLAP.
@@ -168,15 +138,14 @@ def plan(
         KeyError: an unknown architecture, profile or vocabulary. IndexError: no such layer.
         ValueError: layers that are no indices.
     """
-    if profile not in PROFILES:
-        raise UnknownNameError(unknown("profile", profile, PROFILES))
     if words not in ("", "mini", "public"):
         raise UnknownNameError(unknown("vocabulary", words, ("mini", "public")))
     model = tada.load(name, None if checkpoint in ("", "public") else checkpoint)
     vocabulary = cast(Vocabulary, words or model.vocabulary)
     if functional:
         model = model.with_functional(indices(model, functional))
-    settings = replace(PROFILES[profile], prompts=held_out or PROFILES[profile].prompts)
+    settings = get_profile(profile).steering
+    settings = replace(settings, prompts=held_out or settings.prompts)
     preset = "mini" if vocabulary == "mini" else "steering"
     preset = preset if preset in model.presets else "default"
     steps = {"steps": settings.steps} if settings.steps else {}

@@ -8,10 +8,10 @@ from tada.evaluation.layout import blocks, write
 from tada.experiments.table_1.arms import arms
 from tada.experiments.table_1.gather import gather, ships
 from tada.experiments.table_1.layers import localisation_folder, localised, settled
-from tada.experiments.table_1.request import CONCEPTS, REACHES, SIZES, Request, Size, panel, run_of
+from tada.experiments.table_1.request import CONCEPTS, REACHES, Request, panel, run_of
 from tada.experiments.table_1.runs import compute, evaluate, folder, truth
 
 __all__ = [
-    "CONCEPTS", "REACHES", "SIZES", "Request", "Size", "arms", "blocks", "compute", "evaluate", "folder", "gather",
+    "CONCEPTS", "REACHES", "Request", "arms", "blocks", "compute", "evaluate", "folder", "gather",
     "localisation_folder", "localised", "panel", "run_of", "settled", "ships", "truth", "write",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from tada.concepts import steered as prompts
 from tada.errors import InputError
 from tada.evaluation.grid import Arm
 from tada.experiments import autoencoder as sae_runs
+from tada.experiments.profiles import get_profile
 from tada.experiments.table_1.request import Request, panel, run_of
 from tada.hooks import record
 from tada.steering import distance as reach
@@ -43,8 +44,8 @@ def sae_arms(request: Request, concept: str) -> list[Arm]:
 
 def features(request: Request) -> tuple[sae_runs.Trained, pd.DataFrame]:
     """The autoencoder of the layer, and its features' scores for the concepts."""
-    run, kept = run_of(request), Path(request.store) / "sae"
-    found = sae_runs.trained(run, request.layer, sae_runs.SIZES[request.profile], kept, request.captions or None)
+    run, kept, size = run_of(request), Path(request.store) / "sae", get_profile(request.profile).autoencoder
+    found = sae_runs.trained(run, request.layer, size, kept, request.captions or None)
     return found, sae_runs.score_table(run, found, list(request.concepts), kept)
 
 
@@ -54,7 +55,7 @@ def features(request: Request) -> tuple[sae_runs.Trained, pd.DataFrame]:
 def _ranged(request: Request, concept: str, arm: Arm) -> Arm:
     """The arm with its range."""
     ways = {"length": _by_length, "calibrated": _by_judge, "distance": _by_distance}
-    way = ways.get(request.size.reach)
+    way = ways.get(request.size.scale)
     return arm if way is None else replace(arm, reach=way(request, concept, arm))
 
 

@@ -7,8 +7,8 @@ from functools import lru_cache
 
 from tada.concepts.steered import TABLE_1 as CONCEPTS
 from tada.errors import UnknownNameError, unknown
-from tada.evaluation.grid import GRID
 from tada.experiments import steering as steer_runs
+from tada.experiments.profiles import Table, get_profile
 from tada.experiments.steering import Run
 from tada.metrics.panel import Panel
 from tada.models.base import Layers
@@ -23,38 +23,13 @@ REACHES = ("length", "calibrated", "distance", "paper")
 
 
 @dataclass(frozen=True)
-class Size:
-    """How much of Table 1 is run.
-
-    Attributes:
-        prompts: steered, for each concept.
-        percents: strengths other than 0, in percent of the range.
-        reach: what 100 % is, a name in :data:`REACHES`.
-        truths: renders that clips of minis are compared with.
-    """
-
-    prompts: int
-    percents: tuple[float, ...]
-    reach: str
-    truths: int
-
-
-SIZES = {
-    "smoke": Size(3, (-100.0, 100.0), "length", 8),
-    "mini": Size(8, (-100.0, -50.0, 50.0, 100.0), "length", 200),
-    "colab": Size(16, tuple(float(x) for x in range(-100, 101, 25) if x), "calibrated", 0),
-    "paper": Size(100, tuple(x for x in GRID if x), "paper", 0),
-}
-
-
-@dataclass(frozen=True)
 class Request:
     """All that decides a Table 1; plain values, so that every process can be told.
 
     Attributes:
         name: the architecture, as for ``tada.load``.
         checkpoint: as for ``tada.load``; ``"public"`` is the paper's.
-        profile: a name in :data:`SIZES`.
+        profile: a name in :data:`tada.experiments.profiles.PROFILES`.
         concepts: rows of the table.
         functional: indices of the functional layers, such as ``"6+7"``; nothing for ``settled`` to find out.
         layer: of the autoencoder; -1 for ``settled`` to choose.
@@ -86,14 +61,12 @@ class Request:
     origin: str = ""
 
     @property
-    def size(self) -> Size:
+    def size(self) -> Table:
         """How much is run."""
-        if self.profile not in SIZES:
-            raise UnknownNameError(unknown("profile", self.profile, SIZES))
-        given = SIZES[self.profile]
-        chosen = replace(given, reach=self.reach or given.reach, prompts=self.count or given.prompts)
-        if chosen.reach not in REACHES:
-            raise UnknownNameError(unknown("reach", chosen.reach, REACHES))
+        given = get_profile(self.profile).table
+        chosen = replace(given, scale=self.reach or given.scale, prompts=self.count or given.prompts)
+        if chosen.scale not in REACHES:
+            raise UnknownNameError(unknown("reach", chosen.scale, REACHES))
         return chosen
 
 

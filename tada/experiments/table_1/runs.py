@@ -73,7 +73,7 @@ def truth(request: Request) -> torch.Tensor | None:
     from tada.minis.render import FRAMES, render_batch
     from tada.minis.sounds import SAMPLE_RATE
 
-    count, run = request.size.truths, run_of(request)
+    count, run = request.size.renders, run_of(request)
     if run.words != "mini" or not count:
         return None
     ear = panel(request)
