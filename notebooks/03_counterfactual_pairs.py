@@ -46,6 +46,7 @@ out: str = ""  # where the pairs are written; empty: a folder that is gone after
 import html
 import re
 import tempfile
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -143,7 +144,7 @@ plt.show()
 # %% tags=["hide-input"]
 tested = sample(pairs, checked)
 known = tada.concepts.RULES[rules]
-broken = [tada.pairs.faults(known[row.concept], row.target, row.source) for row in tested.itertuples()]
+broken = [tada.pairs.violations(known[row.concept], row.target, row.source) for row in tested.itertuples()]
 names = sorted({rule for rules_broken in broken for rule in rules_broken})
 rates = tested.assign(kept=[not rules_broken for rules_broken in broken]).groupby("concept", sort=False)["kept"]
 table = pd.DataFrame(
@@ -201,8 +202,16 @@ some = tada.pairs.build(captions or None, ["violin"], limit=20, rewriter=careles
 len(some), some.attrs["rejected"]
 
 # %% [markdown]
-# `tada.pairs.language_model_rewriter(folder)` gives such a function over a text-generation model of `transformers` on your
-# disk.
+# A local language model (the paper asked GPT-4) is such a function, too:
+#
+# ```python
+# generate = transformers.pipeline("text-generation", FOLDER_OR_HUB_ID, return_full_text=False)
+#
+#
+# def rewriter(target, concept):
+#     ask = f"Rewrite this caption so that it is about {concept.counterfactual} instead of {concept.name}: {target}\n"
+#     return generate(ask, max_new_tokens=256)[0]["generated_text"].strip()
+# ```
 #
 # ## Controls
 #
@@ -216,12 +225,11 @@ show(controlled[["concept", "source", "paraphrase", "unrelated"]].head(3))
 # %% [markdown]
 # ## Taking them along
 #
-# A csv, a Parquet file, and a folder that `datasets.load_dataset` opens.
+# A csv file, which `pandas.read_csv` and `datasets.load_dataset("csv", data_files=...)` open.
 
 # %%
 scratch = tempfile.TemporaryDirectory()
-written = tada.pairs.export(pairs, out or scratch.name)
-{kind: path.name for kind, path in written.items()}
+tada.pairs.export(pairs, Path(out or scratch.name) / "pairs.csv").name
 
 # %% [markdown]
 # (with-musiccaps)=

@@ -7,7 +7,6 @@ import os
 import re
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -66,7 +65,7 @@ def test_the_released_rules_on_a_made_up_table(csv):
     assert found["fast"] == "j" and found["slow"] == "a" and found["happy"] == "d" and found["drums"] == "b"
 
 
-def test_released_swaps_are_lower_case_whole_words_faults_and_all(csv):
+def test_released_swaps_are_lower_case_whole_words(csv):
     made = pairs.build(csv, rules="authors")
     assert only(made, "female", "a")["source"] == "A male voice sings. his melody is slow, and the band supports his."
     assert only(made, "male", "b")["source"] == "The female singer sings, a guitar and a drum play behind her."
@@ -125,7 +124,7 @@ def test_parts_of_other_words_are_left_alone():
     assert swapped("technology and breakfast", "techno") == "technology and breakfast"
 
 
-def test_every_concept_of_the_paper_has_pairs_that_keep_every_rule():
+def test_every_concept_has_pairs_that_keep_every_rule():
     made = pairs.build(limit=40)
     assert set(made["concept"]) == set(concepts.names()) and len(concepts.names()) == 15
     assert made["concept"].value_counts().min() >= 32
@@ -174,7 +173,7 @@ def assert_pair(concept: str, target: str, source: str) -> None:
 
 
 @pytest.mark.skipif(MUSICCAPS is None, reason="the MusicCaps csv is not here: name it in TADA_MUSICCAPS")
-def test_fifty_random_musiccaps_pairs_a_concept_keep_every_rule():
+def test_musiccaps_pairs_keep_every_rule():
     made = pairs.build(MUSICCAPS)
     assert set(made["concept"]) == set(concepts.names())
     for _, part in made.groupby("concept"):
@@ -186,7 +185,7 @@ def test_every_counterpart_is_of_the_counterfactual():
     """No swap may put in a word of its own concept, and each is a word that bars a target."""
     for name, concept in concepts.PAPER.items():
         for word, other in concept.swaps.items():
-            assert not swaps.any_of(tuple(concept.swaps)).search(other), f"{name}: {word} -> {other}"
+            assert not swaps.word_pattern(tuple(concept.swaps)).search(other), f"{name}: {word} -> {other}"
         assert set(concept.keywords) <= set(concept.swaps)
         assert name == "guitar" or set(concepts.get(concept.counterfactual).swaps) <= set(concept.excluded)
 
@@ -205,7 +204,7 @@ def test_concepts_ask_ears_in_the_paper_s_words():
 def test_every_rule_of_the_check_can_fail():
     violin = concepts.get("violin")
     good = ("A violin and an oboe.", "A trumpet and an oboe.")
-    assert pairs.faults(violin, *good) == []
+    assert pairs.violations(violin, *good) == []
     bad = {
         "the target has no word of the concept": ("An oboe.", "An oboe."),
         "the target has a word of the counterfactual": ("A violin, trumpets.", "A trumpet, trumpets."),
@@ -216,11 +215,11 @@ def test_every_rule_of_the_check_can_fail():
         "a changed word lost its case": ("Violins play.", "trumpets play."),
     }
     for rule, texts in bad.items():
-        assert rule in pairs.faults(violin, *texts), rule
-    assert pairs.faults(violin, "A Violin, Loud", "A Trumpet, loud") == ["more than the concept was changed"]
+        assert rule in pairs.violations(violin, *texts), rule
+    assert pairs.violations(violin, "A Violin, Loud", "A Trumpet, loud") == ["more than the concept was changed"]
 
 
-def test_a_rewriter_may_be_any_callable_and_its_mistakes_are_counted():
+def test_mistakes_of_a_rewriter_are_counted():
     answers = {"a violin": "a trumpet", "the violin": "the violin", "one violin": "two trumpets", "this violin": ""}
     made = pairs.build(list(answers), "violin", rewriter=lambda text, concept: answers[text])
     assert list(made["source"]) == ["a trumpet"]
@@ -228,32 +227,13 @@ def test_a_rewriter_may_be_any_callable_and_its_mistakes_are_counted():
     assert made.attrs["rejected"]["violin"]["the counterfactual keeps a word of the concept"] == 1
 
 
-def test_a_rewriter_is_told_the_concept_and_may_use_words_of_its_own():
+def test_a_rewriter_may_use_words_of_its_own():
     def rewriter(text: str, concept: Concept) -> str:
         assert (concept.name, concept.counterfactual) == ("violin", "trumpet")
         return text.replace("violin", "muted trumpet")
 
     made = pairs.build(["A violin and an oboe."], ["violin"], rewriter=rewriter)
     assert made["source"][0] == "A muted trumpet and an oboe."
-
-
-def test_a_local_language_model_rewrites_and_is_checked(tmp_path):
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-
-    letters = {piece: i for i, piece in enumerate(["<eos>", *sorted(pre_tokenizers.ByteLevel.alphabet())])}
-    bytewise = Tokenizer(models.BPE(vocab=letters, merges=[]))
-    bytewise.pre_tokenizer, bytewise.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bytewise, eos_token="<eos>")
-    GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=len(letters))).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    rewriter = pairs.language_model_rewriter(tmp_path, longest=8)
-    answer = rewriter("A violin.", concepts.get("violin"))
-    assert isinstance(answer, str) and "\n" not in answer and answer == rewriter("A violin.", concepts.get("violin"))
-    with pytest.raises(ValueError, match="no pair for violin.*refused"):
-        pairs.build(["A violin."], "violin", rewriter=rewriter)
-    with pytest.raises(ValueError, match="without a tokenizer"):
-        pairs.language_model_rewriter(object())
 
 
 # ---- captions of every kind
@@ -306,21 +286,21 @@ def test_bad_tables_are_refused_with_reasons(tmp_path, content, message):
         pairs.build(path)
 
 
-def test_what_is_wrong_is_said():
-    with pytest.raises(FileNotFoundError, match="google/MusicCaps"):
-        pairs.build("nowhere.csv")
-    with pytest.raises(KeyError, match="did you mean 'violin'"):
-        pairs.build(["A violin."], "violins")
-    with pytest.raises(KeyError, match="did you mean 'authors'"):
-        pairs.build(["A violin."], rules="author")
-    with pytest.raises(ValueError, match="limit=0"):
-        pairs.build(["A violin."], limit=0)
-    with pytest.raises(ValueError, match="1 have one of its words, 0 of them no excluded word"):
-        pairs.build(["A violin and a trumpet."], "violin")
-    with pytest.raises(ValueError, match="none of the 1 captions"):
-        pairs.build(["An oboe."])
-    with pytest.raises(ValueError, match="no concepts"):
-        pairs.build(["A violin."], [])
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("nowhere.csv",), FileNotFoundError, "google/MusicCaps"),
+        ((["A violin."], "violins"), KeyError, "did you mean 'violin'"),
+        ((["A violin."], None, "author"), KeyError, "did you mean 'authors'"),
+        ((["A violin."], None, "paper", 0), ValueError, "limit=0"),
+        ((["A violin and a trumpet."], "violin"), ValueError, "1 have one of its words, 0 of them no excluded word"),
+        ((["An oboe."],), ValueError, "none of the 1 captions"),
+        ((["A violin."], []), ValueError, "no concepts"),
+    ],
+)
+def test_what_is_wrong_is_said(arguments, error, message):
+    with pytest.raises(error, match=message):
+        pairs.build(*arguments)
 
 
 def test_a_concept_without_pairs_is_left_out_and_counted():
@@ -340,7 +320,7 @@ def test_a_concept_of_ones_own():
 def test_controls_say_nothing_of_the_concept(csv):
     made = pairs.with_controls(pairs.build(limit=8))
     for row in made.itertuples():
-        words = swaps.any_of((*concepts.get(row.concept).swaps, *concepts.get(row.concept).excluded))
+        words = swaps.word_pattern((*concepts.get(row.concept).swaps, *concepts.get(row.concept).excluded))
         assert not words.search(row.unrelated)
         assert row.paraphrase != row.source
         assert set(re.findall(r"\w+", row.source)) <= set(re.findall(r"\w+", row.paraphrase))
@@ -355,29 +335,14 @@ def test_the_summary_counts_and_finds_leaks():
     assert (row["pairs"], row["words"], row["changed"], row["longer"], row["leak"]) == (2, 4.0, 1.5, 0.0, 0.5)
 
 
-def test_exports_come_back_the_same(csv, tmp_path):
+def test_an_export_comes_back_the_same(csv, tmp_path):
     made = pairs.build(csv)
-    paths = pairs.export(made, tmp_path / "out")
-    plain = pd.read_csv(paths["csv"])
+    plain = pd.read_csv(pairs.export(made, tmp_path / "out" / "pairs.csv"))
     assert plain.drop(columns="changed").equals(made.drop(columns="changed"))
     assert [json.loads(text) for text in plain["changed"]] == list(made["changed"])
-    for path in (paths["parquet"], paths["dataset"] / "data" / "train-00000-of-00001.parquet"):
-        again = pd.read_parquet(path)
-        assert again.drop(columns="changed").equals(made.drop(columns="changed"))
-        assert [list(spans) for spans in again["changed"]] == [list(np.array(s)) for s in made["changed"]]
-    card = (paths["dataset"] / "README.md").read_text()
-    assert card.startswith("---\nconfigs:") and f"{len(made)} pairs" in card and "data/train-*.parquet" in card
-    assert not list((tmp_path / "out").rglob("*.partial"))
 
 
-def test_the_dataset_folder_opens_with_datasets(csv, tmp_path):
-    datasets = pytest.importorskip("datasets")
-    made = pairs.build(csv)
-    loaded = datasets.load_dataset(str(pairs.export(made, tmp_path)["dataset"]), split="train")
-    assert loaded["target"] == list(made["target"])
-
-
-def test_a_concept_s_controls_are_the_same_whatever_is_beside_it():
+def test_controls_depend_on_no_other_concept():
     both = pairs.with_controls(pairs.build(concepts=["happy", "slow"], limit=3))
     alone = pairs.with_controls(pairs.build(concepts=["slow"], limit=3))
     assert list(both.loc[both["concept"] == "slow", "unrelated"]) == list(alone["unrelated"])

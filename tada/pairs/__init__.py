@@ -1,43 +1,36 @@
 """Counterfactual prompt pairs, which differ in one concept."""
 
 from tada.pairs.builder import (
-    CARD,
-    COLUMNS,
-    EMBEDDED,
-    INSTRUCTION,
     MUSICCAPS,
     Captions,
     Rewriter,
     build,
     export,
-    language_model_rewriter,
     read,
     reorder,
     summary,
     synthetic,
     with_controls,
 )
-from tada.pairs.swaps import any_of, changes, faults, swap, swap_released
+from tada.pairs.swaps import changes, swap, swap_authors, violations, word_pattern
+
+faults, swap_released = violations, swap_authors
+"""Names until the next release."""
 
 __all__ = [
-    "any_of",
-    "changes",
-    "faults",
-    "swap",
-    "swap_released",
-    "CARD",
-    "COLUMNS",
-    "Captions",
-    "EMBEDDED",
-    "INSTRUCTION",
     "MUSICCAPS",
+    "Captions",
     "Rewriter",
     "build",
+    "changes",
     "export",
-    "language_model_rewriter",
     "read",
     "reorder",
     "summary",
+    "swap",
+    "swap_authors",
     "synthetic",
+    "violations",
     "with_controls",
+    "word_pattern",
 ]

@@ -8,20 +8,20 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 from typing import Any
 
-from tada.concepts.table import Concept
+from tada.concepts import Concept
 
 
 def swap(text: str, concept: Concept) -> str:
-    """The text with every word of the concept replaced by its counterpart; articles, case and pronouns put right.
+    """Replace every word of the concept by its counterpart; articles, case and pronouns follow.
 
     >>> swap("An upbeat song", tada.concepts.get("happy"))
     'A downbeat song'
     """
-    return _with_article(concept).sub(lambda match: _counterpart(match, concept), text)
+    return _article_pattern(tuple(concept.swaps)).sub(lambda match: _counterpart(match, concept), text)
 
 
-def swap_released(text: str, concept: Concept) -> str:
-    """The text after the swaps one after the other, whole words in any case, as the authors' code makes them."""
+def swap_authors(text: str, concept: Concept) -> str:
+    """Make the swaps one after the other, whole words in any case, as the authors' code does."""
     for word, other in concept.swaps.items():
         text = re.sub(rf"\b{re.escape(word)}\b", other, text, flags=re.IGNORECASE)
     return text
@@ -64,13 +64,9 @@ def _vowel(word: str) -> bool:
 
 
 @lru_cache(maxsize=256)
-def any_of(words: tuple[str, ...]) -> re.Pattern[str]:
-    r"""Any of the words, whole, in any case; as ``\b`` sees it, so that "slow" is a word of "slow-paced"."""
+def word_pattern(words: tuple[str, ...]) -> re.Pattern[str]:
+    r"""Match any of the words, whole, in any case; as ``\b`` sees it, so that "slow" is a word of "slow-paced"."""
     return re.compile(rf"\b(?:{_either(words)})\b", re.IGNORECASE)
-
-
-def _with_article(concept: Concept) -> re.Pattern[str]:
-    return _article_pattern(tuple(concept.swaps))
 
 
 @lru_cache(maxsize=256)
@@ -86,20 +82,20 @@ def _either(words: Iterable[str]) -> str:
 # ---- checks
 
 
-def faults(concept: Concept, target: str, source: str) -> list[str]:
-    """What is wrong with a pair, as a list of rules that it breaks; empty for a good one.
+def violations(concept: Concept, target: str, source: str) -> list[str]:
+    """List the rules that a pair breaks; none for a good one.
 
     Args:
         concept: what the pair is about.
         target: the prompt with the concept.
         source: the counterfactual prompt.
     """
-    others = any_of(tuple(dict.fromkeys([*concept.swaps.values(), *concept.excluded])))
+    others = word_pattern(tuple(dict.fromkeys([*concept.swaps.values(), *concept.excluded])))
     gaps = _gaps(concept, target, source)
     broken = {
-        "the target has no word of the concept": not any_of(concept.keywords).search(target),
-        "the target has a word of the counterfactual": bool(any_of(concept.excluded).search(target)),
-        "the counterfactual keeps a word of the concept": bool(any_of(tuple(concept.swaps)).search(source)),
+        "the target has no word of the concept": not word_pattern(concept.keywords).search(target),
+        "the target has a word of the counterfactual": bool(word_pattern(concept.excluded).search(target)),
+        "the counterfactual keeps a word of the concept": bool(word_pattern(tuple(concept.swaps)).search(source)),
         "the counterfactual has no word of its own": not others.search(source),
         "more than the concept was changed": gaps is None,
         "a changed word has the wrong article": any(_wrong_article(new) for _, new in gaps or ()),
@@ -110,7 +106,7 @@ def faults(concept: Concept, target: str, source: str) -> list[str]:
 
 def _gaps(concept: Concept, target: str, source: str) -> list[tuple[str, str]] | None:
     """Concept words with their articles and what stands in their place; None where anything else differs."""
-    matches = list(_with_article(concept).finditer(target))
+    matches = list(_article_pattern(tuple(concept.swaps)).finditer(target))
     kept = _outside(target, [match.span() for match in matches])
     pattern = re.escape(kept[0])
     for match, after in zip(matches, kept[1:], strict=True):
@@ -135,7 +131,7 @@ def _lost_case(old: str, new: str) -> bool:
 
 
 def changes(target: str, source: str) -> list[dict[str, Any]]:
-    """The words that differ, as ``{start, end, before, after}`` with characters of ``target``, in order."""
+    """List the words that differ, as ``{start, end, before, after}`` with characters of ``target``, in order."""
     left, right = (re.findall(r"\w+|\W", text) for text in (target, source))
     places = [0]
     for token in left:
