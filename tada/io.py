@@ -15,6 +15,9 @@ from uuid import uuid4
 if TYPE_CHECKING:
     import pandas as pd
 
+PAGE = "TADA_PAGE"
+"""Environment variable: the folder for files of the page that is being built; not set elsewhere."""
+
 LONGEST_NAME = 255
 """Bytes that a file's name has at most on common file systems."""
 

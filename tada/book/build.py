@@ -1,77 +1,244 @@
-"""The book: notebooks executed through papermill into a staging folder, then one Sphinx build of it, then the gates.
+"""The book: notebooks executed through papermill into a staging folder, then one Sphinx build of it, then the checks.
 
-Everything the build writes is below `_build/`, so a build leaves the checkout as it was. Notebooks are executed side by
-side, each in a process of its own; `tada.book.pages` says which pages there are.
+jupyter-cache, Jupyter Book's own way to execute, knows a notebook by its cells alone: it sees neither parameters nor a
+change of the package, and runs one page at a time. The order of pages is `graphlib`'s, their processes are papermill's.
+Everything is written below `_build/`, so a build leaves the checkout as it was.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from tada.book import checks as gates
-from tada.book import gallery, notebooks, opened, schedule
-from tada.book import provenance as stamp
-from tada.book.notebooks import Parameter, Running
-from tada.book.pages import PROFILES, BookError, Sheet, load_yaml, select
-from tada.book.provenance import Stamp
-from tada.errors import unknown
+from tada.book import checks, notebooks, provenance
+from tada.book.notebooks import Execution
+from tada.book.pages import PageSpec, check_profile, load_yaml, select
+from tada.book.provenance import Provenance
+from tada.errors import BookError
 from tada.io import atomic_write
-
-__all__ = ["BookError", "Page", "build", "execute", "profile", "root", "select", "stage"]
 
 DEFAULT_PROFILE = "mini"
 ALONE = ("colab", "paper")
 """Profiles whose notebooks have the GPU to themselves."""
 
+PAGE_MEMORY = 4e9
+"""Bytes of memory for each page that runs beside others."""
+
 UNFINISHED = "unfinished"
 """Folder of the pages that are being executed, and of those that failed."""
+
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Page:
-    """One executed notebook: its name, the file, its stamp, and whether an earlier run was reused.
+    """One executed notebook: its name, the file, its provenance, and whether an earlier run was reused.
 
     What the notebook wrote for its page, such as clips, lies in a folder beside the file, under the page's name.
     """
 
     name: str
     output: Path
-    stamp: Stamp
+    provenance: Provenance
     reused: bool
 
     @property
     def folder(self) -> Path:
+        """The folder of its files."""
         return self.output.with_suffix("")
 
 
-def root(start: Path | None = None) -> Path:
-    """The checkout that holds the book: the nearest folder upwards with `_toc.yml` and `notebooks/`."""
-    start = (start or Path.cwd()).resolve()
-    for folder in (start, *start.parents):
-        if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
-            return folder
-    raise notebooks.NotebookError(f"{start} is not inside a checkout of the companion: no _toc.yml here or above it.")
+# ---- execution
 
 
-def profile(name: str) -> str:
-    """`name` if it is a profile, else an error with the nearest."""
-    if name not in PROFILES:
-        raise notebooks.NotebookError(unknown("profile", name, PROFILES))
-    return name
+def execute(
+    book: Path,
+    specs: Sequence[PageSpec],
+    profile: str = DEFAULT_PROFILE,
+    force: bool = False,
+    jobs: int | None = None,
+    tell: Tell = lambda line: None,
+) -> list[Page]:
+    """Execute pages side by side below `_build/notebooks`; what was executed from the same before is reused.
+
+    Args:
+        book: the checkout.
+        specs: the pages.
+        profile: how much to run.
+        force: execute even what has not changed.
+        jobs: pages at once; None for as many as there are cores and memory, and one where pages share a GPU.
+        tell: is called with a line per page when it begins and when it ends.
+
+    Raises:
+        BookError: pages failed. Those under way were finished and are kept, no other was begun.
+    """
+    folder = book / "_build" / "notebooks" / profile
+    keys = page_keys(book, specs, profile)
+    pages: dict[str, Page] = {}
+    for spec in specs:
+        found = None if force else find_page(folder, spec.name, keys[spec.name])
+        if found is not None:
+            pages[spec.name] = found
+            tell(f"{spec.name}: unchanged, reused ({len(pages)} of {len(specs)})")
+    failures: list[str] = []
+
+    def run(spec: PageSpec, stop: threading.Event) -> Execution | None:
+        if failures or stop.is_set():
+            return None
+        tell(f"{spec.name}: begun")
+        done = run_notebook(spec.path, folder / UNFINISHED / f"{spec.name}.ipynb", parameters(spec, profile), stop)
+        failures.extend([done.failure] if done.failure else [])
+        return done
+
+    def end(spec: PageSpec, done: Execution) -> None:
+        if done.failure:
+            tell(f"{spec.name}: failed after {done.seconds:.1f} s, no other is begun")
+            return
+        pages[spec.name] = _keep(folder, spec.name, keys[spec.name], done.seconds)
+        tell(f"{spec.name}: executed in {done.seconds:.1f} s ({len(pages)} of {len(specs)})")
+
+    _run_side_by_side([spec for spec in specs if spec.name not in pages], jobs or default_jobs(profile), run, end)
+    if failures:
+        raise BookError("\n\n".join(failures))
+    return [pages[spec.name] for spec in specs]
+
+
+def default_jobs(profile: str) -> int:
+    """Return how many pages this machine runs at once: one a core and 4 GB of memory, and one on a GPU."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 1 if profile in ALONE else max(1, min(os.cpu_count() or 1, int(memory / PAGE_MEMORY)))
+
+
+def _run_side_by_side(
+    specs: Sequence[PageSpec],
+    jobs: int,
+    run: Callable[[PageSpec, threading.Event], Execution | None],
+    end: Callable[[PageSpec, Execution], None],
+) -> None:
+    """Run pages in threads, each after those whose results it reads. An exception here stops all that run."""
+    known, order, stop = {spec.name: spec for spec in specs}, sort_pages(specs), threading.Event()
+    running: dict[Future[Execution | None], str] = {}
+    order.prepare()
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            while order.is_active():
+                ready = sorted(order.get_ready(), key=lambda name: -sum(name in spec.after for spec in specs))
+                running |= {pool.submit(run, known[name], stop): name for name in ready}
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    name = running.pop(future)
+                    if (done := future.result()) is not None:
+                        end(known[name], done)
+                    order.done(name)
+        except BaseException:
+            stop.set()
+            raise
+
+
+def sort_pages(specs: Sequence[PageSpec]) -> TopologicalSorter[str]:
+    """Return a sorter that gives the names of pages, each after those that it reads."""
+    names = {spec.name for spec in specs}
+    return TopologicalSorter({spec.name: [name for name in spec.after if name in names] for spec in specs})
+
+
+def run_notebook(
+    path: Path, output: Path, chosen: Mapping[str, object], stop: threading.Event | None = None
+) -> Execution:
+    """Execute a notebook as a page: it writes files beside `output`, where older ones are removed.
+
+    Args:
+        path: the notebook.
+        output: the executed notebook.
+        chosen: its parameters.
+        stop: stops it when it is set.
+    """
+    shutil.rmtree(output.with_suffix(""), ignore_errors=True)
+    provenance.take_checkpoints(output)
+    return notebooks.execute(path, output, chosen, provenance.environment(output), stop)
+
+
+def parameters(spec: PageSpec, profile: str) -> dict[str, object]:
+    """Return the values that a page is executed with: the profile, where its notebook has one, and its own."""
+    declared = {parameter.name for parameter in notebooks.parameters(spec.path)}
+    return {**({"profile": profile} if "profile" in declared else {}), **spec.parameters}
+
+
+def _keep(folder: Path, name: str, key: str, seconds: float) -> Page:
+    """Put a page that was executed in the place of its last run."""
+    done, output, record = folder / UNFINISHED / f"{name}.ipynb", folder / f"{name}.ipynb", folder / f"{name}.json"
+    checkpoints = provenance.take_checkpoints(done)
+    said = Provenance(key, round(seconds, 1), provenance.now(), provenance.versions(), checkpoints)
+    record.unlink(missing_ok=True)
+    shutil.rmtree(output.with_suffix(""), ignore_errors=True)
+    if done.with_suffix("").is_dir():
+        done.with_suffix("").replace(output.with_suffix(""))
+    done.replace(output)
+    said.write(record)
+    return Page(name, output, said, reused=False)
+
+
+# ---- reuse
+
+
+def page_keys(book: Path, specs: Sequence[PageSpec], profile: str) -> dict[str, str]:
+    """Return what determines each page: notebook and values, package and versions, and the pages that it reads.
+
+    Raises:
+        BookError: pages wait for each other.
+    """
+    package, versions = package_hash(book / "tada"), provenance.versions()
+    every = {spec.name: spec for spec in (*select(book / "notebooks"), *specs)}
+    keys: dict[str, str] = {}
+    try:
+        names = list(sort_pages(list(every.values())).static_order())
+    except CycleError as error:
+        circle = " waits for ".join(reversed(error.args[1]))
+        raise BookError(f"pages.yml: after: {circle}: none can be first") from None
+    for name in names:
+        spec = every[name]
+        values = json.dumps([parameters(spec, profile), versions], sort_keys=True, default=str)
+        below = [keys[other] for other in spec.after if other in keys]
+        keys[name] = _hash(notebooks.pair(spec.path), values, package, *below)
+    return keys
+
+
+def _hash(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+def package_hash(package: Path) -> str:
+    """Return the sha256 of the names and contents of a package's files."""
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*")):
+        if file.is_file() and "__pycache__" not in file.parts:
+            digest.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def find_page(folder: Path, name: str, key: str) -> Page | None:
+    """Return the page of an earlier run with the same key, None if there is none."""
+    output, last = folder / f"{name}.ipynb", provenance.read(folder / f"{name}.json")
+    if last is None or last.key != key or not output.is_file():
+        return None
+    return Page(name, output, last, reused=True)
+
+
+# ---- pages
 
 
 def configuration(path: Path) -> dict[str, Any]:
-    """`_config.yml` with the theme's buttons to the repository where `repository.url` is set.
+    """Read `_config.yml`, with the theme's buttons to the repository where `repository.url` is set.
 
     Raises:
         BookError: a duplicate key, which YAML would silently resolve to the last one.
@@ -84,213 +251,7 @@ def configuration(path: Path) -> dict[str, Any]:
     return config
 
 
-# ---- execution
-
-
-def execute(
-    book: Path,
-    sheets: Sequence[Sheet],
-    name: str = DEFAULT_PROFILE,
-    force: bool = False,
-    jobs: int | None = None,
-    tell: Callable[[str], None] = lambda line: None,
-) -> list[Page]:
-    """Execute the pages side by side below `_build/notebooks`; what was executed from the same before is reused.
-
-    Args:
-        book: the checkout.
-        sheets: the pages.
-        name: the profile.
-        force: execute even what has not changed.
-        jobs: processes at once, of which a notebook with a parameter `workers` takes that many; None for as many as
-            there are cores and memory, and one where pages share a GPU.
-        tell: is called with a line per page when it begins and when it ends.
-
-    Raises:
-        BookError: pages failed. Those under way were finished and are kept, no other was begun.
-    """
-    folder = book / "_build" / "notebooks" / name
-    keys = _keys(book, sheets, name)
-    pages: dict[str, Page] = {}
-    for sheet in sheets:
-        found = None if force else known(folder, sheet.name, keys[sheet.name])
-        if found is not None:
-            pages[sheet.name] = found
-            tell(f"{sheet.name}: unchanged, reused ({len(pages)} of {len(sheets)})")
-    rest = {sheet.name: sheet for sheet in sheets if sheet.name not in pages}
-    failures: list[str] = []
-
-    def begin(name_: str) -> Running:
-        tell(f"{name_}: begun")
-        return _begin(folder, rest[name_], chosen(rest[name_], name))
-
-    def end(name_: str, running: Running) -> bool:
-        done = notebooks.finish(running)
-        if done.failure:
-            failures.append(describe(rest[name_].path, done.failure))
-            tell(f"{name_}: failed after {done.seconds:.1f} s, no other is begun")
-            return False
-        pages[name_] = _keep(folder, name_, keys[name_], done.seconds)
-        tell(f"{name_}: executed in {done.seconds:.1f} s ({len(pages)} of {len(sheets)})")
-        return True
-
-    work = [_job(folder, sheet, sheets, chosen(sheet, name)) for sheet in rest.values()]
-    _side_by_side(work, jobs or _jobs(name), begin, end)
-    if failures:
-        raise BookError("\n\n".join(failures))
-    return [pages[sheet.name] for sheet in sheets]
-
-
-def _side_by_side(
-    work: Sequence[schedule.Job],
-    total: int,
-    begin: Callable[[str], Running],
-    end: Callable[[str, Running], bool],
-) -> None:
-    """Run jobs, as many as fit; after one whose end is False no other is begun. What interrupts this stops them all."""
-    waiting, running = _ranked(work), dict[str, tuple[schedule.Job, Running]]()
-    try:
-        while waiting or running:
-            free = total - sum(min(job.slots, total) for job, _ in running.values())
-            unfinished = {job.name for job in waiting} | set(running)
-            job = schedule.next_job(waiting, unfinished, free, total)
-            if job is not None:
-                waiting.remove(job)
-                running[job.name] = job, begin(job.name)
-                continue
-            time.sleep(0.05)
-            for name in [name for name, (_, one) in running.items() if one.over]:
-                if not end(name, running.pop(name)[1]):
-                    waiting = []
-    finally:
-        notebooks.stop(*(one for _, one in running.values()))
-
-
-def _ranked(work: Sequence[schedule.Job]) -> list[schedule.Job]:
-    try:
-        return schedule.ranked(work)
-    except ValueError as error:
-        raise BookError(f"pages.yml: after: {error}") from None
-
-
-def _job(folder: Path, sheet: Sheet, sheets: Sequence[Sheet], values: Mapping[str, object]) -> schedule.Job:
-    """What the schedule has to know of a page; how long it takes is taken from its last execution.
-
-    A page of the gallery comes after the book's own and after those of its notebook before it: they may share a store.
-    """
-    declared = {one.name: one.default for one in notebooks.parameters(sheet.path)}
-    workers = str(values.get("workers", declared.get("workers", "1")))
-    last = stamp.read(folder / f"{sheet.name}.json")
-    return schedule.Job(
-        sheet.name,
-        _waits(sheet, sheets),
-        int(workers) if workers.isdigit() else 1,
-        last.seconds if last else schedule.UNKNOWN,
-    )
-
-
-def _waits(sheet: Sheet, sheets: Sequence[Sheet]) -> tuple[str, ...]:
-    if not sheet.gallery:
-        return sheet.after
-    before = sheets[: [one.name for one in sheets].index(sheet.name)]
-    shared = [one.name for one in before if one.gallery and one.path == sheet.path]
-    return (*(one.name for one in sheets if not one.gallery), *shared)
-
-
-def _jobs(name: str) -> int:
-    return 1 if name in ALONE else schedule.processes()
-
-
-def _keys(book: Path, sheets: Sequence[Sheet], name: str) -> dict[str, str]:
-    """What determines each page: notebook and values, package and versions, and the pages whose results it reads."""
-    package = package_hash(book / "tada")
-    every = {sheet.name: sheet for sheet in (*select(book / "notebooks"), *sheets)}
-    own = {one.name: key(one.path, chosen(one, name), package) for one in every.values()}
-
-    def whole(page: str, above: tuple[str, ...] = ()) -> str:
-        below = [whole(other, (*above, page)) for other in every[page].after if other not in above]
-        return hashlib.sha256("".join([own[page], *below]).encode()).hexdigest() if below else own[page]
-
-    return {sheet.name: whole(sheet.name) for sheet in sheets}
-
-
-def key(path: Path, values: Mapping[str, object], package: str) -> str:
-    """What determines a run of a notebook: its text, its values, the package's files and the versions underneath."""
-    told = json.dumps([values, stamp.versions()], sort_keys=True, default=str)
-    return hashlib.sha256("\0".join([notebooks.pair(path), told, package]).encode()).hexdigest()
-
-
-def package_hash(package: Path) -> str:
-    """The sha256 of the names and contents of a package's files."""
-    digest = hashlib.sha256()
-    for file in sorted(package.rglob("*")):
-        if file.is_file() and "__pycache__" not in file.parts:
-            digest.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes())
-    return digest.hexdigest()
-
-
-def chosen(sheet: Sheet, name: str) -> dict[str, object]:
-    """The values that a page is executed with: the profile, where its notebook has one, and its own."""
-    declared = {parameter.name for parameter in notebooks.parameters(sheet.path)}
-    return {**({"profile": name} if "profile" in declared else {}), **sheet.parameters}
-
-
-def known(folder: Path, name: str, wanted: str) -> Page | None:
-    """The page of an earlier run with the same key, None if there is none."""
-    output, last = folder / f"{name}.ipynb", stamp.read(folder / f"{name}.json")
-    if last is None or last.key != wanted or not output.is_file():
-        return None
-    return Page(name, output, last, reused=True)
-
-
-def _begin(folder: Path, sheet: Sheet, values: Mapping[str, object]) -> Running:
-    """Begin a page apart from finished ones, which stay until this one is."""
-    output = folder / UNFINISHED / f"{sheet.name}.ipynb"
-    return notebooks.begin(sheet.path, output, values, page_environment(output))
-
-
-def _keep(folder: Path, name: str, wanted: str, seconds: float) -> Page:
-    """Put a page that was executed in the place of its last run."""
-    done, output, record = folder / UNFINISHED / f"{name}.ipynb", folder / f"{name}.ipynb", folder / f"{name}.json"
-    said = Stamp(wanted, round(seconds, 1), stamp.now(), stamp.versions(), checkpoints(done))
-    record.unlink(missing_ok=True)
-    shutil.rmtree(output.with_suffix(""), ignore_errors=True)
-    if done.with_suffix("").is_dir():
-        done.with_suffix("").replace(output.with_suffix(""))
-    done.replace(output)
-    said.write(record)
-    return Page(name, output, said, reused=False)
-
-
-def page_environment(output: Path) -> dict[str, str]:
-    """The variable that tells a notebook where files for its page go: beside `output`. Older ones are removed."""
-    from tada.display.players import PAGE
-
-    folder = output.resolve().with_suffix("")
-    shutil.rmtree(folder, ignore_errors=True)
-    opened.forget(output)
-    return {PAGE: str(folder)}
-
-
-def checkpoints(output: Path) -> dict[str, str]:
-    """Names and hashes of the checkpoints that an executed notebook opened; what it noted of them is removed."""
-    found = opened.noted(output)
-    opened.forget(output)
-    return found
-
-
-def describe(path: Path, failure: notebooks.Failure) -> str:
-    """A paragraph on a failed notebook: which cell, its code, its error, and where the partial run lies."""
-    code = "\n".join(f"    {line}" for line in failure.source.strip().splitlines())
-    where = f"failed in cell [{failure.cell}]:" if failure.cell else f"was stopped{' in this cell:' if code else '.'}"
-    kept = f"\nThe partly executed notebook is kept at {failure.output}" if failure.output.is_file() else ""
-    return f"{path} {where}" + (f"\n{code}" if code else "") + f"\n  {failure.error}{kept}"
-
-
-# ---- pages
-
-
-def stage(book: Path, source: Path, pages: Sequence[Page], name: str = DEFAULT_PROFILE) -> None:
+def stage(book: Path, source: Path, pages: Sequence[Page], profile: str = DEFAULT_PROFILE) -> None:
     """Lay out what Sphinx reads in `source`: configuration, contents, the written pages, the executed notebooks."""
     import yaml
 
@@ -298,157 +259,130 @@ def stage(book: Path, source: Path, pages: Sequence[Page], name: str = DEFAULT_P
     shutil.copytree(book / "book", source / "book", ignore=shutil.ignore_patterns("_static"))
     if (book / "book" / "_static").is_dir():
         shutil.copytree(book / "book" / "_static", source / "_static")
+    shutil.copy(book / "_toc.yml", source / "_toc.yml")
     config = configuration(book / "_config.yml")
-    with_files = [page for page in pages if page.folder.is_dir()]
-    for page in with_files:
-        shutil.copytree(page.folder, source / "files" / "notebooks" / page.name)
-    if with_files:
-        config["sphinx"]["config"]["html_extra_path"] = ["files"]
+    for page in pages:
+        if page.folder.is_dir():
+            shutil.copytree(page.folder, source / "files" / "notebooks" / page.name)
+            config["sphinx"]["config"]["html_extra_path"] = ["files"]
     atomic_write(source / "_config.yml", yaml.safe_dump(config, sort_keys=False))
-    sheets = select(book / "notebooks")
-    toc = gallery.contents(load_yaml(book / "_toc.yml"), [sheet.name for sheet in sheets if sheet.gallery])
-    atomic_write(source / "_toc.yml", yaml.safe_dump(toc, sort_keys=False))
-    (source / "notebooks").mkdir()
     done = {page.name: page for page in pages}
-    origins = {sheet.path: sheet.name for sheet in reversed(sheets) if not sheet.gallery}
-    for sheet in sheets:
-        text = unexecuted(sheet, origins)
-        if sheet.name in done:
-            text = present(done[sheet.name], sheet, chosen(sheet, name), origins)
-            done[sheet.name].stamp.write(source / "notebooks" / f"{sheet.name}.json")
-        atomic_write(source / "notebooks" / f"{sheet.name}.ipynb", text)
+    for spec in select(book / "notebooks"):
+        text = present_unexecuted(spec)
+        if spec.name in done:
+            text = present(done[spec.name], spec, parameters(spec, profile))
+            done[spec.name].provenance.write(source / "notebooks" / f"{spec.name}.json")
+        atomic_write(source / "notebooks" / f"{spec.name}.ipynb", text)
 
 
-def unexecuted(sheet: Sheet, origins: Mapping[Path, str] | None = None) -> str:
-    """A notebook that was left out of this build, as its page: the code without results, which it says of itself."""
+def present_unexecuted(spec: PageSpec) -> str:
+    """Write a notebook that was left out of this build as its page: the code, and a remark instead of results."""
+    remark = ":::{warning}\nThis page was left out of this build: its code is here, its results are not.\n:::"
+    notebook = _with_heading(notebooks.read(spec.path), spec)
+    notebook.cells.insert(1, _markdown(remark, "unexecuted"))
+    return notebooks.format_notebook(notebook)
+
+
+def present(page: Page, spec: PageSpec, chosen: Mapping[str, object]) -> str:
+    """Write an executed notebook as its page.
+
+    papermill's records are removed, and a box of what the page was run with takes the place of the parameters' code.
+    """
     import nbformat
 
-    notebook = _headed(notebooks.read(sheet.path), sheet, origins or {})
-    remark = ":::{warning}\nThis page was left out of this build: its code is here, its results are not.\n:::"
-    notebook.cells.insert(1, nbformat.v4.new_markdown_cell(remark, id="unexecuted"))
-    return str(nbformat.writes(notebook, version=4)) + "\n"
+    notebook = _with_heading(nbformat.read(page.output, as_version=4), spec)
+    notebook.metadata.pop("papermill", None)
+    facts = provenance.facts(page.provenance, chosen, spec.after)
+    text = provenance.box(spec.name, spec.path.stem, notebooks.parameters(spec.path), chosen, facts)
+    cells = [cell for cell in notebook.cells if "injected-parameters" not in notebooks.tags(cell)]
+    places = [place for place, cell in enumerate(cells) if "parameters" in notebooks.tags(cell)]
+    for cell in cells:
+        cell.metadata.pop("papermill", None)
+    cells[slice(places[0], places[0] + 1) if places else slice(1, 1)] = [_markdown(text, "box")]
+    notebook.cells = cells
+    return notebooks.format_notebook(notebook)
 
 
-def _headed(notebook: Any, sheet: Sheet, origins: Mapping[Path, str]) -> Any:
-    """The notebook under the page's own title, if it has one; on a page of the gallery with what is different on it."""
+def _markdown(text: str, identity: str) -> Any:
+    import nbformat
+
+    return nbformat.v4.new_markdown_cell(text, id=identity)
+
+
+def _with_heading(notebook: Any, spec: PageSpec) -> Any:
+    """Put the page's own title and sentence, if it has them, at the top of its notebook."""
     title, _, rest = notebook.cells[0].source.partition("\n")
-    if sheet.title:
-        title = f"# {sheet.title}"
-    if sheet.gallery:
-        rest = f"\n{gallery.remark(sheet, origins.get(sheet.path, sheet.path.stem))}\n{rest}"
-    notebook.cells[0].source = f"{title}\n{rest}"
-    if sheet.name != sheet.path.stem:
-        _own_labels(notebook, sheet.name)
+    title = f"# {spec.title}" if spec.title else title
+    about = f"\n*{spec.about}*\n" if spec.about else ""
+    notebook.cells[0].source = f"{title}\n{about}{rest}"
+    if spec.name != spec.path.stem:
+        _rename_labels(notebook, spec.name)
     return notebook
 
 
-def _own_labels(notebook: Any, name: str) -> None:
+def _rename_labels(notebook: Any, name: str) -> None:
     """Give labels, which are one a book, the page's name where a notebook is a page more than once."""
     texts = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
-    for label in [label for cell in texts for label in _LABEL.findall(cell.source)]:
+    for label in [label for cell in texts for label in re.findall(r"^\(([\w-]+)\)=$", cell.source, re.M)]:
         for cell in texts:
             cell.source = cell.source.replace(f"({label})=", f"({name}-{label})=")
             cell.source = cell.source.replace(f"(#{label})", f"(#{name}-{label})")
 
 
-_LABEL = re.compile(r"^\(([\w-]+)\)=$", re.M)
+def render(source: Path, output: Path) -> None:
+    """Build the staged book with Jupyter Book; nitpicky, and every warning is an error.
 
-
-def present(page: Page, sheet: Sheet, values: Mapping[str, object], origins: Mapping[Path, str] | None = None) -> str:
-    """An executed notebook as the text the book shows.
-
-    papermill's records are stripped, and a table of what the page was run with takes the place of the parameters' code.
+    Raises:
+        BookError: Sphinx warned or failed.
     """
-    import nbformat
-
-    notebook = _headed(nbformat.read(page.output, as_version=4), sheet, origins or {})
-    notebook.metadata.pop("papermill", None)
-    declared: list[Parameter] = notebooks.parameters(sheet.path)
-    box = stamp.table(page.stamp, declared, values, sheet.path.stem, sheet.name, sheet.after)
-    cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
-    places = [place for place, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", [])]
-    for cell in cells:
-        cell.metadata.pop("papermill", None)
-    cells[slice(places[0], places[0] + 1) if places else slice(1, 1)] = [nbformat.v4.new_markdown_cell(box, id="box")]
-    notebook.cells = cells
-    return str(nbformat.writes(notebook, version=4)) + "\n"
-
-
-def html(source: Path, output: Path) -> None:
-    """Build the staged book with Jupyter Book; nitpicky, and every warning is an error."""
-    start = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
-    command = [
-        *start,
-        "build",
-        str(source),
-        "--path-output",
-        str(source),
-        "-n",
-        "-W",
-        "--keep-going",
-        "--all",
-        "--quiet",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    built = source / "_build" / "html"
+    start = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(source)]
+    options = ["--path-output", str(source), "-n", "-W", "--keep-going", "--all", "--quiet"]
+    done = subprocess.run([*start, *options], capture_output=True, text=True, check=False)
     if done.returncode:
         raise BookError(f"Sphinx did not build the book cleanly:\n{(done.stderr or done.stdout).strip()}")
     before = output.with_name(f"{output.name}.before")
     shutil.rmtree(before, ignore_errors=True)
     if output.exists():
         output.replace(before)
-    built.replace(output)
+    (source / "_build" / "html").replace(output)
     shutil.rmtree(before, ignore_errors=True)
 
 
 def build(
     book: Path,
-    name: str = DEFAULT_PROFILE,
+    profile: str = DEFAULT_PROFILE,
     only: Sequence[str] = (),
     force: bool = False,
     jobs: int | None = None,
-    tell: Callable[[str], None] = lambda line: None,
+    tell: Tell = lambda line: None,
 ) -> Path:
     """Check the sources, execute, stage, build and check the book below `_build/`; return the site's first page.
 
     Args:
         book: the checkout.
-        name: the profile, handed to notebooks that declare a parameter `profile`.
-        only: starts of notebook names; the others become pages without results.
+        profile: how much to run, handed to notebooks that declare a parameter `profile`.
+        only: starts of page names; the others become pages without results.
         force: execute even what has not changed.
-        jobs: as for :func:`execute`.
+        jobs: pages at once, see :func:`execute`.
         tell: is called with one line per step.
 
     Raises:
         NotebookError: an unknown profile or notebook.
-        BookError: a notebook failed, Sphinx warned, or a gate found a problem.
+        BookError: a notebook failed, Sphinx warned, or a check found a problem.
     """
-    profile(name)
-    sheets = select(book / "notebooks", only)
-    _stop_at(gates.check_sources(book), "the sources")
-    pages = execute(book, sheets, name, force, jobs, tell)
+    check_profile(profile)
+    specs = select(book / "notebooks", only)
+    _require_none(checks.check_sources(book), "the sources")
+    pages = execute(book, specs, profile, force, jobs, tell)
     source, site = book / "_build" / "source", book / "_build" / "html"
-    stage(book, source, pages, name)
+    stage(book, source, pages, profile)
     tell("building the pages")
-    html(source, site)
-    _stop_at(gates.check(site), "the built site")
+    render(source, site)
+    _require_none(checks.check(site), "the built site")
     return site / "index.html"
 
 
-def _stop_at(problems: Sequence[str], place: str) -> None:
+def _require_none(problems: Sequence[str], place: str) -> None:
     if problems:
         listed = "\n".join(f"  {item}" for item in problems)
         raise BookError(f"{len(problems)} problem{'s' * (len(problems) > 1)} in {place}:\n{listed}")
-
-
-def show(book: Path, made: Sheet, tell: Callable[[str], None] = lambda line: None) -> Page:
-    """Execute a page for the gallery and add it to gallery.yml; the next build reuses the execution.
-
-    Raises:
-        NotebookError: the file cannot be written. BookError: the notebook failed, and nothing was added.
-    """
-    folder = book / "notebooks"
-    notebooks.writable(folder)
-    page = execute(book, [made], tell=tell)[0]
-    gallery.add(folder, made)
-    return page

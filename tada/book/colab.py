@@ -1,7 +1,7 @@
-"""Notebooks on Colab: what is there to run on, and links that open a notebook there.
+"""Notebooks on Colab: what is there to run on, and the links and the first cell that bring a notebook there.
 
-Colab's own torch and numpy are kept: the package asks for lower bounds only. Where an installation replaced a package
-that was loaded already, :func:`setup` says so before anything large is downloaded.
+The theme's launch and download buttons lead to the file that a page was made from, which holds outputs and no
+parameters, and to none where a notebook is several pages. :func:`launch_links` leads to the committed notebook.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from tada.errors import InputError
@@ -50,12 +51,13 @@ class Setup:
         return f'<table class="dataframe tada-table">{rows}</table>'
 
 
-def setup(checkpoints: Iterable[str] = ()) -> Setup:
+def setup(checkpoints: Iterable[str] = (), public: Iterable[str] = ()) -> Setup:
     """Look at the machine before a notebook runs.
 
     Args:
         checkpoints: hub ids that the notebook is going to load; their size is looked up where the hub can be reached.
-            None are needed for the minis; on Colab the sizes of the public ones are told then, should one be named.
+            None are needed for the minis.
+        public: hub ids that the notebook could be told to load; their size is shown on Colab.
 
     Returns:
         Versions, GPU, time, and what will be downloaded.
@@ -65,28 +67,21 @@ def setup(checkpoints: Iterable[str] = ()) -> Setup:
     """
     check_loaded()
     name = gpu_name()
+    nothing, others = "nothing, the minis ship along", _sizes(public) if on_colab() else ""
     rows = {
         "Python": f"{platform.python_version()}{' on Colab' if on_colab() else ''}",
         **{package: installed for package in PACKAGES if (installed := _installed(package))},
         "GPU": name or "none: the minis run on the CPU, public checkpoints want a GPU of 16 GB or more",
         "CPU cores": str(os.cpu_count()),
         "time": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "to be downloaded": _sizes(checkpoints) or _nothing(),
+        "to be downloaded": _sizes(checkpoints)
+        or (f"{nothing}. With the checkpoint `public`: {others}" if others else nothing),
     }
     return Setup(rows, bool(name))
 
 
 def _sizes(checkpoints: Iterable[str]) -> str:
     return "; ".join(f"{one}: {size_of(one)}" for one in checkpoints)
-
-
-def _nothing() -> str:
-    from tada.models import ARCHITECTURES
-
-    nothing = "nothing, the minis ship along"
-    if not on_colab():
-        return nothing
-    return f"{nothing}. With the checkpoint `public`: {_sizes(one.hub_id for one in ARCHITECTURES.values())}"
 
 
 def check_loaded(packages: Iterable[str] = ("numpy", "torch", "transformers", "diffusers")) -> None:
@@ -127,8 +122,24 @@ def size_of(checkpoint: str) -> str:
         return f"size unknown ({type(error).__name__})"
 
 
+# ---- from a page to its notebook
+
+
+def repository(path: Path) -> tuple[str, str]:
+    """Return URL and branch or tag of the public repository of the checkout that holds a file; empty if it has none.
+
+    The theme's own option cannot be asked: it names another project where nothing is set.
+    """
+    import yaml
+
+    settings = [folder / "_config.yml" for folder in (path, *path.resolve().parents)]
+    found = next((yaml.safe_load(file.read_text(encoding="utf-8")) for file in settings if file.is_file()), None)
+    public = (found or {}).get("repository") or {}
+    return public.get("url") or "", public.get("branch") or "main"
+
+
 def link(url: str, ref: str, path: str) -> str:
-    """The address that opens a notebook of a GitHub repository in Colab.
+    """Return the address that opens a notebook of a GitHub repository in Colab.
 
     Args:
         url: of the repository, such as https://github.com/name/repository.
@@ -136,7 +147,7 @@ def link(url: str, ref: str, path: str) -> str:
         path: of the notebook in it.
 
     Raises:
-        ValueError: not a repository on GitHub, the only host that Colab opens.
+        InputError: not a repository on GitHub, the only host that Colab opens.
     """
     parts = urlsplit(url)
     names = parts.path.strip("/").removesuffix(".git").split("/")
@@ -145,8 +156,8 @@ def link(url: str, ref: str, path: str) -> str:
     return f"{HOST}/github/{names[0]}/{names[1]}/blob/{quote(ref)}/{quote(path)}"
 
 
-def doors(url: str, ref: str, name: str) -> str:
-    """HTML that leads from a page to its notebook: in Colab where there is a repository, and to be downloaded.
+def launch_links(url: str, ref: str, name: str) -> str:
+    """Write the links from a page to its notebook: in Colab where there is a repository, and to be downloaded.
 
     Args:
         url: of the repository; empty where it is not public.
@@ -179,7 +190,7 @@ if "google.colab" in sys.modules:  # only there; its own torch and numpy are kep
 
 import tada.book.colab
 
-tada.book.colab.setup()"""
+tada.book.colab.setup(public=[one.hub_id for one in tada.ARCHITECTURES.values()])"""
 
 
 def _installed(package: str) -> str:

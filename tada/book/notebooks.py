@@ -1,23 +1,28 @@
-"""Notebooks: read, pair, parameterise, execute. The `.py` (py:percent) is the source, the `.ipynb` is made from it."""
+"""Notebooks: read, pair, parameterise, execute. The `.py` (py:percent) is the source, the `.ipynb` is made from it.
+
+jupytext pairs, papermill finds parameters and executes. What neither does is here: pairs whose bytes are the same each
+time, values of a declared type, one place that stops a kernel, and errors in the words of a reader.
+"""
 
 from __future__ import annotations
 
-import ast
 import hashlib
+import importlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tada.book import colab
-from tada.errors import InputError, NotebookError, unknown
+from tada.errors import NotebookError, unknown
 from tada.io import atomic_write
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -27,8 +32,11 @@ INSTALL = "pip install 'tada-companion[book]'"
 SETUP = "setup"
 """Tag of the first code cell, into which pairing writes the line that installs the package on Colab."""
 
-PATIENCE = 15.0
+STOP_SECONDS = 15.0
 """Seconds that a notebook is given to stop."""
+
+DEAD_KERNEL = 138
+"""papermill's exit code where the kernel was killed, as for lack of memory."""
 
 
 @dataclass(frozen=True)
@@ -45,43 +53,23 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """Where an execution stopped: the cell's number, its code, the error, and the partly executed notebook.
-
-    The number is 0 where no cell is to blame: the kernel was killed, or the file could not be written.
-    """
-
-    cell: int
-    source: str
-    error: str
-    output: Path
-
-
-@dataclass(frozen=True)
 class Execution:
-    """One finished run: the executed notebook, its duration in seconds, and the failure if there was one."""
+    """One finished run: the executed notebook, its duration in seconds, and what failed, empty if nothing did."""
 
     output: Path
     seconds: float
-    failure: Failure | None = None
+    failure: str = ""
 
 
-@dataclass(frozen=True)
-class Running:
-    """A notebook that papermill is executing in a process of its own: see :func:`begin`."""
-
-    output: Path
-    process: subprocess.Popen[bytes]
-    folder: Path
-    since: float
-
-    @property
-    def over(self) -> bool:
-        return self.process.poll() is not None
+# ---- files
 
 
 def find(path: str | Path) -> Path:
-    """The notebook at `path`, or an error: it is none, or it is not there, with the nearest ones beside it."""
+    """Return the notebook at `path`.
+
+    Raises:
+        NotebookError: it is none, or not there; the nearest ones are named.
+    """
     path = Path(path)
     if path.is_file() and path.suffix in (".py", ".ipynb"):
         read(path)
@@ -89,12 +77,11 @@ def find(path: str | Path) -> Path:
     if path.is_file():
         raise NotebookError(f"{path} is not a notebook: expected a .py (py:percent) or .ipynb file.")
     folder = path.parent if path.parent.is_dir() else Path("notebooks")
-    names = sorted(str(other) for other in folder.glob("*.py"))
-    raise NotebookError(unknown("notebook", str(path), names))
+    raise NotebookError(unknown("notebook", str(path), sorted(map(str, folder.glob("*.py")))))
 
 
 def read(path: Path) -> Any:
-    """The notebook at `path` (.py or .ipynb) as an nbformat node without outputs, its setup cell complete."""
+    """Read a notebook (.py or .ipynb) as an nbformat node without outputs, its setup cell complete."""
     jupytext = _need("jupytext")
     try:
         notebook = jupytext.read(path, fmt="py:percent" if path.suffix == ".py" else "ipynb")
@@ -102,60 +89,75 @@ def read(path: Path) -> Any:
         reason = str(error).partition("\n")[0]
         raise NotebookError(f"{path} cannot be read as a notebook ({type(error).__name__}: {reason}).") from None
     for cell in notebook.cells:
-        if SETUP in cell.metadata.get("tags", []):
-            cell.source = colab.first_cell(*_repository(path))
+        if SETUP in tags(cell):
+            cell.source = colab.first_cell(*colab.repository(path))
     return _clean(notebook)
 
 
-def _repository(path: Path) -> tuple[str, str]:
-    """Public address and branch of the checkout that holds a notebook, as `_config.yml` says."""
-    from tada.book.sphinx_ext import repository
+def _clean(notebook: Any) -> Any:
+    """Rebuild a notebook without outputs and injected cells, with ids that depend on place and content alone."""
+    cells = [cell for cell in notebook.cells if "injected-parameters" not in tags(cell)]
+    for position, cell in enumerate(cells):
+        for name in ("papermill", "execution", *([] if tags(cell) else ["tags"])):
+            cell.metadata.pop(name, None)
+        cell["id"] = hashlib.sha256(f"{position}\n{cell.source}".encode()).hexdigest()[:8]
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    metadata = {"kernelspec": dict(KERNEL), "language_info": {"name": "python"}}
+    return _need("nbformat").v4.new_notebook(cells=cells, metadata=metadata, nbformat_minor=5)
 
-    folders = [folder for folder in path.resolve().parents if (folder / "_config.yml").is_file()]
-    return repository(folders[0]) if folders else repository(path.parent)
+
+def tags(cell: Any) -> list[str]:
+    """Return the tags of a cell."""
+    return list(cell.metadata.get("tags", []))
 
 
 def pair(source: Path) -> str:
-    """The text of the `.ipynb` that belongs to a `.py` notebook: no outputs, the same bytes each time."""
-    nbformat = _need("nbformat")
-    return nbformat.writes(read(source), version=4) + "\n"
+    """Return the text of the `.ipynb` that belongs to a `.py` notebook: no outputs, the same bytes each time."""
+    return format_notebook(read(source))
+
+
+def format_notebook(notebook: Any) -> str:
+    """Return the text of an `.ipynb` file."""
+    return str(_need("nbformat").writes(notebook, version=4)) + "\n"
 
 
 def write_pair(source: Path) -> Path:
-    """Write the `.ipynb` beside a `.py` notebook, whole or not at all."""
+    """Write the `.ipynb` beside a `.py` notebook."""
     return atomic_write(source.with_suffix(".ipynb"), pair(source))
 
 
 def unpaired(folder: Path) -> list[Path]:
-    """The notebooks of `folder` whose `.ipynb` is missing, differs from what its `.py` gives, or has no `.py`."""
+    """Return the notebooks of `folder` whose `.ipynb` is missing, differs from its `.py`, or has no `.py`."""
     sources = sorted(folder.glob("*.py"))
     orphans = [path for path in sorted(folder.glob("*.ipynb")) if path.with_suffix(".py") not in sources]
-    return [path for path in sources if not _same(path.with_suffix(".ipynb"), pair(path))] + orphans
+    return [path for path in sources if not _is_paired(path)] + orphans
+
+
+def _is_paired(source: Path) -> bool:
+    path = source.with_suffix(".ipynb")
+    return path.is_file() and path.read_text(encoding="utf-8") == pair(source)
+
+
+# ---- parameters
 
 
 def parameters(path: Path) -> list[Parameter]:
-    """The parameters a notebook declares, read by papermill from its cell tagged `parameters`."""
-    papermill = _need("papermill")
+    """Read the parameters that a notebook declares in its cell tagged `parameters`."""
     with tempfile.TemporaryDirectory() as folder:
-        found = papermill.inspect_notebook(str(_as_ipynb(path, Path(folder))))
+        found = _need("papermill").inspect_notebook(str(_as_ipynb(path, Path(folder))))
     return [
         Parameter(name, str(entry["inferred_type_name"]), str(entry["default"]), str(entry["help"]).strip())
         for name, entry in found.items()
     ]
 
 
-def convert(parameter: Parameter, text: str) -> object:
-    """The value that `text` from a command line means for a parameter of a declared type."""
-    try:
-        return _converter(parameter.type)(text)
-    except (ValueError, SyntaxError):
-        raise NotebookError(
-            f"parameter {parameter.name} is {_article(parameter.type)}, got {text!r}. It is declared as `{parameter}`."
-        ) from None
-
-
 def values(declared: Sequence[Parameter], given: Iterable[tuple[str, str]]) -> dict[str, object]:
-    """The given `(name, text)` pairs as typed values; an unknown name lists the valid ones."""
+    """Convert `(name, text)` pairs from a command line to values of the declared types.
+
+    Raises:
+        NotebookError: a name that is not declared or given twice, or a text that is not of the declared type.
+    """
     known = {parameter.name: parameter for parameter in declared}
     result: dict[str, object] = {}
     for name, text in given:
@@ -163,138 +165,29 @@ def values(declared: Sequence[Parameter], given: Iterable[tuple[str, str]]) -> d
             raise NotebookError(_unknown_parameter(name, declared))
         if name in result:
             raise NotebookError(f"parameter {name} was given twice: keep one of {result[name]!r} and {text!r}.")
-        result[name] = convert(known[name], text)
+        try:
+            result[name] = _typed(known[name].type, text)
+        except (ValueError, KeyError, TypeError, _need("yaml").YAMLError):
+            article = "an" if known[name].type[0] in "aeiou" else "a"
+            raise NotebookError(
+                f"parameter {name} is {article} {known[name].type}, got {text!r}. It is declared as `{known[name]}`."
+            ) from None
     return result
 
 
-def execute(
-    path: Path, output: Path, chosen: Mapping[str, object], environment: Mapping[str, str] | None = None
-) -> Execution:
-    """Run a notebook and wait for it: see :func:`begin`. Whatever interrupts the waiting stops the notebook, too."""
-    running = begin(path, output, chosen, environment)
-    try:
-        return finish(running)
-    except BaseException:
-        stop(running)
-        raise
-
-
-def begin(
-    path: Path, output: Path, chosen: Mapping[str, object], environment: Mapping[str, str] | None = None
-) -> Running:
-    """Start papermill on a notebook, into another file, and return at once.
-
-    The kernel works in the notebook's own folder.
-
-    Args:
-        path: the notebook, .py or .ipynb.
-        output: the executed notebook; its folder is made.
-        chosen: values of parameters.
-        environment: variables that the kernel gets beside those of this process.
-
-    Raises:
-        NotebookError: the output cannot be written, or papermill is not installed.
-    """
-    for module in ("papermill", "ipykernel"):
-        _need(module)
-    writable(output.parent)
-    if output.is_dir():
-        raise NotebookError(f"cannot write {output}: a folder has that name. Choose another folder with --out.")
-    folder = Path(tempfile.mkdtemp(prefix="tada-run-"))
-    values = folder / "parameters.yml"
-    atomic_write(values, _need("yaml").safe_dump(dict(chosen), allow_unicode=True))
-    command = [sys.executable, "-m", "papermill", str(_as_ipynb(path, folder)), str(output.resolve())]
-    command += ["--parameters_file", str(values), "--kernel", KERNEL["name"], "--cwd", str(path.parent.resolve())]
-    with (folder / "errors.txt").open("wb") as errors:
-        process = subprocess.Popen(
-            [*command, "--no-progress-bar", "--log-level", "ERROR"],
-            env={**KERNEL_ENVIRONMENT, **os.environ, **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            start_new_session=True,  # an interrupt from the keyboard reaches us alone, and we stop what we started
-        )
-    return Running(output, process, folder, time.monotonic())
-
-
-def finish(running: Running) -> Execution:
-    """Wait for a notebook. A failing cell is reported, not raised: the partly executed notebook is kept."""
-    code = running.process.wait()
-    seconds = time.monotonic() - running.since
-    failure = _failure(running) if code else None
-    shutil.rmtree(running.folder, ignore_errors=True)
-    return Execution(running.output, seconds, failure)
-
-
-def stop(*running: Running) -> None:
-    """Stop notebooks and their kernels, all at once; nothing where one is over."""
-    for one in running:
-        if not one.over:
-            one.process.send_signal(signal.SIGINT)
-    for one in running:
-        try:
-            one.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            one.process.kill()  # the kernel looks for its parent every second
-            one.process.wait()
-        shutil.rmtree(one.folder, ignore_errors=True)
-
-
-def _failure(running: Running) -> Failure:
-    """What went wrong, from the executed notebook, or from papermill where no cell failed."""
-    nbformat = _need("nbformat")
-    cells = nbformat.read(running.output, as_version=4).cells if running.output.is_file() else []
-    for cell in cells:
-        for output in cell.get("outputs", ()):
-            if output.output_type == "error":
-                number = cell.execution_count or 0
-                return Failure(number, cell.source, f"{output.ename}: {output.evalue}", running.output)
-    lines = (running.folder / "errors.txt").read_text(encoding="utf-8", errors="replace").split("\n")
-    said = [line.strip() for line in lines if line.strip()]
-    dead = running.process.returncode == DEAD_KERNEL
-    begun = [cell.source for cell in cells if cell.metadata.get("papermill", {}).get("status") not in (None, "pending")]
-    source = begun[-1] if dead and begun else ""
-    return Failure(0, source, said[-1] if said else "papermill said nothing", running.output)
-
-
-DEAD_KERNEL = 138
-"""papermill's exit code where the kernel was killed, as for lack of memory."""
-
-
-def writable(folder: Path) -> Path:
-    """Make `folder` and return it, or an error that says it cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise NotebookError(f"cannot write into {folder} ({reason}). Choose another folder with --out.") from None
-    return folder
-
-
-def _clean(notebook: Any) -> Any:
-    nbformat = _need("nbformat")
-    cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
-    for position, cell in enumerate(cells):
-        for name in ("papermill", "execution", *([] if cell.metadata.get("tags") else ["tags"])):
-            cell.metadata.pop(name, None)
-        cell["id"] = hashlib.sha256(f"{position}\n{cell.source}".encode()).hexdigest()[:8]
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    metadata = {"kernelspec": dict(KERNEL), "language_info": {"name": "python"}}
-    return nbformat.v4.new_notebook(cells=cells, metadata=metadata, nbformat_minor=5)
-
-
-def _as_ipynb(path: Path, folder: Path) -> Path:
-    nbformat = _need("nbformat")
-    target = folder / f"{path.stem}.ipynb"
-    atomic_write(target, nbformat.writes(read(path), version=4))
-    return target
-
-
-def _same(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_text(encoding="utf-8") == text
+def _typed(kind: str, text: str) -> object:
+    """Convert a text to `str`, `int`, `float`, `bool`, `dict`, a list of these, or to what YAML takes it for."""
+    yaml = _need("yaml")
+    outer, _, inner = kind.replace(" ", "").partition("[")
+    if outer == "list":
+        items = yaml.load(text if text.lstrip().startswith("[") else f"[{text}]", yaml.BaseLoader)
+        return [_typed(inner.removesuffix("]"), item) for item in items]
+    if outer == "bool":
+        return {"true": True, "false": False}[text.lower()]
+    plain = {"str": str, "int": int, "float": float}
+    if outer in plain:
+        return plain[outer](text)
+    return dict(yaml.safe_load(text)) if outer == "dict" else yaml.safe_load(text)
 
 
 def _unknown_parameter(name: str, declared: Sequence[Parameter]) -> str:
@@ -305,51 +198,134 @@ def _unknown_parameter(name: str, declared: Sequence[Parameter]) -> str:
     return f"{near} The notebook declares:{listed}"
 
 
-def _boolean(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise InputError(text)
-    return text.lower() == "true"
+# ---- execution
 
 
-def _list(text: str, convert_item: Callable[[str], object]) -> list[object]:
-    items = ast.literal_eval(text) if text.lstrip().startswith("[") else text.split(",")
-    return [convert_item(str(item).strip()) for item in items]
+def execute(
+    path: Path,
+    output: Path,
+    chosen: Mapping[str, object],
+    environment: Mapping[str, str] | None = None,
+    stop: threading.Event | None = None,
+) -> Execution:
+    """Run a notebook through papermill in a process of its own, in the notebook's folder, and wait for it.
+
+    A failing cell is described, not raised, and the partly executed notebook is kept. Whatever interrupts the waiting
+    stops the notebook and its kernel, too.
+
+    Args:
+        path: the notebook, .py or .ipynb.
+        output: the executed notebook; its folder is made.
+        chosen: values of parameters.
+        environment: variables that the kernel gets beside those of this process.
+        stop: stops the notebook when it is set, by another thread.
+
+    Raises:
+        NotebookError: the output cannot be written, or papermill is not installed.
+        KeyboardInterrupt: `stop` was set.
+    """
+    for module in ("papermill", "ipykernel"):
+        _need(module)
+    make_writable(output.parent)
+    if output.is_dir():
+        raise NotebookError(f"cannot write {output}: a folder has that name. Choose another folder with --out.")
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="tada-run-", ignore_cleanup_errors=True) as folder:
+        process = _start(path, output, chosen, environment or {}, Path(folder))
+        try:
+            code = _wait(process, stop or threading.Event())
+        except BaseException:
+            _stop(process)
+            raise
+        seconds = time.monotonic() - start
+        errors = (Path(folder) / "errors.txt").read_text(encoding="utf-8", errors="replace")
+    return Execution(output, seconds, describe_failure(path, output, code, errors) if code else "")
 
 
-def _dictionary(text: str) -> dict[object, object]:
-    return dict(ast.literal_eval(text))
+def _start(
+    path: Path, output: Path, chosen: Mapping[str, object], environment: Mapping[str, str], folder: Path
+) -> subprocess.Popen[bytes]:
+    values = folder / "parameters.yml"
+    values.write_text(_need("yaml").safe_dump(dict(chosen), allow_unicode=True), encoding="utf-8")
+    command = [sys.executable, "-m", "papermill", str(_as_ipynb(path, folder)), str(output.resolve())]
+    command += ["--parameters_file", str(values), "--kernel", KERNEL["name"], "--cwd", str(path.parent.resolve())]
+    with (folder / "errors.txt").open("wb") as errors:
+        return subprocess.Popen(
+            [*command, "--no-progress-bar", "--log-level", "ERROR"],
+            env={**KERNEL_ENVIRONMENT, **os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,  # an interrupt from the keyboard reaches us alone, and we stop what we started
+        )
 
 
-def _literal(text: str) -> object:
+def _wait(process: subprocess.Popen[bytes], stop: threading.Event) -> int:
+    while not stop.is_set():
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(0.2)
+    raise KeyboardInterrupt
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGINT)
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()  # the kernel looks for its parent every second
+        process.wait()
 
 
-_CONVERTERS: dict[str, Callable[[str], object]] = {
-    "str": str,
-    "int": int,
-    "float": float,
-    "bool": _boolean,
-    "dict": _dictionary,
-}
+def describe_failure(path: Path, output: Path, code: int, errors: str) -> str:
+    """Describe a failed run in a paragraph: the cell, its code, its error, and where the partial run lies.
+
+    Args:
+        path: the notebook.
+        output: the partly executed one, which may not exist.
+        code: papermill's exit code.
+        errors: what papermill wrote.
+    """
+    cells = _need("nbformat").read(output, as_version=4).cells if output.is_file() else []
+    failed = [(cell, one) for cell in cells for one in cell.get("outputs", ()) if one.output_type == "error"]
+    begun = [cell.source for cell in cells if cell.metadata.get("papermill", {}).get("status") not in (None, "pending")]
+    if failed:
+        cell, error = failed[0]
+        where, source, reason = (
+            f"failed in cell [{cell.execution_count}]",
+            cell.source,
+            f"{error.ename}: {error.evalue}",
+        )
+    else:
+        lines = [line.strip() for line in errors.splitlines() if line.strip()]
+        source = begun[-1] if code == DEAD_KERNEL and begun else ""
+        where, reason = f"was stopped{' in this cell' * bool(source)}", lines[-1] if lines else "papermill said nothing"
+    shown = "".join(f"    {line}\n" for line in source.strip().splitlines())
+    kept = f"\nThe partly executed notebook is kept at {output}" if output.is_file() else ""
+    return f"{path} {where}:\n{shown}  {reason}{kept}"
 
 
-def _converter(type_name: str) -> Callable[[str], object]:
-    outer, _, inner = type_name.replace(" ", "").rstrip("]").partition("[")
-    if outer == "list":
-        return lambda text: _list(text, _converter(inner))
-    return _CONVERTERS.get(outer, _literal)
+def make_writable(folder: Path) -> Path:
+    """Make `folder` and return it.
+
+    Raises:
+        NotebookError: it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise NotebookError(f"cannot write into {folder} ({reason}). Choose another folder with --out.") from None
 
 
-def _article(type_name: str) -> str:
-    return f"{'an' if type_name[0] in 'aeiou' else 'a'} {type_name}"
+def _as_ipynb(path: Path, folder: Path) -> Path:
+    target = folder / f"{path.stem}.ipynb"
+    target.write_text(pair(path), encoding="utf-8")
+    return target
 
 
 def _need(module: str) -> Any:
-    import importlib
-
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError:

@@ -1,11 +1,10 @@
-"""Which pages there are: one a notebook, or those that `notebooks/pages.yml` and `notebooks/gallery.yml` give it.
+"""Which pages there are: one a notebook, or those that `notebooks/pages.yml` gives it.
 
-Both files have the same form; every page begins with the name of its notebook:
+Jupyter Book knows a page a file, and no page that is a notebook run with other values. Every page begins with the name
+of its notebook; `after` names pages whose results it reads:
 
     notebook:
       page: {title: ..., parameters: {name: value}, after: [start of other pages], about: ...}
-
-Pages of the second file form the part *Gallery* of the book. `after` names pages whose results a page reads.
 """
 
 from __future__ import annotations
@@ -16,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from tada.book import notebooks
-from tada.errors import BookError, unknown
+from tada.errors import BookError, NotebookError, unknown
 
 PROFILES = ("smoke", "mini", "colab", "paper")
-PAGES, GALLERY = "pages.yml", "gallery.yml"
-_SAID = ("title", "parameters", "after", "about")
+PAGES = "pages.yml"
+ENTRIES = ("title", "parameters", "after", "about")
 
 
 @dataclass(frozen=True)
-class Sheet:
+class PageSpec:
     """A page to be made.
 
     Attributes:
@@ -34,7 +33,6 @@ class Sheet:
         title: in place of the notebook's, if given.
         about: a sentence below the title.
         after: names of the pages whose results it reads.
-        gallery: it belongs to the gallery.
     """
 
     name: str
@@ -43,77 +41,87 @@ class Sheet:
     title: str = ""
     about: str = ""
     after: tuple[str, ...] = ()
-    gallery: bool = False
 
 
-def select(folder: Path, only: Sequence[str] = ()) -> list[Sheet]:
-    """The pages of the notebooks in `folder`, or those whose name starts with one of `only`.
+def root(start: Path | None = None) -> Path:
+    """Return the checkout that holds the book: the nearest folder upwards with `_toc.yml` and `notebooks/`.
 
     Raises:
-        BookError: a file names no notebook, page or parameter that there is, or a page twice.
+        NotebookError: there is none.
+    """
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    raise NotebookError(f"{start} is not inside a checkout of the companion: no _toc.yml here or above it.")
+
+
+def check_profile(name: str) -> str:
+    """Return `name` if it is a profile.
+
+    Raises:
+        NotebookError: it is none; the nearest is named.
+    """
+    if name not in PROFILES:
+        raise NotebookError(unknown("profile", name, PROFILES))
+    return name
+
+
+def select(folder: Path, only: Sequence[str] = ()) -> list[PageSpec]:
+    """Return the pages of the notebooks in `folder`, or those whose name starts with one of `only`.
+
+    Raises:
+        BookError: `pages.yml` names a notebook, page or parameter that does not exist.
         NotebookError: a start that fits no page.
     """
     paths = {path.stem: path for path in sorted(folder.glob("*.py"))}
-    usual, gallery = (_read(folder / file, paths) for file in (PAGES, GALLERY))
-    found = []
-    for path in paths.values():
-        found += _sheets(path, usual.get(path.stem) or {path.stem: {}}, PAGES)
-        found += [replace(one, gallery=True) for one in _sheets(path, gallery.get(path.stem, {}), GALLERY)]
-    names = [sheet.name for sheet in found]
-    for name in names:
-        if names.count(name) > 1:
-            raise BookError(f"{GALLERY}: the page {name!r} is there already, give this one another name.")
+    given = load_yaml(folder / PAGES) if (folder / PAGES).is_file() else {}
+    for name in given:
+        if name not in paths:
+            raise BookError(f"{PAGES}: {unknown('notebook', name, paths)}")
+    found = [spec for name, path in paths.items() for spec in _specs(path, given.get(name) or {name: {}})]
+    names = [spec.name for spec in found]
     for start in only:
         if not any(name.startswith(start) for name in names):
-            raise notebooks.NotebookError(unknown("notebook", start, names))
-    usual_names = [sheet.name for sheet in found if not sheet.gallery]
-    found = [replace(sheet, after=_after(sheet, usual_names)) for sheet in found]
-    return [sheet for sheet in found if not only or sheet.name.startswith(tuple(only))]
+            raise NotebookError(unknown("notebook", start, names))
+    found = [replace(spec, after=_after(spec, names)) for spec in found]
+    return [spec for spec in found if not only or spec.name.startswith(tuple(only))]
 
 
-def _read(file: Path, paths: Mapping[str, Path]) -> dict[str, Any]:
-    said = load_yaml(file) if file.is_file() else {}
-    for name in said:
-        if name not in paths:
-            raise BookError(f"{file.name}: {unknown('notebook', name, paths)}")
-    return said
-
-
-def _sheets(path: Path, pages: Mapping[str, Any], file: str) -> list[Sheet]:
-    """The pages of one notebook."""
-    pages = {name: said or {} for name, said in pages.items()}
-    wanted = any(said.get("parameters") for said in pages.values())
-    declared = [parameter.name for parameter in notebooks.parameters(path)] if wanted else []
-    sheets = []
-    for name, said in pages.items():
+def _specs(path: Path, pages: Mapping[str, Any]) -> list[PageSpec]:
+    """Return the pages of one notebook."""
+    pages = {name: entry or {} for name, entry in pages.items()}
+    has_values = any(entry.get("parameters") for entry in pages.values())
+    declared = [parameter.name for parameter in notebooks.parameters(path)] if has_values else []
+    for name, entry in pages.items():
+        chosen = entry.get("parameters", {})
         if not name.startswith(path.stem):
-            raise BookError(f"{file}: page {name!r} of {path.name} does not begin with {path.stem!r}.")
-        for key in said:
-            if key not in _SAID:
-                raise BookError(f"{file}: {name}: {unknown('entry', key, _SAID)}")
-        for parameter in said.get("parameters", ()):
-            if parameter not in declared:
-                raise BookError(f"{file}: {unknown(f'parameter of {path.name}', parameter, declared)}")
-        profile = said.get("parameters", {}).get("profile", PROFILES[0])
-        if profile not in PROFILES:
-            raise BookError(f"{file}: {name}: {unknown('profile', str(profile), PROFILES)}")
-        texts = {key: said[key] for key in ("title", "about") if key in said}
-        after = tuple(map(str, said.get("after", ())))
-        sheets.append(Sheet(name, path, said.get("parameters", {}), after=after, **texts))
-    return sheets
+            raise BookError(f"{PAGES}: page {name!r} of {path.name} does not begin with {path.stem!r}.")
+        for kind, given, valid in (
+            ("entry", entry, ENTRIES),
+            (f"parameter of {path.name}", chosen, declared),
+            ("profile", [chosen.get("profile", PROFILES[0])], PROFILES),
+        ):
+            for one in given:
+                if one not in valid:
+                    raise BookError(f"{PAGES}: {name}: {unknown(kind, str(one), valid)}")
+    return [PageSpec(name, path, **{**entry, "after": tuple(entry.get("after", ()))}) for name, entry in pages.items()]
 
 
-def _after(sheet: Sheet, names: Sequence[str]) -> tuple[str, ...]:
-    """The names of the pages that a page's `after` means."""
-    for start in sheet.after:
+def _after(spec: PageSpec, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the pages that a page's `after` means."""
+    for start in spec.after:
         if not any(name.startswith(start) for name in names):
-            raise BookError(f"{PAGES}: {sheet.name}: after: {unknown('page', start, names)}")
-    fitting = (name for name in names if sheet.after and name.startswith(sheet.after))
-    return tuple(name for name in fitting if name != sheet.name)
+            raise BookError(f"{PAGES}: {spec.name}: after: {unknown('page', start, names)}")
+    return tuple(name for name in names if spec.after and name.startswith(spec.after) and name != spec.name)
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """A YAML mapping read from `path`; a key given twice is an error."""
+    """Read a YAML mapping.
+
+    Raises:
+        BookError: a key is given twice, of which YAML would keep the last without a word.
+    """
     import yaml
 
     class Strict(yaml.SafeLoader):

@@ -1,4 +1,7 @@
-"""The stamp of a page: when it was run, on which checkpoints, with which versions, and by which command."""
+"""The provenance of a page: when it was run, on which checkpoints, with which versions, and by which command.
+
+papermill records times and parameters in the notebook, and no versions, checkpoints or commands: those are kept here.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,22 @@ import json
 import platform
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import tada
 from tada.book.notebooks import Parameter
-from tada.io import write_json
+from tada.io import PAGE, write_json
 
-_STAMPED = ("torch", "diffusers", "transformers")
+PACKAGES = {"tada": "tada-companion", "torch": "torch", "diffusers": "diffusers", "transformers": "transformers"}
+DIGITS = 12
+"""Digits that are kept of a checkpoint's hash."""
 
 
 @dataclass(frozen=True)
-class Stamp:
+class Provenance:
     """What is known of an execution.
 
     Attributes:
@@ -38,158 +43,165 @@ class Stamp:
     checkpoints: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
-        """Keep it as json, whole or not at all."""
+        """Write it as json."""
         write_json(path, asdict(self))
 
 
-def read(path: Path) -> Stamp | None:
-    """The stamp kept at a path, None if there is none that can be read."""
+def read(path: Path) -> Provenance | None:
+    """Read the provenance kept at a path; None if there is none that can be read."""
     try:
-        return Stamp(**json.loads(path.read_text(encoding="utf-8")))
+        return Provenance(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
 
 def now() -> str:
-    """Date and minute, universal time."""
+    """Return date and minute in universal time."""
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def versions() -> dict[str, str]:
-    """The versions a page is stamped with: the package's, Python's and those of the libraries underneath."""
-    found = {"tada": tada.__version__, "Python": platform.python_version()}
-    for name in _STAMPED:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    """Return the versions of Python, of the package and of the libraries underneath it."""
+    return {"Python": platform.python_version(), **{name: installed_version(it) for name, it in PACKAGES.items()}}
+
+
+def installed_version(package: str) -> str:
+    """Return the version of an installed package, empty if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+# ---- checkpoints
+
+
+def environment(output: Path) -> dict[str, str]:
+    """Return the variables of a kernel that executes a page into `output`.
+
+    They say where files of the page go (``tada.io.PAGE``), and have the checkpoints that it opens written down.
+    """
+    folder = output.resolve().with_suffix("")
+    startup = Path(__file__).with_name("kernel_startup.py")
+    return {PAGE: str(folder), "TADA_LOADED": str(_notes(output)), "PYTHONSTARTUP": str(startup)}
+
+
+def take_checkpoints(output: Path) -> dict[str, str]:
+    """Return names and hashes of the checkpoints that were opened for the page at `output`, and forget them."""
+    notes = _notes(output)
+    lines = notes.read_text(encoding="utf-8").splitlines() if notes.is_file() else []
+    notes.unlink(missing_ok=True)
+    return {str(name): str(digest)[:DIGITS] for name, digest in map(json.loads, lines)}
+
+
+def _notes(output: Path) -> Path:
+    return output.resolve().with_suffix(".checkpoints")
 
 
 # ---- in words
 
 
-def written(value: object) -> str:
-    """A parameter's value as it stands in a notebook."""
+def format_value(value: object) -> str:
+    """Write a parameter's value as it stands in a notebook."""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, list):
-        return f"[{', '.join(map(written, value))}]"
+        return f"[{', '.join(map(format_value, value))}]"
     return repr(value)
 
 
 def changes(declared: Sequence[Parameter], chosen: Mapping[str, object]) -> dict[str, tuple[str, str]]:
-    """The chosen values that are not the defaults: name -> value and default, as they stand in a notebook."""
+    """Return the chosen values that are not the defaults: name -> value and default, as they stand in a notebook."""
     return {
-        one.name: (written(chosen[one.name]), one.default)
+        one.name: (format_value(chosen[one.name]), one.default)
         for one in declared
-        if one.name in chosen and not _same(one.default, chosen[one.name])
+        if one.name in chosen and not _is_default(one.default, chosen[one.name])
     }
 
 
-def _same(default: str, value: object) -> bool:
+def _is_default(default: str, value: object) -> bool:
     try:
         return bool(ast.literal_eval(default) == value)
     except (ValueError, SyntaxError):
-        return default == written(value)
+        return default == format_value(value)
 
 
-def commands(notebook: str, name: str, chosen: Mapping[str, object]) -> list[str]:
-    """The lines that run a page again: by `tada run`, and by papermill alone.
+def commands(notebook: str, page: str, chosen: Mapping[str, object]) -> list[str]:
+    """Write the lines that run a page again: by `tada run`, and by papermill alone.
 
     Args:
         notebook: its name, without folder and suffix.
-        name: of the page.
+        page: its name.
         chosen: its parameters.
     """
-    ours = [f"-p {key} {shlex.quote(_told(value))}" for key, value in chosen.items()]
-    theirs = [_papermill(key, value) for key, value in chosen.items()]
-    start = f"papermill notebooks/{notebook}.ipynb {name}-again.ipynb --cwd notebooks"
+    ours = [
+        f"-p {key} {shlex.quote(value if isinstance(value, str) else format_value(value))}"
+        for key, value in chosen.items()
+    ]
+    theirs = [_papermill_option(key, value) for key, value in chosen.items()]
+    start = f"papermill notebooks/{notebook}.ipynb {page}-again.ipynb --cwd notebooks"
     return [" ".join([f"tada run notebooks/{notebook}.py", *ours]), " ".join([start, *theirs])]
 
 
 def again(notebook: str, **chosen: object) -> str:
-    """The line that makes a notebook's clips again; parameters that are empty, 0 or False are left out.
-
-    Args:
-        notebook: its name, without folder and suffix.
-        chosen: its parameters.
-    """
+    """Write the line that makes a notebook's clips again; parameters that are empty, 0 or False are left out."""
     return commands(notebook, notebook, {name: value for name, value in chosen.items() if value})[0]
 
 
-def _told(value: object) -> str:
-    return value if isinstance(value, str) else written(value)
-
-
-def _papermill(key: str, value: object) -> str:
-    """A parameter for papermill, which takes text that looks like a number for one, and lists as YAML only."""
+def _papermill_option(key: str, value: object) -> str:
+    """Write a parameter for papermill, which takes text that looks like a number for one, and lists as YAML only."""
     if isinstance(value, str):
-        return f"{'-r' if _read_as_another(value) else '-p'} {key} {shlex.quote(value)}"
+        return f"{'-r' if _looks_otherwise(value) else '-p'} {key} {shlex.quote(value)}"
     if isinstance(value, (int, float)):
         return f"-p {key} {value}"
     return f"-y {shlex.quote(f'{key}: {json.dumps(value)}')}"
 
 
-def _read_as_another(text: str) -> bool:
-    try:
+def _looks_otherwise(text: str) -> bool:
+    with suppress(ValueError):
         float(text)
-    except ValueError:
-        return text in ("True", "False", "None")
-    return True
+        return True
+    return text in ("True", "False", "None")
 
 
-def table(
-    stamp: Stamp,
-    declared: Sequence[Parameter],
-    chosen: Mapping[str, object],
-    notebook: str,
-    name: str,
-    after: Sequence[str] = (),
-) -> str:
-    """The Markdown of a page's box: its parameters, its stamp, and how to run it again.
+def box(page: str, notebook: str, declared: Sequence[Parameter], chosen: Mapping[str, object], facts: list[str]) -> str:
+    """Write the Markdown of a page's box: its parameters, its provenance, and how to run it again.
 
     Args:
-        stamp: of the execution.
+        page: its name.
+        notebook: the notebook's name, without folder and suffix.
         declared: the notebook's parameters.
         chosen: the values that were given.
-        notebook: its name, without folder and suffix.
-        name: of the page.
-        after: names of the pages whose results it reads.
+        facts: as from :func:`facts`.
     """
     changed = changes(declared, chosen)
-    rows = [
-        f"| {_bold(f'`{one.name}`', one.name in changed)} | `{_value(one, chosen)}` | "
-        + (f"`{one.default}` | " if changed and one.name in changed else "| " if changed else "")
-        + f"{one.help} |"
-        for one in declared
-    ]
-    head = ["| parameter | value | default | meaning |", "|---|---|---|---|"] if changed else _PLAIN
-    lines = [":::{admonition} This page was run with", ":class: tada-run"]
-    lines += [*head, *rows, ""] if rows else []
-    lines += [f"- **{what}** {said}" for what, said in facts(stamp, chosen, after).items()]
-    lines += ["", "To run it again, with these values or with others:", "```shell"]
-    return "\n".join([*lines, *commands(notebook, name, chosen), "```", ":::"])
+    rows = [["parameter", "value", "default", "meaning"], ["---"] * 4]
+    for one in declared:
+        mark = "**" if one.name in changed else ""
+        value = format_value(chosen[one.name]) if one.name in chosen else one.default
+        rows.append([f"{mark}`{one.name}`{mark}", f"`{value}`", f"`{one.default}`" if mark else "", one.help])
+    if not changed:
+        rows = [[name, value, meaning] for name, value, _, meaning in rows]
+    table = [f"| {' | '.join(row)} |" for row in rows] if declared else []
+    lines = [":::{admonition} This page was run with", ":class: tada-run", *table, "", *facts, ""]
+    lines += ["To run it again, with these values or with others:", "```shell", *commands(notebook, page, chosen)]
+    return "\n".join([*lines, "```", ":::"])
 
 
-_PLAIN = ["| parameter | value | meaning |", "|---|---|---|"]
+def facts(record: Provenance, chosen: Mapping[str, object], after: Sequence[str] = ()) -> list[str]:
+    """Write what is known of an execution as the items of a Markdown list.
 
-
-def facts(stamp: Stamp, chosen: Mapping[str, object], after: Sequence[str] = ()) -> dict[str, str]:
-    """What a page's stamp says, in Markdown."""
-    opened = "; ".join(f"{name} `{digest}`" for name, digest in stamp.checkpoints.items())
-    return {
-        "run on": f"{stamp.date}, in {stamp.seconds:.0f} s",
-        **({"profile": f"`{chosen['profile']}`"} if "profile" in chosen else {}),
+    Args:
+        record: of the execution.
+        chosen: the values that were given.
+        after: names of the pages whose results it reads.
+    """
+    opened = "; ".join(f"{name} `{digest}`" for name, digest in record.checkpoints.items())
+    said = {
+        "run on": f"{record.date}, in {record.seconds:.0f} s",
+        "profile": f"`{chosen['profile']}`" if "profile" in chosen else "",
         "checkpoints": opened or "none was opened",
-        **({"reads the results of": ", ".join(f"[](/notebooks/{name}.ipynb)" for name in after)} if after else {}),
-        "versions": ", ".join(f"{name} {number}" for name, number in stamp.versions.items()),
+        "reads the results of": ", ".join(f"[](/notebooks/{name}.ipynb)" for name in after),
+        "versions": ", ".join(f"{name} {number}" for name, number in record.versions.items() if number),
     }
-
-
-def _value(parameter: Parameter, chosen: Mapping[str, object]) -> str:
-    return written(chosen[parameter.name]) if parameter.name in chosen else parameter.default
-
-
-def _bold(text: str, wanted: bool) -> str:
-    return f"**{text}**" if wanted else text
+    return [f"- **{what}** {text}" for what, text in said.items() if text]

@@ -190,9 +190,9 @@ def list_(folder: str) -> None:
     if len(rows) == 1:
         click.echo(f"no vectors in {folder}: fit one with `tada vectors fit`")
     else:
-        from tada.cli import _table
+        from tada.cli._options import print_table
 
-        _table(rows, click.echo)
+        print_table(rows)
 
 
 @vectors.command("show")
@@ -298,12 +298,12 @@ def _train(
 @contextmanager
 def _told() -> Iterator[None]:
     """User errors as one paragraph on stderr and exit code 2."""
-    from tada.cli import _stop
+    from tada.cli._options import stop
 
     try:
         yield
     except (KeyError, ValueError, OSError, IndexError, RuntimeError, ModuleNotFoundError) as error:
-        _stop(str(error.args[0] if isinstance(error, KeyError) and error.args else error), 2)
+        stop(str(error.args[0] if isinstance(error, KeyError) and error.args else error), 2)
 
 
 def _layers(model: Model, text: str | None) -> Layers:

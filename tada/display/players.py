@@ -22,13 +22,10 @@ from torch import Tensor
 
 from tada.audio import Clip, source
 from tada.errors import InputError
-from tada.io import atomic_write, write_json
+from tada.io import PAGE, atomic_write, write_json
 
 if TYPE_CHECKING:
     from IPython.display import HTML
-
-PAGE = "TADA_PAGE"
-"""Environment variable: the executed notebook without its suffix, set while a page is built."""
 
 LEVEL = -20.0
 """Root mean square of a clip in a player, in dB of full scale."""

@@ -1,0 +1,123 @@
+"""Commands that run notebooks and build the book: `tada book`, `tada run`, `tada pair`."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from tada.cli._options import PROFILE_HELP, relative, stop
+from tada.errors import NotebookError
+
+
+def register(app: click.Group) -> None:
+    """Add the commands to the command line."""
+    for command in (book, run, pair):
+        app.add_command(command)
+
+
+@click.command()
+@click.option("--profile", default="mini", show_default=True, metavar="NAME", help=PROFILE_HELP)
+@click.option("--only", multiple=True, metavar="START", help="Only pages whose name starts so, e.g. 01. Repeatable.")
+@click.option("--force", is_flag=True, help="Execute notebooks that have not changed, too.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Pages at once. Default: what cores and memory allow, 1 at the profiles that want a GPU.",
+)
+def book(profile: str, only: Sequence[str], force: bool, jobs: int | None) -> None:
+    """Execute the notebooks, side by side, and build the site; warnings are errors."""
+    from tada.book import build, pages
+
+    start = time.monotonic()
+    with _stoppable("What was executed to its end is kept: `tada book` goes on from there."):
+        page = build.build(pages.root(), profile, only, force, jobs, tell=click.echo)
+    click.echo(f"The book is ready after {time.monotonic() - start:.0f} s. Open {relative(page)}")
+
+
+@click.command()
+@click.argument("notebook")
+@click.option(
+    "-p", "--parameter", "given", nargs=2, multiple=True, metavar="NAME VALUE", help="Set a parameter. Repeatable."
+)
+@click.option("--profile", metavar="NAME", help=PROFILE_HELP)
+@click.option(
+    "--out", default="_build/runs", show_default=True, metavar="FOLDER", help="Where the executed notebook goes."
+)
+def run(notebook: str, given: Sequence[tuple[str, str]], profile: str | None, out: str) -> None:
+    """Execute NOTEBOOK (.py or .ipynb) with parameters of your own; the notebook itself is not touched."""
+    from tada.book import build, notebooks, pages, provenance
+
+    path = notebooks.find(notebook)
+    declared = notebooks.parameters(path)
+    pairs = list(given)
+    if profile and "profile" in {one.name for one in declared}:
+        pairs.append(("profile", profile))
+    elif profile:
+        click.echo(f"{path.name} has no profiles: {pages.check_profile(profile)} is the same as any other.", err=True)
+    chosen = notebooks.values(declared, pairs)
+    pages.check_profile(str(chosen.get("profile", build.DEFAULT_PROFILE)))
+    output = _output(path, Path(out))
+    with _stoppable(f"What was executed is in {relative(output)}."):
+        done = build.run_notebook(path, output, chosen)
+    checkpoints = provenance.take_checkpoints(output)
+    if done.failure:
+        stop(done.failure, 1)
+    on = f" on {', '.join(f'{name} ({digest})' for name, digest in checkpoints.items())}" if checkpoints else ""
+    click.echo(f"{path.name} ran in {done.seconds:.1f} s{on}. Open {relative(output)}")
+
+
+def _output(path: Path, folder: Path) -> Path:
+    """Return where an executed notebook goes, if nothing of the user's is overwritten there."""
+    from tada.book import notebooks
+
+    output = notebooks.make_writable(folder) / f"{path.stem}.ipynb"
+    if folder.samefile(path.parent):
+        raise NotebookError(f"{folder} is the notebook's own folder. Choose another with --out.")
+    place = output.with_suffix("")
+    if place.is_dir() and any(place.iterdir()) and not output.is_file():
+        raise NotebookError(f"{place} holds files that are not of this notebook. Choose another with --out.")
+    return output
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Write nothing; fail if a pair differs.")
+def pair(check: bool) -> None:
+    """Write each notebooks/*.ipynb from its .py, the source."""
+    from tada.book import notebooks, pages
+
+    stale = notebooks.unpaired(pages.root() / "notebooks")
+    orphans = [path for path in stale if path.suffix == ".ipynb"]
+    if orphans:
+        raise NotebookError(
+            f"{relative(orphans[0])} has no .py beside it: the .py is the source. Add it or remove the .ipynb."
+        )
+    if check and stale:
+        raise NotebookError(f"{', '.join(map(relative, stale))}: the .ipynb differs from its .py. Run `tada pair`.")
+    for path in stale:
+        click.echo(f"wrote {relative(notebooks.write_pair(path))}")
+    if not stale:
+        click.echo("every .ipynb matches its .py")
+
+
+@contextmanager
+def _stoppable(remark: str) -> Iterator[None]:
+    """End on a signal as on an interrupt from the keyboard: stop what runs, then say what is kept."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, interrupt) for number in signals]
+    try:
+        yield
+    except KeyboardInterrupt:
+        stop(f"stopped. {remark}", 130)
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,145 @@
+"""The checks of the built site and its sources: each with something that must not pass, and something that must."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tada.book import checks, notebooks
+from tada.book.checks import Check
+
+PLAYER = '<audio controls src="" aria-label="A calm song"></audio>'
+CELL = '<div class="cell tag_player"><div class="cell_input">x</div>{}</div>'
+OUTPUT = '<div class="cell_output">{}</div>'
+SLIDER = '<steer-slider data-players="{}">{}</steer-slider>'
+BLOB = "A" * 20_001
+
+# check, a body that must not pass, one that must
+PAGES: list[tuple[Check, str, str]] = [
+    (checks.broken_output, "<pre>Traceback (most recent call last)</pre>", "<p>A traceback is a list of calls.</p>"),
+    (checks.broken_output, "<pre>ModuleNotFoundError: x</pre>", "<pre>fine</pre>"),
+    (checks.broken_output, OUTPUT.format('<div class="output stderr">hm</div>'), OUTPUT.format("4")),
+    (checks.broken_output, OUTPUT.format("a.py:1: FutureWarning: soon"), "<p>FutureWarning: soon</p>"),
+    (checks.embedded_files, '<audio src="data:audio/wav;base64,AAAA"></audio>', '<audio src="clip.mp3"></audio>'),
+    (checks.embedded_files, f"<img alt='A line.' src='data:image/png;base64,{BLOB}'>", "base64,AAAA"),
+    (checks.dead_links, '<a href="nowhere.html">x</a>', '<a href="page.html">x</a>'),
+    (checks.dead_links, '<a href="#nowhere">x</a>', '<a href="#here">x</a><p id="here"></p>'),
+    (checks.dead_links, '<img src="gone.png" alt="A picture">', '<a href="https://example.org/">x</a>'),
+    (checks.dead_links, '<audio src="gone.mp3"></audio>', '<a href="page.html#">x</a>'),
+    (checks.dead_links, '<tr data-spectrogram="gone.webp"></tr>', '<tr data-spectrogram="/page.html"></tr>'),
+    (checks.outside_assets, '<script src="https://example.org/a.js"></script>', '<script src="a.js"></script>'),
+    (checks.poor_labels, '<img src="a.png" alt="_images/3f9c.png">', '<img src="a.png" alt="A line that rises.">'),
+    (checks.poor_labels, '<img src="a.png">', "<p></p>"),
+    (checks.poor_labels, "<audio controls></audio>", PLAYER),
+    (checks.machine_paths, "<pre>f(folder=PosixPath('x'))</pre>", "<pre>f(folder=WEIGHTS)</pre>"),
+    (checks.machine_paths, "<pre>wrote /home/ada/x.wav</pre>", "<pre>wrote _build/tmp/x.wav</pre>"),
+    (checks.lost_players, SLIDER.format(2, PLAYER), SLIDER.format(1, PLAYER)),
+    (checks.lost_players, SLIDER.format(0, ""), "<p></p>"),
+    (checks.lost_players, CELL.format(OUTPUT.format("None")), CELL.format(OUTPUT.format(PLAYER))),
+    (checks.lost_players, CELL.format(OUTPUT.format("")), CELL.format("")),  # a page left out of the build is no loss
+    (checks.heavy_files, "x" * 300_001, "x" * 1000),
+]
+
+
+def site(folder: Path, body: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "page.html").write_text(f"<html><body><article>{body}</article></body></html>")
+    checks._soup.cache_clear()
+    return folder
+
+
+@pytest.mark.parametrize(("check", "bad", "good"), PAGES)
+def test_the_bad_page_is_stopped_and_the_good_one_passes(check: Check, bad: str, good: str, tmp_path: Path) -> None:
+    (problem,) = check(site(tmp_path / "bad", bad))
+    assert problem.startswith("page.html: ")
+    assert check(site(tmp_path / "good", good)) == []
+
+
+def test_an_empty_site_fails_and_every_check_is_run(tmp_path: Path) -> None:
+    assert checks.check(tmp_path) == [f"{tmp_path}: holds no page"]
+    assert len(checks.check(site(tmp_path, "<img src='data:audio/x'><img src='gone.png'>"))) >= 4
+
+
+def test_a_heavy_site_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = site(tmp_path, "")
+    (folder / "clip.mp3").write_bytes(bytes(5000))
+    monkeypatch.setattr(checks, "SITE_BYTES", 5000)
+    assert checks.heavy_files(folder) == ["the site: 0.0 MB, at most 0"]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / ".github" / "workflows").mkdir(parents=True)
+    (tmp_path / "_toc.yml").write_text("root: a\nchapters:\n  - file: notebooks/01_one\n")
+    source = '# %% tags=["parameters"]\nsteps: int = 4  # sampling steps\n\n# %%\nsteps\n'
+    (tmp_path / "notebooks" / "01_one.py").write_text(source)
+    notebooks.write_pair(tmp_path / "notebooks" / "01_one.py")
+    return tmp_path
+
+
+def inject(checkout: Path, entry: str = "injected-parameters") -> None:
+    path = checkout / "notebooks" / "01_one.ipynb"
+    text = json.loads(path.read_text())
+    text["cells"].insert(1, {**text["cells"][0], "id": "x", "metadata": {"tags": [entry]}})
+    text["cells"][1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": ["4"]}]
+    path.write_text(json.dumps(text, indent=1) + "\n")
+
+
+def test_a_link_to_colab_opens_a_committed_notebook_without_outputs(checkout: Path) -> None:
+    def problem(name: str, repository: str) -> str:
+        (checkout / "_config.yml").write_text(f"repository: {{{repository}}}\n")
+        address = f"https://colab.research.google.com/github/some/where/blob/v1/notebooks/{name}.ipynb"
+        return "".join(checks.dead_colab(site(checkout / "_build" / "html", f'<a href="{address}">Colab</a>')))
+
+    right = "url: https://github.com/some/where, branch: v1"
+    assert problem("01_one", right) == ""
+    assert "not in the repository of _config.yml (none is set, main)" in problem("01_one", "")
+    assert "v2" in problem("01_one", right.replace("v1", "v2"))
+    assert "opens no notebook" in problem("02_two", right)
+    inject(checkout)
+    assert "with outputs" in problem("01_one", right)
+
+
+def rewrite(file: str, old: str, new: str, pair: bool = False) -> Callable[[Path], None]:
+    def spoil(checkout: Path) -> None:
+        path = checkout / file
+        path.write_text(path.read_text().replace(old, new) if path.exists() else new)
+        if pair:
+            notebooks.write_pair(path)
+
+    return spoil
+
+
+SPOILED: list[tuple[Callable[[Path], None], Check, str]] = [
+    (rewrite("notebooks/01_one.ipynb", "steps: int = 4", "steps: int = 5"), checks.stray_pairs, "its pair differs"),
+    (inject, checks.stray_pairs, "its pair differs"),
+    (
+        rewrite("_config.yml", "", "execute:\n  a: 1\nexecute:\n  b: 2\n"),
+        checks.repeated_keys,
+        "execute is given twice",
+    ),
+    (rewrite(".github/workflows/test.yml", "", "jobs: {a: 1, a: 2}\n"), checks.repeated_keys, "a is given twice"),
+    (rewrite("notebooks/01_one.py", "steps: int", "steps", pair=True), checks.poor_parameters, "what it does"),
+    (rewrite("notebooks/01_one.py", "  # sampling steps", "", pair=True), checks.poor_parameters, "what it does"),
+    (rewrite("_toc.yml", "01_one", "01_one-more"), checks.missing_contents, "does not name notebooks/01_one"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "check", "expected"), SPOILED)
+def test_a_spoiled_checkout_is_stopped(
+    spoil: Callable[[Path], None], check: Check, expected: str, checkout: Path
+) -> None:
+    assert checks.check_sources(checkout) == []
+    spoil(checkout)
+    (problem,) = check(checkout)
+    assert expected in problem
+    assert checks.check_sources(checkout) == [problem]
+
+
+def test_every_check_is_shown_able_to_fail() -> None:
+    shown = {check for check, _, _ in PAGES} | {check for _, check, _ in SPOILED} | {checks.dead_colab}
+    assert shown == {*checks.CHECKS, *checks.SOURCE_CHECKS}
