@@ -101,7 +101,6 @@ def test_run_refuses_to_overwrite_its_own_notebook(book: Path) -> None:
         (("run", "notebooks"), "no notebook 'notebooks'"),
         (("run", "_toc.yml"), "is not a notebook"),
         (("run", "notebooks/01_one.py", "-p", "profile", "mini", "--profile", "smoke"), "profile was given twice"),
-        (("run", "notebooks/01_one.py", "--gallery", "..."), "expected one with letters"),
         (("book", "--profile", "papr"), "did you mean 'paper'"),
         (("book", "--only", "09"), "no notebook '09'"),
     ],
@@ -137,14 +136,6 @@ def test_run_does_not_remove_files_that_are_not_its_own(book: Path) -> None:
 def test_a_folder_that_is_read_only_is_said_to_be(book: Path) -> None:
     (book / "out").mkdir(mode=0o555)
     assert "cannot write into out (Permission denied)" in told("run", "notebooks/01_one.py", "--out", "out")
-
-
-def test_run_adds_to_the_gallery(book: Path) -> None:
-    result = tada("run", "notebooks/01_one.py", "-p", "steps", "7", "--gallery", "Seven steps")
-    assert result.exit_code == 0, result.output
-    assert "01_one-seven-steps is in notebooks/gallery.yml" in result.stdout
-    assert "steps: 7" in (book / "notebooks" / "gallery.yml").read_text()
-    assert "steps 14 mini" in (book / "_build/notebooks/mini/01_one-seven-steps.ipynb").read_text()
 
 
 def test_a_terminated_run_stops_its_kernel_and_says_so(book: Path) -> None:

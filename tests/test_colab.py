@@ -13,6 +13,8 @@ import pytest
 
 from tada.book import colab
 from tada.book import sphinx_ext as site
+from tada.book.provenance import Provenance
+from tada.display import directive
 
 URL = "https://github.com/some/where"
 
@@ -64,9 +66,9 @@ def test_links_are_built_from_repository_and_tag() -> None:
 
 
 def test_without_a_repository_there_is_a_download_and_no_dead_link() -> None:
-    assert "colab" not in colab.doors("", "main", "01_one")
-    assert 'href="01_one.ipynb" download' in colab.doors("", "main", "01_one")
-    assert "Open in Colab" in colab.doors(URL, "v1", "01_one")
+    assert "colab" not in colab.launch_links("", "main", "01_one")
+    assert 'href="01_one.ipynb" download' in colab.launch_links("", "main", "01_one")
+    assert "Open in Colab" in colab.launch_links(URL, "v1", "01_one")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ def test_the_first_cell_installs_on_colab_and_nowhere_else(
 
     cell = colab.first_cell(url, "v1")
     assert [one.strip() for one in cell.splitlines() if "install" in one] == [line]
-    assert cell.endswith("tada.book.colab.setup()")
+    assert "\ntada.book.colab.setup(public=" in cell
     asked: list[tuple[str, str]] = []
     shell = SimpleNamespace(run_line_magic=lambda name, rest: asked.append((name, rest)))
     code = compile(TransformerManager().transform_cell(cell), "cell", "exec")
@@ -97,11 +99,11 @@ def test_the_first_cell_installs_on_colab_and_nowhere_else(
 
 
 def test_on_colab_the_sizes_of_public_checkpoints_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(colab, "on_colab", lambda: True)
     monkeypatch.setattr(colab, "size_of", lambda checkpoint: "at most 2.5 GB")
-    told = colab.setup().rows["to be downloaded"]
-    assert told.startswith("nothing, the minis ship along. With the checkpoint `public`: ")
-    assert "stabilityai/stable-audio-open-1.0: at most 2.5 GB" in told
+    assert colab.setup(public=["some/where"]).rows["to be downloaded"] == "nothing, the minis ship along"
+    monkeypatch.setattr(colab, "on_colab", lambda: True)
+    told = colab.setup(public=["some/where"]).rows["to be downloaded"]
+    assert told == "nothing, the minis ship along. With the checkpoint `public`: some/where: at most 2.5 GB"
 
 
 # ---- the extension
@@ -136,56 +138,57 @@ def app(tmp_path: Path) -> Any:
 
 def test_links_come_below_the_title_and_the_file_lies_beside_the_page(app: Any) -> None:
     context = {"body": "<h1>One</h1><p>Words.</p><h1>x</h1>"}
-    site.add_doors(app, "notebooks/01_one-twice", "", context, None)
+    site.add_launch_links(app, "notebooks/01_one-twice", "", context, None)
     assert context["body"].startswith('<h1>One</h1>\n<p class="tada-doors"><a href="01_one.ipynb"')
     assert context["body"].count("tada-doors") == 1
     site.copy_notebooks(app, None)
     assert (app.outdir / "notebooks" / "01_one.ipynb").read_text() == "{}"
     app.config.html_theme_options["repository_url"] = "https://github.com/executablebooks/jupyter-book"  # its default
-    site.add_doors(app, "notebooks/01_one", "", context, None)
+    site.add_launch_links(app, "notebooks/01_one", "", context, None)
     assert "Colab" not in context["body"]
     (app.srcdir / "_config.yml").write_text(f"repository: {{url: {URL}, branch: v1}}\n")
-    site.add_doors(app, "notebooks/01_one", "", context, None)
+    site.add_launch_links(app, "notebooks/01_one", "", context, None)
     assert "/github/some/where/blob/v1/notebooks/01_one.ipynb" in context["body"]
     plain = {"body": "<h1>One</h1>"}
-    site.add_doors(app, "book/index", "", plain, None)
+    site.add_launch_links(app, "book/index", "", plain, None)
     assert plain["body"] == "<h1>One</h1>"
 
 
 def test_the_slider_of_a_page_is_found_by_its_name(app: Any) -> None:
-    assert site.clips_of(app, "05*/*") is None
+    source = app.srcdir
+    assert directive.find_clips(source, "05*/*") is None
     for page, content in (("04_where/patched", {}), ("05_steer/tempo", {"ladders": []})):
-        folder = app.srcdir / "files" / "notebooks" / page
+        folder = source / "files" / "notebooks" / page
         folder.mkdir(parents=True)
         (folder / "manifest.json").write_text(json.dumps(content))
-    assert site.clips_of(app, "04*/*") is None  # players, no slider
-    found = site.clips_of(app, "*/*")
+    assert directive.find_clips(source, "04*/*") is None  # players, no slider
+    found = directive.find_clips(source, "*/*")
     assert found is not None and found[0] == "../notebooks/05_steer/tempo"
 
 
 def test_the_theme_s_own_buttons_are_off(app: Any) -> None:
-    site.own_doors(app, app.config)
+    site.drop_theme_buttons(app, app.config)
     assert app.config.html_theme_options == {"launch_buttons": {}, "use_download_button": False}
 
 
 def test_toggles_get_a_name_and_references_are_items_of_their_list(app: Any) -> None:
-    page = app.outdir / "page.html"
-    page.write_text(
-        '<summary><span class="toctree-toggle"></span></summary><summary>Words</summary>'
-        '<div role="list"><div role="doc-biblioentry">A book.</div></div>'
-    )
-    site.mend(app, None)
-    assert page.read_text().count("<summary aria-label=") == 1
-    assert "<summary>Words" in page.read_text()
-    assert '<div role="listitem">A book.' in page.read_text()
+    written = '<summary><span class="toctree-toggle"></span></summary><summary>Words</summary>'
+    context = {
+        "body": '<div role="list"><div role="doc-biblioentry">A book.</div></div>',
+        "generate_toctree_html": lambda kind, depth: written + kind + str(depth),
+    }
+    site.mend_page(app, "page", "", context, None)
+    assert '<div role="listitem">A book.' in context["body"]
+    tree = context["generate_toctree_html"]("sidebar", depth=2)
+    assert tree.count("<summary aria-label=") == 1 and tree.endswith("<summary>Words</summary>sidebar2")
 
 
 def test_times_are_those_of_the_build(app: Any) -> None:
     for name in ("01_one", "02_two", "03_three"):
         (app.srcdir / "notebooks" / f"{name}.ipynb").write_text("{}")
-    (app.srcdir / "notebooks" / "01_one.json").write_text(json.dumps({"seconds": 12.4}))
-    (app.srcdir / "notebooks" / "02_two.json").write_text(json.dumps({"seconds": 150}))
-    assert site.records(app) == [("01_one", "12 s"), ("02_two", "2.5 min"), ("03_three", "not in this build")]
+    for name, seconds in (("01_one", 12.4), ("02_two", 150)):
+        Provenance("key", seconds, "then").write(app.srcdir / "notebooks" / f"{name}.json")
+    assert site.page_times(app) == [("01_one", "12 s"), ("02_two", "2.5 min"), ("03_three", "not in this build")]
 
 
 def test_equations_become_mathml_and_bad_ones_are_refused() -> None:
