@@ -40,7 +40,7 @@ METRICS := _build/metrics
 $(METRICS)/.installed: $(READY) tada/metrics/packages.py
 	$(BIN)/python -m venv --clear $(METRICS)
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib")); print("$(CURDIR)")' > "$$($(METRICS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/book.pth"
-	$(METRICS)/bin/python -c 'from tada.metrics.packages import HERE; print("\n".join(HERE.values()))' | PATH="$(CURDIR)/$(METRICS)/bin:$$PATH" PIP_QUIET=1 PIP_CONSTRAINT=constraints.txt sh -e
+	$(METRICS)/bin/python -c 'from tada.metrics.packages import INSTALL_HINTS; print("\n".join(INSTALL_HINTS.values()))' | PATH="$(CURDIR)/$(METRICS)/bin:$$PATH" PIP_QUIET=1 PIP_CONSTRAINT=constraints.txt sh -e
 	@touch $@
 
 test-metrics: $(METRICS)/.installed  ## test laion-clap, MuQ-MuLan, Audiobox and librosa on random weights, without a hub

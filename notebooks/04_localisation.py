@@ -88,7 +88,7 @@ model = work.model
 
 # %% tags=["hide-input"]
 title = f"{tada.ARCHITECTURES[architecture].title}: {model.checkpoint}"
-judge = {"Heard": "attribute probe, probability of the concept"}.get(type(work.score).__name__, work.score.key)
+judge = f"{work.score.label}, {work.score.unit} of the concept"
 facts = {
     "checkpoint": f"{model.checkpoint}: {figures.CHECKPOINTS.get(checkpoint, 'a checkpoint of your own')}",
     "layers": len(model.sites),

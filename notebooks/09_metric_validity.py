@@ -51,9 +51,11 @@ import torch
 from IPython.display import Markdown, display
 
 import tada
+from tada import concepts
 from tada.display import plots, tables
 from tada.loudness import lufs
-from tada.metrics import clap, ear, fad, lpaps, muq, score
+from tada.metrics import clap, ear, fad, lpaps, muq
+from tada.metrics.judges import ATTRIBUTES
 from tada.minis import listen, probe
 from tada.minis.attributes import CLASSES, TEMPI, Attributes, draw, of_labels
 from tada.minis.captions import caption
@@ -267,12 +269,13 @@ def ranked(values, positive, negative):
 
 
 verdicts = []
-for concept, (wanted, against) in score.STEERED.items():
-    attribute = score.attribute(wanted)
+for concept in concepts.TABLE_1:
+    wanted, against = concepts.judged(concept).poles
+    attribute = ATTRIBUTES[wanted]
     positive = (labels[attribute] == wanted).to_numpy()
     negative = (labels[attribute] == against).to_numpy() if against else ~positive
     answers = {
-        one.name: ear.similarity(heard[one.name], ear.embed_text(one, [score.query(concept, judge)])).numpy()
+        one.name: ear.similarity(heard[one.name], ear.embed_text(one, [concepts.judged(concept).query(judge)])).numpy()
         for one, judge in ((first, "clap"), (second, "muq"))
     }
     chance = listener[attribute].numpy()
@@ -316,7 +319,9 @@ tempi, takes = np.linspace(60, 190, 14), 2 if profile == "smoke" else 12
 ladder = [Attributes(tempo=float(tempo), genre=attributes[take].genre) for tempo in tempi for take in range(takes)]
 played_at = torch.from_numpy(render_batch(ladder, list(seeds)[:takes] * len(tempi)))
 answers = {
-    one.name: ear.similarity(ear.embed(one, played_at, SAMPLE_RATE), ear.embed_text(one, [score.query("tempo", judge)]))
+    one.name: ear.similarity(
+        ear.embed(one, played_at, SAMPLE_RATE), ear.embed_text(one, [concepts.judged("tempo").query(judge)])
+    )
     for one, judge in ((first, "clap"), (second, "muq"))
 }
 answers["probe"] = probe.load().probabilities(played_at, SAMPLE_RATE)["tempo"][:, CLASSES["tempo"].index("fast")]
@@ -372,8 +377,8 @@ for level in levels:
     row["FAD to other renders"] = fad.distance(moved[first.name], rest) if len(rest) > 1 else np.nan
     for one, judge in ((first, "clap"), (second, "muq")):
         shifts = []
-        for concept in score.STEERED:
-            text = ear.embed_text(one, [score.query(concept, judge)])
+        for concept in concepts.TABLE_1:
+            text = ear.embed_text(one, [concepts.judged(concept).query(judge)])
             spread = ear.similarity(heard[one.name], text).std()
             shifts.append(
                 float((ear.similarity(moved[one.name], text) - ear.similarity(plain[one.name], text)).mean() / spread)

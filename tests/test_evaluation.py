@@ -16,7 +16,7 @@ from tada import evaluation
 from tada.evaluation import Arm, results
 from tada.evaluation import grid as runs
 from tada.metrics import curve, fad
-from tada.metrics.panel import Panel
+from tada.metrics.judges import MetricSuite
 from tada.models.base import Model
 from tada.steering import Vector
 
@@ -31,8 +31,8 @@ def model(tiny_model: Callable[[str], Model]) -> Model:
 
 
 @pytest.fixture(scope="module")
-def panel() -> Panel:
-    return Panel("mini")
+def panel() -> MetricSuite:
+    return MetricSuite("mini")
 
 
 def arm(model: Model, layers: object = "all", seed: int = 0) -> Arm:
@@ -42,14 +42,14 @@ def arm(model: Model, layers: object = "all", seed: int = 0) -> Arm:
     return Arm("CAA", Vector(directions).unit(), layers, (40.0, 20.0), renorm=False)  # type: ignore[arg-type]
 
 
-def evaluate(model: Model, panel: Panel, **changes: object) -> pd.DataFrame:
+def evaluate(model: Model, panel: MetricSuite, **changes: object) -> pd.DataFrame:
     options = {"arms": [arm(model), arm(model, [0, 1])], "concept": "mood", "prompts": PROMPTS, "seconds": SECONDS}
     options |= {"panel": panel, "sampling": model.sampling(None, steps=2), "percents": PERCENTS}
     return evaluation.run(model, **(options | changes))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
-def run(model: Model, panel: Panel) -> pd.DataFrame:
+def run(model: Model, panel: MetricSuite) -> pd.DataFrame:
     return evaluate(model, panel)
 
 
@@ -75,23 +75,23 @@ def test_the_unsteered_clip_is_0_away_from_itself_and_steering_is_heard(run: pd.
     assert (distance["all"] > 1e-4).all() and (distance["all"] > distance["0+1"]).all()
 
 
-def test_scores_are_those_of_clips_made_one_by_one(model: Model, panel: Panel, run: pd.DataFrame) -> None:
+def test_scores_are_those_of_clips_made_one_by_one(model: Model, panel: MetricSuite, run: pd.DataFrame) -> None:
     sampling = model.sampling(None, steps=2)
     for number, alpha in ((1, -20.0), (3, 40.0)):
-        plain = panel.hear(model.generate(PROMPTS[number], 2115 + number, SECONDS, sampling))
+        plain = panel.listen(model.generate(PROMPTS[number], 2115 + number, SECONDS, sampling))
         with arm(model).vector.apply(model, alpha, layers="all", renorm=False):
-            heard = panel.hear(model.generate(PROMPTS[number], 2115 + number, SECONDS, sampling))
+            heard = panel.listen(model.generate(PROMPTS[number], 2115 + number, SECONDS, sampling))
         wanted = panel.judge(heard, "mood", plain)
         rows = run[(run["prompt"] == PROMPTS[number]) & (run["layers"] == "all") & (run["alpha"] == alpha)]
         for metric, value in rows.set_index("metric")["value"].items():
             assert value == pytest.approx(wanted[str(metric)][0], abs=1e-3), metric
 
 
-def test_distances_of_sets_are_those_of_the_embeddings(model: Model, panel: Panel, run: pd.DataFrame) -> None:
+def test_distances_of_sets_are_those_of_the_embeddings(model: Model, panel: MetricSuite, run: pd.DataFrame) -> None:
     sampling, seeds = model.sampling(None, steps=2), range(2115, 2119)
-    plain = panel.hear(model.generate(PROMPTS, list(seeds), SECONDS, sampling)).embedding
+    plain = panel.listen(model.generate(PROMPTS, list(seeds), SECONDS, sampling)).embedding
     with arm(model).vector.apply(model, 40.0, layers="all", renorm=False):
-        steered = panel.hear(model.generate(PROMPTS, list(seeds), SECONDS, sampling)).embedding
+        steered = panel.listen(model.generate(PROMPTS, list(seeds), SECONDS, sampling)).embedding
     rows = run[(run["metric"] == "fad") & (run["layers"] == "all") & (run["alpha"] == 40)].set_index("pair")["value"]
     assert rows["all"] == pytest.approx(fad.distance(steered, plain), rel=1e-2)
     assert rows["without 1"] == pytest.approx(fad.distance(steered[[0, 2, 3]], plain[[0, 2, 3]]), rel=1e-2)
@@ -104,7 +104,7 @@ def test_distances_of_sets_are_those_of_the_embeddings(model: Model, panel: Pane
 
 
 def test_a_run_goes_on_where_it_was_and_does_nothing_twice(
-    model: Model, panel: Panel, run: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Model, panel: MetricSuite, run: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluate(model, panel, store=tmp_path, percents=(-100, 100), arms=[arm(model)])
     made: list[int] = []
@@ -127,7 +127,7 @@ def test_a_run_goes_on_where_it_was_and_does_nothing_twice(
     )
 
 
-def test_what_determines_a_clip_is_in_its_hash(model: Model, panel: Panel, run: pd.DataFrame) -> None:
+def test_what_determines_a_clip_is_in_its_hash(model: Model, panel: MetricSuite, run: pd.DataFrame) -> None:
     def plan(**changes: object) -> set[str]:
         job = runs._Job(model, [arm(model)], "mood", model.sampling(None, steps=2), SECONDS, None, None, panel, 8)
         seeds = changes.pop("seeds", None)
@@ -142,7 +142,7 @@ def test_what_determines_a_clip_is_in_its_hash(model: Model, panel: Panel, run: 
     longer = plan(arms=[replace(arm(model), reach=(50.0, 20.0))]) & known
     assert zero < longer and len(longer) == len(zero) + 2 * len(PROMPTS), "other raw strengths, those below 0 the same"
     for change in (
-        {"concept": "tempo"}, {"seconds": 2.0}, {"negative": "noise"}, {"panel": Panel("mini", loudness=-20)},
+        {"concept": "tempo"}, {"seconds": 2.0}, {"negative": "noise"}, {"panel": MetricSuite("mini", loudness=-20)},
         {"sampling": model.sampling(None, steps=3)}, {"seeds": [1, 2, 3, 4]},
     ):  # fmt: skip
         assert not plan(**change) & known, change
@@ -150,7 +150,7 @@ def test_what_determines_a_clip_is_in_its_hash(model: Model, panel: Panel, run: 
 
 
 def test_a_run_that_was_stopped_is_read_as_far_as_it_got_and_says_what_is_missing(
-    model: Model, panel: Panel, run: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    model: Model, panel: MetricSuite, run: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     made, sample = [], type(model).sample
@@ -189,7 +189,7 @@ def test_a_run_that_was_stopped_is_read_as_far_as_it_got_and_says_what_is_missin
         evaluation.read(tmp_path / "empty")
 
 
-def test_truth_adds_the_distance_to_true_clips(model: Model, panel: Panel) -> None:
+def test_truth_adds_the_distance_to_true_clips(model: Model, panel: MetricSuite) -> None:
     truth = torch.randn(20, 128, generator=torch.Generator().manual_seed(0))
     found = evaluate(model, panel, arms=[arm(model)], truth=truth)
     for metric in ("fad-truth", "kad-truth"):
@@ -211,7 +211,7 @@ def test_truth_adds_the_distance_to_true_clips(model: Model, panel: Panel) -> No
     ],
 )
 def test_runs_that_make_no_sense_are_refused(
-    changes: dict[str, object], error: type[Exception], words: str, model: Model, panel: Panel
+    changes: dict[str, object], error: type[Exception], words: str, model: Model, panel: MetricSuite
 ) -> None:
     with pytest.raises(error, match=words):
         evaluate(model, panel, **changes)

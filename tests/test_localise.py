@@ -22,7 +22,8 @@ from tada.concepts import names
 from tada.experiments import localisation as localise
 from tada.experiments import planted as known_layers
 from tada.experiments.profiles import PROFILES
-from tada.minis import probe, scores
+from tada.metrics.judges import ProbeJudge
+from tada.minis import probe
 from tada.minis.attributes import Attributes
 from tada.minis.render import FRAMES, render_batch
 from tada.models import SHIPPED
@@ -59,43 +60,41 @@ def plan(folder, concepts=("violin",), **options):
 def test_the_probe_hears_the_concept_and_not_its_neighbour():
     audio = render_batch([Attributes(**given) for given in RENDERED.values()], range(len(RENDERED)))
     clips, asked = Clips(torch.from_numpy(audio)[:, None], 16_000), list(RENDERED)
-    right = scores.Heard()(clips, pd.DataFrame({"concept": asked}))["probe"]
+    right = ProbeJudge()(clips, pd.DataFrame({"concept": asked}))["probe"]
     others = ["male", "slow", "happy", "violin", "drums", "reggae"]
-    wrong = scores.Heard()(clips, pd.DataFrame({"concept": others}))["probe"]
+    wrong = ProbeJudge()(clips, pd.DataFrame({"concept": others}))["probe"]
     assert right.min() > 0.9 and wrong.max() < 0.1
-    one = scores.Heard()(clips[2:3], pd.DataFrame({"concept": asked[2:3]}))["probe"]
+    one = ProbeJudge()(clips[2:3], pd.DataFrame({"concept": asked[2:3]}))["probe"]
     assert one[0] == pytest.approx(right[2], abs=1e-5), "a clip is heard by itself"
 
 
 def test_every_concept_of_the_paper_has_a_class_and_those_nobody_plays_are_named():
-    assert scores.playable(names("paper")) == (list(names("paper")), [])
-    known, left_out = scores.playable(names("authors"))
+    assert localise.judged(ProbeJudge(), names("paper")) == (list(names("paper")), [])
+    known, left_out = localise.judged(ProbeJudge(), names("authors"))
     silent = {"metal", "opera", "saxophone", "cello", "bongos", "harmonica", "trombone", "xylophone"}
     assert set(left_out) == silent
     assert {"jazz", "flute", "female"} <= set(known)
     with pytest.raises(KeyError, match="did you mean 'violin'"):
-        scores.Heard()(Clips(torch.zeros(1, 1, FRAMES), 16_000), pd.DataFrame({"concept": ["violins"]}))
+        ProbeJudge()(Clips(torch.zeros(1, 1, FRAMES), 16_000), pd.DataFrame({"concept": ["violins"]}))
 
 
 def test_another_probe_is_another_score(tmp_path):
     (tmp_path / "probe.safetensors").write_bytes((probe.WEIGHTS / "probe.safetensors").read_bytes())
-    assert scores.Heard(tmp_path).key == scores.Heard().key, "the weights count, not the folder"
+    assert ProbeJudge(tmp_path).key == ProbeJudge().key, "the weights count, not the folder"
     with pytest.raises(FileNotFoundError, match="train it"):
-        scores.Heard(tmp_path / "nowhere")
+        ProbeJudge(tmp_path / "nowhere")
 
 
 # ---- the plan
 
 
 def test_who_judges_follows_from_the_checkpoint(tmp_path):
-    from tada.metrics.score import Score
-
     for checkpoint in SHIPPED:
-        assert isinstance(localise.judge("", checkpoint), scores.Heard)
+        assert localise.judge("", checkpoint).unit == "probability"
     public = localise.judge("", None)
-    assert isinstance(public, Score) and public.ears == "public" and public.judges == ("clap",)
-    assert localise.judge("paper", "mini").judges == ("paper",)
-    assert localise.judge("tada.minis.scores:playable") is scores.playable
+    assert public.unit == "similarity" and public.key == "tada.metrics.concept_score public clap 1"
+    assert localise.judge("paper", "mini").key == "tada.metrics.concept_score public paper 1"
+    assert localise.judge("tada.minis.probe:wilson").key == "tada.minis.probe.wilson"
     with pytest.raises(ValueError, match="no score for the folder"):
         localise.judge("", tmp_path)
     with pytest.raises(ValueError, match=r"no score 'prob'.*expected probe"):
@@ -118,7 +117,7 @@ def test_a_plan_settles_what_a_profile_says_and_what_is_changed(tiny_folder):
 def test_concepts_that_the_judge_does_not_know_are_left_out_and_said(tiny_folder):
     work = plan(tiny_folder("ace-step"), ("violin", "opera"), score="probe", rules="authors", captions=CAPTIONS)
     assert work.left_out == ("opera",) and set(work.pairs["concept"]) == {"violin"}
-    with pytest.raises(ValueError, match="synthetic music of the minis has none of opera"):
+    with pytest.raises(ValueError, match="attribute probe knows none of opera"):
         plan(tiny_folder("ace-step"), ("opera",), score="probe", rules="authors", captions=CAPTIONS)
 
 
@@ -236,7 +235,7 @@ def test_a_planted_mini_is_localised_and_graded_from_the_command_line(tmp_path):
 def test_cards_of_planted_minis_name_their_sites_for_every_concept(name):
     table, pairs = known_layers.shipped(name)
     known = tada.load(name, "planted").functional
-    assert pairs >= 32 and list(table["concept"]) == scores.playable(names("paper"))[0]
+    assert pairs >= 32 and list(table["concept"]) == list(names("paper"))
     assert not {row.concept for row in table.itertuples() if tuple(row.layers) != known}
     assert table["together"].min() >= 0.9 and table["strongest other"].max() <= 0.1
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tada.evaluation import Arm
-from tada.metrics.panel import Panel
+from tada.metrics.judges import MetricSuite
 from tada.models.base import Model
 from tada.steering import Vector
 from tada.steering import distance as reach
@@ -25,8 +25,8 @@ def model(tiny_model: Callable[[str], Model]) -> Model:
 
 
 @pytest.fixture(scope="module")
-def panel() -> Panel:
-    return Panel("mini")
+def panel() -> MetricSuite:
+    return MetricSuite("mini")
 
 
 @pytest.fixture
@@ -37,16 +37,16 @@ def one(model: Model) -> Arm:
     return Arm("CAA", Vector(directions).unit(), "all", renorm=False)
 
 
-def test_calibration_finds_the_strength_that_moves_clips_so_far(model: Model, panel: Panel, one: Arm) -> None:
+def test_calibration_finds_the_strength_that_moves_clips_so_far(model: Model, panel: MetricSuite, one: Arm) -> None:
     sampling = model.sampling(None, steps=2)
     ladder = [float(2**power) for power in range(-1, 8)]
     with one.vector.apply(model, [3.0, 3.0], layers="all", renorm=False):
-        heard = panel.hear(model.generate(PROMPTS, [2115, 2116], SECONDS, sampling))
-    plain = panel.hear(model.generate(PROMPTS, [2115, 2116], SECONDS, sampling))
+        heard = panel.listen(model.generate(PROMPTS, [2115, 2116], SECONDS, sampling))
+    plain = panel.listen(model.generate(PROMPTS, [2115, 2116], SECONDS, sampling))
     target = float(panel.distance(heard, plain).mean())
     found = reach.find(model, one, PROMPTS, (target, 99.0), SECONDS, panel=panel, sampling=sampling, ladder=ladder)
     with one.vector.apply(model, found.strengths[0], layers="all", renorm=False):
-        heard = panel.hear(model.generate(PROMPTS, [2115, 2116], SECONDS, sampling))
+        heard = panel.listen(model.generate(PROMPTS, [2115, 2116], SECONDS, sampling))
     assert float(panel.distance(heard, plain).mean()) == pytest.approx(target, rel=0.1)
     assert found.reached == (True, False) and found.strengths[1] in ladder
     assert replace(one, reach=found.strengths).raw(50) == pytest.approx(found.strengths[0] / 2)
@@ -60,7 +60,7 @@ def test_crossings_by_hand() -> None:
     assert reach._crossing(ladder, np.array([0.1, 0.3, 0.2, 0.2]), 0.9) == (2.0, False)
 
 
-def test_swapping_the_prompt_moves_clips_and_not_swapping_does_not(model: Model, panel: Panel) -> None:
+def test_swapping_the_prompt_moves_clips_and_not_swapping_does_not(model: Model, panel: MetricSuite) -> None:
     up, down = reach.swap(
         model, PROMPTS, ["happy song", "sad song"], PROMPTS, SECONDS, panel=panel,
         sampling=model.sampling(None, steps=2),

@@ -123,7 +123,7 @@ def test_clips_of_minis_are_brought_to_the_loudness_of_the_renders(request_: tab
     from tada.minis.render import LOUDNESS
 
     ears = table_runs.panel(request_)
-    assert ears.loudness == LOUDNESS and ears.ears == "mini" and ears.predictor is None
+    assert ears.loudness == LOUDNESS and ears.weights == "mini" and ears.predictor is None
 
 
 def test_the_command_says_what_is_wrong_in_one_line() -> None:

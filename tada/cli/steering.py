@@ -341,9 +341,9 @@ def _sound_file(out: str) -> Path:
 
 
 def _judge(words: str) -> Any:
-    from tada.metrics.judges import MiniJudge, PublicJudge
+    from tada.metrics.judges import steering_judge
 
-    return MiniJudge() if words == "mini" else PublicJudge()
+    return steering_judge(words)
 
 
 def _ranges(info: Any) -> str:

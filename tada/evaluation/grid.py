@@ -18,18 +18,19 @@ import numpy as np
 import pandas as pd
 
 from tada.audio import Clips
+from tada.concepts import judged
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.evaluation.layout import latex, layout
 from tada.evaluation.results import ARM, BASELINE, CASE, columns, table
-from tada.metrics import curve, fad, score
-from tada.metrics.panel import Heard, Panel
+from tada.metrics import curve, fad
+from tada.metrics.judges import MetricSuite, PanelFeatures
 from tada.models.base import Layers, Model, Sampling, versions
 from tada.patching.sweeps import COLUMNS
 from tada.steering.ranges import digest
 from tada.steering.vector import Vector
 from tada.store import UNIT, Store, key
 
-__all__ = ["GRID", "Arm", "Panel", "auc", "columns", "generate", "latex", "layout", "missing", "read", "run", "table"]
+__all__ = ["GRID", "Arm", "auc", "columns", "generate", "latex", "layout", "missing", "read", "run", "table"]
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Arm:
 
     Attributes:
         method: ``"CAA"`` or ``"SAE"``.
-        vector: positive strengths go to the concept's first pole, see :data:`tada.metrics.score.STEERED`.
+        vector: positive strengths go to the concept's first pole, see :func:`tada.concepts.judged`.
         layers: where to steer: a layer set, indices or site names.
         reach: raw strength at +100 and at -100 percent, both above 0.
         renorm: keep the length of every frame (eq. 3); the paper's SAE rows do without.
@@ -82,7 +83,7 @@ class _Job(NamedTuple):
     seconds: float
     negative: str | None
     lyrics: str | None
-    panel: Panel
+    panel: MetricSuite
     batch: int
 
 
@@ -93,7 +94,7 @@ def run(
     prompts: Sequence[str],
     seconds: float,
     *,
-    panel: Panel,
+    panel: MetricSuite,
     seeds: Sequence[int] | None = None,
     sampling: Sampling | str | None = None,
     percents: Sequence[float] = GRID,
@@ -117,8 +118,8 @@ def run(
         sampling: settings or the name of a preset; None for the model's default.
         percents: strengths in percent of each arm's range; 0 is always there.
         store: where scores are kept, and found again by a later run.
-        truth: embeddings ``[clips, dim]`` of true clips by the panel's CLAP-class ear, see :meth:`Panel.embed`; adds
-            the distance of every steered set to them.
+        truth: embeddings ``[clips, dim]`` of true clips by the panel's CLAP-class ear, see ``MetricSuite.embed``;
+            adds the distance of every steered set to them.
         negative: negative prompt of all clips.
         lyrics: to sing in all clips.
         batch: clips in one denoiser call.
@@ -164,7 +165,7 @@ def _plan(job: _Job, texts: Sequence[str], seeds: Sequence[int] | None, percents
     grid = sorted({float(percent) for percent in percents} - {0.0})
     if not np.isfinite(grid).all() or not grid:
         raise InputError(f"got percents={list(percents)}; expected finite strengths other than 0")
-    score.poles(job.concept)
+    judged(job.concept)
     ways: list[tuple[tuple[Any, ...], dict[str, Any]]] = [((-1, BASELINE, BASELINE, 0.0, 0.0), {})]
     for place, (arm, name) in enumerate(zip(job.arms, names, strict=True)):
         sites = list(job.model.resolve(arm.layers))
@@ -214,14 +215,14 @@ def _chunk(job: _Job, chunk: pd.DataFrame, known: set[str]) -> Iterator[pd.DataF
     zero = chunk[chunk["arm"] < 0].reset_index(drop=True)
     context = job.model.encode(zero["prompt"].tolist(), job.negative, job.lyrics)
 
-    def heard(rows: pd.DataFrame) -> Heard:
+    def heard(rows: pd.DataFrame) -> PanelFeatures:
         """The clips of one arm."""
         arm = None if rows["arm"].iloc[0] < 0 else job.arms[rows["arm"].iloc[0]]
         some = context[(rows["number"] - zero["number"].iloc[0]).tolist()]
         noise = job.model.noise([int(seed) for seed in rows["seed"]], job.seconds)
-        return job.panel.hear(generate(job.model, some, noise, job.sampling, arm, rows["alpha"].tolist()))
+        return job.panel.listen(generate(job.model, some, noise, job.sampling, arm, rows["alpha"].tolist()))
 
-    unsteered = Heard.join([heard(rows) for rows in _batches(zero, job.batch)])
+    unsteered = PanelFeatures.join([heard(rows) for rows in _batches(zero, job.batch)])
     if missing["arm"].min() < 0:
         yield _scored(job, unsteered, zero, unsteered)
     for _, of_arm in missing[missing["arm"] >= 0].groupby("arm", sort=False):
@@ -245,7 +246,7 @@ def generate(
         return model.decode(model.sample(context, noise, sampling))
 
 
-def _scored(job: _Job, heard: Heard, rows: pd.DataFrame, unsteered: Heard) -> pd.DataFrame:
+def _scored(job: _Job, heard: PanelFeatures, rows: pd.DataFrame, unsteered: PanelFeatures) -> pd.DataFrame:
     """The scores of clips, one row a clip and metric, and one with the embedding."""
     table = job.panel.judge(heard, job.concept, unsteered)
     about = rows.drop(columns=["arm", "chunk", "number"]).assign(

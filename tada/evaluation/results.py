@@ -247,9 +247,9 @@ def _values(column: Column, arm: Scores, drawn: Values) -> Values:
 
 def _gaps(part: pd.DataFrame) -> list[dict[str, Any]]:
     """Cells of Table 1 that these results have no metric for, with what fills them."""
-    from tada.metrics.packages import HERE
+    from tada.metrics.packages import INSTALL_HINTS
 
-    rated = f"{HERE['audiobox_aesthetics']}; then tada table ... --aesthetics"
+    rated = f"{INSTALL_HINTS['audiobox_aesthetics']}; then tada table ... --aesthetics"
     how = {**dict.fromkeys(aesthetics.AXES, rated), **dict.fromkeys(SETS[:2], "at least 3 prompts")}
     return [
         {"column": column, "value": np.nan, "low": np.nan, "high": np.nan, "better": "", "best": False, "tied": False,

@@ -21,9 +21,9 @@ from tada.errors import InputError, UnknownNameError, unknown
 from tada.experiments import profiles
 from tada.experiments.profiles import get_profile
 from tada.io import write_table
+from tada.metrics.judges import Judge, ProbeJudge, QueryJudge, as_judge
 from tada.models import ARCHITECTURES, SHIPPED
 from tada.models.base import Model, Sampling
-from tada.models.fingerprint import log_loaded
 from tada.patching.impacts import CASE
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Plan:
     seeds: tuple[int, ...]
     sampling: Sampling
     seconds: float
-    score: patching.Score
+    score: Judge
     profile: profiles.Localisation
     left_out: tuple[str, ...] = ()
     captions: prompt_pairs.Captions = field(default=None, repr=False)
@@ -144,7 +144,7 @@ def plan(
         raise UnknownNameError(unknown("architecture", name, ARCHITECTURES))
     checkpoint = None if checkpoint in ("", "public") else checkpoint
     settings = get_profile(profile).localisation
-    ear = judge(score, checkpoint) if isinstance(score, str) else score
+    ear = judge(score, checkpoint) if isinstance(score, str) else as_judge(score)
     asked = tuple(wanted) or settings.concepts
     names = [concept_table.get(item, rules).name for item in asked or concept_table.names(rules)]
     chosen, left_out = judged(ear, names)
@@ -197,7 +197,7 @@ def run(
     kinds = patching.CONTROLS if controls else ()
     count = work.clips(len(patching.resolve_sets(work.model, layers)), len(kinds))
     if work.left_out:
-        tell(f"left out, since {type(work.score).__name__} cannot judge them: {', '.join(work.left_out)}")
+        tell(f"left out, since {work.score.label} cannot judge them: {', '.join(work.left_out)}")
     tell(f"{work}: {count} clips")
     scores = work.sweep(layers, store=store, workers=workers, controls=kinds, progress=True)
     impacts = patching.impact(scores)
@@ -210,7 +210,7 @@ def run(
 # ---- what judges
 
 
-def judge(score: str = "", checkpoint: str | Path | None = None) -> patching.Score:
+def judge(score: str = "", checkpoint: str | Path | None = None) -> Judge:
     """What judges clips.
 
     Args:
@@ -229,30 +229,19 @@ def judge(score: str = "", checkpoint: str | Path | None = None) -> patching.Sco
         )
     chosen = score or ("probe" if checkpoint in SHIPPED else "clap")
     if chosen == "probe":
-        from tada.minis.scores import Heard
-
-        heard = Heard()
-        log_loaded("attribute probe", lambda: heard.key.split()[-1])
-        return heard
+        return ProbeJudge()
     if chosen in PUBLIC:
-        from tada.metrics.score import Score
-
-        return Score("public", (chosen,))
-    return resolve(chosen)
+        return QueryJudge(chosen)
+    return as_judge(resolve(chosen))
 
 
-def judged(score: patching.Score, names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Concepts that a score can judge, and those that it cannot; ValueError if it can judge none."""
-    from tada.minis import scores
-
-    if not isinstance(score, scores.Heard):
-        return list(names), []
-    chosen, left_out = scores.playable(names)
+def judged(score: Judge, names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Concepts that a judge knows, and those that it does not; ValueError if it knows none."""
+    chosen = [name for name in names if score.knows(name)]
+    left_out = [name for name in names if name not in chosen]
     if not chosen:
-        raise InputError(
-            f"the synthetic music of the minis has none of {', '.join(left_out)}; expected some of "
-            f"{', '.join(scores.CONCEPTS)}"
-        )
+        known = [name for name in concept_table.names("paper") if score.knows(name)]
+        raise InputError(f"{score.label} knows none of {', '.join(left_out)}; it knows {', '.join(known)}")
     return chosen, left_out
 
 

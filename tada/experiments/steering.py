@@ -20,9 +20,8 @@ from tada.concepts.steered import Vocabulary
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.experiments import profiles
 from tada.experiments.profiles import get_profile
-from tada.metrics.judges import MiniJudge, PublicJudge
+from tada.metrics.judges import Judge, steering_judge
 from tada.models.base import MINI_SECONDS, Layers, Model, Sampling
-from tada.patching.sweeps import Score
 from tada.steering import library
 from tada.steering import ranges as calibrate
 from tada.steering.library import Recipe
@@ -53,20 +52,18 @@ class Run:
     sampling: Sampling
     seconds: float
     words: Vocabulary
-    judge: Score
+    judge: Judge
     layer_sets: tuple[Layers, ...]
 
     @property
     def measure(self) -> str:
         """The judge's value for a concept, in words."""
-        return "probability" if isinstance(self.judge, MiniJudge) else "similarity"
+        return self.judge.unit
 
     @property
     def judge_name(self) -> str:
         """Who judges, in words."""
-        if isinstance(self.judge, MiniJudge):
-            return "attribute probe and signal estimators, trained and made without this model"
-        return "similarity to the concept's query by CLAP"
+        return self.judge.label
 
     def recipe(self, concept: str) -> Recipe:
         """How the concept's vector is fitted."""
@@ -120,7 +117,7 @@ def plan(
     profile: str = "mini",
     functional: str = "",
     words: str = "",
-    judge: Score | None = None,
+    judge: Judge | None = None,
     held_out: int = 0,
 ) -> Run:
     """Load a model and settle how much is run on it.
@@ -156,7 +153,7 @@ def plan(
         model.sampling(preset, **steps),
         settings.seconds or (MINI_SECONDS if vocabulary == "mini" else model.default_seconds),
         vocabulary,
-        judge or (MiniJudge() if vocabulary == "mini" else PublicJudge()),
+        judge or steering_judge(vocabulary),
         sets,
     )
 

@@ -70,21 +70,6 @@ def tempo(audio: Any, sample_rate: int, estimator: str = "renders") -> Values:
     return np.where(clips.any(axis=-1), found, np.nan)
 
 
-def onset_rate(audio: Any, sample_rate: int) -> Values:
-    """Onsets a second ``[clips]``, each weighted by its strength relative to the clip's strongest; by librosa."""
-    librosa = need("librosa")
-    clips = prepare(audio, sample_rate, RATE, 0.5).numpy()
-    return np.array([_weighted_onsets(librosa, clip) for clip in clips])
-
-
-def _weighted_onsets(librosa: Any, clip: NDArray[np.float32]) -> float:
-    envelope = librosa.onset.onset_strength(y=clip, sr=RATE)
-    peaks = librosa.onset.onset_detect(onset_envelope=envelope, sr=RATE)
-    if not len(peaks):
-        return 0.0
-    return float((envelope[peaks] / envelope[peaks].max()).sum() / (len(clip) / RATE))
-
-
 def brightness(audio: Any, sample_rate: int) -> Values:
     """Mean spectral centroid in Hz, ``[clips]``; frames count by their magnitude, silence is NaN."""
     clips = prepare(audio, sample_rate, RATE).numpy()

@@ -9,10 +9,12 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from tada.errors import MissingPackageError
+
 _SITE = '"$(python -c \'import sysconfig; print(sysconfig.get_path("purelib"))\')"'
 _CURE = f"rm -f {_SITE}/torchaudio/lib/*.so"
 
-HERE = {
+INSTALL_HINTS = {
     "laion_clap": (
         "pip install librosa==0.11.0 einops ftfy torchlibrosa==0.1.0 braceexpand webdataset wget h5py && "
         f"pip install --no-deps torchaudio==2.11.0 laion-clap==1.1.7 && {_CURE}"
@@ -25,16 +27,14 @@ HERE = {
         f"pip install rich submitit && pip install --no-deps torchaudio==2.11.0 audiobox_aesthetics==0.0.4 && {_CURE}"
     ),
     "librosa": "pip install librosa==0.11.0",
-    "mir_eval": "pip install mir_eval",
 }
 """Package -> what installs it beside a torch without CUDA. torchaudio's own libraries want CUDA; it runs without."""
 
-COLAB = {
+INSTALL_HINTS_COLAB = {
     "laion_clap": "!pip install --no-deps laion-clap==1.1.7 && pip install torchlibrosa braceexpand webdataset wget",
     "muq": '!pip install --no-deps muq==0.1.0 x_clip==0.14.4 && pip install nnAudio easydict "transformers<5.15"',
     "audiobox_aesthetics": "!pip install audiobox_aesthetics==0.0.4",
     "librosa": "!pip install librosa",
-    "mir_eval": "!pip install mir_eval",
 }
 """Package -> what installs it on Colab, where torch, torchaudio and torchvision are there and match."""
 
@@ -43,7 +43,7 @@ def need(name: str, module: str | None = None) -> Any:
     """The module of an optional package.
 
     Args:
-        name: of the package, a key of :data:`HERE`.
+        name: of the package, a key of :data:`INSTALL_HINTS`.
         module: to import; None for the package itself.
 
     Raises:
@@ -53,9 +53,9 @@ def need(name: str, module: str | None = None) -> Any:
         with _without_torchvision() if name in ("laion_clap", "muq") else _as_it_is():
             return import_module(module or name)
     except (ImportError, OSError, RuntimeError) as error:
-        raise ImportError(
-            f"{name} cannot be imported ({_first_line(error)}). Install it with\n    {HERE[name]}\n(the last command "
-            f"where torch has no CUDA only), on Colab with\n    {COLAB[name]}"
+        raise MissingPackageError(
+            f"{name} cannot be imported ({_first_line(error)}). Install it with\n    {INSTALL_HINTS[name]}\n"
+            f"(the last command where torch has no CUDA only), on Colab with\n    {INSTALL_HINTS_COLAB[name]}"
         ) from error
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tada.evaluation.grid import SEED, Arm, generate
-from tada.metrics.panel import Panel
+from tada.metrics.judges import MetricSuite
 from tada.models.base import Model, Sampling
 
 LADDER = tuple(float(2**power) for power in range(-3, 11))
@@ -36,7 +36,7 @@ def find(
     targets: tuple[float, float],
     seconds: float,
     *,
-    panel: Panel,
+    panel: MetricSuite,
     sampling: Sampling | str | None = None,
     lyrics: str | None = None,
     ladder: Sequence[float] = LADDER,
@@ -62,7 +62,7 @@ def find(
     """
     settings, context = model.sampling(sampling), model.encode(list(prompts), lyrics=lyrics)
     seeds = [SEED + i for i in range(len(prompts))]
-    plain = panel.hear(generate(model, context, model.noise(seeds, seconds), settings))
+    plain = panel.listen(generate(model, context, model.noise(seeds, seconds), settings))
     found = []
     for sign, target in zip((1.0, -1.0), targets, strict=True):
         tries = [(place, sign * strength) for strength in ladder for place in range(len(prompts))]
@@ -70,7 +70,7 @@ def find(
         for start in range(0, len(tries), batch):
             places, alpha = (list(part) for part in zip(*tries[start : start + batch], strict=True))
             noise = model.noise([seeds[place] for place in places], seconds)
-            heard = panel.hear(generate(model, context[places], noise, settings, arm, alpha))
+            heard = panel.listen(generate(model, context[places], noise, settings, arm, alpha))
             values += panel.distance(heard, plain[places]).tolist()
         found.append(_crossing(ladder, np.reshape(values, (len(ladder), len(prompts))).mean(1), target))
     (up, reached_up), (down, reached_down) = found
@@ -96,7 +96,7 @@ def swap(
     negative: Sequence[str],
     seconds: float,
     *,
-    panel: Panel,
+    panel: MetricSuite,
     sampling: Sampling | str | None = None,
     lyrics: str | None = None,
 ) -> tuple[float, float]:
@@ -114,7 +114,7 @@ def swap(
     """
     seeds = [SEED + i for i in range(len(prompts))]
     plain, *poles = (
-        panel.hear(model.generate(list(texts), seeds, seconds, sampling, lyrics=lyrics))
+        panel.listen(model.generate(list(texts), seeds, seconds, sampling, lyrics=lyrics))
         for texts in (prompts, positive, negative)
     )
     up, down = (float(panel.distance(heard, plain).mean()) for heard in poles)

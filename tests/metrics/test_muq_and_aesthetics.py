@@ -8,7 +8,7 @@ import pytest
 import torch
 from clips import music, optional
 
-from tada.metrics import aesthetics, clap, external, muq, preservation
+from tada.metrics import aesthetics, clap, external, muq
 from tada.metrics.packages import need
 
 pytestmark = optional
@@ -118,37 +118,9 @@ def test_aesthetics_takes_any_rate_and_stereo(predictor: Any) -> None:
     assert ((mono - stereo).abs() / mono.abs()).max().max() < 0.01
 
 
-def test_preservation_is_0_for_equal_clips_and_grows_with_change() -> None:
-    from tada.minis.attributes import Attributes
-    from tada.minis.render import render_batch
-
-    kinds = [Attributes(tempo=70.0, mood="happy", instrument="flute"), Attributes(tempo=70.0, mood="happy")]
-    clips = torch.from_numpy(render_batch(kinds, [5, 6]))
-    same = preservation.between(clips[:1], clips[:1], 16_000).iloc[0]
-    other = preservation.between(clips[1:], clips[:1], 16_000).iloc[0]
-    assert same[["harmony", "structure", "rhythm"]].abs().max() < 1e-6
-    assert not same["melody"] > 0
-    assert (other[["harmony", "structure"]] > 0.02).all()
-    assert other.dropna().between(0, 1).all()
-
-
-@pytest.mark.filterwarnings("ignore:Trying to estimate tuning", "ignore:Estimated melody")
-def test_silence_keeps_all_of_silence_and_nothing_of_music() -> None:
-    silent, tone = torch.zeros(1, 64_000), 0.3 * torch.sin(2 * torch.pi * 440 * torch.arange(64_000) / 16_000)[None]
-    same = preservation.between(silent, silent, 16_000).iloc[0]
-    assert same[["harmony", "structure", "rhythm"]].tolist() == [0, 0, 0] and same.isna()["melody"]
-    assert preservation.between(silent, tone, 16_000).iloc[0][["harmony", "structure", "melody"]].tolist() == [1, 1, 1]
-    assert torch.isnan(torch.tensor(external.tempo(silent, 16_000, "librosa"))).all()
-    assert external.onset_rate(silent, 16_000).tolist() == [0]
-
-
-def test_librosa_s_tempo_and_onsets_follow_a_click_track() -> None:
-    rate, time = 16_000, torch.arange(8 * 16_000) / 16_000
-    clips = []
-    for bpm in (75.0, 120.0):
-        phase = time % (60 / bpm)
-        clips.append(torch.exp(-80 * phase) * torch.sin(2 * torch.pi * 800 * time) * 0.5)
-    audio = torch.stack(clips)
-    assert external.tempo(audio, rate, "librosa").round(-1).tolist() == pytest.approx([80, 120], abs=10)
-    rates = external.onset_rate(audio, rate)
-    assert (rates < [75 / 60 + 0.2, 2.2]).all() and rates[1] / rates[0] == pytest.approx(120 / 75, rel=0.2)
+def test_librosa_s_tempo_follows_a_click_track() -> None:
+    time = torch.arange(8 * 16_000) / 16_000
+    clicks = [torch.exp(-80 * (time % (60 / bpm))) * torch.sin(2 * torch.pi * 800 * time) for bpm in (75.0, 120.0)]
+    tempi = external.tempo(0.5 * torch.stack(clicks), 16_000, "librosa")
+    assert tempi.round(-1).tolist() == pytest.approx([80, 120], abs=10)
+    assert torch.isnan(torch.tensor(external.tempo(torch.zeros(1, 64_000), 16_000, "librosa"))).all()

@@ -10,7 +10,7 @@ from tada.errors import UnknownNameError, unknown
 from tada.experiments import steering as steer_runs
 from tada.experiments.profiles import Table, get_profile
 from tada.experiments.steering import Run
-from tada.metrics.panel import Panel
+from tada.metrics.judges import MetricSuite
 from tada.models.base import Layers
 
 SETS: tuple[Layers, ...] = ("all", "all-but-functional", "functional")
@@ -90,13 +90,13 @@ def _loaded(name: str, checkpoint: str, profile: str, words: str) -> Run:
     return steer_runs.plan(name, checkpoint, profile, words=words)
 
 
-def panel(request: Request) -> Panel:
+def panel(request: Request) -> MetricSuite:
     """Who listens: the package's ears to minis, whose clips are brought to the renders' loudness; public ears else."""
     return _panel(run_of(request).words, request.aesthetics)
 
 
 @lru_cache(maxsize=1)
-def _panel(words: str, aesthetics: bool) -> Panel:
+def _panel(words: str, aesthetics: bool) -> MetricSuite:
     from tada.minis.render import LOUDNESS
 
-    return Panel(words, aesthetics or None, loudness=LOUDNESS if words == "mini" else None)
+    return MetricSuite(words, aesthetics or None, loudness=LOUDNESS if words == "mini" else None)
