@@ -44,19 +44,19 @@ seed: int = 0  # of the noise the clip starts from
 steps: int = 10  # denoising steps
 seconds: float = 1.0  # length of the clip
 
-# %% tags=["hide-input"]
+# %%
 import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
-import pandas as pd
 import torch
 from IPython.display import display
 
 import tada
+from tada.display import plots, tables
+from tada.display import sites as figures
 
-plt.rcParams.update({"figure.dpi": 200, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
+plots.style()
 
 # %% [markdown]
 # ## Opening the models
@@ -73,53 +73,8 @@ for name in tada.ARCHITECTURES:
     named = checkpoint if name == architecture else ""
     models[name] = tada.load(name, named or tada.tiny.build(name, Path(scratch.name) / name))
 
-
-# %% tags=["hide-input"]
-def sites_of(model):
-    """One row per site: layer index, block, width, text stream, and whether the paper calls it functional."""
-    known = tada.ARCHITECTURES[model.name]
-    paper = known.paper_layers if len(model.sites) == known.site_count else ()
-    return pd.DataFrame(
-        {
-            "layer": range(len(model.sites)),
-            "site": model.sites,
-            "block": [block_of(site) for site in model.sites],
-            "width": [model.site_width(site) for site in model.sites],
-            "stream": [model.streams[site] for site in model.sites],
-            "functional": [layer in paper for layer in range(len(model.sites))],
-        }
-    )
-
-
-def block_of(site):
-    """`down_blocks.1.…` is `down 1`; a plain stack of transformer blocks is one block."""
-    first, second = site.split(".")[:2]
-    side = first.split("_")[0]
-    return {"down": f"down {second}", "up": f"up {second}", "mid": "mid"}.get(side, "transformer")
-
-
-def show(frame):
-    """A table in the look of the book."""
-    return frame.style.hide(axis="index").set_table_attributes('class="dataframe tada-table"')
-
-
-def span(layers):
-    """`0-7` for consecutive layers."""
-    return f"{min(layers)}–{max(layers)}"
-
-
-sites = {name: sites_of(model) for name, model in models.items()}
-overview = pd.DataFrame(
-    {
-        "model": [tada.ARCHITECTURES[name].title for name in models],
-        "sites": [len(model.sites) for model in models.values()],
-        "functional (paper)": [", ".join(map(str, frame.layer[frame.functional])) for frame in sites.values()],
-        "text streams": [", ".join(sorted(frame.stream.unique())) for frame in sites.values()],
-        "checkpoint on this page": [model.checkpoint for model in models.values()],
-        "public checkpoint": [tada.ARCHITECTURES[name].hub_id for name in models],
-    }
-)
-show(overview)
+# %%
+figures.overview_table(models)
 
 # %% [markdown]
 # ## The sites along the depth of each network
@@ -128,63 +83,8 @@ show(overview)
 # text it reads. The marked bars are the functional layers that the paper names in section 4.1. Widths are those of the
 # checkpoint on this page: a tiny one keeps the proportions, with 16, 24 and 40 where the public AudioLDM2 has 256, 384 and 640.
 
-# %% mystnb={"image": {"alt": "One row of bars per model, one bar per cross-attention site in the order of the forward pass. Bar height is the width of the site, colour its text stream. Numbered triangles mark the functional layers of the paper: few, and next to each other, past the middle in the U-Net and before or at the middle in the transformers."}} tags=["hide-input"]
-OKABE_ITO = ["#0072B2", "#E69F00", "#009E73", "#CC79A7"]
-streams = sorted(set(pd.concat(sites.values()).stream))
-colours = dict(zip(streams, OKABE_ITO, strict=False))
-
-figure, rows = plt.subplots(len(models), 1, figsize=(4.6, 2.15 * len(models) + 0.5), squeeze=False)
-for axis, (name, frame) in zip(rows[:, 0], sites.items(), strict=True):
-    top = frame.width.max()
-    marked = frame[frame.functional]
-    alphas = np.where(frame.functional | ~frame.functional.any(), 1.0, 0.45)
-    for row, alpha in zip(frame.itertuples(), alphas, strict=True):
-        axis.bar(row.layer, row.width, width=0.8, color=colours[row.stream], alpha=alpha)
-    axis.plot(marked.layer, marked.width + 0.10 * top, "v", color="black", markersize=5)
-    for run in np.split(marked.layer.to_numpy(), np.flatnonzero(np.diff(marked.layer) > 1) + 1):
-        if len(run):
-            label = f"{run[0]}, {run[-1]}" if len(frame) <= 32 else "\n".join(map(str, run))
-            axis.text(
-                run.mean(),
-                frame.width[run].max() + 0.22 * top,
-                label,
-                ha="center",
-                va="bottom",
-                fontsize=9.5,
-                linespacing=1.0,
-            )
-    edges = frame.index[frame.block != frame.block.shift()].tolist()
-    for start, stop in zip(edges, [*edges[1:], len(frame)], strict=True):
-        if len(edges) > 1:
-            where = {
-                "transform": axis.get_xaxis_transform(),
-                "ha": "center",
-                "va": "top",
-                "fontsize": 9,
-                "color": "0.35",
-            }
-            axis.text((start + stop - 1) / 2, -0.27, frame.block[start].replace(" ", "\n"), **where)
-    axis.set_title(tada.ARCHITECTURES[name].title, loc="left", fontsize=12, fontweight="bold", pad=19)
-    axis.text(0, 1.05, models[name].checkpoint, transform=axis.transAxes, fontsize=9, color="0.35", va="bottom")
-    axis.set(xlim=(-0.7, len(frame) - 0.3), ylim=(0, 1.62 * top), yticks=[0, top], ylabel="width")
-    axis.set_xticks(range(0, len(frame), 8 if len(frame) > 32 else 4))
-    axis.spines["left"].set_bounds(0, top)
-rows[-1, 0].set_xlabel("layer index")
-handles = [plt.Rectangle((0, 0), 1, 1, color=colours[stream]) for stream in streams]
-handles.append(plt.Line2D([], [], marker="v", color="black", linestyle="none", markersize=5))
-labels = [*(f"reads {stream}" for stream in streams), "functional (paper)"]
-figure.legend(
-    handles,
-    labels,
-    loc="lower center",
-    ncols=4,
-    frameon=False,
-    fontsize=8.5,
-    handlelength=0.9,
-    handletextpad=0.4,
-    columnspacing=0.9,
-)
-figure.tight_layout(rect=(0, 0.06, 1, 1), h_pad=1.5)
+# %% mystnb={"image": {"alt": "One row of bars per model, one bar per cross-attention site in the order of the forward pass. Bar height is the width of the site, colour its text stream. Numbered triangles mark the functional layers of the paper: few, and next to each other, past the middle in the U-Net and before or at the middle in the transformers."}}
+figures.site_bars(models)
 plt.show()
 
 # %% [markdown]
@@ -200,29 +100,15 @@ plt.show()
 #
 # The same blocks, with their layers:
 
-# %% tags=["hide-input"]
-blocks = pd.concat(
-    [
-        frame.groupby("block", sort=False)
-        .agg(
-            layers=("layer", span),
-            sites=("layer", "size"),
-            width=("width", "first"),
-            streams=("stream", lambda column: ", ".join(dict.fromkeys(column))),
-        )
-        .reset_index()
-        .assign(model=tada.ARCHITECTURES[name].title)
-        for name, frame in sites.items()
-    ]
-)
-show(blocks[["model", "block", "layers", "sites", "width", "streams"]])
+# %%
+figures.block_table(models)
 
 # %% [markdown]
 # The full list, in order. A site can be named by its layer index or by this name everywhere in the library:
 
-# %% tags=["hide-cell"]
-for frame in sites.values():
-    display(show(frame.drop(columns="block")))
+# %% tags=["hide-output"]
+for model in models.values():
+    display(tables.table(figures.site_rows(model).drop(columns="block")))
 
 # %% [markdown]
 # ## One recorded activation
@@ -263,29 +149,8 @@ grid = torch.stack([sizes[site][:, 0] for site in model.sites], dim=1).cpu()
 hidden = full[model.sites[layer]][0, 0].float().cpu()
 grid.shape, hidden.shape
 
-# %% mystnb={"image": {"alt": "Two heat maps. Above, the size of every site's output at every denoising step, with a mark at the site that is shown below. Below, that site's output at the last step: positions in the sound from left to right, channels from bottom to top, negative values in blue and positive ones in red."}} tags=["hide-input"]
-figure, (above, below) = plt.subplots(2, 1, figsize=(4.6, 5.2), gridspec_kw={"height_ratios": [1, 1.1]})
-image = above.imshow(
-    grid, aspect="auto", cmap="cividis", origin="lower", extent=(-0.5, grid.shape[1] - 0.5, -0.5, steps - 0.5)
-)
-above.plot(layer, steps - 0.5, "v", color="black", markersize=6, clip_on=False, zorder=3)
-above.set(xlabel="layer index", ylabel="denoising step")
-above.yaxis.get_major_locator().set_params(integer=True)
-above.set_title("Size of each site's output", loc="left", fontsize=12, fontweight="bold", pad=25)
-above.text(0, 1.09, f"root mean square · {model.checkpoint}", transform=above.transAxes, fontsize=9, color="0.35")
-figure.colorbar(image, ax=above, pad=0.02)
-
-limit = float(hidden.abs().max())
-image = below.imshow(
-    hidden.T, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, origin="lower", interpolation="nearest"
-)
-below.set(xlabel="position in the sound", ylabel="channel")
-below.set_title(f"Layer {layer} at step {steps - 1}", loc="left", fontsize=12, fontweight="bold", pad=25)
-below.text(
-    0, 1.05, f"output of cross-attention · {model.checkpoint}", transform=below.transAxes, fontsize=9, color="0.35"
-)
-figure.colorbar(image, ax=below, pad=0.02)
-figure.tight_layout(h_pad=1.5)
+# %% mystnb={"image": {"alt": "Two heat maps. Above, the size of every site's output at every denoising step, with a mark at the site that is shown below. Below, that site's output at the last step: positions in the sound from left to right, channels from bottom to top, negative values in blue and positive ones in red."}}
+figures.recorded_maps(grid, hidden, layer, steps - 1, model.checkpoint)
 plt.show()
 
 # %% [markdown]

@@ -38,12 +38,8 @@ profile: str = "mini"  # smoke plays and judges fewer
 again: int = 12  # clips of each mini to judge anew on this page; 0 for none
 seed: int = 2_000_900_000  # of prompts and noise; nothing was trained on seeds from 2,000,000,000 on
 
-# %% tags=["hide-input"]
+# %%
 import json
-import os
-
-# Texts longer than a tokenizer reads are cut, as the pipelines do; they remark on each.
-os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -52,6 +48,7 @@ from IPython.display import Markdown, display
 
 import tada
 from tada.audio import Clip
+from tada.display import minis as figures
 from tada.display import players, plots, tables
 from tada.minis import recipes
 from tada.minis.attributes import CLASSES, draw
@@ -63,11 +60,9 @@ from tada.minis.sounds import SAMPLE_RATE
 plots.style()
 if profile == "smoke":
     heard, again = min(heard, 1), min(again, 6)
-cards = {
-    row["name"]: json.loads((recipes.WEIGHTS / row["name"] / "card.json").read_text()) for row in recipes.shipped()
-}
+sizes = {row["name"]: row["megabytes"] for row in recipes.shipped()}
+cards = {name: json.loads((recipes.WEIGHTS / name / "card.json").read_text()) for name in sizes}
 minis = [name for name in recipes.MINIS if name in cards]
-absent = [name for name in recipes.MINIS if name not in cards]
 
 # %% [markdown]
 # ## The music they learnt from
@@ -92,31 +87,11 @@ told.text, dict(told.mentioned)
 #
 # ## What is there
 
-
-# %% tags=["hide-input"]
-def parameters(card):
-    """All of a checkpoint's, where its card counts them."""
-    count = card.get("parameters", float("nan"))
-    return sum(count.values()) if isinstance(count, dict) else count
-
-
-about = [
-    {
-        "name": name,
-        "what": card["what"],
-        "million parameters": parameters(card) / 1e6,
-        "sites": card.get("sites"),
-        "training steps": card["steps"],
-        "hours of one CPU core": card["hours"],
-        "MB": next(row["megabytes"] for row in recipes.shipped() if row["name"] == name),
-    }
-    for name, card in cards.items()
-]
-formats = {"million parameters": "{:.2f}", "hours of one CPU core": "{:.2f}", "MB": "{:.1f}", "sites": "{:.0f}"}
-display(tables.table(pd.DataFrame(about), formats))
+# %%
+display(figures.card_table(cards, sizes))
+absent = [name for name in recipes.MINIS if name not in cards]
 if absent:
     display(Markdown(f"Not trained yet: {', '.join(absent)}. `tada minis train {absent[0]}` does it."))
-
 notes = [f"- **{name}**: {card['note']}" for name, card in cards.items() if card.get("note")]
 if notes:
     display(Markdown("Not everything went by the recipe alone:\n\n" + "\n".join(notes)))
@@ -129,24 +104,26 @@ if notes:
 #
 # The same prompts, once by the renderer, which knows the attributes they came from, and by every mini, which has the words alone.
 
-# %% tags=["hide-input"]
+# %%
 models = {
     name: tada.load(name.removesuffix("-planted"), "planted" if name.endswith("-planted") else "mini", device=device)
     for name in minis
 }
-seeds = range(seed, seed + heard)
-for row in seeds:
+
+
+def sounds(row):
+    """One prompt by the renderer and by every mini."""
     wanted = draw(row)
     text = caption(wanted, row).text
-    truth = Clip(
-        torch.from_numpy(render(wanted, row))[None],
-        SAMPLE_RATE,
-        {"model": "renderer", "checkpoint": "truth", "prompt": text, "seed": row},
-    )
-    sounds = [players.Sound(truth, "renderer")]
-    sounds += [players.Sound(model.generate(text, row, judge.SECONDS)[0], name) for name, model in models.items()]
+    about = {"model": "renderer", "checkpoint": "truth", "prompt": text, "seed": row}
+    truth = Clip(torch.from_numpy(render(wanted, row))[None], SAMPLE_RATE, about)
+    made = {name: model.generate(text, row, judge.SECONDS)[0] for name, model in models.items()}
+    return [players.Sound(clip, name) for name, clip in {"renderer": truth, **made}.items()]
+
+
+for row in range(seed, seed + heard):
     command = "tada run notebooks/02_the_minis.py" + (f" -p heard {heard}" if heard != 4 else "")
-    display(players.show(sounds, f"prompt-{row - seed}", command))
+    display(players.show(sounds(row), f"prompt-{row - seed}", command))
 
 # %% [markdown]
 # ## Do they do what they are asked?
@@ -154,60 +131,20 @@ for row in seeds:
 # Each prompt mentions one attribute, nothing was trained on its words' seed or on its noise, and the probe, which never saw a
 # mini's clip, says what it hears. Chance is one in the number of classes.
 
-
-# %% tags=["hide-input"]
-def rows_of(name, part):
-    """Accuracies of a card, one a row."""
-    said = cards[name].get(part, {})
-    return [{"mini": name, "attribute": key, **value} for key, value in said.items()]
-
-
-one = pd.DataFrame([row for name in minis for row in rows_of(name, "one concept")])
-
-
-# %% mystnb={"image": {"alt": "Accuracy of each mini for each attribute with its 95 percent interval, as points with bars, chance as a short grey line for each attribute."}} tags=["hide-input"]
-def accuracies(frame, title):
-    """Points with intervals, attributes across, a colour a mini."""
-    names = list(dict.fromkeys(frame["attribute"]))
-    figure, axis = plt.subplots(figsize=(plots.WIDTH, 3.2), layout="constrained")
-    for place, (name, part) in enumerate(frame.groupby("mini", sort=False)):
-        where = [names.index(key) + 0.14 * (place - (frame["mini"].nunique() - 1) / 2) for key in part["attribute"]]
-        spread = [part["accuracy"] - part["low"], part["high"] - part["accuracy"]]
-        axis.errorbar(where, part["accuracy"], spread, fmt="osD^v"[place], markersize=5, linewidth=1.2, label=name)
-    for place, key in enumerate(names):
-        chance = 1 / sum(kind != "none" for kind in CLASSES[key])
-        axis.hlines(chance, place - 0.4, place + 0.4, color="0.6", linewidth=1)
-    axis.set_xticks(range(len(names)), names, fontsize=7.5)
-    axis.set(ylim=(0, 1.02), ylabel="share of clips that are as asked")
-    axis.set_title(title, loc="left", fontsize=10, fontweight="bold")
-    figure.legend(frameon=False, fontsize=8.5, loc="outside lower left", ncols=3)
-    return figure
-
-
+# %% mystnb={"image": {"alt": "Accuracy of each mini for each attribute with its 95 percent interval, as points with bars, chance as a short grey line for each attribute."}}
+one = figures.accuracies(cards, minis, "one concept")
 if len(one):
-    accuracies(one, "One concept asked for, minis")
+    figures.accuracy_points(one, "One concept asked for, minis")
     plt.show()
 
-
-# %% tags=["hide-input"]
-def text_of(frame):
-    """Accuracies with intervals as text, minis across."""
-    shown = frame.assign(
-        text=[f"{row.accuracy:.3f} [{row.low:.3f}, {row.high:.3f}]" for row in frame.itertuples()],
-    )
-    wide = shown.pivot(index="attribute", columns="mini", values="text")
-    wide = wide.loc[list(dict.fromkeys(frame["attribute"])), list(dict.fromkeys(frame["mini"]))]
-    clips = frame.groupby("attribute", sort=False)["clips"].max().astype(int)
-    return wide.assign(clips=clips).reset_index()
-
-
-tables.table(text_of(one))
+# %%
+figures.accuracy_table(one)
 
 # %% [markdown]
 # The same by class, where the weak spots are:
 
-# %% tags=["hide-input"]
-tables.table(text_of(pd.DataFrame([row for name in minis for row in rows_of(name, "by class")])))
+# %%
+figures.accuracy_table(figures.accuracies(cards, minis, "by class"))
 
 # %% [markdown]
 # The figures above are from the cards, measured when a mini was trained. Judged anew on this page, with few clips:
@@ -227,10 +164,8 @@ if again:
 # A probe might hear something that goes with a tempo. The beats themselves are counted by an autocorrelation of onsets, which was
 # not trained at all.
 
-# %% tags=["hide-input"]
-tempo = [{"mini": name, **cards[name]["tempo"]} for name in minis]
-formats = {"slow": "{:.0f}", "fast": "{:.0f}", "overlap": "{:.1%}"}
-tables.table(pd.DataFrame(tempo), formats)
+# %%
+figures.measure_table(cards, minis, "tempo", {"slow": "{:.0f}", "fast": "{:.0f}", "overlap": "{:.1%}"})
 
 # %% [markdown]
 # *Slow* and *fast* are the medians, in beats per minute, of clips that were asked to be so; the *overlap* is the share of either
@@ -241,12 +176,11 @@ tables.table(pd.DataFrame(tempo), formats)
 # Captions of MusicCaps {cite:p}`musiclm` that have exactly one of the words female, male, slow, fast, happy and sad, as they
 # are. Most of their words are unknown to a mini.
 
-# %% tags=["hide-input"]
-others = pd.DataFrame([row for name in minis for row in rows_of(name, "real captions")])
+# %%
+others = figures.accuracies(cards, minis, "real captions")
 if len(others):
-    display(tables.table(text_of(others)))
-    words = pd.DataFrame([row for name in minis for row in rows_of(name, "real captions by word")])
-    display(tables.table(text_of(words).rename(columns={"attribute": "word"})))
+    display(figures.accuracy_table(others))
+    display(figures.accuracy_table(figures.accuracies(cards, minis, "real captions by word"), "word"))
 else:
     display(Markdown("Not measured: the captions were not at hand when the cards were written."))
 
@@ -256,9 +190,9 @@ else:
 # The Fréchet distance between a mini's clips and renders, in the CLAP-class ear, beside that between two sets of renders of the
 # same size. A ratio of 1 would be as good as new renders.
 
-# %% tags=["hide-input"]
-far = [{"mini": name, **cards[name]["frechet"]} for name in minis]
-tables.table(pd.DataFrame(far), {"distance": "{:.4f}", "renders": "{:.4f}", "ratio": "{:.1f}", "clips": "{:.0f}"})
+# %%
+formats = {"distance": "{:.4f}", "renders": "{:.4f}", "ratio": "{:.1f}", "clips": "{:.0f}"}
+figures.measure_table(cards, minis, "frechet", formats)
 
 # %% [markdown]
 # ## Can the judges be believed?
@@ -266,27 +200,15 @@ tables.table(pd.DataFrame(far), {"distance": "{:.4f}", "renders": "{:.4f}", "rat
 # Probes and ears on true renders they never heard, where the truth is known: the probe reads classes off the sound; the two ears
 # were asked in words, which class is nearest.
 
-# %% tags=["hide-input"]
-judges = {name: cards[name]["accuracy"] for name in recipes.EARS if name in cards}
-rows = [
-    {"judge": name, "attribute": key, "text": f"{value['accuracy']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"}
-    for name, part in judges.items()
-    for key, value in part.items()
-]
-wide = pd.DataFrame(rows).pivot(index="attribute", columns="judge", values="text")
-tables.table(wide.loc[list(CLASSES), list(judges)].reset_index())
+# %%
+judges = [name for name in recipes.EARS if name in cards]
+figures.accuracy_table(figures.accuracies(cards, judges, "accuracy"), clips=False)
 
 # %% [markdown]
 # ## How they learnt
 
-# %% mystnb={"image": {"alt": "Training curves of the minis' denoisers: mean squared error of the predicted velocity against training steps, smoothed. They fall, but for those of planted minis, which go on from a trained one."}} tags=["hide-input"]
-figure, axis = plt.subplots(figsize=(plots.WIDTH, 3), layout="constrained")
-for name in minis:
-    curve = pd.read_csv(recipes.WEIGHTS / name / "curve.csv")
-    axis.plot(curve["step"], curve["loss"].rolling(20, min_periods=1).mean(), linewidth=1.3, label=name)
-axis.set(xlabel="step", ylabel="mean squared error of the velocity")
-axis.set_title("Training of the minis' denoisers", loc="left", fontsize=10, fontweight="bold")
-axis.legend(frameon=False, fontsize=8.5)
+# %% mystnb={"image": {"alt": "Training curves of the minis' denoisers: mean squared error of the predicted velocity against training steps, smoothed. They fall, but for those of planted minis, which go on from a trained one."}}
+figures.loss_curves({name: pd.read_csv(recipes.WEIGHTS / name / "curve.csv") for name in minis})
 plt.show()
 
 # %% [markdown]
@@ -294,14 +216,13 @@ plt.show()
 #
 # ## What a clip costs
 
-# %% tags=["hide-input"]
-cost = [{"mini": name, **cards[name]["speed"]} for name in minis]
+# %%
 formats = {"clips": "{:.0f}", "seconds": "{:.1f}", "denoiser_call": "{:.3f}", "calls": "{:.0f}"}
-tables.table(pd.DataFrame(cost).rename(columns={"calls": "as many calls"}), {**formats, "as many calls": "{:.0f}"})
+figures.measure_table(cards, minis, "speed", formats)
 
 # %% [markdown]
-# Seconds from text to sound for so many clips at once on the machine that wrote the card, seconds of one plain call of the denoiser
-# for that batch, and how many such calls fit into the whole.
+# *Seconds* from text to sound for so many *clips* at once on the machine that wrote the card, seconds of one plain call of the
+# denoiser for that batch, and how many such *calls* fit into the whole.
 #
 # ## What they cannot do
 #

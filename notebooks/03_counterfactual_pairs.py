@@ -42,27 +42,21 @@ limit: int = 256  # pairs a concept, at most
 checked: int = 50  # pairs a concept that the written rules are tested on
 out: str = ""  # where the pairs are written; empty: a folder that is gone afterwards
 
-# %% tags=["hide-input"]
-import html
+# %%
 import re
 import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import HTML, display
+from IPython.display import Markdown
 
 import tada.concepts
 import tada.pairs
+from tada.display import pairs as figures
+from tada.display import plots, tables
 
-plt.rcParams.update({"figure.dpi": 200, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
-
-
-def show(frame, **formats):
-    """A table in the look of the book."""
-    styled = frame.style.hide(axis="index").format(formats, na_rep="–")
-    return styled.set_table_attributes('class="dataframe tada-table"')
-
+plots.style()
 
 # %% [markdown]
 # ## Building them
@@ -73,12 +67,8 @@ def show(frame, **formats):
 pairs = tada.pairs.build(captions or None, rules=rules, limit=limit)
 len(pairs), pairs["concept"].nunique()
 
-# %% tags=["hide-input"]
-summary = tada.pairs.summary(pairs)
-summary["candidates"] = summary["concept"].map(pairs.attrs["candidates"])
-summary["refused"] = [sum(pairs.attrs["rejected"][name].values()) for name in summary["concept"]]
-columns = ["concept", "counterfactual", "candidates", "pairs", "refused", "words", "changed", "longer", "leak"]
-show(summary[columns], words="{:.1f}", changed="{:.2f}", longer="{:+.2f}", leak="{:.0%}")
+# %%
+figures.summary_table(pairs)
 
 # %% [markdown]
 # *Candidates* are the captions that qualify, of which the first are taken. *Words* is the mean length of a target, *changed*
@@ -91,17 +81,7 @@ show(summary[columns], words="{:.1f}", changed="{:.2f}", longer="{:+.2f}", leak=
 # The word of the target is struck out, its counterpart follows in bold.
 
 
-# %% tags=["hide-input"]
-def marked(row):
-    """The target as HTML, with what was changed struck out and its counterpart in bold."""
-    text, end = "", 0
-    for change in row["changed"]:
-        text += html.escape(row["target"][end : change["start"]])
-        text += f"<del>{html.escape(change['before'])}</del> <b>{html.escape(change['after'])}</b>"
-        end = change["end"]
-    return text + html.escape(row["target"][end:])
-
-
+# %%
 def sample(frame, count, seed=0):
     """Some pairs of each concept."""
     return pd.concat(
@@ -109,21 +89,13 @@ def sample(frame, count, seed=0):
     )
 
 
-lines = [f"<li><b>{row['concept']}</b>: {marked(row)}</li>" for _, row in sample(pairs, 2).iterrows()]
-display(HTML(f"<ul>{''.join(lines)}</ul>"))
+figures.change_list(sample(pairs, 2))
 
 # %% [markdown]
 # ## Lengths
 
-# %% mystnb={"image": {"alt": "Box plot of the number of words of the target prompts, one box per concept. The boxes of all concepts overlap widely."}} tags=["hide-input"]
-order = list(dict.fromkeys(pairs["concept"]))
-lengths = [pairs.loc[pairs["concept"] == name, "target"].map(lambda text: len(text.split())) for name in order]
-figure, axis = plt.subplots(figsize=(4.6, 0.24 * len(order) + 0.8))
-axis.boxplot(lengths, orientation="horizontal", showfliers=False, medianprops={"color": "#0072B2"})
-axis.set_yticks(range(1, len(order) + 1), order)
-axis.invert_yaxis()
-axis.set_xlabel("words of a target prompt")
-figure.tight_layout()
+# %% mystnb={"image": {"alt": "Box plot of the number of words of the target prompts, one box per concept. The boxes of all concepts overlap widely."}}
+figures.length_boxes(pairs)
 plt.show()
 
 # %% [markdown]
@@ -141,46 +113,32 @@ plt.show()
 #
 # The `authors` rule set breaks some of them by design: its replacements are lower-case and do not look at articles.
 
-# %% tags=["hide-input"]
+# %%
 tested = sample(pairs, checked)
 known = tada.concepts.RULES[rules]
 broken = [tada.pairs.violations(known[row.concept], row.target, row.source) for row in tested.itertuples()]
-names = sorted({rule for rules_broken in broken for rule in rules_broken})
-rates = tested.assign(kept=[not rules_broken for rules_broken in broken]).groupby("concept", sort=False)["kept"]
-table = pd.DataFrame(
-    {"concept": list(rates.groups), "tested": rates.size().to_numpy(), "all rules kept": rates.mean().to_numpy()}
-)
-show(table, **{"all rules kept": "{:.0%}"})
+figures.kept_rule_table(tested["concept"], broken)
 
-# %% tags=["hide-input"]
-counts = pd.DataFrame(
-    {"rule": names, "pairs that break it": [sum(rule in found for found in broken) for rule in names]}
-)
-show(counts) if len(counts) else f"none of the {len(tested)} pairs breaks any of the rules"
+# %%
+figures.broken_rule_table(broken) if any(broken) else Markdown(f"None of the {len(tested)} pairs breaks any rule.")
 
 # %% [markdown]
 # These tests read the same word lists as the swaps. A test that does not is made of word beginnings: in a counterfactual of
 # *violin*, does any word begin with "violin" or "fiddl"?
 
-# %% tags=["hide-input"]
+# %%
 BEGINNINGS = {
     **{"female": r"female|wom[ae]n|girl", "male": r"male|m[ae]n\b|boy", "slow": "slow", "fast": "fast|rapid|quick"},
     **{"happy": "happ|joy|upbeat|uplift", "sad": "sad|melanchol|gloom|depress", "drums": "drum", "flute": "flut"},
     **{"guitar": "guitar", "maracas": "maraca", "trumpet": "trumpet", "violin": "violin|fiddl", "jazz": "jazz"},
     **{"techno": r"techno\b", "reggae": "reggae"},
 }
-left = pd.DataFrame(
-    [
-        {
-            "concept": name,
-            "pairs": len(part),
-            "word beginnings left": int(part["source"].str.contains(rf"\b(?:{BEGINNINGS[name]})", flags=re.I).sum()),
-        }
-        for name, part in pairs.groupby("concept", sort=False)
-        if name in BEGINNINGS
-    ]
-)
-show(left)
+left = [
+    (name, len(part), int(part["source"].str.contains(rf"\b(?:{BEGINNINGS[name]})", flags=re.I).sum()))
+    for name, part in pairs.groupby("concept", sort=False)
+    if name in BEGINNINGS
+]
+tables.table(pd.DataFrame(left, columns=["concept", "pairs", "word beginnings left"]))
 
 # %% [markdown]
 # ## A rewriter of your own
@@ -218,9 +176,9 @@ len(some), some.attrs["rejected"]
 # Does routing *any* other text to a layer change the sound as much as the concept does? Two prompts that say nothing of the
 # concept are routed to find out: a paraphrase of the counterfactual prompt, and an unrelated caption.
 
-# %% tags=["hide-input"]
+# %%
 controlled = tada.pairs.with_controls(sample(pairs, 1).reset_index(drop=True), captions or None)
-show(controlled[["concept", "source", "paraphrase", "unrelated"]].head(3))
+tables.table(controlled[["concept", "source", "paraphrase", "unrelated"]].head(3))
 
 # %% [markdown]
 # ## Taking them along

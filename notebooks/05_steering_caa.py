@@ -201,7 +201,7 @@ results = pd.concat([steer_runs.results(run, name, vectors[name], kept) for name
 # %% mystnb={"image": {"alt": "One panel a concept: what the judge hears of the concept, from 0 to 1, against the strength of steering, a line with its band for each layer set."}}
 names = {layers: figures.LAYER_SETS[layers] for layers in run.layer_sets}
 curves = steer_runs.curves(results, "concept")
-figures.strength_curves(curves, "layers", names, run.measure, "the range of these layers")
+figures.strength_curves(curves, concepts, "layers", names, run.measure, "the range of these layers")
 plt.show()
 
 # %% [markdown]

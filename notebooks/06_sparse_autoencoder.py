@@ -213,7 +213,7 @@ results = pd.concat(
 # %% mystnb={"image": {"alt": "One panel per concept: the judge's value against the strength, for the autoencoder's vector and for CAA at the same layer."}}
 methods = {"sae": "autoencoder", "caa": "CAA"}
 curves = steer_runs.curves(results)
-figures.strength_curves(curves, "method", methods, run.measure, f"the range at layer {chosen}")
+figures.strength_curves(curves, concepts, "method", methods, run.measure, f"the range at layer {chosen}")
 plt.show()
 
 # %%

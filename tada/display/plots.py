@@ -50,11 +50,9 @@ def panels(count: int, height: float, sharex: bool = True) -> tuple[Figure, list
 def set_heading(axis: Axes, title: str, colour: str = "black", note: str = "") -> None:
     """Write a title to the left above a panel, and in small grey letters below it a note."""
     if title:
-        axis.set_title(title, loc="left", fontsize=10, fontweight="bold", color=colour, pad=19 if note else None)
+        axis.set_title(title, loc="left", fontsize=10, fontweight="bold", color=colour, pad=21 if note else None)
     if note:
-        axis.text(
-            0, 1.0, f"{note}\n", transform=axis.transAxes, fontsize=8.5, color="0.35", va="bottom", linespacing=0.4
-        )
+        axis.annotate(note, (0, 1), (0, 8), "axes fraction", "offset points", fontsize=8.5, color="0.35")
 
 
 def line_with_band(axis: Axes, x: Any, values: pd.DataFrame, colour: str, label: str) -> None:

@@ -58,18 +58,20 @@ def tempo_table(rises: pd.DataFrame) -> Any:
     return table(rises, shares | {"slow": "{:.0f}", "fast": "{:.0f}"})
 
 
-def strength_curves(curves: pd.DataFrame, by: str, labels: Mapping[str, str], measure: str, where: str) -> Figure:
+def strength_curves(
+    curves: pd.DataFrame, concepts: Sequence[str], by: str, labels: Mapping[str, str], measure: str, where: str
+) -> Figure:
     """Draw a judge's value over the strength of steering, a panel a concept.
 
     Args:
         curves: ``concept, percent, mean, low, high`` and the column ``by``, as from
             ``tada.experiments.steering.curves``.
+        concepts: which, from the top.
         by: the column that tells lines apart, ``layers`` or ``method``.
         labels: its values -> what the legend calls them; only these are drawn, in this order.
         measure: what the judge's values are.
         where: what the strength is in per cent of.
     """
-    concepts = list(dict.fromkeys(curves["concept"]))
     figure, axes = plots.panels(len(concepts), 1.75)
     for axis, name in zip(axes, concepts, strict=True):
         for colour, (key, label) in zip(plots.OKABE_ITO, labels.items(), strict=False):
@@ -128,7 +130,7 @@ def gain_curves(gains: pd.DataFrame, judge: str) -> Figure:
         axis.set_ylabel(f"gain, {judge}")
         plots.set_heading(axis, name)
     axes[0].legend(frameon=False, fontsize=8)
-    axes[-1].set_xlabel("LPAPS from the unsteered clip (full: positive strengths, dotted: negative)")
+    axes[-1].set_xlabel("LPAPS from the unsteered clip (dotted: negative strengths)")
     return figure
 
 

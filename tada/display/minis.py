@@ -1,0 +1,119 @@
+"""What the cards of the minis say, as figures and tables: size, accuracy by attribute, training, cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from tada.display import plots
+from tada.display.tables import table
+from tada.minis.attributes import CLASSES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Cards = Mapping[str, Mapping[str, Any]]
+"""Name of a mini, an ear or the probe -> its card."""
+
+
+def card_table(cards: Cards, megabytes: Mapping[str, float]) -> Any:
+    """Tabulate what there is: size, sites and training of each, a row a card."""
+    rows = [
+        (name, card["what"], _parameters(card) / 1e6, card.get("sites"), card["steps"], card["hours"], megabytes[name])
+        for name, card in cards.items()
+    ]
+    columns = ["name", "what", "million parameters", "sites", "training steps", "hours of one CPU core", "MB"]
+    formats = {"million parameters": "{:.2f}", "hours of one CPU core": "{:.2f}", "MB": "{:.1f}", "sites": "{:.0f}"}
+    return table(pd.DataFrame(rows, columns=columns), formats)
+
+
+def _parameters(card: Mapping[str, Any]) -> float:
+    """All of a checkpoint's parameters, where its card counts them."""
+    count = card.get("parameters", float("nan"))
+    return sum(count.values()) if isinstance(count, dict) else count
+
+
+def accuracies(cards: Cards, names: Iterable[str], part: str) -> pd.DataFrame:
+    """Gather accuracies from a part of some cards.
+
+    Args:
+        cards: name -> card.
+        names: whose cards are read.
+        part: of the card, such as ``one concept``; cards without it have no rows.
+
+    Returns:
+        ``mini, attribute, accuracy, low, high, clips``, a row an attribute or class.
+    """
+    rows = [
+        {"mini": name, "attribute": key, **value} for name in names for key, value in cards[name].get(part, {}).items()
+    ]
+    return pd.DataFrame(rows, columns=["mini", "attribute", "accuracy", "low", "high", "clips"])
+
+
+def accuracy_points(found: pd.DataFrame, title: str) -> Figure:
+    """Draw accuracies with their 95 % intervals, attributes across, a colour a mini; chance as a grey line.
+
+    Args:
+        found: as from :func:`accuracies`, of attributes.
+        title: of the figure.
+    """
+    figure, (axis,) = plots.panels(1, 3.2)
+    names, minis = (list(dict.fromkeys(found[column])) for column in ("attribute", "mini"))
+    for place, mini in enumerate(minis):
+        part = found[found["mini"] == mini]
+        where = [names.index(key) + 0.14 * (place - (len(minis) - 1) / 2) for key in part["attribute"]]
+        spread = [part["accuracy"] - part["low"], part["high"] - part["accuracy"]]
+        axis.errorbar(where, part["accuracy"], spread, fmt="osD^v"[place], markersize=5, linewidth=1.2, label=mini)
+    for place, key in enumerate(names):
+        chance = 1 / sum(kind != "none" for kind in CLASSES[key])
+        axis.hlines(chance, place - 0.4, place + 0.4, color="0.6", linewidth=1)
+    axis.set_xticks(range(len(names)), names, fontsize=7.5)
+    axis.set(ylim=(0, 1.02), ylabel="share of clips that are as asked")
+    plots.set_heading(axis, title)
+    figure.legend(frameon=False, fontsize=8.5, loc="outside lower left", ncols=3)
+    return figure
+
+
+def accuracy_table(found: pd.DataFrame, what: str = "attribute", clips: bool = True) -> Any:
+    """Tabulate accuracies with their intervals, minis across.
+
+    Args:
+        found: as from :func:`accuracies`.
+        what: heading of the rows.
+        clips: add how many clips were judged.
+    """
+    texts = [f"{row.accuracy:.3f} [{row.low:.3f}, {row.high:.3f}]" for row in plots.named_rows(found)]
+    wide = found.assign(text=texts).pivot(index="attribute", columns="mini", values="text")
+    wide = wide.loc[list(dict.fromkeys(found["attribute"])), list(dict.fromkeys(found["mini"]))]
+    if clips:
+        wide["clips"] = found.groupby("attribute")["clips"].max().astype(int)
+    return table(wide.reset_index().rename(columns={"attribute": what}))
+
+
+def measure_table(cards: Cards, names: Iterable[str], part: str, formats: Mapping[str, str]) -> Any:
+    """Tabulate a part of some cards as it stands, a row a mini.
+
+    Args:
+        cards: name -> card.
+        names: whose cards are read.
+        part: of the card, such as ``tempo``.
+        formats: column -> format.
+    """
+    return table(pd.DataFrame([{"mini": name, **cards[name][part]} for name in names]), formats)
+
+
+def loss_curves(losses: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw how denoisers learnt, smoothed over twenty entries.
+
+    Args:
+        losses: mini -> ``step, loss``.
+    """
+    figure, (axis,) = plots.panels(1, 3.0)
+    for name, curve in losses.items():
+        axis.plot(curve["step"], curve["loss"].rolling(20, min_periods=1).mean(), linewidth=1.3, label=name)
+    axis.set(xlabel="step", ylabel="mean squared error of the velocity")
+    plots.set_heading(axis, "Training of the minis' denoisers")
+    axis.legend(frameon=False, fontsize=8.5)
+    return figure
