@@ -63,21 +63,6 @@ class Concept:
         """What negative strengths lead to, in words."""
         return self.counterfactual or f"no {self.name}"
 
-    @property
-    def pole(self) -> str:
-        """The positive pole."""
-        return self.poles[0]
-
-    @property
-    def against(self) -> str:
-        """The negative pole."""
-        return self.poles[1]
-
-    @property
-    def judge(self) -> str:
-        """The ear of the paper."""
-        return self.ear
-
     def query(self, ear: str) -> str:
         """Give the text that an audio-text model, ``"clap"`` or ``"muq"``, compares a clip with."""
         if ear not in QUERY_TEMPLATES:

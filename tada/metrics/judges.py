@@ -158,9 +158,10 @@ class ProbeSteeringJudge(ProbeJudge):
         """Judge clips of at least a second, all of one concept; ValueError for several."""
         concept = CONCEPTS[_only(_known(self, rows["concept"], filter(self.knows, CONCEPTS)))]
         chances = self.probe.probabilities(clips.audio, clips.sample_rate)
-        positive = _class(chances, concept.pole)
+        pole, other = concept.poles
+        positive = _class(chances, pole)
         sure = [values.amax(1).double().numpy() for name, values in chances.items() if name != concept.attribute]
-        against = _class(chances, concept.against) if concept.against else 1 - positive
+        against = _class(chances, other) if other else 1 - positive
         found = {"concept": positive, "against": against, "sound": np.mean(sure, axis=0)}
         if concept.attribute == "tempo" and clips[0].seconds >= external.SHORTEST:
             found["bpm"] = np.asarray(listen.tempo(listenable(clips.audio, clips.sample_rate).numpy()), float)
@@ -339,7 +340,7 @@ class MetricSuite:
         }
         for over in sorted(lpaps.AXES, key=lambda axis: axis != self.over):
             found["lpaps" if over == self.over else f"lpaps-{over}"] = self.distance(features, unsteered, over)
-        if self.probe is not None and about.pole in ATTRIBUTES:
+        if self.probe is not None and about.poles[0] in ATTRIBUTES:
             chances = [features.others.get(f"probability {name}", np.zeros(1)) for name in about.poles]
             found["probe"] = chances[0] - chances[1]
         own = {*ratings.AXES, external.SIGNALS.get(concept)}
