@@ -9,8 +9,10 @@ import pytest
 from tada import stats as intervals
 from tada.cli import app
 from tada.experiments import claims
-from tada.experiments.claims import Claim, Effect, Evidence, known
-from tada.experiments.claims.layers import concentration, impacts
+from tada.experiments.claims import Claim, Effect, Evidence
+from tada.experiments.claims.effects import impacts
+from tada.experiments.claims.measures import concentration
+from tada.experiments.claims.sentences import paper_share
 
 PERCENTS = (-100.0, -50.0, 0.0, 50.0, 100.0)
 
@@ -223,7 +225,7 @@ def test_every_and_any_take_the_least_and_the_largest_concept_at_a_confidence_fo
     )  # type: ignore[misc]
     moved = {}
     for arm in ("functional", "sae"):
-        for concept, arms in one.arms.items():
+        for concept, arms in one.rows.items():
             scores = arms[arm].scores["probe"]
             moved[arm, concept] = intervals.draws(12) @ (scores[:, -1] - scores[:, 0])
     ends = [intervals.bootstrap(moved["functional", concept], 12, 0.975) for concept in ("mood", "tempo")]
@@ -381,7 +383,7 @@ def test_published_values_are_those_of_the_files() -> None:
     assert "7 (0.488), 6 (0.292)" in told["layers of ACE-Step v1"]
     assert "12 (0.511), 11 (0.222)" in told["layers of Stable Audio Open"]
     assert told["layers of AudioLDM2"].endswith("without 51"), "the published averages have 48 in its place"
-    assert known.share("ace-step") > 0.7
+    assert paper_share("ace-step") > 0.7
 
 
 def test_every_claim_says_where_and_how() -> None:

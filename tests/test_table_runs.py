@@ -20,7 +20,7 @@ from tada.experiments import claims
 from tada.experiments import localisation as localise
 from tada.experiments import table_1 as table_runs
 from tada.experiments.claims import Evidence
-from tada.experiments.claims.layers import concentration
+from tada.experiments.claims.measures import concentration
 from tada.experiments.profiles import PROFILES
 from tada.experiments.table_1 import request as table_request
 from tada.experiments.table_1.arms import _by_distance, caa_arms

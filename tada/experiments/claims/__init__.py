@@ -4,33 +4,29 @@ A test turns tidy results of one checkpoint into an effect with a 95 % interval,
 wholly above it the claim is supported there, wholly below contradicted, else undecided. Bars and tests are ours and
 are named; the paper gives none.
 
-===============  =====================================================================
-``sentences``    the claims: their texts, places and bars
-``verdicts``     what a claim is, and its status on checkpoints
-``evidence``     what was measured on a checkpoint
-``layers``       effects on a localisation
-``steering``     effects on steered clips
-``agreement``    how far judges agree with the truth
-``known``        what is known of public models
-===============  =====================================================================
+=============  =====================================================================
+``effects``    what was measured on a checkpoint, and what an effect is
+``measures``   effects on a localisation and on steered clips
+``sentences``  the claims: their texts, places and bars, and what was published
+``check``      their status on checkpoints
+``agreement``  how far judges agree with the truth
+=============  =====================================================================
 """
 
 from tada.experiments.claims.agreement import agreement, agreements
-from tada.experiments.claims.evidence import PROBE, Evidence
-from tada.experiments.claims.sentences import CLAIMS
-from tada.experiments.claims.verdicts import (
+from tada.experiments.claims.check import (
     CONTRADICTED,
     NOT_RUN,
     PUBLIC,
     STATUSES,
     SUPPORTED,
     UNDECIDED,
-    Claim,
-    Effect,
     check,
     published,
     status,
 )
+from tada.experiments.claims.effects import PROBE, Effect, Evidence
+from tada.experiments.claims.sentences import CLAIMS, Claim
 
 __all__ = [
     "CLAIMS", "CONTRADICTED", "NOT_RUN", "PROBE", "PUBLIC", "STATUSES", "SUPPORTED", "UNDECIDED", "Claim", "Effect",

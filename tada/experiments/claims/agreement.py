@@ -8,18 +8,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from tada.evaluation.results import Scores
-from tada.experiments.claims.evidence import PROBE, Evidence
-from tada.experiments.claims.steering import curves, delta
+from tada.experiments.claims.effects import PROBE, Evidence, Values
+from tada.experiments.claims.measures import delta, mean_curves
 from tada.stats import bootstrap, draws
-
-Values = NDArray[np.float64]
 
 
 def agreement(evidence: Evidence, judge: str, truth: str = PROBE) -> pd.DataFrame:
-    """How well a judge agrees with the truth on a checkpoint.
+    """Measure how well a judge agrees with the truth on a checkpoint.
 
     Args:
         evidence: with results of steering.
@@ -32,9 +29,11 @@ def agreement(evidence: Evidence, judge: str, truth: str = PROBE) -> pd.DataFram
         in the same order (``same``), and the best row by either (``best, best by truth``).
     """
     rows: list[dict[str, Any]] = []
-    for concept, arms in evidence.arms.items():
+    for concept, arms in evidence.rows.items():
         if all({judge, truth} <= set(one.scores) for one in arms.values()):
-            judged, true = ({row: delta(c) for row, c in curves(arms, [metric]).items()} for metric in (judge, truth))
+            judged, true = (
+                {row: delta(c) for row, c in mean_curves(arms, [metric]).items()} for metric in (judge, truth)
+            )
             best = {name: max(found, key=lambda row: found[row][0])
                     for name, found in (("best", judged), ("best by truth", true))}  # fmt: skip
             count = len(next(iter(arms.values())).prompts)
@@ -43,7 +42,7 @@ def agreement(evidence: Evidence, judge: str, truth: str = PROBE) -> pd.DataFram
 
 
 def agreements(evidence: Iterable[Evidence], truth: str = PROBE, concepts: Iterable[str] | None = None) -> pd.DataFrame:
-    """How well every judge agrees with the truth, on every checkpoint with results of steering.
+    """Measure how well every judge agrees with the truth, on every checkpoint with results of steering.
 
     Args:
         evidence: of checkpoints.

@@ -1,0 +1,121 @@
+"""What was measured on one checkpoint, and the effects that are taken from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tada.evaluation.results import Scores, arms
+from tada.stats import bootstrap, draws
+
+Values = NDArray[np.float64]
+
+PROBE = "probe"
+"""The judge whose truth is the renderer."""
+
+JUDGES = ("clap", "muq", "mini-clap", "mini-second", PROBE)
+"""Metrics of alignment by which steering can be tested: as the paper judges first, the truth last."""
+
+ROWS: Mapping[tuple[str, str | None], str] = {
+    ("CAA", "all"): "all",
+    ("CAA", "all-but-functional"): "others",
+    ("CAA", "functional"): "functional",
+    ("SAE", None): "sae",
+}
+"""Method and layers in results -> row of Table 1; None for whatever single layer it was."""
+
+
+class Effect(NamedTuple):
+    """A tested quantity with its 95 % interval, and what it was taken over."""
+
+    value: float
+    low: float
+    high: float
+    over: str
+
+    @classmethod
+    def of(cls, values: Values, count: int, over: str, most: float = np.inf) -> Effect:
+        """Take it from the sample's value and its resamples, of ``count`` prompts; at most ``most`` either way."""
+        low, high = bootstrap(values, count)
+        return cls(float(values[0]), max(low, -most), min(high, most), over)
+
+
+class Impacts(NamedTuple):
+    """Impacts ``[concepts, 1 + resamples, layers]``, the sample first, the concepts, and pairs of the least."""
+
+    table: Values
+    concepts: list[str]
+    pairs: int
+
+
+def impacts(scores: pd.DataFrame) -> Impacts:
+    """Measure the impact of every single layer (equation 9), for the sample and for draws of its pairs.
+
+    Args:
+        scores: of one checkpoint and metric, as from ``tada.patching.sweep``. Concepts whose full swap has an effect
+            that cannot be told from 0 are left out.
+    """
+    own = scores[(scores["method"] == "patch") & scores["layers"].str.fullmatch(r"none|all|\d+")]
+    layers = sorted((name for name in own["layers"].unique() if name.isdigit()), key=int)
+    tables, names, pairs = [], [], []
+    for name, part in own.groupby("concept", sort=False):
+        wide = part.pivot_table("value", "pair", "layers", "mean")
+        none, every, single = (draws(len(wide)) @ wide[which].to_numpy() for which in (["none"], ["all"], layers))
+        low, high = bootstrap((every - none)[:, 0], len(wide))
+        if low > 0 or high < 0:
+            tables.append((single - none) / (every - none))
+            names.append(str(name))
+            pairs.append(len(wide))
+    shape = (0, len(draws(1)), len(layers))
+    return Impacts(np.stack(tables) if tables else np.empty(shape), names, min(pairs, default=0))
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What was measured on one checkpoint.
+
+    Attributes:
+        model: the architecture.
+        checkpoint: ``"mini"``, ``"planted"``, ``"public"`` or another, as for ``tada.load``.
+        scores: of the localisation, as from ``tada.patching.sweep``; None if there was none.
+        results: of Table 1, as from ``tada.evaluation.run``; None if there are none.
+    """
+
+    model: str
+    checkpoint: str
+    scores: pd.DataFrame | None = None
+    results: pd.DataFrame | None = None
+
+    def judges(self) -> list[str]:
+        """List those of :data:`JUDGES` that the results have."""
+        present = set() if self.results is None else set(self.results["metric"])
+        return [name for name in JUDGES if name in present]
+
+    @cached_property
+    def impacts(self) -> Impacts | None:
+        """Impacts of single layers; None without a localisation."""
+        return None if self.scores is None else impacts(self.scores)
+
+    @cached_property
+    def rows(self) -> dict[str, dict[str, Scores]]:
+        """Concept -> row of Table 1 -> scores."""
+        if self.results is None:
+            return {}
+        return {
+            str(concept): {
+                name: scores
+                for (method, layers), scores in arms(part).items()
+                if (name := ROWS.get((method, layers), ROWS.get((method, None))))
+            }
+            for concept, part in self.results.groupby("concept", sort=False)
+        }
+
+
+Measure = Callable[[Evidence, str], Effect | None]
+"""The effect on a checkpoint, by a judge; None where its results do not hold what it needs."""
