@@ -153,10 +153,8 @@ vector = steering.contrast(
     few.positive,
     few.negative,
     10,
-    run.seconds,
-    run.sampling,
+    tada.Setting(run.seconds, run.sampling, lyrics=few.lyrics if model.sings else None),
     [layer],
-    lyrics=few.lyrics if model.sings else None,
 )
 with vector.apply(model, 2.0, [layer]):
     again = model.generate(neutral, 0, run.seconds, run.sampling)

@@ -52,6 +52,7 @@ import torch
 from IPython.display import Markdown, display
 
 import tada
+from tada import steering
 from tada.book import provenance as stamp
 from tada.display import plots, tables, widgets
 from tada.display import steering as figures
@@ -61,7 +62,6 @@ from tada.experiments import steering as steer_runs
 from tada.experiments.profiles import get_profile
 from tada.sae import features
 from tada.steering import library
-from tada.steering import ranges as calibrate
 from tada.store import Store
 
 plots.style()
@@ -164,12 +164,11 @@ best = features.top(table, 2)
 some = sae_runs.browsed(run, size, captions or None)
 keep = kept / "sae" / found.key[:16] / f"browser-{profile}"
 heard = features.listen(model, found.sae, site, some, sorted(set(best["feature"])), keep=keep)
-unit = calibrate.lengths(model, features.single(found.sae, site, 0), some, None)
+unit = steering.lengths(model, features.single(found.sae, site, 0), some, None)
 effects = pd.concat(
     [
         features.effect(
-            model, found.sae, site, row.feature, [-unit, 0.0, unit], run.trial(row.concept),
-            concept=row.concept, score=run.judge, store=scores,
+            model, found.sae, site, row.feature, [-unit, 0.0, unit], run.trial(row.concept), run.judge
         )
         for row in best.itertuples()
     ]
@@ -189,17 +188,15 @@ feature_table(heard, best, "feature", 2, effects)
 vectors = {}
 for name in concepts:
     vector = sae_runs.vector(run, found, table, name)
-    vectors[name] = calibrate.calibrate(
-        model, vector, run.trial(name), None, concept=name, score=run.judge, renorm=False, store=scores
-    )
+    arm = steering.Arm("sae", vector, None, renorm=False)
+    vectors[name] = steering.calibrate(model, arm, run.trial(name), run.judge, scores).vector
     sae_runs.keep(run, vectors[name], kept / "vectors")
 
 caa = {name: library.fit(model, run.recipe(name), kept / "vectors") for name in concepts}
 for name in concepts:
     for layers in (*run.layer_sets, [chosen]):
-        caa[name] = calibrate.calibrate(
-            model, caa[name], run.trial(name), layers, concept=name, score=run.judge, store=scores
-        )
+        arm = steering.Arm("caa", caa[name], layers)
+        caa[name] = steering.calibrate(model, arm, run.trial(name), run.judge, scores).vector
 
 # %%
 results = pd.concat(

@@ -50,6 +50,7 @@ heard: int = 2  # concepts whose clips can be played below
 # %%
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -63,7 +64,7 @@ from tada.display import players, plots, tables
 from tada.display import steering as figures
 from tada.display import table_1 as table_figures
 from tada.experiments import table_1 as table_runs
-from tada.steering import ranges as calibrate
+from tada.steering import ranges
 from tada.store import Store
 
 plots.style()
@@ -225,12 +226,12 @@ table_figures.win_table(cells)
 # %%
 def sounds(name):
     """The unsteered clip of a concept, and for each row of the table the clips at both ends of the strengths."""
-    setting = run.heard(name)
-    setting = calibrate.Setting(setting.prompts[:1], run.seconds, run.sampling, setting.seeds, setting.lyrics)
+    trial = run.heard(name)
+    trial = replace(trial, rows=trial.rows[:1])
     shown = []
     for arm in table_runs.arms(request, name):
         strengths, keep = [0.0, arm.raw(-100), arm.raw(100)], Path(request.store) / "clips"
-        made = calibrate.clips(model, arm.vector, strengths, setting, arm.layers, renorm=arm.renorm, keep=keep)
+        made = ranges.clips(model, arm, trial, strengths, keep)
         title = figures.arm_name("SAE", arm.layers if isinstance(arm.layers, str) else request.layer)
         titles = ["unsteered", f"{title}, -100 %", f"{title}, +100 %"]
         some = zip(made, titles, strengths, (0, -100, 100), strict=True)

@@ -62,7 +62,7 @@ from tada.minis.captions import caption
 from tada.minis.probe import TEST_SEED
 from tada.minis.render import FRAMES, render_batch
 from tada.minis.sounds import SAMPLE_RATE
-from tada.steering import ranges as calibrate
+from tada.steering import ranges
 
 plots.style()
 SIZES = {"smoke": (64, 3), "mini": (512, 16), "colab": (2048, 32), "paper": (4096, 64)}
@@ -116,8 +116,8 @@ if model is not None:
             for start in range(0, len(texts), 8)
         ]
         records = [record for part in made for record in part.records]
-        calibrate.write_clips(tada.Clips(torch.cat([part.audio for part in made]), made[0].sample_rate, records), place)
-    whole = calibrate.read_clips(place)
+        ranges.write_clips(tada.Clips(torch.cat([part.audio for part in made]), made[0].sample_rate, records), place)
+    whole = ranges.read_clips(place)
     played = whole.audio.float(), whole.sample_rate
     display(Markdown(f"{len(whole)} clips of {model.checkpoint}."))
 
@@ -229,10 +229,10 @@ if played is not None:
     widths = {site: model.site_width(site) for site in model.sites}
     draw_ = torch.Generator().manual_seed(0)
     push = tada.steering.Vector({site: torch.randn(1, width, generator=draw_) for site, width in widths.items()}).unit()
-    setting = calibrate.Setting(tuple(texts[:4]), seconds, sampling, (1,))
-    unit = calibrate.lengths(model, push, setting, None)
+    trial = tada.steering.Trial("", tada.steering.cross(texts[:4], [1]), tada.Setting(seconds, sampling))
+    unit = ranges.lengths(model, push, trial, None)
     for share in (0.001, 0.01, 0.1):
-        pushed = calibrate.clips(model, push, [0.0, share * unit], setting, None, keep=kept)
+        pushed = ranges.clips(model, tada.steering.Arm("random", push, None), trial, [0.0, share * unit], kept)
         values = apart(pushed.audio.float()[1::2], pushed.audio.float()[::2], pushed.sample_rate)
         floor.append({"change": f"a random push of {share:g} of the layers' length", "clips": "model", **values})
 table = pd.DataFrame(

@@ -11,6 +11,7 @@ _HOME = {
     "load": "tada.models",
     "ARCHITECTURES": "tada.models",
     "Sampling": "tada.models.base",
+    "Setting": "tada.engine",
     "Latents": "tada.models.base",
     "Context": "tada.models.context",
     "Clip": "tada.audio",
@@ -40,6 +41,7 @@ __all__ = [
     "Context",
     "Latents",
     "Sampling",
+    "Setting",
     "When",
     "__version__",
     "concepts",
@@ -63,6 +65,7 @@ __all__ = [
 if TYPE_CHECKING:
     from tada import concepts, evaluation, hooks, metrics, models, pairs, patching, sae, steering, store
     from tada.audio import Clip, Clips
+    from tada.engine import Setting
     from tada.hooks import When, edit, record, route
     from tada.models import ARCHITECTURES, load, tiny
     from tada.models.base import Latents, Sampling

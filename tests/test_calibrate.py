@@ -9,19 +9,19 @@ import torch
 import tada
 from checks import SECONDS, assert_same
 from tada import steering
+from tada.steering import Arm, Trial, cross
 from tada.steering import ranges as calibrate
-from tada.steering.ranges import Setting
 from tada.store import Store
 
 QUICK = tada.Sampling(steps=2, guidance=3.0)
-SETTING = Setting(("a song", "a tune"), SECONDS, QUICK, (7,), batch=3)
+TRIAL = Trial("mood", cross(("a song", "a tune"), [7]), tada.Setting(SECONDS, QUICK, batch=3))
 LAYERS = [1, 5]
 
 
 @pytest.fixture(scope="module")
 def subject(tiny_model):
     model = tiny_model("stable-audio")
-    return model, steering.contrast(model, ["a happy song"], ["a sad song"], 1, SECONDS, QUICK)
+    return model, steering.contrast(model, ["a happy song"], ["a sad song"], 1, TRIAL.setting)
 
 
 def judge(curve, sound=lambda share: 1.0):
@@ -35,10 +35,10 @@ def judge(curve, sound=lambda share: 1.0):
     return score
 
 
-def calibrated(subject, score, **options):
+def calibrated(subject, score):
     model, vector = subject
-    score.unit = calibrate.lengths(model, vector, SETTING, LAYERS)
-    found = calibrate.calibrate(model, vector, SETTING, LAYERS, concept="mood", score=score, **options)
+    score.unit = calibrate.lengths(model, vector, TRIAL, LAYERS)
+    found = calibrate.calibrate(model, Arm("caa", vector, LAYERS), TRIAL, score).vector
     return found, found.info["ranges"][-1], score.unit
 
 
@@ -75,13 +75,13 @@ def test_ranges_are_kept_with_the_vector_one_for_each_manner(subject, tmp_path):
     model, _ = subject
     vector, entry, _ = calibrated(subject, judge(lambda x: x))
     again = steering.Vector.load(vector.save(tmp_path / "v"))
-    assert calibrate.limits(model, again, LAYERS) == (entry["low"], entry["high"])
+    assert calibrate.limits(model, Arm("caa", again, LAYERS)) == (entry["low"], entry["high"])
     twice, _, _ = calibrated((model, again), judge(lambda x: np.clip(x, -0.25, 0.25)))
     assert len(twice.info["ranges"]) == 1
     with pytest.raises(ValueError, match="not calibrated for layers 2"):
-        calibrate.limits(model, again, [2])
+        calibrate.limits(model, Arm("caa", again, [2]))
     with pytest.raises(ValueError, match="renorm=False"):
-        calibrate.limits(model, again, LAYERS, renorm=False)
+        calibrate.limits(model, Arm("caa", again, LAYERS, renorm=False))
 
 
 def test_per_cent():
@@ -97,8 +97,8 @@ def test_one_length_is_the_norm_of_what_the_layers_put_out(subject):
     with tada.record(model, [3]) as kept:
         model.sample(model.encode(["a song", "a tune"]), model.noise([7, 7], SECONDS), QUICK)
     expected = kept[3].norm(dim=-1).mean()
-    assert calibrate.lengths(model, vector, SETTING, [3]) == pytest.approx(float(expected), rel=1e-4)
-    assert calibrate.lengths(model, vector * 2, SETTING, [3]) == pytest.approx(float(expected) / 2, rel=1e-4)
+    assert calibrate.lengths(model, vector, TRIAL, [3]) == pytest.approx(float(expected), rel=1e-4)
+    assert calibrate.lengths(model, vector * 2, TRIAL, [3]) == pytest.approx(float(expected) / 2, rel=1e-4)
 
 
 def loud(clips, rows):
@@ -108,7 +108,7 @@ def loud(clips, rows):
 
 def test_a_grid_is_one_run_after_the_other(subject):
     model, vector = subject
-    rows = calibrate.grid(model, vector, [-3.0, 0.0, 3.0], SETTING, LAYERS, concept="mood", score=loud)
+    rows = calibrate.grid(model, Arm("caa", vector, LAYERS), TRIAL, [-3.0, 0.0, 3.0], loud)
     for row in rows[rows["metric"] == "concept"].itertuples():
         with vector.apply(model, row.alpha, LAYERS):
             alone = model.generate(row.prompt, row.seed, SECONDS, QUICK)
@@ -118,21 +118,20 @@ def test_a_grid_is_one_run_after_the_other(subject):
 
 def test_a_stored_grid_computes_nothing_and_shares_the_unsteered_clips(subject, tmp_path, monkeypatch):
     model, vector = subject
-    how = {"concept": "mood", "score": loud}
-    first = calibrate.grid(model, vector, [0.0, 2.0], SETTING, [1], store=Store(tmp_path), **how)
-    other = calibrate.grid(model, -vector, [0.0, 2.0], SETTING, [5], store=Store(tmp_path), **how)
+    first = calibrate.grid(model, Arm("caa", vector, [1]), TRIAL, [0.0, 2.0], loud, Store(tmp_path))
+    other = calibrate.grid(model, Arm("caa", -vector, [5]), TRIAL, [0.0, 2.0], loud, Store(tmp_path))
     shared = set(first["unit_hash"]) & set(other["unit_hash"])
     assert shared == set(first.loc[first["alpha"] == 0, "unit_hash"])
     monkeypatch.setattr(model, "sample", lambda *_: pytest.fail("sampled again"))
-    again = calibrate.grid(model, vector, [0.0, 2.0], SETTING, [1], store=Store(tmp_path), **how)
+    again = calibrate.grid(model, Arm("caa", vector, [1]), TRIAL, [0.0, 2.0], loud, Store(tmp_path))
     assert again.equals(first)
 
 
 def test_kept_clips_are_found_again(subject, tmp_path, monkeypatch):
     model, vector = subject
-    made = calibrate.clips(model, vector, [0.0, 2.0], SETTING, LAYERS, keep=tmp_path)
+    made = calibrate.clips(model, Arm("caa", vector, LAYERS), TRIAL, [0.0, 2.0], tmp_path)
     monkeypatch.setattr(model, "sample", lambda *_: pytest.fail("sampled again"))
-    again = calibrate.clips(model, vector, [0.0, 2.0], SETTING, LAYERS, keep=tmp_path)
+    again = calibrate.clips(model, Arm("caa", vector, LAYERS), TRIAL, [0.0, 2.0], tmp_path)
     assert_same(again.audio, made.audio, 1e-3)
     assert again.sample_rate == made.sample_rate
     assert [r["prompt"] for r in again.records] == ["a song", "a song", "a tune", "a tune"]
@@ -142,6 +141,14 @@ def test_kept_clips_are_found_again(subject, tmp_path, monkeypatch):
 def test_a_judge_that_does_not_fit(subject):
     model, vector = subject
     with pytest.raises(ValueError, match="'concept' and 'sound'"):
-        calibrate.calibrate(model, vector, SETTING, LAYERS, concept="x", score=lambda c, r: {"loud": np.ones(len(r))})
-    with pytest.raises(ValueError, match="3 values for 2 clips"):
-        calibrate.grid(model, vector, [0.0], SETTING, LAYERS, concept="x", score=lambda c, r: {"concept": [1, 2, 3]})
+        calibrate.calibrate(model, Arm("caa", vector, LAYERS), TRIAL, only_loud)
+    with pytest.raises(ValueError, match="shape .3,. for 2 clips"):
+        calibrate.grid(model, Arm("caa", vector, LAYERS), TRIAL, [0.0], three_values)
+
+
+def only_loud(clips, rows):
+    return {"loud": np.ones(len(rows))}
+
+
+def three_values(clips, rows):
+    return {"concept": [1, 2, 3]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,17 @@ import torch
 
 import tada
 from tada import evaluation
-from tada.evaluation import Arm, results
-from tada.evaluation import grid as runs
+from tada.engine import COLUMNS
+from tada.evaluation import results
 from tada.metrics import curve, fad
 from tada.metrics.judges import MetricSuite
 from tada.models.base import Model
-from tada.steering import Vector
+from tada.steering import Arm, Trial, Vector
+from tada.steering.arms import Comparison, plan_steering
 
 SECONDS = 1.2
 PROMPTS = ["a song", "slow music", "techno", "a tune"]
+QUICK = tada.Sampling(steps=2, guidance=7.0)
 PERCENTS = (-100, -50, 0, 50, 100)
 
 
@@ -43,9 +45,15 @@ def arm(model: Model, layers: object = "all", seed: int = 0) -> Arm:
 
 
 def evaluate(model: Model, panel: MetricSuite, **changes: object) -> pd.DataFrame:
-    options = {"arms": [arm(model), arm(model, [0, 1])], "concept": "mood", "prompts": PROMPTS, "seconds": SECONDS}
-    options |= {"panel": panel, "sampling": model.sampling(None, steps=2), "percents": PERCENTS}
+    options = {"arms": [arm(model), arm(model, [0, 1])], "suite": panel, "percents": PERCENTS}
+    names = ("concept", "prompts", "seeds", *(field.name for field in fields(tada.Setting)))
+    options["trial"] = trial(**{name: changes.pop(name) for name in names if name in changes})
     return evaluation.run(model, **(options | changes))  # type: ignore[arg-type]
+
+
+def trial(concept: str = "mood", prompts: object = PROMPTS, seeds: object = None, **setting: object) -> Trial:
+    rows = evaluation.seeded(prompts) if seeds is None else tuple(zip(prompts, seeds, strict=True))
+    return Trial(concept, rows, replace(tada.Setting(SECONDS, QUICK, batch=16), **setting))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +66,7 @@ def run(model: Model, panel: MetricSuite) -> pd.DataFrame:
 
 def test_a_run_has_every_clip_and_metric_once(run: pd.DataFrame) -> None:
     clips = run[run["prompt"] != ""]
-    assert list(run.columns) == [*tada.patching.COLUMNS, "percent", "unit_hash"]
+    assert list(run.columns) == [*COLUMNS, "percent", "unit_hash"]
     assert clips[clips["method"] == "none"]["unit_hash"].nunique() == len(PROMPTS)
     assert clips["unit_hash"].nunique() == len(PROMPTS) * (1 + 2 * 4)
     assert not clips.duplicated(["prompt", "layers", "alpha", "metric"]).any()
@@ -113,7 +121,7 @@ def test_a_run_goes_on_where_it_was_and_does_nothing_twice(
         type(model), "sample", lambda self, c, n, *rest: made.append(len(n)) or sample(self, c, n, *rest)
     )
     whole = evaluate(model, panel, store=tmp_path)
-    assert sum(made) == 4 + 4 * (2 + 4), "the clips at strength 0 again, and what was missing"
+    assert made == [4, 16, 16], "the clips at strength 0 again, and batches of one shape with what was missing"
     assert whole.drop(columns="value").equals(run.drop(columns="value"))
     close = np.isclose(whole["value"], run["value"], rtol=1e-3, atol=1e-4)
     assert close.all(), whole[~close]
@@ -129,9 +137,8 @@ def test_a_run_goes_on_where_it_was_and_does_nothing_twice(
 
 def test_what_determines_a_clip_is_in_its_hash(model: Model, panel: MetricSuite, run: pd.DataFrame) -> None:
     def plan(**changes: object) -> set[str]:
-        job = runs._Job(model, [arm(model)], "mood", model.sampling(None, steps=2), SECONDS, None, None, panel, 8)
-        seeds = changes.pop("seeds", None)
-        return set(runs._plan(job._replace(**changes), PROMPTS, seeds, PERCENTS)["unit_hash"])  # type: ignore[arg-type]
+        arms, suite = changes.pop("arms", [arm(model)]), changes.pop("panel", panel)
+        return set(plan_steering(model, arms, trial(**changes), PERCENTS, Comparison(suite))["unit_hash"])
 
     known = plan()
     assert known < set(run["unit_hash"])
@@ -139,7 +146,7 @@ def test_what_determines_a_clip_is_in_its_hash(model: Model, panel: MetricSuite,
     assert plan(arms=[arm(model, seed=1)]) & known == zero
     assert plan(arms=[replace(arm(model), renorm=True)]) & known == zero
     assert plan(arms=[arm(model, [5])]) & known == zero
-    longer = plan(arms=[replace(arm(model), reach=(50.0, 20.0))]) & known
+    longer = plan(arms=[replace(arm(model), scale=(50.0, 20.0))]) & known
     assert zero < longer and len(longer) == len(zero) + 2 * len(PROMPTS), "other raw strengths, those below 0 the same"
     for change in (
         {"concept": "tempo"}, {"seconds": 2.0}, {"negative": "noise"}, {"panel": MetricSuite("mini", loudness=-20)},
@@ -202,8 +209,7 @@ def test_truth_adds_the_distance_to_true_clips(model: Model, panel: MetricSuite)
     ("changes", "error", "words"),
     [
         ({"prompts": []}, ValueError, "0 prompts"),
-        ({"prompts": ["a", "a"], "seeds": [1, 1]}, ValueError, "none twice"),
-        ({"seeds": [1]}, ValueError, "1 seeds"),
+        ({"prompts": ["a", "a"], "seeds": [1, 1]}, ValueError, "none of them twice"),
         ({"arms": []}, ValueError, "one or more"),
         ({"percents": [0]}, ValueError, "other than 0"),
         ({"percents": [float("nan")]}, ValueError, "finite"),

@@ -17,7 +17,7 @@ QUICK = tada.Sampling(steps=2, guidance=3.0)
 
 
 def recipe(concept="tempo", **changes):
-    return library.Recipe(concept, SECONDS, QUICK, count=2, vocabulary="mini", sites=[3], **changes)
+    return library.Recipe(concept, tada.Setting(SECONDS, QUICK), count=2, vocabulary="mini", sites=[3], **changes)
 
 
 def test_a_vector_is_fitted_once_for_each_recipe(tiny_model, tmp_path, monkeypatch):
@@ -37,10 +37,10 @@ def test_a_vector_is_fitted_once_for_each_recipe(tiny_model, tmp_path, monkeypat
 def test_the_concepts_lyrics_reach_a_model_that_sings(tiny_model, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        library, "contrast", lambda *a, **k: asked.append(k["lyrics"]) or steering.Vector({"a": torch.ones(1, 2)})
+        library, "contrast", lambda *a: asked.append(a[4].lyrics) or steering.Vector({"a": torch.ones(1, 2)})
     )
     for name in ("ace-step", "stable-audio"):
-        library.fit(tiny_model(name), library.Recipe("tempo", SECONDS, QUICK, count=1), None)
+        library.fit(tiny_model(name), library.Recipe("tempo", tada.Setting(SECONDS, QUICK), count=1), None)
     assert asked == ["[inst]", None]
 
 

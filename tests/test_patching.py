@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +21,7 @@ import torch
 import tada
 from checks import SECONDS, assert_same
 from tada import patching
+from tada.engine import COLUMNS
 from tada.models.base import Model
 from tada.patching import screening
 from tada.store import Store
@@ -54,9 +57,9 @@ def power(clips, rows):
     return {"power": clips.audio.double().square().mean(dim=(1, 2)).numpy(), "rows": np.ones(len(rows))}
 
 
-def sweep(model, pairs=PAIRS[:1], seeds=1, sets=SETS, score=None, batch=4, **options):
-    options["batch"] = batch
-    return patching.sweep(model, pairs, seeds, sets, QUICK, SECONDS, score=score or Ears(), **options)
+def sweep(model, pairs=PAIRS[:1], seeds=1, sets=SETS, score=None, store=None, **options):
+    setting = replace(tada.Setting(SECONDS, QUICK, batch=4), **options)
+    return patching.sweep(model, pairs, seeds, sets, setting, score=score or Ears(), store=store)
 
 
 def naive(model: Model, pair: pd.Series, seed: int, layers: str, rows: int = 1) -> torch.Tensor:
@@ -136,7 +139,7 @@ def test_layer_sets_may_differ_by_concept(tiny_model):
 def test_the_table_says_all(tiny_model):
     model = tiny_model("ace-step")
     frame = sweep(model, PAIRS, [1, 2], score=power, batch=24)
-    assert list(frame) == [*patching.COLUMNS, "unit_hash"]
+    assert list(frame) == [*COLUMNS, "unit_hash"]
     assert len(frame) == 3 * 2 * 4 * 2 and set(frame["metric"]) == {"power", "rows"} and frame["value"].notna().all()
     targets = frame[frame["layers"] == "all"].drop_duplicates("pair")["prompt"]
     assert list(targets) == list(PAIRS["target"])
@@ -205,7 +208,7 @@ def test_planted_layers_are_found_and_no_others(planted):
 
 
 def test_screening_ranks_the_planted_layers_first(planted):
-    found = screening.screen(planted, PAIRS, [1], [*range(12), [3, 8]], QUICK, SECONDS, steps=[0, 1])
+    found = screening.screen(planted, PAIRS, [1], [*range(12), [3, 8]], tada.Setting(SECONDS, QUICK), steps=[0, 1])
     assert len(found) == 3 * 2 * 13
     assert set(screening.rank(found[found["layers"] != "3+8"])[:2]) == {"3", "8"}
     assert np.allclose(found[found["layers"] == "3+8"]["change"], 1.0, atol=1e-5)
@@ -217,7 +220,7 @@ def test_a_screened_call_is_the_call_of_the_run(model):
     said = []
     handle = model.denoiser.register_forward_hook(lambda _, args, output: said.append(output))
     try:
-        frame = screening.screen(model, PAIRS[:1], 1, [0, 1], QUICK, SECONDS, steps=[1])
+        frame = screening.screen(model, PAIRS[:1], 1, [0, 1], tada.Setting(SECONDS, QUICK), steps=[1])
     finally:
         handle.remove()
     kept, again = (value[0] if isinstance(value, tuple) else value for value in (said[-2], said[-1]))
@@ -226,20 +229,18 @@ def test_a_screened_call_is_the_call_of_the_run(model):
         assert_same(again[:1].float(), conditional.float())
     assert len(again) == 4 and (frame["change"] > 0).all()
     with pytest.raises(ValueError, match="steps of 0 to 1"):
-        screening.screen(model, PAIRS[:1], 1, [0], QUICK, SECONDS, steps=[2])
+        screening.screen(model, PAIRS[:1], 1, [0], tada.Setting(SECONDS, QUICK), steps=[2])
 
 
 def test_controls_route_other_prompts(tiny_model):
     model, ears = tiny_model("ace-step"), Ears()
     pairs = PAIRS[:1].assign(paraphrase=["a song of trumpets"], unrelated=PAIRS["source"][:1])
-    frame = sweep(model, pairs, score=ears, controls=("paraphrase", "unrelated"), batch=4)
+    frame = sweep(model, pairs, score=ears, batch=4)
     assert list(frame["method"].value_counts(sort=False)) == [4, 2, 2]
     heard = {(row.method, row.layers): ears.heard[row.unit_hash] for row in frame.itertuples()}
     none = heard["patch", "none"]
     assert torch.equal(heard["patch-unrelated", "1"], none), "the prompt itself, routed, changes nothing"
     assert not torch.equal(heard["patch-paraphrase", "1"], none)
-    with pytest.raises(ValueError, match="with_controls"):
-        sweep(model, controls=("paraphrase",))
 
 
 # ---- the store and resuming
@@ -264,8 +265,8 @@ def test_all_that_determines_a_score_is_in_its_hash(tiny_model, tmp_path):
         sweep(model, PAIRS[1:2]),
         sweep(model, score=other),
         sweep(model, lyrics=""),
-        patching.sweep(model, PAIRS[:1], 1, SETS, tada.Sampling(3, 3.0), SECONDS, score=Ears()),
-        patching.sweep(model, PAIRS[:1], 1, SETS, QUICK, SECONDS / 2, score=Ears()),
+        sweep(model, sampling=tada.Sampling(3, 3.0)),
+        sweep(model, seconds=SECONDS / 2),
     ]
     units = [unit for frame in hashes for unit in frame["unit_hash"]]
     assert len(units) == 28 == len(set(units))
@@ -310,15 +311,19 @@ def test_a_run_cut_anywhere_ends_in_the_same_table(tiny_model, tmp_path):
 RUN = """
 import sys
 import pandas as pd, torch, tada
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from test_patching import PAIRS, QUICK, SETS, SECONDS, power
-from tada import patching
+from tada import engine, patching
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     load = partial(tada.load, "ace-step", sys.argv[1], device="cpu")
-    patching.sweep(load, pd.concat([PAIRS] * 4).assign(pair=range(12)), 1, SETS, QUICK, SECONDS, score=power,
-                   store=sys.argv[2], batch=4, workers=int(sys.argv[3]))
+    with engine.processes(int(sys.argv[3])) as executor:
+        setting = tada.Setting(SECONDS, QUICK, batch=4, executor=executor)
+        many = pd.concat([PAIRS] * 4).assign(pair=range(12))
+        patching.sweep(load, many, 1, SETS, setting, score=power, store=sys.argv[2])
 """
 
 
@@ -345,17 +350,8 @@ def test_killed_sweeps_go_on_where_they_were_and_workers_change_nothing(tiny_fol
     assert Store(cut).known() == stored, "a worker went on alone"
 
     def both(store):
-        return patching.sweep(
-            partial(tada.load, "ace-step", tiny_folder("ace-step"), device="cpu"),
-            many,
-            1,
-            SETS,
-            QUICK,
-            SECONDS,
-            score=power,
-            store=store,
-            batch=4,
-        )
+        load = partial(tada.load, "ace-step", tiny_folder("ace-step"), device="cpu")
+        return sweep(load, many, score=power, store=store)
 
     pd.testing.assert_frame_equal(both(cut), both(tmp_path / "whole"))
 
@@ -384,7 +380,7 @@ def test_memory_that_does_not_suffice_halves_the_batch(tiny_model, monkeypatch, 
         return sample(context, *rest)
 
     monkeypatch.setattr(model, "sample", small)
-    with caplog.at_level(logging.WARNING, "tada.patching"):
+    with caplog.at_level(logging.WARNING, "tada.engine"):
         frame = sweep(model, PAIRS, score=ears, batch=9)
     assert set(ears.batches) == {3} and len(frame) == 12
     assert "going on with 5 rows" in caplog.text and "going on with 3 rows" in caplog.text
@@ -393,24 +389,11 @@ def test_memory_that_does_not_suffice_halves_the_batch(tiny_model, monkeypatch, 
         sweep(model)
 
 
-def test_the_best_batch_is_found_within_memory_and_remembered(tiny_model, monkeypatch, tmp_path):
-    model, seen = tiny_model("ace-step"), []
-    sample = model.sample
-
-    def slow(context, noise, sampling):
-        if len(context) > 4:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        if sampling.steps == 1:
-            seen.append(len(context))
-            time.sleep(0.3)  # so that more rows pay
-        return sample(context, noise, sampling)
-
-    monkeypatch.setattr(model, "sample", slow)
-    ears = Ears()
-    sweep(model, PAIRS, score=ears, store=tmp_path, batch=None)
-    assert max(ears.batches) == 4 and seen == [1, 1, 2, 2, 4, 4]
-    sweep(model, PAIRS, seeds=1, sets=[5, 6], score=ears, store=tmp_path, batch=None)
-    assert len(seen) == 6, "the batch was looked for again"
+def test_an_executor_and_none_give_one_table(tiny_folder):
+    load = partial(tada.load, "ace-step", tiny_folder("ace-step"), device="cpu")
+    pairs = pd.concat([PAIRS] * 4).assign(pair=range(12))
+    with ThreadPoolExecutor(1) as pool:
+        pd.testing.assert_frame_equal(sweep(load, pairs, score=power, executor=pool), sweep(load, pairs, score=power))
 
 
 # ---- what is wrong is said
@@ -439,7 +422,7 @@ def test_wrong_input_is_refused_with_reasons(tiny_model):
     with pytest.raises(ValueError, match="attribute key"):
         sweep(model, score=lambda clips, rows: [0.0] * len(rows))
     with pytest.raises(ValueError, match="functools.partial"):
-        sweep(model, workers=2)
+        sweep(model, executor=ThreadPoolExecutor(1))
     with pytest.raises(ValueError, match="functional layers"):
         sweep(model, sets=["functional"])
 

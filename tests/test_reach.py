@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from tada.evaluation import Arm
+import tada
 from tada.metrics.judges import MetricSuite
 from tada.models.base import Model
-from tada.steering import Vector
+from tada.steering import Arm, Trial, Vector
 from tada.steering import distance as reach
 
 SECONDS = 1.2
 PROMPTS = ["a song", "slow music"]
+TRIAL = Trial("mood", tuple(zip(PROMPTS, (2115, 2116), strict=True)), tada.Setting(SECONDS, tada.Sampling(steps=2)))
 
 
 @pytest.fixture(scope="module")
@@ -37,20 +38,21 @@ def one(model: Model) -> Arm:
     return Arm("CAA", Vector(directions).unit(), "all", renorm=False)
 
 
-def test_calibration_finds_the_strength_that_moves_clips_so_far(model: Model, panel: MetricSuite, one: Arm) -> None:
-    sampling = model.sampling(None, steps=2)
+def test_the_strength_that_moves_clips_so_far_is_found(model: Model, panel: MetricSuite, one: Arm) -> None:
     ladder = [float(2**power) for power in range(-1, 8)]
-    with one.vector.apply(model, [3.0, 3.0], layers="all", renorm=False):
-        heard = panel.listen(model.generate(PROMPTS, [2115, 2116], SECONDS, sampling))
-    plain = panel.listen(model.generate(PROMPTS, [2115, 2116], SECONDS, sampling))
-    target = float(panel.distance(heard, plain).mean())
-    found = reach.find(model, one, PROMPTS, (target, 99.0), SECONDS, panel=panel, sampling=sampling, ladder=ladder)
-    with one.vector.apply(model, found.strengths[0], layers="all", renorm=False):
-        heard = panel.listen(model.generate(PROMPTS, [2115, 2116], SECONDS, sampling))
-    assert float(panel.distance(heard, plain).mean()) == pytest.approx(target, rel=0.1)
-    assert found.reached == (True, False) and found.strengths[1] in ladder
-    assert replace(one, reach=found.strengths).raw(50) == pytest.approx(found.strengths[0] / 2)
-    assert replace(one, reach=(10, 30)).raw(-50) == -15
+
+    def distance(strength: float) -> float:
+        with one.vector.apply(model, strength, layers="all", renorm=False):
+            heard = panel.listen(model.generate(PROMPTS, [2115, 2116], SECONDS, TRIAL.setting.sampling))
+        return float(panel.distance(heard, plain).mean())
+
+    plain = panel.listen(model.generate(PROMPTS, [2115, 2116], SECONDS, TRIAL.setting.sampling))
+    target = distance(3.0)
+    found, reached = reach.range_by_distance(model, one, TRIAL, (target, 99.0), panel, ladder)
+    assert distance(found.scale[0]) == pytest.approx(target, rel=0.1)
+    assert reached == (True, False) and found.scale[1] in ladder
+    assert found.raw(50) == pytest.approx(found.scale[0] / 2)
+    assert replace(one, scale=(10, 30)).raw(-50) == -15
 
 
 def test_crossings_by_hand() -> None:
@@ -61,8 +63,5 @@ def test_crossings_by_hand() -> None:
 
 
 def test_swapping_the_prompt_moves_clips_and_not_swapping_does_not(model: Model, panel: MetricSuite) -> None:
-    up, down = reach.swap(
-        model, PROMPTS, ["happy song", "sad song"], PROMPTS, SECONDS, panel=panel,
-        sampling=model.sampling(None, steps=2),
-    )  # fmt: skip
+    up, down = reach.prompt_distance(model, TRIAL, ["happy song", "sad song"], PROMPTS, panel)
     assert up > 1e-6 and down == pytest.approx(0, abs=1e-6)

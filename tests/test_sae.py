@@ -190,7 +190,8 @@ def test_a_stream_that_ends_early(hidden):
 
 def test_activations_are_what_record_keeps(model):
     sampling = tada.Sampling(2, 3.0)
-    stream = saes.activations(model, ["a song", "a tune", "a beat"], [5, 6], SECONDS, sampling, [0, 2], batch=2)
+    setting = tada.Setting(SECONDS, sampling, batch=2)
+    stream = saes.activations(model, ["a song", "a tune", "a beat"], [5, 6], setting, [0, 2])
     first, second, third = (next(stream) for _ in range(3))
     with tada.record(model, [0, 2]) as kept:
         model.sample(model.encode(["a song", "a tune"]), model.noise([5, 5], SECONDS), sampling)

@@ -13,7 +13,7 @@ from tada.display.features import feature_table
 from tada.experiments import autoencoder as sae_runs
 from tada.sae import SaeConfig, SparseAutoencoder, features
 from tada.sae.search import choose, measure, search
-from tada.steering.ranges import Setting
+from tada.steering import Trial, cross
 
 DIM = 12
 
@@ -106,16 +106,16 @@ def sae_of(tiny_model):
     return build
 
 
-SETTING = Setting(("a song", "a tune", "a beat"), SECONDS, tada.Sampling(2, 3.0), (1,), batch=2)
+TRIAL = Trial("x", cross(("a song", "a tune", "a beat"), [1]), tada.Setting(SECONDS, tada.Sampling(2, 3.0), batch=2))
 
 
 @pytest.mark.parametrize("name", list(tada.ARCHITECTURES))
 def test_activity_is_the_mean_of_the_codes(sae_of, name):
     model, site, sae = sae_of(name, 1)
-    heard = features.listen(model, sae, site, SETTING, [3, 5], moments=4)
+    heard = features.listen(model, sae, site, TRIAL, [3, 5], moments=4)
     assert heard.activity.shape[:2] == (3, 2)
     with tada.record(model, [site]) as kept:
-        model.sample(model.encode(["a tune"]), model.noise([1], SECONDS), SETTING.sampling)
+        model.sample(model.encode(["a tune"]), model.noise([1], SECONDS), TRIAL.setting.sampling)
     hidden = features.in_time(model, kept[site], SECONDS)[:, 0].flatten(0, -2)
     code = sae.encode(hidden)
     expected = (code.values * (code.indices == 5)).sum().detach() / len(hidden)
@@ -128,7 +128,7 @@ def test_time_goes_from_left_to_right(sae_of, name, layer):
     """As many moments as the latents have, at the resolution of the layer."""
     model, site, _ = sae_of(name, layer)
     with tada.record(model, [site], steps=[0]) as kept:
-        model.sample(model.encode(["a"]), model.noise([1], SECONDS), SETTING.sampling)
+        model.sample(model.encode(["a"]), model.noise([1], SECONDS), TRIAL.setting.sampling)
     placed, shape = features.in_time(model, kept[site], SECONDS), model.noise_shape(SECONDS)
     assert placed.shape[2] * placed.shape[3] == kept[site].shape[2] - (name == "stable-audio")
     if name == "audioldm2":
@@ -141,7 +141,7 @@ def test_most_active_clips_and_moments():
     activity = torch.zeros(3, 1, 4)
     activity[2, 0, 1], activity[0, 0, 3] = 5.0, 2.0
     clips = tada.Clips(torch.zeros(3, 1, 800), 100)
-    heard = features.Heard(clips, (7,), activity)
+    heard = features.FeatureActivity(clips, (7,), activity)
     table = features.most_active(heard, 7, 2)
     assert table["clip"].tolist() == [2, 0]
     assert table["second"].tolist() == [3.0, 7.0]
@@ -159,8 +159,8 @@ def test_top_features_of_each_concept():
 def test_the_page_has_a_player_and_a_curve_for_every_clip(sae_of, tmp_path, monkeypatch):
     monkeypatch.setenv("TADA_PAGE", str(tmp_path / "page"))
     model, site, sae = sae_of("ace-step", 3)
-    heard = features.listen(model, sae, site, SETTING, [3, 5], keep=tmp_path / "heard")
-    again = features.listen(model, sae, site, SETTING, [3, 5], keep=tmp_path / "heard")
+    heard = features.listen(model, sae, site, TRIAL, [3, 5], keep=tmp_path / "heard")
+    again = features.listen(model, sae, site, TRIAL, [3, 5], keep=tmp_path / "heard")
     assert torch.equal(again.activity, heard.activity)
     best = pd.DataFrame({"concept": ["tempo<", "mood"], "feature": [3, 5], "score": [1.0, 2.0], "share": [1.0, 0.5]})
     effects = pd.DataFrame({"feature": [3, 3], "alpha": [-1.0, 1.0], "metric": "concept", "value": [0.25, 0.75]})
@@ -173,9 +173,9 @@ def test_the_page_has_a_player_and_a_curve_for_every_clip(sae_of, tmp_path, monk
 def test_features_that_are_not_there(sae_of):
     model, site, sae = sae_of("ace-step", 3)
     with pytest.raises(ValueError, match="0 to 31"):
-        features.listen(model, sae, site, SETTING, [32])
+        features.listen(model, sae, site, TRIAL, [32])
     with pytest.raises(ValueError, match="width"):
-        features.listen(model, SparseAutoencoder(SaeConfig(5, 10, 2)), site, SETTING, [1])
+        features.listen(model, SparseAutoencoder(SaeConfig(5, 10, 2)), site, TRIAL, [1])
 
 
 def test_one_feature_steers(sae_of):
@@ -185,7 +185,7 @@ def test_one_feature_steers(sae_of):
         return {"concept": clips.audio.abs().mean((1, 2)).numpy()}
 
     score.key = "level"
-    rows = features.effect(model, sae, site, 4, [0.0, 30.0], SETTING, concept="x", score=score)
+    rows = features.effect(model, sae, site, 4, [0.0, 30.0], TRIAL, score)
     means = rows.groupby("alpha")["value"].mean()
     assert not np.isclose(means[0.0], means[30.0])
     torch.testing.assert_close(features.single(sae, site, 4).directions[site][0], sae.W_dec[4].detach())

@@ -24,7 +24,7 @@ def vectors(tiny_model):
 
     def vector(model):
         if model.name not in fitted:
-            fitted[model.name] = steering.contrast(model, HAPPY, SAD, 1, SECONDS, QUICK)
+            fitted[model.name] = steering.contrast(model, HAPPY, SAD, 1, tada.Setting(SECONDS, QUICK))
         return fitted[model.name]
 
     return vector
@@ -127,20 +127,21 @@ def test_layer_sets(model, vectors):
 
 def test_the_batch_does_not_matter_and_seeds_are_averaged(tiny_model):
     model = tiny_model("stable-audio")
-    how = {"seconds": SECONDS, "sampling": QUICK, "sites": [2]}
-    one, four = (steering.means(model, HAPPY, [1, 2], batch=batch, **how)[model.sites[2]] for batch in (1, 4))
+    settings = [tada.Setting(SECONDS, QUICK, batch=batch) for batch in (1, 4)]
+    one, four = (steering.means(model, HAPPY, [1, 2], setting, [2])[model.sites[2]] for setting in settings)
     torch.testing.assert_close(one, four, atol=1e-5, rtol=0)
-    parts = [steering.means(model, HAPPY, seed, **how)[model.sites[2]] for seed in (1, 2)]
+    parts = [steering.means(model, HAPPY, seed, settings[0], [2])[model.sites[2]] for seed in (1, 2)]
     torch.testing.assert_close(one, sum(parts) / 2, atol=1e-5, rtol=0)
 
 
 def test_the_other_pass_has_its_own_vector(tiny_model):
     """ACE-Step's unconditional pass reads the weakened prompt, so that pairs differ there too."""
     model = tiny_model("ace-step")
-    cond, uncond = (steering.contrast(model, HAPPY, SAD, 1, SECONDS, QUICK, [3], which) for which in ("cond", "uncond"))
+    setting = tada.Setting(SECONDS, QUICK)
+    cond, uncond = (steering.contrast(model, HAPPY, SAD, 1, setting, [3], which) for which in ("cond", "uncond"))
     assert not torch.allclose(cond.directions[model.sites[3]], uncond.directions[model.sites[3]], atol=1e-2)
     with pytest.raises(ValueError, match="differ nowhere|do they differ"):
-        steering.contrast(tiny_model("stable-audio"), HAPPY, SAD, 1, SECONDS, QUICK, [3], "uncond")
+        steering.contrast(tiny_model("stable-audio"), HAPPY, SAD, 1, tada.Setting(SECONDS, QUICK), [3], "uncond")
 
 
 def test_lyrics_are_honoured(tiny_model, monkeypatch):
@@ -148,7 +149,7 @@ def test_lyrics_are_honoured(tiny_model, monkeypatch):
     asked = []
     encode = model.encode
     monkeypatch.setattr(model, "encode", lambda p, n, lyrics: asked.extend(lyrics) or encode(p))
-    steering.contrast(model, HAPPY, SAD, 1, SECONDS, QUICK, [3], lyrics="[inst]")
+    steering.contrast(model, HAPPY, SAD, 1, tada.Setting(SECONDS, QUICK, lyrics="[inst]"), [3])
     assert asked == ["[inst]"] * 4
 
 
@@ -256,13 +257,13 @@ def test_strengths_that_do_not_fit_the_rows(tiny_model, vectors):
 def test_pairs_that_are_none(tiny_model):
     model = tiny_model("stable-audio")
     with pytest.raises(ValueError, match="2 positive and 1 negative"):
-        steering.contrast(model, HAPPY, SAD[:1], 1, SECONDS, QUICK)
+        steering.contrast(model, HAPPY, SAD[:1], 1, tada.Setting(SECONDS, QUICK))
     with pytest.raises(ValueError, match="do they differ"):
-        steering.contrast(model, HAPPY, HAPPY, 1, SECONDS, QUICK)
+        steering.contrast(model, HAPPY, HAPPY, 1, tada.Setting(SECONDS, QUICK))
     with pytest.raises(ValueError, match="0 prompts"):
-        steering.means(model, [], 1, SECONDS, QUICK)
+        steering.means(model, [], 1, tada.Setting(SECONDS, QUICK))
     with pytest.raises(ValueError, match="apart"):
-        steering.means(model, HAPPY, 1, SECONDS, QUICK, passes="both")
+        steering.means(model, HAPPY, 1, tada.Setting(SECONDS, QUICK), passes="both")
 
 
 def test_vectors_that_cannot_be():

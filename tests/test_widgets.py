@@ -11,16 +11,16 @@ from checks import SECONDS
 from tada import steering
 from tada.display import widgets
 from tada.experiments import steering as steer_runs
-from tada.steering.ranges import Setting
+from tada.steering import Trial
 
 QUICK = tada.Sampling(steps=2, guidance=3.0)
-SETTING = Setting(("a song",), SECONDS, QUICK, (7,))
+TRIAL = Trial("mood", (("a song", 7),), tada.Setting(SECONDS, QUICK))
 
 
 @pytest.fixture(scope="module")
 def ways(tiny_model):
     model = tiny_model("stable-audio")
-    vector = steering.contrast(model, ["a happy song"], ["a sad song"], 1, SECONDS, QUICK)
+    vector = steering.contrast(model, ["a happy song"], ["a sad song"], 1, TRIAL.setting)
     sites = list(model.sites)
     entry = {"layers": "all", "sites": sites, "passes": "cond", "renorm": True, "low": -2.0, "high": 4.0}
     vector = steering.Vector(vector.directions, {**vector.info, "ranges": [entry]})
@@ -30,7 +30,7 @@ def ways(tiny_model):
 def test_on_a_page_prepared_clips_stand_in(ways, tmp_path, monkeypatch):
     model, vector, some = ways
     monkeypatch.setenv("TADA_PAGE", str(tmp_path / "page"))
-    shown = widgets.steering(model, some, SETTING, "demo", (-100.0, 0.0, 50.0))
+    shown = widgets.steering(model, some, TRIAL, "demo", (-100.0, 0.0, 50.0))
     ladder = shown.manifest["ladders"][0]
     assert [clip["alpha"] for clip in ladder["clips"]] == [-2.0, 0.0, 2.0]
     assert (ladder["low"], ladder["high"]) == ("sad", "happy")
@@ -40,25 +40,25 @@ def test_on_a_page_prepared_clips_stand_in(ways, tmp_path, monkeypatch):
 def test_live_the_widgets_steer(ways):
     pytest.importorskip("ipywidgets")
     model, vector, some = ways
-    panel = widgets.Panel(model, some, SETTING)
+    panel = widgets.Panel(model, some, TRIAL)
     panel.percent.value = 50.0
     panel.generate()
     with vector.apply(model, 2.0, "all"):
         expected = model.generate("a song", 7, SECONDS, QUICK)
     torch.testing.assert_close(panel.clips.audio, expected.audio, atol=1e-4, rtol=1e-3)
     assert "strength +2" in panel.status.value
-    assert widgets.steering(model, some, SETTING, live=True).children
+    assert widgets.steering(model, some, TRIAL, live=True).children
 
 
 def test_what_goes_wrong_live_is_said(ways):
     pytest.importorskip("ipywidgets")
     model, vector, _ = ways
-    panel = widgets.Panel(model, {"mood": [widgets.Way(vector, [1], "one", "layer 1")]}, SETTING)
+    panel = widgets.Panel(model, {"mood": [widgets.Way(vector, [1], "one", "layer 1")]}, TRIAL)
     panel.generate()
     assert "not calibrated for layers 1" in panel.status.value
     assert not panel.button.disabled
     with pytest.raises(ValueError, match="no ways"):
-        widgets.steering(model, {}, SETTING)
+        widgets.steering(model, {}, TRIAL)
 
 
 # ---- runs by profile

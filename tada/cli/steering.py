@@ -151,24 +151,21 @@ def fit(
     """Fit the vector of each concept (CAA) and keep it."""
     with _told():
         from tada.concepts import steered as prompts
+        from tada.engine import Setting
         from tada.sae import exchange
-        from tada.steering import library
-        from tada.steering import ranges as calibrate
+        from tada.steering import Arm, Trial, calibrate, cross, library
 
         for concept in concepts:
             prompts.get(concept)
         used = _load(**model_options)
         for concept in concepts:
-            recipe = library.Recipe(
-                concept, used.seconds, used.sampling, count, vocabulary=used.words, wording=wording, batch=batch
-            )
-            vector = library.fit(used.model, recipe, folder, progress=True)
+            setting = Setting(used.seconds, used.sampling, batch=batch, progress=True)
+            recipe = library.Recipe(concept, setting, count, vocabulary=used.words, wording=wording)
+            vector = library.fit(used.model, recipe, folder)
             if calibrated:
-                layers = _layers(used.model, calibrated)
-                texts = prompts.neutral(concept, tried, used.words)
-                setting = calibrate.Setting(tuple(texts), used.seconds, used.sampling, batch=batch)
-                judge = _judge(used.words)
-                vector = calibrate.calibrate(used.model, vector, setting, layers, concept=concept, score=judge)
+                arm = Arm("CAA", vector, _layers(used.model, calibrated))
+                trial = Trial(concept, cross(prompts.neutral(concept, tried, used.words), [0]), setting)
+                vector = calibrate(used.model, arm, trial, _judge(used.words)).vector
                 vector.save(library.path(folder, used.model, concept))
             if exported:
                 exchange.export_vector(vector, Path(exported) / library.slug(concept))
@@ -273,13 +270,14 @@ def _train(
     **model_options: Any,
 ) -> None:
     with _told():
+        from tada.engine import Setting
         from tada.sae import search as searching
         from tada.sae.features import stream
 
         used = _load(**model_options)
         site = used.model.resolve(int(layer) if layer.lstrip("-").isdigit() else layer)[0]
         training, rest = stream(
-            used.model, site, tokens, held_out, seed, used.seconds, used.sampling, batch=batch, captions=captions
+            used.model, site, Setting(used.seconds, used.sampling, batch=batch), tokens, held_out, seed, captions
         )
         table, found = searching.search(
             training, rest, updates, expansions, sparsities, rate, updates * tokens // 10, seed, progress=True
@@ -317,7 +315,8 @@ def _layers(model: Model, text: str | None) -> Layers:
 
 def _strength(text: str, model: Model, vector: Any, layers: Layers) -> float:
     """A raw strength from ``3.5`` or ``80%``."""
-    from tada.steering import ranges as calibrate
+    from tada.steering import Arm, limits
+    from tada.steering import strength as raw_strength
 
     number = text.strip().removesuffix("%")
     try:
@@ -329,8 +328,8 @@ def _strength(text: str, model: Model, vector: Any, layers: Layers) -> float:
     if not text.strip().endswith("%"):
         return value
     by_sae = vector.info.get("method") == "sae"
-    ends = calibrate.limits(model, vector, None if by_sae else layers, renorm=not by_sae)
-    return calibrate.strength(value, ends)
+    arm = Arm("", vector, None if by_sae else layers, renorm=not by_sae)
+    return raw_strength(value, limits(model, arm))
 
 
 def _sound_file(out: str) -> Path:

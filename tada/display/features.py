@@ -9,14 +9,14 @@ import pandas as pd
 from torch import Tensor
 
 from tada.display.players import Sound, show
-from tada.sae.features import Heard, most_active
+from tada.sae.features import FeatureActivity, most_active
 
 if TYPE_CHECKING:
     from IPython.display import HTML
 
 
 def feature_table(
-    heard: Heard, best: pd.DataFrame, name: str, clips: int = 2, effects: pd.DataFrame | None = None
+    heard: FeatureActivity, best: pd.DataFrame, name: str, clips: int = 2, effects: pd.DataFrame | None = None
 ) -> HTML:
     """Show a table: a row a feature with its scores, its effect, and its most active clips to play and to see.
 
@@ -54,7 +54,7 @@ def sparkline(values: Tensor, second: float, seconds: float, width: int = 180, h
     )
 
 
-def _row(heard: Heard, row: Any, name: str, clips: int, effects: pd.DataFrame | None) -> str:
+def _row(heard: FeatureActivity, row: Any, name: str, clips: int, effects: pd.DataFrame | None) -> str:
     places: list[Any] = list(most_active(heard, row.feature, clips).itertuples())
     sounds = [Sound(heard.clips[p.clip], f"clip {p.clip}", scores={"peak": p.peak}) for p in places]
     curves = [sparkline(heard.of(row.feature)[p.clip], p.second, heard.clips[0].seconds) for p in places]

@@ -15,8 +15,8 @@ from tada.concepts.steered import CONCEPTS
 from tada.display import players, slider
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.models.base import Layers, Model
-from tada.steering import ranges as calibrate
-from tada.steering.ranges import Setting
+from tada.steering.arms import Arm, Trial
+from tada.steering.ranges import clips, limits, strength
 from tada.steering.vector import Vector
 
 INSTALL = "pip install 'tada-companion[book]'"
@@ -44,14 +44,18 @@ class Way:
 
     def raw(self, model: Model, percent: float) -> float:
         """The strength at so many per cent of the range; ValueError if the vector has none for these layers."""
-        ends = calibrate.limits(model, self.vector, self.layers, renorm=self.renorm)
-        return calibrate.strength(percent, ends)
+        return strength(percent, limits(model, self.arm))
+
+    @property
+    def arm(self) -> Arm:
+        """The way without its names."""
+        return Arm(self.name, self.vector, self.layers, renorm=self.renorm)
 
 
 def steering(
     model: Model,
     ways: Mapping[str, Sequence[Way]],
-    setting: Setting | Mapping[str, Setting],
+    trial: Trial | Mapping[str, Trial],
     name: str = "steering",
     percents: Sequence[float] = PERCENTS,
     live: bool | None = None,
@@ -63,7 +67,7 @@ def steering(
     Args:
         model: the model.
         ways: concept -> ways to steer it; all vectors calibrated.
-        setting: how clips are made, one for all concepts or one each; the first prompt and seed are steered.
+        trial: how clips are made, one for all concepts or one each; the first prompt and seed are steered.
         name: of the prepared clips, letters, digits and hyphens; once a page.
         percents: strengths of the prepared clips, in per cent of the range.
         live: None: prepared while a page is built (see ``tada.display.players.PAGE``), live elsewhere.
@@ -76,34 +80,33 @@ def steering(
     if not ways or not all(ways.values()):
         raise InputError("got no ways to steer; expected at least one for every concept")
     live = players.page_folder() is None if live is None else live
-    settings = {concept: setting if isinstance(setting, Setting) else setting[concept] for concept in ways}
+    trials = {concept: trial[concept] if isinstance(trial, Mapping) else trial for concept in ways}
     if live:
-        return Panel(model, ways, settings[next(iter(ways))]).box
-    return slider.steer(ladders(model, ways, settings, percents, keep), name, command=command)
+        return Panel(model, ways, trials[next(iter(ways))]).box
+    return slider.steer(ladders(model, ways, trials, percents, keep), name, command=command)
 
 
 def ladders(
     model: Model,
     ways: Mapping[str, Sequence[Way]],
-    settings: Mapping[str, Setting],
+    trials: Mapping[str, Trial],
     percents: Sequence[float] = PERCENTS,
     keep: str | Path | None = None,
 ) -> list[slider.Ladder]:
-    """Clips of every concept and way at several strengths, from its setting's first prompt and seed."""
-    ones = {name: replace(s, prompts=s.prompts[:1], seeds=s.seeds[:1]) for name, s in settings.items()}
+    """Clips of every concept and way at several strengths, from its trial's first prompt and seed."""
+    ones = {name: replace(trial, rows=trial.rows[:1]) for name, trial in trials.items()}
     return [_ladder(model, name, way, ones[name], percents, keep) for name, some in ways.items() for way in some]
 
 
 def _ladder(
-    model: Model, concept: str, way: Way, setting: Setting, percents: Sequence[float], keep: str | Path | None
+    model: Model, concept: str, way: Way, trial: Trial, percents: Sequence[float], keep: str | Path | None
 ) -> slider.Ladder:
     alphas = [way.raw(model, percent) for percent in percents]
-    made = calibrate.clips(model, way.vector, alphas, setting, way.layers, renorm=way.renorm, keep=keep)
+    made = clips(model, way.arm, trial, alphas, keep)
     sounds = [
         players.Sound(clip, f"{concept} at {percent:+g} %", strength=alpha, share=percent)
         for clip, alpha, percent in zip(made, alphas, percents, strict=True)
     ]
-    sites = way.vector.sites if way.layers is None else model.resolve(way.layers)
     poles = CONCEPTS.get(concept)
     return slider.Ladder(
         concept=concept,
@@ -112,7 +115,7 @@ def _ladder(
         label=way.label,
         low=poles.negative if poles else "",
         high=poles.positive if poles else "",
-        layers=[int(part) for part in model.label(sites).split("+")],
+        layers=[int(part) for part in model.label(way.arm.sites(model)).split("+")],
     )
 
 
@@ -121,13 +124,13 @@ class Panel:
     """The live widgets: two menus, a prompt, a seed, a strength, a button, and the clip.
 
     Attributes:
-        model, ways, setting: as for :func:`steering`.
+        model, ways, trial: as for :func:`steering`.
         box: what a notebook displays.
     """
 
     model: Model
     ways: Mapping[str, Sequence[Way]]
-    setting: Setting
+    trial: Trial
     clips: Clips | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -135,8 +138,8 @@ class Panel:
         wide = {"style": {"description_width": "5rem"}, "layout": w.Layout(width="32rem", max_width="95%")}
         self.concept = w.Dropdown(options=list(self.ways), description="concept", **wide)
         self.layers = w.Dropdown(description="layers", **wide)
-        self.prompt = w.Text(self.setting.prompts[0], description="prompt", **wide)
-        self.seed = w.IntText(self.setting.seeds[0], description="seed", **wide)
+        self.prompt = w.Text(self.trial.rows[0][0], description="prompt", **wide)
+        self.seed = w.IntText(self.trial.rows[0][1], description="seed", **wide)
         self.percent = w.FloatSlider(
             0.0, min=-100.0, max=100.0, step=5.0, description="strength %", continuous_update=False, **wide
         )
@@ -167,8 +170,8 @@ class Panel:
         try:
             way = self.way
             alpha = way.raw(self.model, self.percent.value)
-            setting = replace(self.setting, prompts=(self.prompt.value,), seeds=(int(self.seed.value),))
-            self.clips = calibrate.clips(self.model, way.vector, [alpha], setting, way.layers, renorm=way.renorm)
+            trial = replace(self.trial, rows=((self.prompt.value, int(self.seed.value)),))
+            self.clips = clips(self.model, way.arm, trial, [alpha])
             self._play(alpha)
         except Exception as error:  # a traceback in a callback is swallowed by the notebook
             self.status.value = str(error.args[0] if isinstance(error, KeyError) else error)

@@ -1,71 +1,33 @@
 """The paper's Table 1: clips over a grid of strengths, scored, and the area under their curve."""
 
-from tada.evaluation.grid import (
-    CHUNK,
-    GRID,
-    GROUPS,
-    SEED,
-    Arm,
-    auc,
-    generate,
-    missing,
-    read,
-    run,
-)
-from tada.evaluation.layout import (
-    BLOCKS,
-    blocks,
-    latex,
-    layout,
-    write,
-)
-from tada.evaluation.results import (
-    ALIGNED,
-    ARM,
-    BASELINE,
-    CASE,
-    SETS,
-    Column,
-    Cutoffs,
-    Scores,
-    Values,
-    arms,
-    columns,
-    common_reach,
-    gains,
-    moved,
-    table,
-)
+from tada.evaluation.grid import GRID, SEED, auc, missing, read, run, seeded
+from tada.evaluation.layout import BLOCKS, blocks, latex, layout, write
+from tada.evaluation.results import CASE, SETS, Column, arms, columns, common_reach, gains, moved, table
+from tada.steering.arms import ARM, BASELINE, Arm
 
 __all__ = [
-    "ALIGNED",
     "ARM",
-    "Arm",
     "BASELINE",
     "BLOCKS",
     "CASE",
-    "CHUNK",
-    "Column",
-    "Cutoffs",
     "GRID",
-    "GROUPS",
     "SEED",
     "SETS",
-    "Scores",
-    "Values",
+    "Arm",
+    "Column",
     "arms",
     "auc",
     "blocks",
     "columns",
     "common_reach",
     "gains",
-    "generate",
     "latex",
     "layout",
     "missing",
     "moved",
     "read",
     "run",
+    "seeded",
     "table",
     "write",
 ]

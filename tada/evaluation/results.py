@@ -13,15 +13,12 @@ from tada.errors import InputError
 from tada.metrics import aesthetics, curve
 from tada.metrics.external import SIGNALS
 from tada.stats import CONFIDENCE, RESAMPLES, bootstrap, draws, jackknife
+from tada.steering.arms import ARM, BASELINE
 
 Values = NDArray[np.float64]
 Cutoffs = tuple[float, float]
 
 CASE = ["checkpoint", "model", "concept"]
-ARM = ["method", "layers"]
-
-BASELINE = "none"
-"""Method and layers of the clips at strength 0, which all arms share."""
 
 ALIGNED = ("clap", "muq", "mini-clap", "mini-second", "probe")
 """Metrics of alignment: Table 1 has the change over the whole range and the smoothness of each."""

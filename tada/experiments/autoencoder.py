@@ -15,15 +15,14 @@ from torch import Tensor
 
 from tada import sae as saes
 from tada.concepts import steered as prompts
+from tada.engine import Setting, units
 from tada.experiments.profiles import Autoencoder
 from tada.experiments.steering import Run
 from tada.io import write_table
-from tada.models.base import versions
 from tada.pairs.builder import Captions, read
 from tada.sae.model import SparseAutoencoder
 from tada.sae.search import measure, search
-from tada.steering import library
-from tada.steering.ranges import Setting
+from tada.steering import Trial, cross, library
 from tada.steering.vector import Vector
 from tada.store import key
 
@@ -55,9 +54,8 @@ class Trained:
 def gather(run: Run, site: str, texts: Sequence[str], clips: int, seed: int) -> Tensor:
     """Activations ``[tokens, dim]`` of one site, in memory: as many clips as asked, captions again with other noise."""
     texts, batch = texts[:clips], 8
-    stream = saes.activations(
-        run.model, texts, range(seed, seed + 1000), run.seconds, run.sampling, [site], batch=batch
-    )
+    setting = Setting(run.seconds, run.sampling, batch=batch)
+    stream = saes.activations(run.model, texts, range(seed, seed + 1000), setting, [site])
     sizes = [min(batch, len(texts) - start) for start in range(0, len(texts), batch)]
     parts: list[Tensor] = []
     got = 0
@@ -102,14 +100,9 @@ def trained(
     site = run.model.resolve(layer)[0]
     texts = read(captions)["caption"].tolist()
     rest, texts = texts[: size.held_out], texts[size.held_out + size.browser_clips :]
-    made_by = key(
-        {
-            **{"site": site, "size": asdict(size), "seed": seed, "rate": rate, "seconds": run.seconds},
-            **{"captions": key({"texts": rest + texts[: size.clips]}), "weights": run.model.fingerprint()},
-            "sampling": {"kind": type(run.sampling).__name__, **asdict(run.sampling)},
-            "versions": {name: version for name, version in versions().items() if name != "python"},
-        }
-    )
+    captions_key = key({"texts": rest + texts[: size.clips]})
+    how = {"what": "autoencoder", "site": site, "size": asdict(size), "seed": seed, "rate": rate}
+    made_by = units(run.model, Setting(run.seconds, run.sampling), None, [{**how, "captions": captions_key}])[0]
     place = Path(folder) / made_by[:16]
     if not (place / "measured.csv").is_file():
         held = gather(run, site, rest, size.held_out, seed + 1_000_000)
@@ -148,10 +141,11 @@ def _train(
     return sae
 
 
-def browsed(run: Run, size: Autoencoder, captions: Captions = None) -> Setting:
+def browsed(run: Run, size: Autoencoder, captions: Captions = None) -> Trial:
     """Clips for the feature browser: captions that were not trained on."""
     texts = read(captions)["caption"].tolist()[: size.held_out + size.browser_clips]
-    return Setting(tuple(dict.fromkeys(texts[-size.browser_clips :])), run.seconds, run.sampling, (7,))
+    prompts = dict.fromkeys(texts[-size.browser_clips :])
+    return Trial("", cross(prompts, [7]), Setting(run.seconds, run.sampling))
 
 
 def sides(run: Run, site: str, concept: str, count: int | None = None) -> tuple[Tensor, Tensor]:
@@ -160,7 +154,8 @@ def sides(run: Run, site: str, concept: str, count: int | None = None) -> tuple[
     lyrics = pairs.lyrics if run.model.sings else None
 
     def side(texts: Sequence[str]) -> Tensor:
-        stream = saes.activations(run.model, texts, [10], run.seconds, run.sampling, [site], lyrics=lyrics)
+        setting = Setting(run.seconds, run.sampling, lyrics=lyrics)
+        stream = saes.activations(run.model, texts, [10], setting, [site])
         return torch.cat([next(stream)[site].float().cpu() for _ in range(-(-len(texts) // 8))])
 
     return side(pairs.positive), side(pairs.negative)

@@ -17,6 +17,7 @@ import tada
 from tada import concepts as concept_table
 from tada import pairs as prompt_pairs
 from tada import patching
+from tada.engine import Setting, processes
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.experiments import profiles
 from tada.experiments.profiles import get_profile
@@ -69,24 +70,15 @@ class Plan:
         *,
         store: str | Path | None = None,
         workers: int = 1,
-        controls: Sequence[str] = (),
+        controls: bool = False,
         progress: bool = False,
     ) -> pd.DataFrame:
         """As ``tada.patching.sweep``, with what is planned."""
         pairs = prompt_pairs.with_controls(self.pairs, self.captions) if controls else self.pairs
-        return patching.sweep(
-            self.load if workers > 1 else self.model,
-            pairs,
-            self.seeds,
-            layer_sets,
-            self.sampling,
-            self.seconds,
-            score=self.score,
-            store=store,
-            controls=controls,
-            workers=workers,
-            progress=progress,
-        )
+        with processes(workers) as executor:
+            setting = Setting(self.seconds, self.sampling, progress=progress, executor=executor)
+            model = self.load if executor is not None else self.model
+            return patching.sweep(model, pairs, self.seeds, layer_sets, setting, score=self.score, store=store)
 
     def only(self, concepts: Iterable[str] | None = None, limit: int | None = None) -> Plan:
         """The plan for some of its concepts (None: all), with the first ``limit`` pairs of each."""
@@ -115,7 +107,7 @@ def plan(
     wanted: Sequence[str] = (),
     profile: str = "mini",
     *,
-    score: str | patching.Score = "",
+    score: str | Judge = "",
     captions: prompt_pairs.Captions = None,
     rules: str = "paper",
     limit: int | None = None,
@@ -194,12 +186,11 @@ def run(
     """
     work = plan(name, checkpoint, **choices)
     layers = [layer_set(text) for text in sets] or None
-    kinds = patching.CONTROLS if controls else ()
-    count = work.clips(len(patching.resolve_sets(work.model, layers)), len(kinds))
+    count = work.clips(len(patching.resolve_sets(work.model, layers)), len(patching.CONTROLS) if controls else 0)
     if work.left_out:
         tell(f"left out, since {work.score.label} cannot judge them: {', '.join(work.left_out)}")
     tell(f"{work}: {count} clips")
-    scores = work.sweep(layers, store=store, workers=workers, controls=kinds, progress=True)
+    scores = work.sweep(layers, store=store, workers=workers, controls=controls, progress=True)
     impacts = patching.impact(scores)
     write_table(Path(store) / "pairs.parquet", work.pairs)
     write_table(Path(store) / "scores.parquet", scores)
@@ -283,7 +274,7 @@ def controlled(work: Plan, impacts: pd.DataFrame, **options: Any) -> pd.DataFram
         return impacts
     sets = {str(name): [int(layer) for layer in part] for name, part in called.groupby("concept")["layers"]}
     some = work.only(sets, work.profile.control_pairs)
-    controls = patching.impact(some.sweep(sets, controls=patching.CONTROLS, **options))
+    controls = patching.impact(some.sweep(sets, controls=True, **options))
     return pd.concat([impacts, controls[controls["method"] != "patch"]], ignore_index=True)
 
 

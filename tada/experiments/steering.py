@@ -17,15 +17,15 @@ import torch
 import tada
 from tada.concepts import steered as prompts
 from tada.concepts.steered import Vocabulary
+from tada.engine import Setting
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.experiments import profiles
 from tada.experiments.profiles import get_profile
 from tada.metrics.judges import Judge, steering_judge
 from tada.models.base import MINI_SECONDS, Layers, Model, Sampling
-from tada.steering import library
-from tada.steering import ranges as calibrate
+from tada.steering import Arm, Trial, calibrate, calibrated, cross, grid, library
 from tada.steering.library import Recipe
-from tada.steering.ranges import CONCEPT, SOUND, Setting
+from tada.steering.ranges import CONCEPT, QUALITY
 from tada.steering.vector import Vector
 from tada.store import Store
 
@@ -67,16 +67,16 @@ class Run:
 
     def recipe(self, concept: str) -> Recipe:
         """How the concept's vector is fitted."""
-        return Recipe(concept, self.seconds, self.sampling, self.profile.pairs, vocabulary=self.words)
+        return Recipe(concept, Setting(self.seconds, self.sampling), self.profile.pairs, vocabulary=self.words)
 
-    def trial(self, concept: str) -> Setting:
+    def trial(self, concept: str) -> Trial:
         """The prompts by which the range is found."""
-        return self._setting(prompts.neutral(concept, self.profile.range_prompts, self.words), concept)
+        return self._trial(prompts.neutral(concept, self.profile.range_prompts, self.words), concept)
 
-    def heard(self, concept: str) -> Setting:
+    def heard(self, concept: str) -> Trial:
         """The prompts that results are reported on."""
         count, first = self.profile.prompts, self.profile.range_prompts
-        return self._setting(prompts.neutral(concept, count, self.words, first), concept)
+        return self._trial(prompts.neutral(concept, count, self.words, first), concept)
 
     def grid(
         self,
@@ -97,18 +97,13 @@ class Run:
             store: where scores are kept.
             name: in place of the layers' in the result.
         """
-        ends = calibrate.limits(self.model, vector, layers, renorm=renorm)
-        shares = {calibrate.strength(percent, ends): percent for percent in self.profile.strengths}
-        rows = calibrate.grid(
-            self.model, vector, list(shares), self.heard(concept), layers,
-            concept=concept, score=self.judge, renorm=renorm, store=store,
-        )  # fmt: skip
-        rows = rows.assign(percent=rows["alpha"].map(shares))
+        arm = calibrated(self.model, Arm(str(vector.info.get("method", "vector")), vector, layers, renorm=renorm))
+        rows = grid(self.model, arm, self.heard(concept), self.profile.strengths, self.judge, store)
         return rows.assign(layers=name) if name else rows
 
-    def _setting(self, texts: Sequence[str], concept: str) -> Setting:
+    def _trial(self, texts: Sequence[str], concept: str) -> Trial:
         lyrics = prompts.get(concept).lyrics if self.words == "public" and self.model.sings else None
-        return Setting(tuple(texts), self.seconds, self.sampling, (SEED,), lyrics)
+        return Trial(concept, cross(texts, [SEED]), Setting(self.seconds, self.sampling, lyrics=lyrics))
 
 
 def plan(
@@ -168,10 +163,8 @@ def vector(run: Run, concept: str, kept: Path) -> Vector:
     """
     found = library.fit(run.model, run.recipe(concept), kept / "vectors")
     for layers in run.layer_sets:
-        found = calibrate.calibrate(
-            run.model, found, run.trial(concept), layers,
-            concept=concept, score=run.judge, store=Store(kept / "scores"),
-        )  # fmt: skip
+        arm = Arm("caa", found, layers)
+        found = calibrate(run.model, arm, run.trial(concept), run.judge, Store(kept / "scores")).vector
     return found
 
 
@@ -239,7 +232,7 @@ def movements(rows: pd.DataFrame) -> pd.DataFrame:
     found = []
     for case, part in rows.groupby(CASE, sort=False):
         ends = _wide(part, CONCEPT)
-        sound = _wide(part, SOUND).mean()
+        sound = _wide(part, QUALITY).mean()
         kept = min(sound.iloc[0], sound.iloc[-1]) / sound[0.0] if 0.0 in sound.index else np.nan
         found.append((*case, *spread((ends.iloc[:, -1] - ends.iloc[:, 0]).to_numpy()), kept))
     return pd.DataFrame(found, columns=[*CASE, "movement", "low", "high", "sound kept"])

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from tada.engine import Setting
 from tada.errors import InputError
 from tada.hooks import route
 from tada.models.base import Latents, Layers, Model, Sampling
@@ -24,12 +25,9 @@ def screen(
     pairs: pd.DataFrame,
     seeds: int | Sequence[int],
     layer_sets: Iterable[Layers] | None = None,
-    sampling: Sampling | str | None = None,
-    seconds: float = 10.0,
+    setting: Setting = Setting(10.0),  # noqa: B008 (a frozen value)
     *,
     steps: int | Sequence[int] = 5,
-    negative: str | None = None,
-    lyrics: str | None = None,
 ) -> pd.DataFrame:
     """Rank layers cheaply: how far routing them moves the denoiser's prediction, at a few steps of plain generations.
 
@@ -42,22 +40,19 @@ def screen(
         pairs: as for :func:`sweep`.
         seeds: as for :func:`sweep`.
         layer_sets: as for :func:`sweep`.
-        sampling: as for :func:`sweep`.
-        seconds: length of the clips.
+        setting: as for :func:`sweep`.
         steps: how many steps, evenly spread, or which.
-        negative: as for :func:`sweep`.
-        lyrics: as for :func:`sweep`.
 
     Returns:
         ``concept, pair, seed, step, layers, change``: ``|v_routed - v_base| / |v_target - v_base|`` of the prediction v
         of the conditional pass.
     """
-    settings = model.sampling(sampling)
+    settings, seconds = model.sampling(setting.sampling), setting.seconds
     chosen = _spread(steps, settings.steps)
     sets = resolve_sets(model, layer_sets)
     rows: list[tuple[Any, ...]] = []
-    for pair in checked_pairs(pairs, ()).itertuples(index=False):
-        context = model.encode([str(pair.source), str(pair.target)], negative, lyrics)
+    for pair in checked_pairs(pairs).itertuples(index=False):
+        context = model.encode([str(pair.source), str(pair.target)], setting.negative, setting.lyrics)
         for seed in [seeds] if isinstance(seeds, int) else seeds:
             calls = _calls(model, context[0], model.noise(seed, seconds), settings, chosen)
             for step, call in calls.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,22 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from tada import sae as saes
 from tada.audio import Clips
+from tada.engine import JudgeLike, Setting, Texts, generate
 from tada.errors import InputError, UnknownNameError
 from tada.hooks import record
 from tada.io import atomic_write
-from tada.models.base import Model, Sampling
-from tada.patching.sweeps import Score
+from tada.models.base import Model
+from tada.pairs import read
+from tada.sae import model as saes
 from tada.sae.model import SparseAutoencoder
-from tada.steering.ranges import Setting, grid, read_clips, write_clips
+from tada.steering.arms import Arm, Trial
+from tada.steering.ranges import grid, read_clips, write_clips
 from tada.steering.vector import Vector
-from tada.store import Store
 
 
 @dataclass(frozen=True, eq=False)
-class Heard:
+class FeatureActivity:
     """Clips and how active features were in them.
 
     Attributes:
@@ -51,22 +53,22 @@ def listen(
     model: Model,
     sae: SparseAutoencoder,
     site: str,
-    setting: Setting,
+    trial: Trial,
     features: Sequence[int],
     moments: int = 32,
     keep: str | Path | None = None,
-) -> Heard:
+) -> FeatureActivity:
     """Generate clips and note how active features are while they are made.
 
     Args:
         model: the model.
         sae: an autoencoder of the site.
         site: its name.
-        setting: prompts, seeds and length.
+        trial: prompts, seeds and setting.
         features: which.
         moments: parts that a clip is divided into, at most as many as it has frames.
         keep: path, without suffix, under which all this was kept, or is; the caller sees to it that another
-            autoencoder or setting has another path. None keeps nothing.
+            autoencoder or trial has another path. None keeps nothing.
 
     Raises:
         ValueError: an autoencoder of another width, or features it does not have.
@@ -78,23 +80,30 @@ def listen(
         raise InputError(f"got features {list(features)}; expected one or more of 0 to {sae.config.latents - 1}")
     if keep is not None and Path(f"{keep}.activity").is_file():
         activity = load(Path(f"{keep}.activity").read_bytes())["activity"]
-        return Heard(read_clips(Path(f"{keep}.clips")), tuple(features), activity)
-    jobs = [(prompt, seed) for prompt in setting.prompts for seed in setting.seeds]
-    made, active = [], []
-    for start in range(0, len(jobs), setting.batch):
-        texts, seeds = zip(*jobs[start : start + setting.batch], strict=True)
-        context, noise = model.encode(list(texts), lyrics=setting.lyrics), model.noise(seeds, setting.seconds)
-        with record(model, [site]) as kept:
-            latents = model.sample(context, noise, setting.sampling)
-        made.append(model.decode(latents))
-        hidden = in_time(model, kept[site], setting.seconds)
-        active.append(_activity(sae, hidden, features, moments))
-    audio, records = torch.cat([part.audio for part in made]), [one for part in made for one in part.records]
-    heard = Heard(Clips(audio, made[0].sample_rate, records), tuple(features), torch.cat(active))
+        return FeatureActivity(read_clips(Path(f"{keep}.clips")), tuple(features), activity)
+    made, active = zip(*_recorded(model, site, trial), strict=True)
+    audio, records = torch.cat([part.audio for part in made]), [record for part in made for record in part.records]
+    activity = torch.cat([_activity(sae, hidden, features, moments) for hidden in active])
+    heard = FeatureActivity(Clips(audio, made[0].sample_rate, records), tuple(features), activity)
     if keep is not None:
         write_clips(heard.clips, Path(f"{keep}.clips"))
-        atomic_write(f"{keep}.activity", save({"activity": heard.activity.contiguous()}))
+        atomic_write(f"{keep}.activity", save({"activity": activity.contiguous()}))
     return heard
+
+
+def _recorded(model: Model, site: str, trial: Trial) -> Iterator[tuple[Clips, Tensor]]:
+    """Clips of a trial, a batch at a time, with the site's outputs ``[steps, rows, time, bands, dim]``."""
+    outputs: list[Tensor] = []
+
+    @contextmanager
+    def record_site(model: Model, rows: pd.DataFrame, texts: Texts) -> Iterator[None]:
+        with record(model, [site]) as kept:
+            yield
+        outputs.append(kept[site])
+
+    plan = pd.DataFrame(trial.rows, columns=["prompt", "seed"]).assign(chunk=0)
+    for rows, clips in generate(model, plan, trial.setting, record_site):
+        yield clips, in_time(model, outputs.pop()[:, : len(rows)], trial.setting.seconds)
 
 
 def in_time(model: Model, hidden: Tensor, seconds: float) -> Tensor:
@@ -107,7 +116,7 @@ def in_time(model: Model, hidden: Tensor, seconds: float) -> Tensor:
     return hidden[:, :, skip:].unflatten(2, (time, bands))
 
 
-def most_active(heard: Heard, feature: int, count: int = 3) -> pd.DataFrame:
+def most_active(heard: FeatureActivity, feature: int, count: int = 3) -> pd.DataFrame:
     """The clips in which a feature is most active.
 
     Returns:
@@ -164,16 +173,12 @@ def effect(
     site: str,
     feature: int,
     alphas: Sequence[float],
-    setting: Setting,
-    *,
-    concept: str,
-    score: Score,
-    store: Store | None = None,
+    trial: Trial,
+    judge: JudgeLike,
 ) -> pd.DataFrame:
     """Steer with one feature alone (eq. 8): rows as from ``tada.steering.ranges.grid``, with ``feature``."""
-    vector = single(sae, site, feature, {"checkpoint": model.checkpoint})
-    rows = grid(model, vector, alphas, setting, None, concept=concept, score=score, renorm=False, store=store)
-    return rows.assign(feature=feature)
+    arm = Arm("SAE", single(sae, site, feature, {"checkpoint": model.checkpoint}), None, renorm=False)
+    return grid(model, arm, trial, alphas, judge).assign(feature=feature)
 
 
 def single(sae: SparseAutoencoder, site: str, feature: int, info: Mapping[str, Any] | None = None) -> Vector:
@@ -201,39 +206,30 @@ def _activity(sae: SparseAutoencoder, hidden: Tensor, features: Sequence[int], m
 def stream(
     model: Model,
     site: str,
+    setting: Setting,
     tokens: int,
     held_out: int,
     seed: int,
-    seconds: float,
-    sampling: Sampling | str | None = None,
-    batch: int = 8,
     captions: Any = None,
-    lyrics: str | None = None,
 ) -> tuple[Iterator[Tensor], Tensor]:
     """Activations of one site for training, and others to measure on.
 
     Args:
         model: the model, sampled as the stream is read.
         site: name of the site.
+        setting: of the clips.
         tokens: in a training step.
         held_out: clips of the second part, whose captions are not among the first's.
         seed: of noise and order.
-        seconds: length of the clips.
-        sampling: settings, or the name of a preset.
-        batch: clips per sampling run.
         captions: as for ``tada.pairs.build``; None for the synthetic ones.
-        lyrics: for models that sing.
 
     Returns:
         Shuffled ``[tokens, dim]`` without end, and ``[any, dim]``.
     """
-    from tada.pairs.builder import read
-
     texts = read(captions)["caption"].tolist()
     rest, texts = texts[:held_out], texts[held_out:]
-    how = {"sampling": sampling, "sites": [site], "batch": batch, "lyrics": lyrics}
-    some = saes.activations(model, rest, [seed + 1_000_000], seconds, **how)  # type: ignore[arg-type]
-    runs = [next(some)[site] for _ in range(-(-held_out // batch))]
-    flow = saes.activations(model, texts, range(seed, seed + 1000), seconds, **how)  # type: ignore[arg-type]
+    some = saes.activations(model, rest, [seed + 1_000_000], setting, [site])
+    runs = [next(some)[site] for _ in range(-(-held_out // setting.batch))]
+    flow = saes.activations(model, texts, range(seed, seed + 1000), setting, [site])
     buffer = max(2 * tokens, 4 * len(runs[0]))
     return (part[site] for part in saes.mixed(flow, tokens, buffer, seed)), torch.cat(runs)

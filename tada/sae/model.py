@@ -18,10 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tada.engine import Setting
 from tada.errors import InputError, unknown
 from tada.hooks import Steps, record
 from tada.io import atomic_write, sha256, write_json
-from tada.models.base import Layers, Model, Sampling
+from tada.models.base import Layers, Model
 from tada.steering.vector import Vector
 
 Batch = Mapping[str, Tensor]
@@ -306,36 +307,30 @@ def activations(
     model: Model,
     prompts: Sequence[str],
     seeds: Sequence[int],
-    seconds: float,
-    sampling: Sampling | str | None = None,
+    setting: Setting,
     sites: Layers | None = "functional",
     steps: Steps = None,
-    batch: int = 8,
-    lyrics: str | None = None,
 ) -> Iterator[dict[str, Tensor]]:
-    """Cross-attention outputs of the conditional pass, one sampling run after the other, for ever.
+    """Stream cross-attention outputs of the conditional pass, one sampling run after the other, without end.
 
     Args:
         model: the model, sampled as the stream is read.
         prompts: gone through in order, again and again, with the next seed each time round.
         seeds: one per round; the rounds go through them again and again.
-        seconds: length of the clips.
-        sampling: settings, or the name of a preset.
+        setting: of the clips.
         sites: layers by index, site name or layer set; None for all.
         steps: denoising steps to keep; None for all.
-        batch: clips per sampling run.
-        lyrics: for models that sing.
 
     Yields:
         Site to ``[clips * steps * tokens, dim]``.
     """
     rounds = 0
     while True:
-        for start in range(0, len(prompts), batch):
-            part = list(prompts[start : start + batch])
-            noise = model.noise([seeds[rounds % len(seeds)]] * len(part), seconds)
+        for start in range(0, len(prompts), setting.batch):
+            part = list(prompts[start : start + setting.batch])
+            noise = model.noise([seeds[rounds % len(seeds)]] * len(part), setting.seconds)
             with record(model, sites, steps=steps) as kept:
-                model.sample(model.encode(part, lyrics=lyrics), noise, sampling)
+                model.sample(model.encode(part, lyrics=setting.lyrics), noise, setting.sampling)
             yield {site: hidden.flatten(0, 2) for site, hidden in kept.items()}
         rounds += 1
 

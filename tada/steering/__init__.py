@@ -1,21 +1,27 @@
-"""Steering vectors: fit, combine, apply, find their range."""
+"""Steering vectors: fit, combine, apply; ways to steer, and the range of their strengths."""
 
-from tada.steering.vector import (
-    Alpha,
-    Vector,
-    combine,
-    contrast,
-    means,
-    orthogonalise,
-    renormalise,
-)
+from tada.steering.arms import Arm, Trial, cross, digest, steer
+from tada.steering.library import Recipe, fit
+from tada.steering.ranges import calibrate, calibrated, grid, lengths, limits, strength
+from tada.steering.vector import Vector, combine, contrast, means, orthogonalise
 
 __all__ = [
-    "Alpha",
+    "Arm",
+    "Recipe",
+    "Trial",
     "Vector",
+    "calibrate",
+    "calibrated",
     "combine",
     "contrast",
+    "cross",
+    "digest",
+    "fit",
+    "grid",
+    "lengths",
+    "limits",
     "means",
     "orthogonalise",
-    "renormalise",
+    "steer",
+    "strength",
 ]

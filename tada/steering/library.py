@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tada.concepts import steered as prompts
 from tada.concepts.steered import Vocabulary, Wording
+from tada.engine import Setting, units
 from tada.errors import MissingFileError, unknown
-from tada.models.base import Layers, Model, Sampling, versions
+from tada.models.base import Layers, Model
 from tada.steering.vector import Vector, contrast
-from tada.store import key
 
 FOLDER = Path("_build") / "vectors"
 """Where vectors are kept unless another folder is named."""
@@ -25,66 +25,43 @@ class Recipe:
 
     Attributes:
         concept: a name in ``tada.concepts.steered.CONCEPTS``.
-        seconds: length of the clips.
-        sampling: settings, or the name of a preset.
+        setting: of the clips; the concept's lyrics are sung by models that sing.
         count: prompt pairs, 50 in the paper.
         seed: of the noise, the same for all prompts, as in the authors' code.
         vocabulary: ``"public"``, or ``"mini"`` for minis.
         wording: of the templates.
         sites: layers to fit; None for all.
-        batch: clips per sampling run.
     """
 
     concept: str
-    seconds: float
-    sampling: Sampling | str | None = None
+    setting: Setting
     count: int = prompts.COUNT
     seed: int = 10
     vocabulary: Vocabulary = "public"
     wording: Wording = "paper"
     sites: Layers | None = None
-    batch: int = 8
 
 
-def fit(model: Model, recipe: Recipe, folder: str | Path | None = FOLDER, progress: bool = False) -> Vector:
-    """The CAA vector of a concept: from the folder if the same recipe fitted it on the same weights, else fitted now.
+def fit(model: Model, recipe: Recipe, folder: str | Path | None = FOLDER) -> Vector:
+    """Fit the CAA vector of a concept, or find it in the folder if the same recipe fitted it on the same weights.
 
     Args:
         model: the model.
         recipe: how.
         folder: where vectors are kept; None keeps nothing.
-        progress: show a progress bar.
     """
-    settings = model.sampling(recipe.sampling)
-    made_by = key(
-        {
-            **asdict(replace(recipe, sampling=None, sites=None, batch=0)),
-            "sampling": {"kind": type(settings).__name__, **asdict(settings)},
-            "sites": list(model.resolve(recipe.sites)),
-            "weights": model.fingerprint(),
-            "versions": {name: version for name, version in versions().items() if name != "python"},
-        }
-    )
+    pairs = prompts.pairs(recipe.concept, recipe.vocabulary, recipe.wording, recipe.count)
+    setting = replace(recipe.setting, lyrics=pairs.lyrics if model.sings else None)
+    about = {"concept": recipe.concept, "wording": recipe.wording, "vocabulary": recipe.vocabulary}
+    how = {"what": "vector", "count": recipe.count, "seed": recipe.seed, "sites": list(model.resolve(recipe.sites))}
+    unit = units(model, setting, None, [{**about, **how}])[0]
     place = None if folder is None else path(folder, model, recipe.concept)
     if place is not None and place.is_file():
         old = Vector.load(place)
-        if old.info.get("recipe") == made_by:
+        if old.info.get("recipe") == unit:
             return old
-    pairs = prompts.pairs(recipe.concept, recipe.vocabulary, recipe.wording, recipe.count)
-    vector = contrast(
-        model,
-        pairs.positive,
-        pairs.negative,
-        recipe.seed,
-        recipe.seconds,
-        settings,
-        recipe.sites,
-        lyrics=pairs.lyrics if model.sings else None,
-        batch=recipe.batch,
-        progress=progress,
-    )
-    said = {"concept": recipe.concept, "wording": recipe.wording, "vocabulary": recipe.vocabulary, "recipe": made_by}
-    vector = replace(vector, info={**vector.info, **said})
+    vector = contrast(model, pairs.positive, pairs.negative, recipe.seed, setting, recipe.sites)
+    vector = replace(vector, info={**vector.info, **about, "recipe": unit})
     if place is not None:
         vector.save(place)
     return vector

@@ -7,380 +7,217 @@ vector. Strengths are then given in per cent of it: 100 is its upper end, -100 i
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
+from safetensors import safe_open
+from safetensors.torch import save
 
 from tada.audio import Clips
+from tada.engine import JudgeLike
 from tada.errors import InputError
-from tada.hooks import Passes, record
+from tada.hooks import record
 from tada.io import atomic_write
-from tada.models.base import Layers, Model, Sampling, versions
-from tada.patching.sweeps import Score
+from tada.models.base import Layers, Model
+from tada.steering.arms import ARM, BASELINE, Arm, Trial, plan_steering, steer, steered_clips
 from tada.steering.vector import Vector
 from tada.store import UNIT, Store, key
 
 RELATIVE = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0)
-"""Strengths that are tried, in lengths of what the sites put out."""
+"""Strengths that are tried, in lengths of the cross-attention outputs."""
 
-REACH = 0.95
+PLATEAU_SHARE = 0.95
 """Strengths that reach this share of the largest movement move the concept as far as any."""
 
-KEEP = 0.85
+MIN_QUALITY = 0.85
 """Share of the unsteered clips' soundness below which a strength counts as breaking the sound."""
 
-LEAST = 0.02
+MIN_MOVEMENT = 0.02
 """A movement of the judge's mean below this is none."""
 
-CONCEPT, SOUND = "concept", "sound"
+CONCEPT, QUALITY = "concept", "sound"
 """Metrics that a judge gives for a calibration: how much of the concept a clip has, and how sound it is."""
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What the clips of a grid have in common.
-
-    Attributes:
-        prompts: one or more, each made at every strength.
-        seconds: length of the clips.
-        sampling: settings, or the name of a preset.
-        seeds: every prompt is made with each of them.
-        lyrics: for models that sing.
-        batch: rows in one denoiser call.
-    """
-
-    prompts: tuple[str, ...]
-    seconds: float
-    sampling: Sampling | str | None = None
-    seeds: tuple[int, ...] = (0,)
-    lyrics: str | None = None
-    batch: int = 8
-
-
 def grid(
-    model: Model,
-    vector: Vector,
-    alphas: Sequence[float],
-    setting: Setting,
-    layers: Layers | None = "functional",
-    *,
-    concept: str,
-    score: Score,
-    passes: Passes = "cond",
-    renorm: bool = True,
-    store: Store | None = None,
-    progress: bool = False,
+    model: Model, arm: Arm, trial: Trial, percents: Sequence[float], judge: JudgeLike, store: Store | None = None
 ) -> pd.DataFrame:
-    """Steer every prompt with every strength and judge the clips; all strengths of a prompt share its noise.
-
-    The unsteered clip is the same unit for every vector, method and layer set of a store.
+    """Steer every prompt at every strength, 0 included or not, and judge the clips.
 
     Args:
         model: the model.
-        vector: the direction.
-        alphas: raw strengths.
-        setting: what the clips have in common.
-        layers: where to steer; None for all sites of the vector.
-        concept: named in the result, and to the judge.
-        score: ``score(clips, rows) -> {metric: [clips]}``; ``rows`` has ``concept, prompt, seed, alpha, layers``. It
-            needs an attribute ``key``, or to be a plain function of a module.
-        passes: guidance passes to steer.
-        renorm: as for ``vector.apply``.
-        store: where scores are kept, and found again.
-        progress: show a progress bar.
+        arm: the way to steer; with its own scale, percent are raw strengths.
+        trial: prompts and setting.
+        percents: strengths in percent of the arm's range.
+        judge: as for ``tada.steering.steer``.
+        store: where values are kept, and found again.
 
     Returns:
-        One row a clip and metric: ``checkpoint, model, concept, prompt, seed, method, layers, alpha, metric, value,
-        unit_hash``.
+        As from ``tada.steering.steer``; the unsteered clips are given as the arm's own at strength 0.
     """
-    plan = _plan(model, vector, alphas, setting, layers, concept, score, passes, renorm)
-    known = set() if store is None else store.known()
-    todo = plan[~plan[UNIT].isin(known)].drop_duplicates(UNIT)
-    made = []
-    for part, clips in _clips(model, vector, todo, setting, layers, passes, renorm, progress):
-        made.append(_judged(score, clips, part))
-        if store is not None:
-            store.add(made[-1])
-    values = pd.concat(made, ignore_index=True) if store is None else store.frame(plan[UNIT])
-    about = plan.assign(checkpoint=model.checkpoint, model=model.name)
-    columns = ["checkpoint", "model", "concept", "prompt", "seed", "method", "layers", "alpha", "metric", "value", UNIT]
-    return about.merge(values, on=UNIT)[columns]
+    rows = steer(model, [arm], trial, percents, judge, store)
+    rows.loc[rows["method"] == BASELINE, ARM] = [arm.method, arm.name(model)]
+    rows = rows[rows["percent"].isin([float(percent) for percent in percents])]
+    order = ["number", "percent"]
+    return rows.sort_values(order, kind="stable").drop(
+        columns=["kind", "chunk", "reference", "number"], errors="ignore"
+    )
 
 
-def clips(
-    model: Model,
-    vector: Vector,
-    alphas: Sequence[float],
-    setting: Setting,
-    layers: Layers | None = "functional",
-    passes: Passes = "cond",
-    renorm: bool = True,
-    keep: str | Path | None = None,
-) -> Clips:
-    """The clips of a grid: every prompt and seed at every strength, strengths varying fastest.
+def clips(model: Model, arm: Arm, trial: Trial, alphas: Sequence[float], keep: str | Path | None = None) -> Clips:
+    """Make the clips of every prompt and seed at every raw strength, strengths varying fastest.
 
     Args:
         model: the model.
-        vector: the direction.
+        arm: the way to steer; its scale does not count.
+        trial: prompts and setting.
         alphas: raw strengths.
-        setting: what the clips have in common.
-        layers: where to steer; None for all sites of the vector.
-        passes: guidance passes to steer.
-        renorm: as for ``vector.apply``.
         keep: a folder for the clips, where a later call finds them; None keeps nothing.
     """
-    plan = _plan(model, vector, alphas, setting, layers, "", _unjudged, passes, renorm)
-    place = None if keep is None else Path(keep) / f"{key({'units': plan[UNIT].tolist()})}.safetensors"
-    if place is not None and place.is_file():
-        return read_clips(place)
-    parts = [part for _, part in _clips(model, vector, plan, setting, layers, passes, renorm, False)]
-    made = Clips(torch.cat([p.audio for p in parts]), parts[0].sample_rate, [r for p in parts for r in p.records])
-    if place is not None:
-        write_clips(made, place)
-    return made
+    if keep is None:
+        return steered_clips(model, arm, trial, alphas)
+    units = plan_steering(model, [arm], trial, alphas, None)[UNIT].tolist()
+    place = Path(keep) / f"{key({'units': units, 'alphas': list(alphas)})}.safetensors"
+    if not place.is_file():
+        write_clips(steered_clips(model, arm, trial, alphas), place)
+    return read_clips(place)
 
 
 def write_clips(made: Clips, path: Path) -> None:
     """Keep clips and their records in one file, float16."""
-    from safetensors.torch import save
-
     about = {"sample_rate": str(made.sample_rate), "records": json.dumps(made.records)}
     atomic_write(path, save({"audio": made.audio.half()}, about))
 
 
 def read_clips(path: Path) -> Clips:
-    """What :func:`write_clips` kept."""
-    from safetensors import safe_open
-
+    """Read what :func:`write_clips` kept."""
     with safe_open(path, "pt") as file:
         about = file.metadata()
         return Clips(file.get_tensor("audio"), int(about["sample_rate"]), json.loads(about["records"]))
 
 
-def calibrate(
-    model: Model,
-    vector: Vector,
-    setting: Setting,
-    layers: Layers | None = "functional",
-    *,
-    concept: str,
-    score: Score,
-    passes: Passes = "cond",
-    renorm: bool = True,
-    store: Store | None = None,
-) -> Vector:
+def calibrate(model: Model, arm: Arm, trial: Trial, judge: JudgeLike, store: Store | None = None) -> Arm:
     """Find the range of a vector's strengths on a model, and keep it with the vector.
 
-    Strengths from 1/8 to 4 lengths of what the sites put out are tried in either direction. Those from the first on
-    that breaks the sound are left out. Of the others, those from the least that moves the concept nearly as far as any
-    on, as long as they do, are a plateau: the range ends in its middle, since on the few prompts of a trial the least
-    may do by luck. Where nothing moves the concept, the range ends at the largest sound strength, and says so.
+    Strengths from 1/8 to 4 lengths of the cross-attention outputs are tried in either direction. Those from the first
+    on that breaks the sound are left out. Of the others, those that move the concept nearly as far as any are a
+    plateau, and the range ends in its middle, since on the few prompts of a trial its beginning may be luck. Where
+    nothing moves the concept, the range ends at the largest sound strength, and says so.
 
     Args:
         model: the model.
-        vector: the direction.
-        setting: prompts that results are not reported on.
-        layers: as for ``vector.apply``.
-        concept: named to the judge.
-        score: as for :func:`grid`, with the metrics ``"concept"`` and ``"sound"``, higher for more of either.
-        passes: as for ``vector.apply``.
-        renorm: as for ``vector.apply``.
-        store: where scores are kept, and found again.
+        arm: the way to steer.
+        trial: prompts that results are not reported on.
+        judge: as for ``tada.steering.steer``, with the metrics ``"concept"`` and ``"sound"``, higher is more.
+        store: where values are kept, and found again.
 
     Returns:
-        The vector with one more entry in ``info["ranges"]``, in place of one for the same layers and manner.
+        The arm with its scale; its vector has one more entry in ``info["ranges"]``, in place of one for the same
+        layers and manner.
 
     Raises:
         ValueError: a judge without those metrics.
     """
-    unit = lengths(model, vector, setting, layers)
+    unit = lengths(model, arm.vector, trial, arm.layers)
+    raw = replace(arm, scale=(100.0, 100.0))
     alphas = [sign * unit * share for sign in (-1, 1) for share in RELATIVE]
-    rows = grid(
-        model, vector, [0.0, *alphas], setting, layers,
-        concept=concept, score=score, passes=passes, renorm=renorm, store=store,
-    )  # fmt: skip
-    missing = {CONCEPT, SOUND} - set(rows["metric"])
+    rows = grid(model, raw, trial, [0.0, *alphas], judge, store)
+    missing = {CONCEPT, QUALITY} - set(rows["metric"])
     if missing:
-        raise InputError(f"the judge gave {sorted(set(rows['metric']))}; expected {CONCEPT!r} and {SOUND!r} among them")
+        raise InputError(
+            f"the judge gave {sorted(set(rows['metric']))}; expected {CONCEPT!r} and {QUALITY!r} among them"
+        )
     means: Any = rows.pivot_table("value", "alpha", "metric")
     low, high = (_end(means, sign) for sign in (-1, 1))
     entry = {
-        **_manner(model, vector, layers, passes, renorm),
+        **_application(model, arm),
         "low": low["alpha"],
         "high": high["alpha"],
         "unit": unit,
         "ends": {"low": low, "high": high},
-        "unsteered": {name: float(means.loc[0.0, name]) for name in (CONCEPT, SOUND)},
-        "concept": concept,
-        "prompts": list(setting.prompts),
-        "seeds": list(setting.seeds),
+        "unsteered": {name: float(means.loc[0.0, name]) for name in (CONCEPT, QUALITY)},
+        "concept": trial.concept,
+        "prompts": list(trial.prompts),
+        "seeds": sorted({seed for _, seed in trial.rows}),
     }
-    others = [old for old in vector.info.get("ranges", ()) if not _same(old, entry)]
-    return replace(vector, info={**vector.info, "ranges": [*others, entry]})
+    others = [old for old in arm.vector.info.get("ranges", ()) if not _same_application(old, entry)]
+    vector = replace(arm.vector, info={**arm.vector.info, "ranges": [*others, entry]})
+    return replace(arm, vector=vector, scale=(abs(entry["high"]), abs(entry["low"])))
 
 
-def limits(
-    model: Model,
-    vector: Vector,
-    layers: Layers | None = "functional",
-    passes: Passes = "cond",
-    renorm: bool = True,
-) -> tuple[float, float]:
-    """The lowest and highest strength of a calibrated vector; ValueError if it was not calibrated for this."""
-    wanted = _manner(model, vector, layers, passes, renorm)
-    for entry in vector.info.get("ranges", ()):
-        if _same(entry, wanted):
+def calibrated(model: Model, arm: Arm) -> Arm:
+    """The arm with the scale that its vector was calibrated to; ValueError if it was not calibrated for this."""
+    low, high = limits(model, arm)
+    return replace(arm, scale=(abs(high), abs(low)))
+
+
+def limits(model: Model, arm: Arm) -> tuple[float, float]:
+    """The lowest and highest raw strength of a calibrated vector; ValueError if it was not calibrated for this."""
+    wanted, ranges = _application(model, arm), arm.vector.info.get("ranges", ())
+    for entry in ranges:
+        if _same_application(entry, wanted):
             return entry["low"], entry["high"]
-    known = ", ".join(str(entry["layers"]) for entry in vector.info.get("ranges", ())) or "none"
+    known = ", ".join(str(entry["layers"]) for entry in ranges) or "none"
     raise InputError(
-        f"this vector was not calibrated for layers {wanted['layers']}, {passes} pass, renorm={renorm} (it was for: "
-        f"{known}): run tada.steering.ranges.calibrate, or give a raw strength"
+        f"this vector was not calibrated for layers {wanted['layers']}, {arm.passes} pass, renorm={arm.renorm} (it was "
+        f"for: {known}): run tada.steering.calibrate, or give a raw strength"
     )
 
 
 def strength(percent: float, ends: tuple[float, float]) -> float:
-    """The raw strength at so many per cent of a range, -100 to 100 and beyond; 0 is 0."""
+    """The raw strength at so many percent of a range, -100 to 100 and beyond; 0 is 0."""
     if not np.isfinite(percent):
-        raise InputError(f"got {percent} per cent; expected a finite number")
+        raise InputError(f"got {percent} percent; expected a finite number")
     return abs(ends[1 if percent >= 0 else 0]) * percent / 100
 
 
-def lengths(model: Model, vector: Vector, setting: Setting, layers: Layers | None) -> float:
-    """The strength that is as long as what sites put out: median over sites, mean over steps, frames and prompts."""
+def lengths(model: Model, vector: Vector, trial: Trial, layers: Layers | None) -> float:
+    """The raw strength as long as the outputs it is added to: median over sites, mean over steps, frames, prompts."""
     sites = vector.sites if layers is None else model.resolve(layers)
-    rows = [(prompt, setting.seeds[0]) for prompt in setting.prompts[: setting.batch]]
+    setting = trial.setting
+    prompts, seed = list(trial.prompts[: setting.batch]), trial.rows[0][1]
     with record(model, list(sites), reduce=lambda hidden: hidden.float().norm(dim=-1).mean(dim=1)) as kept:
-        texts, seeds = zip(*rows, strict=True)
-        context = model.encode(list(texts), lyrics=setting.lyrics)
-        model.sample(context, model.noise(seeds, setting.seconds), setting.sampling)
+        context = model.encode(prompts, lyrics=setting.lyrics)
+        model.sample(context, model.noise([seed] * len(prompts), setting.seconds), setting.sampling)
     own = {site: float(vector.directions[site].norm(dim=-1).mean()) for site in sites}
-    ratios = [float(kept[site].mean()) / own[site] for site in sites if own[site]]
-    return float(np.median(ratios))
-
-
-# ---- parts
-
-
-def _plan(
-    model: Model,
-    vector: Vector,
-    alphas: Sequence[float],
-    setting: Setting,
-    layers: Layers | None,
-    concept: str,
-    score: Score,
-    passes: Passes,
-    renorm: bool,
-) -> pd.DataFrame:
-    """One row a clip, with the hash of all that determines its scores."""
-    manner = _manner(model, vector, layers, passes, renorm)
-    settings = model.sampling(setting.sampling)
-    common = {
-        "model": model.name,
-        "weights": model.fingerprint(),
-        "dtype": str(model.dtype),
-        "sampling": {"kind": type(settings).__name__, **asdict(settings)},
-        "seconds": setting.seconds,
-        "lyrics": setting.lyrics,
-        "score": str(getattr(score, "key", f"{score.__module__}.{getattr(score, '__qualname__', '')}")),
-        "concept": concept,
-        "versions": {name: version for name, version in versions().items() if name != "python"},
-    }
-    steered = {"vector": digest(vector, manner["sites"]), **manner}
-    method = str(vector.info.get("method", "vector"))
-    rows = []
-    for prompt in setting.prompts:
-        for seed in setting.seeds:
-            for alpha in map(float, alphas):
-                own = {**common, "prompt": prompt, "seed": seed, "alpha": alpha} | (steered if alpha else {})
-                rows.append((concept, prompt, seed, method, manner["layers"], alpha, key(own)))
-    return pd.DataFrame(rows, columns=["concept", "prompt", "seed", "method", "layers", "alpha", UNIT])
-
-
-def digest(vector: Vector, sites: Sequence[str] | None = None) -> str:
-    """The sha256 of a vector's directions."""
-    parts = hashlib.sha256()
-    for site in sites or vector.sites:
-        if site in vector.directions:
-            parts.update(site.encode() + vector.directions[site].contiguous().numpy().tobytes())
-    return parts.hexdigest()
-
-
-def _clips(
-    model: Model,
-    vector: Vector,
-    plan: pd.DataFrame,
-    setting: Setting,
-    layers: Layers | None,
-    passes: Passes,
-    renorm: bool,
-    progress: bool,
-) -> Any:
-    """Rows of the plan and their clips, a batch at a time."""
-    from tqdm.auto import tqdm
-
-    texts = list(dict.fromkeys(plan["prompt"]))
-    if not texts:
-        return
-    place = {text: row for row, text in enumerate(texts)}
-    context = model.encode(texts, lyrics=setting.lyrics)
-    for start in tqdm(range(0, len(plan), setting.batch), disable=not progress, desc="grid", leave=False):
-        part = plan.iloc[start : start + setting.batch]
-        noise = model.noise(part["seed"].tolist(), setting.seconds)
-        with vector.apply(model, part["alpha"].tolist(), layers, passes, renorm):
-            latents = model.sample(context[[place[text] for text in part["prompt"]]], noise, setting.sampling)
-        yield part, model.decode(latents)
-
-
-def _unjudged(made: Clips, rows: pd.DataFrame) -> dict[str, Any]:
-    """Stands for the judge of clips that nobody judges."""
-    return {}
-
-
-def _judged(score: Score, made: Clips, part: pd.DataFrame) -> pd.DataFrame:
-    values = score(made, part)
-    table = pd.DataFrame({name: np.asarray(column, float) for name, column in dict(values).items()})
-    if len(table) != len(part):
-        raise InputError(f"the judge gave {len(table)} values for {len(part)} clips; expected one a clip")
-    return table.assign(**{UNIT: part[UNIT].to_numpy()}).melt(id_vars=UNIT, var_name="metric", value_name="value")
+    return float(np.median([float(kept[site].mean()) / own[site] for site in sites if own[site]]))
 
 
 def _end(means: Any, sign: int) -> dict[str, Any]:
     """Where the range ends on one side."""
     side = means[means.index * sign > 0]
     side = side.reindex(side.index[np.argsort(np.abs(side.index.to_numpy()))])
-    broken = (side[SOUND] < KEEP * means.loc[0.0, SOUND]).to_numpy()
+    broken = (side[QUALITY] < MIN_QUALITY * means.loc[0.0, QUALITY]).to_numpy()
     kept = side.iloc[: int(broken.argmax())] if broken.any() else side
     sound = len(kept) > 0
     kept = kept if sound else side.iloc[:1]
     moved = sign * (kept[CONCEPT] - means.loc[0.0, CONCEPT])
-    moves = bool(moved.max() >= LEAST)
+    moves = bool(moved.max() >= MIN_MOVEMENT)
     alpha = float(_plateau(moved) if moves else kept.index[-1])
-    return {"alpha": alpha, CONCEPT: float(kept.loc[alpha, CONCEPT]), SOUND: float(kept.loc[alpha, SOUND]),
+    return {"alpha": alpha, CONCEPT: float(kept.loc[alpha, CONCEPT]), QUALITY: float(kept.loc[alpha, QUALITY]),
             "moves": moves, "sound": sound}  # fmt: skip
 
 
 def _plateau(moved: Any) -> float:
     """The middle one of the first strengths in a row that move the concept nearly as far as any."""
-    enough = (moved >= REACH * moved.max()).to_numpy()
+    enough = (moved >= PLATEAU_SHARE * moved.max()).to_numpy()
     first = int(enough.argmax())
     length = int((~enough[first:]).argmax()) if (~enough[first:]).any() else len(enough) - first
     return float(moved.index[first + (length - 1) // 2])
 
 
-def _manner(model: Model, vector: Vector, layers: Layers | None, passes: Passes, renorm: bool) -> dict[str, Any]:
-    sites = sorted(vector.sites if layers is None else model.resolve(layers), key=model.sites.index)
-    every = len(sites) == len(model.sites)
-    named = layers if layers in ("functional", "all-but-functional") else "all" if every else model.label(sites)
-    return {"layers": named, "sites": sites, "passes": passes, "renorm": renorm}
+def _application(model: Model, arm: Arm) -> dict[str, Any]:
+    """Where and how an arm steers."""
+    sites = sorted(arm.sites(model), key=model.sites.index)
+    named = arm.layers if arm.layers in ("functional", "all-but-functional") else None
+    layers = named or ("all" if len(sites) == len(model.sites) else model.label(sites))
+    return {"layers": layers, "sites": sites, "passes": arm.passes, "renorm": arm.renorm}
 
 
-def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def _same_application(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return all(one[name] == other[name] for name in ("sites", "passes", "renorm"))

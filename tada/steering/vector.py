@@ -18,10 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tada.engine import Setting
 from tada.errors import InputError, UnknownNameError
 from tada.hooks import Edit, Passes, Steps, When, edit, record
 from tada.io import atomic_write
-from tada.models.base import Layers, Model, Sampling, versions
+from tada.models.base import Layers, Model, versions
 
 Alpha = float | Sequence[float] | Tensor
 
@@ -218,29 +219,19 @@ def means(
     model: Model,
     prompts: Sequence[str],
     seeds: int | Sequence[int],
-    seconds: float,
-    sampling: Sampling | str | None = None,
+    setting: Setting,
     sites: Layers | None = None,
     passes: Passes = "cond",
-    lyrics: str | Sequence[str | None] | None = None,
-    negative: str | None = None,
-    batch: int = 8,
-    progress: bool = False,
 ) -> dict[str, Tensor]:
-    """Mean of what sites put out over frames, seeds and prompts.
+    """Average cross-attention outputs over frames, seeds and prompts.
 
     Args:
         model: the model.
         prompts: one or more.
         seeds: every prompt is sampled with each of them.
-        seconds: length of the clips.
-        sampling: settings, or the name of a preset.
+        setting: what the clips share; lyrics for all prompts, or one per prompt.
         sites: layers by index, site name or layer set; None for all.
         passes: ``"cond"`` or ``"uncond"``.
-        lyrics: for models that sing; one for all prompts, or one per prompt.
-        negative: negative prompt, for models that have one.
-        batch: clips per sampling run.
-        progress: show a progress bar.
 
     Returns:
         Site to float32 ``[steps, dim]`` on the CPU.
@@ -249,17 +240,18 @@ def means(
 
     if passes == "both":
         raise InputError("got passes='both'; expected 'cond' or 'uncond': fit the two passes apart")
+    lyrics = setting.lyrics
     sung = [lyrics] * len(prompts) if lyrics is None or isinstance(lyrics, str) else list(lyrics)
     seeds = [seeds] if isinstance(seeds, int) else list(seeds)
     jobs = [(prompt, words, seed) for prompt, words in zip(prompts, sung, strict=True) for seed in seeds]
     if not jobs:
         raise InputError(f"got {len(prompts)} prompts and {len(seeds)} seeds; expected one or more of each")
     totals: dict[str, Tensor] = {}
-    for start in tqdm(range(0, len(jobs), batch), disable=not progress, desc="means", leave=False):
-        texts, words, draws = zip(*jobs[start : start + batch], strict=True)
-        context = model.encode(texts, negative, words)
+    for start in tqdm(range(0, len(jobs), setting.batch), disable=not setting.progress, desc="means", leave=False):
+        texts, words, draws = zip(*jobs[start : start + setting.batch], strict=True)
+        context = model.encode(texts, setting.negative, words)
         with record(model, sites, reduce="mean", passes=passes) as kept:
-            model.sample(context, model.noise(draws, seconds), sampling)
+            model.sample(context, model.noise(draws, setting.seconds), setting.sampling)
         for site, hidden in kept.items():
             totals[site] = totals.get(site, torch.zeros(())) + hidden.float().sum(dim=1).cpu()
     return {site: total / len(jobs) for site, total in totals.items()}
@@ -270,13 +262,9 @@ def contrast(
     positive: Sequence[str],
     negative: Sequence[str],
     seeds: int | Sequence[int],
-    seconds: float,
-    sampling: Sampling | str | None = None,
+    setting: Setting,
     sites: Layers | None = None,
     passes: Passes = "cond",
-    lyrics: str | Sequence[str | None] | None = None,
-    batch: int = 8,
-    progress: bool = False,
 ) -> Vector:
     """Fit a steering vector from prompt pairs (eq. 2), one unit direction per site and step.
 
@@ -285,13 +273,9 @@ def contrast(
         positive: prompts with the concept.
         negative: their counterparts without it, in the same order (not a negative prompt of the sampler).
         seeds: every prompt is sampled with each of them; both sides of a pair share their noise.
-        seconds: length of the clips.
-        sampling: settings, or the name of a preset.
+        setting: what the clips share; lyrics for all pairs, or one per pair.
         sites: layers by index, site name or layer set; None for all.
         passes: the guidance pass that is looked at, ``"cond"`` or ``"uncond"``.
-        lyrics: for models that sing; one for all pairs, or one per pair.
-        batch: clips per sampling run.
-        progress: show a progress bar.
 
     Returns:
         A vector that pushes from the negative to the positive side.
@@ -301,13 +285,11 @@ def contrast(
     """
     if len(positive) != len(negative):
         raise InputError(f"got {len(positive)} positive and {len(negative)} negative prompts; expected pairs")
-    settings = model.sampling(sampling)
-    how = {"seeds": seeds, "seconds": seconds, "sampling": settings, "sites": sites, "passes": passes,
-           "lyrics": lyrics, "batch": batch, "progress": progress}  # fmt: skip
-    with_, without = (means(model, prompts, **how) for prompts in (positive, negative))  # type: ignore[arg-type]
+    with_, without = (means(model, prompts, seeds, setting, sites, passes) for prompts in (positive, negative))
     differences = {site: with_[site] - without[site] for site in with_}
     if not any(difference.any() for difference in differences.values()):
         raise InputError("the positive and the negative prompts put out the same at every site: do they differ?")
+    lyrics = setting.lyrics
     info = {
         "method": "caa",
         "model": model.name,
@@ -316,8 +298,8 @@ def contrast(
         "negative": list(negative),
         "lyrics": lyrics if lyrics is None or isinstance(lyrics, str) else list(lyrics),
         "seeds": [seeds] if isinstance(seeds, int) else list(seeds),
-        "seconds": seconds,
-        "sampling": asdict(settings),
+        "seconds": setting.seconds,
+        "sampling": asdict(model.sampling(setting.sampling)),
         "passes": passes,
         "sites": list(differences),
         "versions": versions(),

@@ -10,11 +10,11 @@ import pandas as pd
 
 from tada import pairs as prompt_pairs
 from tada import patching
+from tada.engine import Setting
 from tada.experiments import localisation as localise
 from tada.experiments import steering as steer_runs
 from tada.experiments.table_1.request import Request, loaded, run_of
 from tada.models import SHIPPED, shipped
-from tada.patching import sweeps
 from tada.store import UNIT, Store
 
 
@@ -76,8 +76,8 @@ def localised(request: Request) -> pd.DataFrame | None:
         work = localise.plan(request.name, request.checkpoint, (), request.profile, score="probe" if mini else "clap")
     except (KeyError, OSError):  # of a checkpoint that is not here any more
         return None
-    job = sweeps._Job(work.sampling, work.seconds, None, None, work.score, 0, None, None)
-    plan = patching.units(work.model, work.pairs, work.seeds, None, job)
+    setting = Setting(work.seconds, work.sampling)
+    plan = patching.plan_sweep(work.model, work.pairs, work.seeds, None, setting, work.score)
     gone = ~plan[UNIT].isin(Store(place).known())
     if gone.any():
         numbers = plan.groupby("concept")["pair"].transform(lambda pairs: pairs.factorize()[0])
@@ -96,5 +96,5 @@ def _screened(request: Request) -> list[int]:
 
     run = run_of(request)
     pairs = prompt_pairs.build(None, ["slow", "sad", "female", "drums"], limit=1 if request.profile == "smoke" else 2)
-    found = screen(run.model, pairs, 0, None, run.sampling, run.seconds, steps=min(4, run.sampling.steps))
+    found = screen(run.model, pairs, 0, None, Setting(run.seconds, run.sampling), steps=min(4, run.sampling.steps))
     return [int(layer) for layer in rank(found)]

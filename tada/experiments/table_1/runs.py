@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,11 +12,10 @@ import torch
 
 from tada import evaluation
 from tada.concepts import steered as prompts
-from tada.evaluation.grid import Arm
 from tada.experiments.table_1.arms import arms, caa_arms, features, sae_arms
 from tada.experiments.table_1.request import Request, panel, run_of
 from tada.io import atomic_write, write_json, write_table
-from tada.steering import library
+from tada.steering import Arm, Trial, library
 from tada.store import key
 
 
@@ -44,19 +43,10 @@ def compute(request: Request, workers: int = 1) -> pd.DataFrame:
 def evaluate(request: Request, concept: str, rows: Sequence[Arm]) -> pd.DataFrame:
     """Steer and score the prompts of one concept; kept."""
     run, size = run_of(request), request.size
-    return evaluation.run(
-        run.model,
-        rows,
-        concept,
-        prompts.neutral(concept, size.prompts, run.words),
-        run.seconds,
-        panel=panel(request),
-        sampling=run.sampling,
-        percents=size.percents,
-        store=Path(request.store) / "evaluation",
-        truth=truth(request),
-        lyrics=run.trial(concept).lyrics,
-    )
+    setting = replace(run.trial(concept).setting, batch=16)
+    trial = Trial(concept, evaluation.seeded(prompts.neutral(concept, size.prompts, run.words)), setting)
+    store = Path(request.store) / "evaluation"
+    return evaluation.run(run.model, rows, trial, panel(request), size.percents, store, truth(request))
 
 
 def folder(request: Request) -> Path:

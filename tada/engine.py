@@ -1,0 +1,421 @@
+"""The engine: rows of prompt, seed and intervention become clips, and clips become judged, stored results.
+
+Everything that generates for a result goes through :func:`run`, and everything that determines a result goes into its
+key through :func:`units`. A plan is a table with one row a clip: ``prompt, seed``, the key ``unit_hash``, ``chunk``
+(rows that share one padded length of text, and that one process computes), optionally ``routed`` (another text that
+the intervention reads), ``kind`` (rows of one batch have the same), ``reference`` (the key of a row that is made before
+this one, whether or not it is stored) and whatever judge and intervention read.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from tada.audio import Clips
+from tada.errors import InputError
+from tada.models.base import Latents, Model, Sampling, versions
+from tada.models.context import Context
+from tada.store import UNIT, Store, key
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("checkpoint", "model", "concept", "pair", "prompt", "seed", "method", "layers", "alpha", "metric", "value")
+"""Columns of every table of results, beside ``unit_hash``."""
+
+BATCH = 8
+"""Rows in one denoiser call where nothing else is said."""
+
+POLL_SECONDS = 0.2
+"""Time between two looks at what another process is computing."""
+
+Loader = Callable[[], Model]
+JudgeLike = Callable[[Clips, pd.DataFrame], Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the clips of a batch share, and how they are made.
+
+    Attributes:
+        seconds: length of the clips.
+        sampling: settings, or the name of a preset; None for the model's default.
+        negative: negative prompt of all rows.
+        lyrics: to sing in all rows; one per prompt where a function says so.
+        batch: rows in one denoiser call; it is halved where memory does not suffice. It changes results by rounding.
+        progress: show a progress bar with the time left.
+        executor: where chunks of rows are computed, any ``concurrent.futures.Executor``; None computes here.
+        keep: a folder for the clips, as ``<unit_hash>.flac``; None drops them once they are judged.
+    """
+
+    seconds: float
+    sampling: Sampling | str | None = None
+    negative: str | None = None
+    lyrics: str | Sequence[str | None] | None = None
+    batch: int = BATCH
+    progress: bool = False
+    executor: Executor | None = field(default=None, repr=False, compare=False)
+    keep: str | Path | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of a chunk, encoded once and padded to one length; called with texts, it gives their rows."""
+
+    context: Context
+    places: Mapping[str, int]
+
+    def __call__(self, texts: Iterable[str]) -> Context:
+        return self.context[[self.places[text] for text in texts]]
+
+
+Intervention = Callable[[Model, pd.DataFrame, Texts], AbstractContextManager[Any]]
+"""What is done to the rows of a batch while they are sampled; a module's function, so that it can be sent."""
+
+
+def no_intervention(model: Model, rows: pd.DataFrame, texts: Texts) -> AbstractContextManager[None]:
+    """Leave the rows of a batch as they are."""
+    return nullcontext()
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all rows of a plan share: their setting, the judge of their clips, the intervention."""
+
+    setting: Setting
+    judge: JudgeLike
+    intervention: Intervention = no_intervention
+
+
+# ---- keys
+
+
+def units(model: Model, setting: Setting, judge: JudgeLike | None, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Give each row the hash of all that determines its result.
+
+    Args:
+        model: its name, weights and dtype count.
+        setting: all that determines a clip counts; batch, progress, executor and folder do not.
+        judge: its key counts; None for results that nobody judges.
+        rows: of each row what sets it apart, as json can hold it.
+
+    Returns:
+        64 hexadecimal digits a row.
+    """
+    sampling = model.sampling(setting.sampling)
+    common = {
+        "model": model.name,
+        "weights": model.fingerprint(),
+        "dtype": str(model.dtype),
+        "sampling": {"kind": type(sampling).__name__, **asdict(sampling)},
+        "seconds": setting.seconds,
+        "negative": setting.negative,
+        "lyrics": setting.lyrics,
+        "judge": None if judge is None else judge_key(judge),
+        "versions": {name: version for name, version in versions().items() if name != "python"},
+    }
+    return [key({**common, **row}) for row in rows]
+
+
+def judge_key(judge: JudgeLike) -> str:
+    """The text that tells one judge from another: its ``key``, or the name of a plain function."""
+    if hasattr(judge, "key"):
+        return str(judge.key)
+    name = getattr(judge, "__qualname__", "<")
+    if "<" in name:
+        raise InputError(
+            f"{judge!r} has no name that stays the same from run to run: give it an attribute key, a text that names "
+            "what it measures with, or make it a function of a module"
+        )
+    return f"{judge.__module__}.{name}"
+
+
+# ---- running
+
+
+def run(model: Model | Loader, plan: pd.DataFrame, job: Job, store: Store | None = None) -> pd.DataFrame:
+    """Generate and judge the rows of a plan; what the store has is not made again.
+
+    Rows that share a batch do not touch each other, and all batches of a chunk have one shape, so that a row's clip is
+    the same to the last bit whatever else is computed or was stored. Every batch is stored as it is done.
+
+    Args:
+        model: the model, or a function that loads it, which an executor needs.
+        plan: one row a clip, see the module.
+        job: setting, judge, and intervention.
+        store: where results are kept, and found again.
+
+    Returns:
+        The plan with ``checkpoint, model, metric, value`` (and ``embedding`` where the judge gives one), a row a clip
+        and metric, in the order of the plan.
+
+    Raises:
+        ValueError: a loaded model for an executor, or a judge that does not give one value a clip.
+    """
+    load, model = (model, model()) if callable(model) else (None, model)
+    keep = None if job.setting.keep is None else Path(job.setting.keep)
+    todo = set(plan[UNIT]) - _done(store, keep)
+    chunks = [part for _, part in plan.groupby("chunk", sort=False) if part[UNIT].isin(todo).any()]
+    results = (
+        _serial(model, job, chunks, store) if job.setting.executor is None else _parallel(load, job, chunks, store)
+    )
+    frames = list(_with_progress(results, len(todo), job.setting.progress))
+    values = pd.concat(frames, ignore_index=True) if store is None else store.frame(plan[UNIT])
+    values = values[[UNIT, *(name for name in ("metric", "value", "embedding") if name in values)]]
+    rows = plan.merge(values.drop_duplicates([UNIT, "metric"]), on=UNIT, how="left")
+    return rows.assign(checkpoint=model.checkpoint, model=model.name)
+
+
+def generate(
+    model: Model, plan: pd.DataFrame, setting: Setting, intervention: Intervention = no_intervention
+) -> Iterator[tuple[pd.DataFrame, Clips]]:
+    """Generate the rows of a plan, a batch at a time, for callers that want the clips themselves.
+
+    Args:
+        model: the model.
+        plan: one row a clip, see the module; it needs no keys.
+        setting: of the clips.
+        intervention: what is done to each batch.
+
+    Yields:
+        Rows of the plan and their clips.
+    """
+    job, limit = Job(setting, _no_judge, intervention), _Limit(setting.batch)
+    for _, chunk in plan.groupby("chunk", sort=False):
+        yield from _clips(model, job, chunk, chunk, limit)
+
+
+@contextmanager
+def processes(workers: int) -> Iterator[Executor | None]:
+    """Processes of this machine, with one thread each, as an executor; None for a single worker."""
+    if workers <= 1:
+        yield None
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(os.getpid(),)) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+# ---- here, or by an executor
+
+
+def _done(store: Store | None, keep: Path | None) -> set[str]:
+    """The stored units; one whose clip was to be kept and is gone does not count."""
+    known = set() if store is None else store.known()
+    return known if keep is None else {unit for unit in known if (keep / f"{unit}.flac").is_file()}
+
+
+def _serial(model: Model, job: Job, chunks: Iterable[pd.DataFrame], store: Store | None) -> Iterator[pd.DataFrame]:
+    """Compute chunks one after the other; those that another process is at come later."""
+    waiting, limit, passed = deque(chunks), _Limit(job.setting.batch), 0
+    while waiting:
+        chunk = waiting.popleft()
+        with _lock(store, chunk) as mine:
+            if mine:
+                yield from _compute(model, job, chunk, store, limit)
+        passed = 0 if mine else passed + 1
+        if not mine:
+            waiting.append(chunk)
+        if passed and passed >= len(waiting):
+            time.sleep(POLL_SECONDS)
+
+
+def _parallel(
+    load: Loader | None, job: Job, chunks: Sequence[pd.DataFrame], store: Store | None
+) -> Iterator[pd.DataFrame]:
+    """Compute chunks by the executor, each of whose workers loads the model once."""
+    if load is None:
+        raise InputError(
+            "got a loaded model for an executor: give a function that loads it, such as "
+            "functools.partial(tada.load, name, checkpoint)"
+        )
+    pool, folder = job.setting.executor, None if store is None else store.folder
+    assert pool is not None
+    job = replace(job, setting=replace(job.setting, executor=None))
+    futures: dict[Future[pd.DataFrame | None], pd.DataFrame] = {}
+
+    def submit(chunk: pd.DataFrame) -> None:
+        futures[pool.submit(_work, load, job, chunk, folder)] = chunk
+
+    for chunk in chunks:
+        submit(chunk)
+    while futures:
+        for future in wait(futures, return_when=FIRST_COMPLETED).done:
+            chunk, frame = futures.pop(future), future.result()
+            if frame is None:
+                submit(chunk)
+            else:
+                yield frame
+
+
+_worker = threading.local()
+
+
+def _work(load: Loader, job: Job, chunk: pd.DataFrame, folder: Path | None) -> pd.DataFrame | None:
+    """Compute a chunk in a worker; None, after a while, where another process is at it."""
+    name = repr(load)
+    if getattr(_worker, "name", None) != name:
+        _worker.name, _worker.model = name, load()
+    store = None if folder is None else Store(folder)
+    with _lock(store, chunk) as mine:
+        if mine:
+            frames = _compute(_worker.model, job, chunk, store, _Limit(job.setting.batch))
+            return pd.concat([chunk[[UNIT]][:0], *frames], ignore_index=True)
+    time.sleep(POLL_SECONDS)
+    return None
+
+
+def _begin(parent: int) -> None:
+    """Prepare a process: one thread, and an end when the parent is gone."""
+    torch.set_num_threads(1)
+    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
+
+
+def _exit_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+@contextmanager
+def _lock(store: Store | None, chunk: pd.DataFrame) -> Iterator[bool]:
+    """Whether this process may compute a chunk."""
+    if store is None:
+        yield True
+        return
+    with store.lock(f"chunk {chunk[UNIT].iloc[0]}") as mine:
+        yield mine
+
+
+def _with_progress(frames: Iterable[pd.DataFrame], total: int, progress: bool) -> Iterator[pd.DataFrame]:
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total, disable=not progress, unit="clip", smoothing=0.05) as bar:
+        for frame in frames:
+            yield frame
+            bar.update(frame[UNIT].nunique())
+
+
+# ---- one chunk
+
+
+@dataclass
+class _Limit:
+    """The rows that memory allows in one call, as far as is known."""
+
+    rows: int
+
+
+def _compute(model: Model, job: Job, chunk: pd.DataFrame, store: Store | None, limit: _Limit) -> Iterator[pd.DataFrame]:
+    """Generate, judge and store what is missing of a chunk, batch by batch."""
+    keep = None if job.setting.keep is None else Path(job.setting.keep)
+    missing = chunk[~chunk[UNIT].isin(_done(store, keep))].drop_duplicates(UNIT)
+    if "reference" in chunk:
+        missing = chunk[chunk[UNIT].isin({*missing[UNIT], *missing["reference"]})].drop_duplicates(UNIT)
+    for rows, clips in _clips(model, job, chunk, missing, limit):
+        frame = _judge(model, job.judge, clips, rows)
+        if keep is not None:
+            for clip, unit in zip(clips, rows[UNIT], strict=True):
+                clip.save(keep / f"{unit}.flac")
+        if store is not None:
+            store.add(frame)
+        yield frame
+
+
+def _clips(
+    model: Model, job: Job, chunk: pd.DataFrame, rows: pd.DataFrame, limit: _Limit
+) -> Iterator[tuple[pd.DataFrame, Clips]]:
+    """Some rows of a chunk and their clips, a batch of one kind at a time."""
+    if rows.empty:
+        return
+    texts = _encode(model, job.setting, chunk)
+    kinds = [part["kind"].iloc[0] for _, part in rows.groupby("kind", sort=False)] if "kind" in rows else [None]
+    for kind in kinds:
+        part = rows if kind is None else rows[rows["kind"] == kind]
+        most = len(chunk) if kind is None else int((chunk["kind"] == kind).sum())
+        yield from _batches(model, job, texts, part, most, limit)
+
+
+def _encode(model: Model, setting: Setting, chunk: pd.DataFrame) -> Texts:
+    """Encode all texts of a chunk, each once."""
+    routed = [text for text in chunk["routed"] if text] if "routed" in chunk else []
+    texts = list(dict.fromkeys([*chunk["prompt"], *routed]))
+    return Texts(model.encode(texts, setting.negative, setting.lyrics), {text: row for row, text in enumerate(texts)})
+
+
+def _batches(
+    model: Model, job: Job, texts: Texts, rows: pd.DataFrame, most: int, limit: _Limit
+) -> Iterator[tuple[pd.DataFrame, Clips]]:
+    start = 0
+    while start < len(rows):
+        size = min(limit.rows, most)
+        some = rows.iloc[start : start + size].reset_index(drop=True)
+        try:
+            clips = model.decode(_sample(model, job, texts, some, size))[: len(some)]
+        except (RuntimeError, MemoryError) as error:
+            if size == 1 or not _out_of_memory(error):
+                raise
+            limit.rows = (size + 1) // 2
+            log.warning("not enough memory: going on with %d rows in one call", limit.rows)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            continue
+        start += len(some)
+        yield some, clips
+
+
+def _sample(model: Model, job: Job, texts: Texts, rows: pd.DataFrame, size: int) -> Latents:
+    """Sample rows in one batch of ``size``, its end filled with the last row again."""
+    rows = rows.iloc[[min(row, len(rows) - 1) for row in range(size)]]
+    noise = model.noise([int(seed) for seed in rows["seed"]], job.setting.seconds)
+    with job.intervention(model, rows, texts):
+        return model.sample(texts(rows["prompt"]), noise, job.setting.sampling)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text
+
+
+def _judge(model: Model, judge: JudgeLike, clips: Clips, rows: pd.DataFrame) -> pd.DataFrame:
+    """The judge's values of clips, one row a clip and metric."""
+    result = judge(clips, rows)
+    table = dict(result) if isinstance(result, pd.DataFrame | Mapping) else {"score": result}
+    about = rows.assign(checkpoint=model.checkpoint, model=model.name)
+    about = about[[name for name in (*COLUMNS, "percent", UNIT) if name in about]]
+    return pd.concat(
+        [_values(about, metric, np.asarray(values)) for metric, values in table.items()], ignore_index=True
+    )
+
+
+def _values(about: pd.DataFrame, metric: str, values: np.ndarray) -> pd.DataFrame:
+    if metric == "embedding":
+        return about.assign(metric=metric, value=np.nan, embedding=list(values))
+    values = np.asarray(values, dtype=np.float64)
+    if values.shape != (len(about),):
+        raise InputError(
+            f"the judge's {metric!r} has shape {values.shape} for {len(about)} clips; expected a value each"
+        )
+    return about.assign(metric=metric, value=values)
+
+
+def _no_judge(clips: Clips, rows: pd.DataFrame) -> dict[str, Any]:
+    return {}

@@ -1,0 +1,218 @@
+"""Steered clips: prompts of a concept, each at several strengths of several ways to steer, judged and stored."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from tada import engine
+from tada.audio import Clips
+from tada.engine import Job, JudgeLike, Setting, Texts
+from tada.errors import InputError
+from tada.hooks import Passes
+from tada.metrics.judges import MetricSuite, PanelFeatures
+from tada.models.base import Layers, Model
+from tada.steering.vector import Vector
+from tada.store import UNIT, Store, key
+
+ARM = ["method", "layers"]
+BASELINE = "none"
+"""Method and layers of the unsteered clips."""
+
+CHUNK = 4
+"""Prompts whose clips share one padded length of text; the unsteered ones are made together."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Prompts of one concept to steer.
+
+    Attributes:
+        concept: of the vectors; it is named to the judge.
+        rows: prompt and seed of each clip; see :func:`cross`.
+        setting: what the clips share.
+    """
+
+    concept: str
+    rows: tuple[tuple[str, int], ...]
+    setting: Setting
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The prompts, each once."""
+        return tuple(dict.fromkeys(prompt for prompt, _ in self.rows))
+
+
+def cross(prompts: Iterable[str], seeds: Sequence[int]) -> tuple[tuple[str, int], ...]:
+    """Every prompt with every seed, as the rows of a :class:`Trial`."""
+    return tuple((prompt, seed) for prompt in prompts for seed in seeds)
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """A way to steer: one row of Table 1 for one concept.
+
+    Attributes:
+        method: ``"CAA"`` or ``"SAE"``, say.
+        vector: positive strengths go to the concept's first pole.
+        layers: where to steer: a layer set, indices or site names; None for all sites of the vector.
+        scale: raw strength at +100 and at -100 percent, both above 0; as it is, percent are raw strengths.
+        renorm: keep the length of every frame (eq. 3); the paper's SAE rows do without.
+        passes: guidance passes to steer.
+    """
+
+    method: str
+    vector: Vector
+    layers: Layers | None = "functional"
+    scale: tuple[float, float] = (100.0, 100.0)
+    renorm: bool = True
+    passes: Passes = "cond"
+
+    def raw(self, percent: float) -> float:
+        """The raw strength at a percentage of the range, -100 to 100 and beyond."""
+        if not np.isfinite(percent):
+            raise InputError(f"got {percent} percent; expected a finite strength")
+        return percent * (self.scale[0 if percent > 0 else 1] / 100)
+
+    def sites(self, model: Model) -> tuple[str, ...]:
+        """The sites that are steered."""
+        return tuple(self.vector.sites) if self.layers is None else model.resolve(self.layers)
+
+    def name(self, model: Model) -> str:
+        """The layers in words: the name of a layer set, or indices such as ``"6+7"``."""
+        if isinstance(self.layers, str) and self.layers in ("all", "functional", "all-but-functional"):
+            return self.layers
+        return model.label(sorted(self.sites(model), key=model.sites.index))
+
+    def describe(self, model: Model) -> dict[str, Any]:
+        """What determines a clip that is steered so, beside the strength, as json can hold it."""
+        sites = list(self.sites(model))
+        return {"sites": sites, "vector": digest(self.vector, sites), "renorm": self.renorm, "passes": self.passes}
+
+    def apply(self, model: Model, alpha: Sequence[float]) -> AbstractContextManager[None]:
+        """Steer everything sampled inside the block, each row at its own raw strength."""
+        return self.vector.apply(model, list(alpha), self.layers, self.passes, self.renorm)
+
+
+def steer(
+    model: Model,
+    arms: Sequence[Arm],
+    trial: Trial,
+    percents: Sequence[float],
+    judge: JudgeLike,
+    store: Store | None = None,
+) -> pd.DataFrame:
+    """Steer every prompt by every arm at every strength, and judge the clips.
+
+    All strengths of a prompt share its noise. The unsteered clip is made once for all arms, and is the same unit for
+    every vector, method and layer set of a store.
+
+    Args:
+        model: the model.
+        arms: the ways to steer.
+        trial: prompts and setting.
+        percents: strengths in percent of each arm's range; 0 is always there.
+        judge: ``judge(clips, rows) -> {metric: [clips]}``; ``rows`` has ``concept, prompt, seed, method, layers, alpha,
+            percent``. It needs an attribute ``key``, or to be a plain function of a module.
+        store: where values are kept, and found again.
+
+    Returns:
+        One row a clip and metric: ``checkpoint, model, concept, pair, prompt, seed, method, layers, alpha, metric,
+        value, unit_hash, percent`` and ``number``, that of the prompt; ``method`` and ``layers`` of the unsteered clips
+        are ``"none"``.
+
+    Raises:
+        ValueError: no prompts, prompts and seeds twice, strengths that are not finite, arms of one name.
+    """
+    plan = plan_steering(model, arms, trial, percents, judge)
+    return engine.run(model, plan, Job(trial.setting, judge, partial(apply_arms, tuple(arms))), store)
+
+
+def plan_steering(
+    model: Model, arms: Sequence[Arm], trial: Trial, percents: Sequence[float], judge: JudgeLike | None
+) -> pd.DataFrame:
+    """List the clips of :func:`steer`, see :mod:`tada.engine`."""
+    names = [(arm.method, arm.name(model)) for arm in arms]
+    if not trial.rows or len(set(trial.rows)) < len(trial.rows):
+        raise InputError(f"got {len(trial.rows)} prompts; expected one or more, none of them twice with one seed")
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"got arms {names}; expected one or more, each method and layer set once")
+    ways: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({"kind": -1, "method": BASELINE, "layers": BASELINE, "percent": 0.0, "alpha": 0.0}, {})
+    ]
+    for kind, (arm, (method, layers)) in enumerate(zip(arms, names, strict=True)):
+        described = arm.describe(model)
+        for percent in sorted({float(percent) for percent in percents} - {0.0}):
+            row = {"kind": kind, "method": method, "layers": layers, "percent": percent, "alpha": arm.raw(percent)}
+            ways.append((row, described | {"alpha": row["alpha"]}))
+    rows, told = [], []
+    for number, (prompt, seed) in enumerate(trial.rows):
+        about = {"concept": trial.concept, "prompt": prompt, "seed": int(seed), "number": number}
+        about |= {"pair": key({"prompt": prompt, "seed": int(seed)})[:12], "chunk": number // CHUNK}
+        rows += [about | row for row, _ in ways]
+        told += [{"concept": trial.concept, "prompt": prompt, "seed": int(seed), **how} for _, how in ways]
+    plan = pd.DataFrame(rows).assign(**{UNIT: engine.units(model, trial.setting, judge, told)})
+    baseline = plan[plan["kind"] < 0].set_index("number")[UNIT]
+    return plan.assign(reference=plan["number"].map(baseline)).sort_values(["chunk", "kind"], kind="stable")
+
+
+def apply_arms(arms: Sequence[Arm], model: Model, rows: pd.DataFrame, texts: Texts) -> AbstractContextManager[None]:
+    """Steer the rows of a batch by their arm: the intervention of :func:`steer`."""
+    kind = rows["kind"].iloc[0]
+    return nullcontext() if kind < 0 else arms[kind].apply(model, rows["alpha"].tolist())
+
+
+def steered_clips(model: Model, arm: Arm, trial: Trial, alphas: Sequence[float]) -> Clips:
+    """The clips of every prompt and seed at every raw strength, strengths varying fastest."""
+    arm = replace(arm, scale=(100.0, 100.0))
+    plan = plan_steering(model, [arm], trial, alphas, None)
+    parts = list(engine.generate(model, plan, trial.setting, partial(apply_arms, (arm,))))
+    rows = pd.concat([rows for rows, _ in parts], ignore_index=True)
+    places = {(row.number, row.alpha): place for place, row in enumerate(rows.itertuples())}
+    order = [places[number, float(alpha)] for number in range(len(trial.rows)) for alpha in alphas]
+    audio, records = torch.cat([part.audio for _, part in parts]), [r for _, part in parts for r in part.records]
+    return Clips(audio[order], parts[0][1].sample_rate, [records[place] for place in order])
+
+
+def digest(vector: Vector, sites: Sequence[str] | None = None) -> str:
+    """The sha256 of a vector's directions."""
+    parts = hashlib.sha256()
+    for site in sites or vector.sites:
+        if site in vector.directions:
+            parts.update(site.encode() + vector.directions[site].contiguous().numpy().tobytes())
+    return parts.hexdigest()
+
+
+@dataclass(eq=False)
+class Comparison:
+    """A suite of metrics as a judge of steered clips, each held against its own unsteered clip.
+
+    Attributes:
+        suite: the metrics.
+    """
+
+    suite: MetricSuite
+    _unsteered: dict[tuple[str, int], PanelFeatures] = field(default_factory=dict, repr=False)
+
+    @property
+    def key(self) -> str:
+        """What the suite measures with."""
+        return self.suite.key
+
+    def __call__(self, clips: Clips, rows: pd.DataFrame) -> dict[str, Any]:
+        """JudgeLike the clips of one arm; unsteered ones come before those that are held against them."""
+        heard = self.suite.listen(clips)
+        clip_ids = list(zip(rows["prompt"], rows["seed"], strict=True))
+        if rows["method"].iloc[0] == BASELINE:
+            self._unsteered |= {one: heard[[place]] for place, one in enumerate(clip_ids)}
+        references = PanelFeatures.join([self._unsteered[one] for one in clip_ids])
+        values = self.suite.judge(heard, rows["concept"].iloc[0], references)
+        return {**values, "embedding": heard.embedding.numpy()}
