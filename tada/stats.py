@@ -1,4 +1,4 @@
-"""One kind of interval for every table and verdict of the evaluation, fit for few prompts.
+"""The intervals of every table, figure and verdict, fit for few prompts.
 
 Percentiles of a bootstrap over prompts, widened about the estimate by ``sqrt(n / (n - 1))``, since resampling knows
 only the sample's own spread, and by Student's t over the normal distribution (Hesterberg 2015, *What Teachers Should
@@ -14,7 +14,7 @@ Distances between sets have no value a prompt; groups of prompts are left out in
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Values = NDArray[np.float64]
 
@@ -23,18 +23,31 @@ CONFIDENCE = 0.95
 
 
 def draws(count: int, resamples: int = RESAMPLES, seed: int = 0) -> Values:
-    """Weights of prompts in the sample itself (first row) and in its resamples, ``[1 + resamples, count]``."""
+    """Draw the weights of prompts: of the sample itself (first row) and of its resamples.
+
+    Args:
+        count: prompts in the sample.
+        resamples: how many times they are drawn anew, with replacement.
+        seed: of the draws.
+
+    Returns:
+        Weights of sum 1, ``[1 + resamples, count]``; times values ``[count]`` they are means.
+    """
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
     return np.concatenate([np.full((1, count), 1 / count), drawn / count])
 
 
 def bootstrap(values: Values, count: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The interval of a quantity from its resamples.
+    """Find the interval of a quantity from its resamples.
 
     Args:
-        values: the sample's value, then those of its draws, as by the rows of :func:`draws`.
+        values: the sample's value, then those of its draws, as by the rows of :func:`draws`; draws for which the
+            quantity is not defined (NaN) are left out.
         count: prompts in the sample; one alone tells nothing.
         confidence: 0 to 1.
+
+    Returns:
+        The lower and the upper end.
     """
     from scipy.stats import norm, t
 
@@ -42,12 +55,33 @@ def bootstrap(values: Values, count: int, confidence: float = CONFIDENCE) -> tup
         return -np.inf, np.inf
     tail = (1 + confidence) / 2
     wider = np.sqrt(count / (count - 1)) * t.ppf(tail, count - 1) / norm.ppf(tail)
-    low, high = np.percentile(values[1:], (100 * (1 - tail), 100 * tail))
+    low, high = np.nanpercentile(values[1:], (100 * (1 - tail), 100 * tail))
     return float(values[0] - wider * (values[0] - low)), float(values[0] + wider * (high - values[0]))
 
 
+def mean_interval(values: ArrayLike) -> tuple[float, float, float]:
+    """Find the mean of values, one a prompt, and its interval.
+
+    Returns:
+        The mean, the lower and the upper end.
+    """
+    means = draws(np.size(values)) @ np.asarray(values, np.float64)
+    return float(means[0]), *bootstrap(means, np.size(values))
+
+
+def ratio_interval(values: ArrayLike, bases: ArrayLike) -> tuple[float, float, float]:
+    """Find the ratio of two means over the same prompts, and its interval.
+
+    Returns:
+        Mean of ``values`` over mean of ``bases``, the lower and the upper end.
+    """
+    drawn = draws(np.size(values))
+    ratios = (drawn @ np.asarray(values, np.float64)) / (drawn @ np.asarray(bases, np.float64))
+    return float(ratios[0]), *bootstrap(ratios, np.size(values))
+
+
 def jackknife(values: Values, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The interval of a quantity from its value and those without each of two or more equal groups of prompts."""
+    """Find the interval of a quantity from its value and those without each of two or more equal groups of prompts."""
     from scipy.stats import t
 
     parts = values[1:]
@@ -56,9 +90,9 @@ def jackknife(values: Values, confidence: float = CONFIDENCE) -> tuple[float, fl
     return float(values[0] - half), float(values[0] + half)
 
 
-def proportion(hits: NDArray[np.bool_], confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Wilson's interval of the share of hits."""
+def proportion(hits: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Find Wilson's interval of a share."""
     from scipy.stats import binomtest
 
-    found = binomtest(int(hits.sum()), len(hits)).proportion_ci(confidence, "wilson")
+    found = binomtest(hits, trials).proportion_ci(confidence, "wilson")
     return float(found.low), float(found.high)

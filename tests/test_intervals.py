@@ -58,9 +58,27 @@ def test_a_jackknife_s_interval_is_that_of_a_mean() -> None:
 
 
 def test_a_share_of_none_or_all_is_not_certain() -> None:
-    low, high = intervals.proportion(np.ones(5, dtype=bool))
+    low, high = intervals.proportion(5, 5)
     assert 0.5 < low < 0.6 and high == 1
     z = norm.ppf(0.975)
-    low, high = intervals.proportion(np.array([True, False, True, True]))
+    low, high = intervals.proportion(3, 4)
     middle = (3 + z**2 / 2) / (4 + z**2)
     assert (low + high) / 2 == pytest.approx(middle)
+    low, high = intervals.proportion(510, 512)
+    assert 0.98 < low < 510 / 512 < high < 1
+
+
+def test_a_mean_and_a_ratio_have_the_intervals_of_their_resamples() -> None:
+    values = np.random.default_rng(0).normal(3, 1, 12)
+    means = intervals.draws(12) @ values
+    assert intervals.mean_interval(values) == (pytest.approx(values.mean()), *intervals.bootstrap(means, 12))
+    assert intervals.mean_interval([2.0]) == (2.0, -np.inf, np.inf)
+    assert intervals.ratio_interval(2 * values, values) == pytest.approx((2, 2, 2))
+    ratio, low, high = intervals.ratio_interval(values, values[::-1] + 1)
+    assert ratio == pytest.approx(values.mean() / (values.mean() + 1)) and low < ratio < high
+
+
+def test_undefined_draws_are_left_out() -> None:
+    values = intervals.draws(20) @ np.arange(20.0)
+    holed = np.r_[values, [np.nan] * 50]
+    assert intervals.bootstrap(holed, 20) == intervals.bootstrap(values, 20)

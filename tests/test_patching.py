@@ -566,8 +566,8 @@ def test_the_aggregate_shows_its_spread_and_leaves_out_what_is_unknown():
 
 
 def test_growing_sets_add_one_layer_at_a_time():
-    assert patching.growing(["7", "6", "5"]) == [[7], [7, 6], [7, 6, 5]]
-    assert patching.growing([7, 6, 5], most=1) == [[7]]
+    assert patching.nested_sets(["7", "6", "5"]) == [[7], [7, 6], [7, 6, 5]]
+    assert patching.nested_sets([7, 6, 5], most=1) == [[7]]
 
 
 # ---- the command line

@@ -290,7 +290,7 @@ def grown(work: Plan, order: Sequence[int], most: int = 6, **options: Any) -> pd
     Returns:
         As from ``tada.patching.impact``, with ``size`` and ``added``: how many layers, and which the set before lacks.
     """
-    sets = patching.growing(order, most)
+    sets = patching.nested_sets(order, most)
     about = {"+".join(map(str, sorted(layers))): layers for layers in sets}
     impacts = patching.impact(work.only(limit=work.profile.control_pairs).sweep(sets, **options))
     chosen = [about[layers] for layers in impacts["layers"]]

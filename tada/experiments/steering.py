@@ -23,6 +23,7 @@ from tada.experiments import profiles
 from tada.experiments.profiles import get_profile
 from tada.metrics.judges import Judge, steering_judge
 from tada.models.base import MINI_SECONDS, Layers, Model, Sampling
+from tada.stats import mean_interval, ratio_interval
 from tada.steering import Arm, Trial, calibrate, calibrated, cross, grid, library
 from tada.steering.library import Recipe
 from tada.steering.ranges import CONCEPT, QUALITY
@@ -216,9 +217,11 @@ CASE = ["concept", "method", "layers"]
 
 
 def curves(rows: pd.DataFrame, metric: str = CONCEPT) -> pd.DataFrame:
-    """Mean of a metric at every strength, with a 95 % interval by bootstrap over prompts."""
+    """Mean of a metric at every strength, with its 95 % interval over prompts."""
     some = rows[rows["metric"] == metric]
-    found = [(*case, *spread(part["value"].to_numpy())) for case, part in some.groupby([*CASE, "percent"], sort=False)]
+    found = [
+        (*case, *mean_interval(part["value"].to_numpy())) for case, part in some.groupby([*CASE, "percent"], sort=False)
+    ]
     return pd.DataFrame(found, columns=[*CASE, "percent", "mean", "low", "high"]).sort_values([*CASE, "percent"])
 
 
@@ -226,7 +229,7 @@ def movements(rows: pd.DataFrame) -> pd.DataFrame:
     """How far a concept's judge moves from the lowest to the highest strength, prompt by prompt.
 
     Returns:
-        ``concept, method, layers, movement, low, high`` (95 % interval by bootstrap over prompts) and ``sound kept``:
+        ``concept, method, layers, movement, low, high`` (95 % interval over prompts) and ``sound kept``:
         how sure the judge is of the rest at both ends, over how sure it is of the unsteered clips; the lesser end.
     """
     found = []
@@ -234,7 +237,7 @@ def movements(rows: pd.DataFrame) -> pd.DataFrame:
         ends = _wide(part, CONCEPT)
         sound = _wide(part, QUALITY).mean()
         kept = min(sound.iloc[0], sound.iloc[-1]) / sound[0.0] if 0.0 in sound.index else np.nan
-        found.append((*case, *spread((ends.iloc[:, -1] - ends.iloc[:, 0]).to_numpy()), kept))
+        found.append((*case, *mean_interval(ends.iloc[:, -1] - ends.iloc[:, 0]), kept))
     return pd.DataFrame(found, columns=[*CASE, "movement", "low", "high", "sound kept"])
 
 
@@ -248,9 +251,8 @@ def rises(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     for case, part in rows[rows["metric"] == metric].groupby(CASE, sort=False):
         ends = _wide(part, metric)
         first, last = ends.iloc[:, 0].to_numpy(), ends.iloc[:, -1].to_numpy()
-        draws = np.random.default_rng(0).integers(len(first), size=(1000, len(first)))
-        low, high = np.quantile(last[draws].mean(axis=1) / first[draws].mean(axis=1) - 1, [0.025, 0.975])
-        found.append((*case, first.mean(), last.mean(), last.mean() / first.mean() - 1, low, high))
+        rise = (ratio - 1 for ratio in ratio_interval(last, first))
+        found.append((*case, first.mean(), last.mean(), *rise))
     return pd.DataFrame(found, columns=[*CASE, "slow", "fast", "rise", "rise low", "rise high"])
 
 
@@ -280,14 +282,6 @@ def verdict(moves: pd.DataFrame, known: bool) -> str:
             said = "cannot be told apart: the intervals overlap"
         lines.append(f"- **{concept}** {said} ({ours['movement']:+.2f} against {others['movement']:+.2f}).")
     return "\n".join(["Functional layers against all others, by the table above:\n", *lines])
-
-
-def spread(values: Any, rounds: int = 1000) -> tuple[float, float, float]:
-    """Mean with its 95 % interval by bootstrap: mean, low, high."""
-    given = np.asarray(values, float)
-    draws = np.random.default_rng(0).integers(len(given), size=(rounds, len(given)))
-    low, high = np.quantile(given[draws].mean(axis=1), [0.025, 0.975])
-    return float(given.mean()), float(low), float(high)
 
 
 def _wide(rows: pd.DataFrame, metric: str) -> Any:

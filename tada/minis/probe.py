@@ -24,6 +24,7 @@ from tada.minis.attributes import CLASSES, draw
 from tada.minis.fit import card, fit
 from tada.minis.mel import listenable, log_mel
 from tada.minis.render import render_batch
+from tada.stats import proportion
 
 WEIGHTS = Path(__file__).parent / "weights" / "probe"
 
@@ -190,13 +191,5 @@ def accuracy(probe: Probe, clips: int = 1024) -> pd.DataFrame:
         with torch.no_grad():
             for name, logits in probe(mel).items():
                 right[name] += int((logits.argmax(1) == truth[name]).sum())
-    rows = {name: (hits / clips, *wilson(hits, clips), clips) for name, hits in right.items()}
+    rows = {name: (hits / clips, *proportion(hits, clips), clips) for name, hits in right.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["accuracy", "low", "high", "clips"])
-
-
-def wilson(hits: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson 1927)."""
-    share, spread = hits / trials, z * z / trials
-    middle = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(share * (1 - share) / trials + spread / (4 * trials))
-    return middle - half, middle + half

@@ -1,6 +1,6 @@
 """Find the layers that carry a concept: sweep, impact (equation 9), functional layers, screening."""
 
-from tada.patching.impacts import CASE, aggregate, functional, growing, impact
+from tada.patching.impacts import CASE, aggregate, functional, growing, impact, nested_sets
 from tada.patching.screening import rank, screen
 from tada.patching.sweeps import CONTROLS, LayerSets, plan_sweep, resolve_sets, sets_of_concepts, sweep
 
@@ -12,6 +12,7 @@ __all__ = [
     "functional",
     "growing",
     "impact",
+    "nested_sets",
     "plan_sweep",
     "rank",
     "resolve_sets",

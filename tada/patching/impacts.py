@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from tada.errors import InputError
+from tada.stats import CONFIDENCE, RESAMPLES, Values, bootstrap, draws
 
 CASE = ["checkpoint", "model", "concept", "metric"]
 NONE, ALL = ("patch", "none"), ("patch", "all")
-MARGIN = dict.fromkeys(["margin", "margin_low", "margin_high"], np.nan)
 
 
-def impact(scores: pd.DataFrame, resamples: int = 2000, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
-    """Equation 9: the share of the full swap's effect that a layer set has on its own.
+def impact(
+    scores: pd.DataFrame, resamples: int = RESAMPLES, confidence: float = CONFIDENCE, seed: int = 0
+) -> pd.DataFrame:
+    """Measure the share of the full swap's effect that a layer set has on its own (equation 9), with intervals.
 
     ``(sim(layers) - sim(none)) / (sim(all) - sim(none))``, means over all clips; nothing is rounded or clipped. The
-    interval is that of a bootstrap over pairs, the same pairs drawn for all three terms; seeds of a pair stay together.
-    Where the interval of the full swap's effect holds 0, or there is one pair only, the impact is unknown: its
-    interval is everything.
+    interval is that of :mod:`tada.stats` over pairs, the same pairs drawn for all three terms; seeds of a pair stay
+    together. Where the interval of the full swap's effect holds 0, or there is one pair only, the impact is unknown:
+    its interval is everything.
 
     A control is held against its layers: the ``margin`` is how much higher their impact is than the control's, on the
     same pairs and with an interval of its own, since two clips of a pair have more in common than two intervals show.
@@ -38,68 +40,100 @@ def impact(scores: pd.DataFrame, resamples: int = 2000, confidence: float = 0.95
         ``none`` and ``all``, and the numbers ``pairs, clips``.
 
     Raises:
-        ValueError: scores without ``none`` or ``all``, of a control but not of what it controls, with gaps, or with
+        InputError: scores without ``none`` or ``all``, of a control but not of what it controls, with gaps, or with
             values that are NaN.
     """
     rows: list[dict[str, Any]] = []
     for case, part in scores.groupby(CASE, sort=False):
         about = dict(zip(CASE, case, strict=True))
-        rows += [{**about, **row} for row in _impacts(part, about, resamples, confidence, seed)]
+        rows += [about | row for row in _impacts(resample(part, resamples, seed), confidence)]
     return pd.DataFrame(rows)
 
 
-def _impacts(
-    part: pd.DataFrame, about: Mapping[str, Any], resamples: int, confidence: float, seed: int
-) -> Iterator[dict[str, Any]]:
-    which, means, clips = _means(part, about)
-    pairs, tails = means.shape[1], (50 * (1 - confidence), 50 * (1 + confidence))
-    drawn = np.random.default_rng(seed).multinomial(pairs, np.full(pairs, 1 / pairs), size=resamples) / pairs
-    point, spread = means.mean(axis=1), means @ drawn.T
-    none, every = which.index(NONE), which.index(ALL)
-    effect, effects = point[every] - point[none], spread[every] - spread[none]
-    effect_low, effect_high = np.percentile(effects, tails) if pairs > 1 else (-np.inf, np.inf)
-    known = bool(effect_low > 0 or effect_high < 0)
+class Similarities(NamedTuple):
+    """Mean similarities of layer sets, for the sample and for draws of its pairs.
 
-    def share(name: str, row: int, base: int) -> dict[str, float]:
-        """The share of the effect by which a row is above another, with its interval."""
-        bounds = np.percentile((spread[row] - spread[base]) / effects, tails) if known else (-np.inf, np.inf)
-        value = (point[row] - point[base]) / effect if effect else np.nan
-        ends = ("low", "high") if name == "impact" else (f"{name}_low", f"{name}_high")
-        return {name: value, ends[0]: bounds[0], ends[1]: bounds[1]}
+    Attributes:
+        sets: ``(method, layers)`` of each row.
+        means: ``[sets, 1 + resamples]``, the sample first.
+        pairs: prompt pairs.
+        clips: of each set.
+    """
 
-    for row, (method, layers) in enumerate(which):
-        if row not in (none, every):
-            controlled = method != "patch"
-            yield {
-                **{"method": method, "layers": layers, **share("impact", row, none)},
-                **(share("margin", which.index(("patch", layers)), row) if controlled else MARGIN),
-                **{"known": known, "effect": effect, "effect_low": effect_low, "effect_high": effect_high},
-                **{"none": point[none], "all": point[every], "pairs": pairs, "clips": clips},
-            }
+    sets: list[tuple[str, str]]
+    means: Values
+    pairs: int
+    clips: int
+
+    def of(self, one: tuple[str, str]) -> Values:
+        """Return the means of one set, ``[1 + resamples]``."""
+        return np.asarray(self.means[self.sets.index(one)])
+
+    @property
+    def effect(self) -> Values:
+        """The full swap's effect, ``[1 + resamples]``."""
+        return self.of(ALL) - self.of(NONE)
+
+    def share(self, one: tuple[str, str], base: tuple[str, str] = NONE) -> Values:
+        """Compute equation 9, ``[1 + resamples]``: by how much of the full effect one set is above another."""
+        effect = self.effect
+        return (self.of(one) - self.of(base)) / np.where(effect == 0, np.nan, effect)
+
+    def known(self, confidence: float = CONFIDENCE) -> bool:
+        """Tell whether the full swap has an effect: its interval does not hold 0."""
+        low, high = bootstrap(self.effect, self.pairs, confidence)
+        return low > 0 or high < 0
 
 
-def _means(part: pd.DataFrame, about: Mapping[str, Any]) -> tuple[list[tuple[str, str]], np.ndarray, int]:
-    """The rows ``(method, layers)``, their means over seeds ``[row, pair]``, and the number of clips of each row."""
-    where = ", ".join(f"{name} {value}" for name, value in about.items())
+def resample(part: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> Similarities:
+    """Average the scores of one case, for the sample and for draws of its pairs.
+
+    Args:
+        part: of one checkpoint, concept and metric, as for :func:`impact`, which says what is refused.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+    """
+    where = ", ".join(f"{name} {part[name].iloc[0]}" for name in CASE)
     if part["value"].isna().any():
         raise InputError(f"{where}: {int(part['value'].isna().sum())} scores are NaN")
     kind = ["method", "layers"]
-    which = [(str(method), str(layers)) for method, layers in part[kind].drop_duplicates().to_numpy()]
+    sets = [(str(method), str(layers)) for method, layers in part[kind].drop_duplicates().to_numpy()]
     for needed in (NONE, ALL):
-        if needed not in which:
+        if needed not in sets:
             raise InputError(f"{where}: no clips with layers {needed[1]!r}; equation 9 needs them")
-    for method, layers in which:
-        if ("patch", layers) not in which:
+    for method, layers in sets:
+        if ("patch", layers) not in sets:
             raise InputError(f"{where}: clips of the control {method} but none of the layers {layers} that it is for")
-    tables = part.groupby([*kind, "pair"], sort=False)["value"].agg(["mean", "count"]).unstack("pair").loc[which]
-    counts = tables["count"].fillna(0).to_numpy().astype(int)
+    tables = part.groupby([*kind, "pair"], sort=False)["value"].agg(["mean", "count"]).unstack("pair").loc[sets]
+    counts: np.ndarray = tables["count"].fillna(0).to_numpy().astype(int)
     if counts.min() < counts.max():
         row, column = np.argwhere(counts < counts.max())[0]
         raise InputError(
-            f"{where}: pair {tables['count'].columns[column]} has {counts[row, column]} clips of {which[row]}, others "
+            f"{where}: pair {tables['count'].columns[column]} has {counts[row, column]} clips of {sets[row]}, others "
             f"have {counts.max()}; every pair needs all layers and seeds"
         )
-    return which, tables["mean"].to_numpy(), int(counts[0].sum())
+    drawn = draws(counts.shape[1], resamples, seed)
+    return Similarities(sets, tables["mean"].to_numpy() @ drawn.T, counts.shape[1], int(counts[0].sum()))
+
+
+def _impacts(found: Similarities, confidence: float) -> Iterator[dict[str, Any]]:
+    known, effect = found.known(confidence), found.effect
+    low, high = bootstrap(effect, found.pairs, confidence)
+    about = {"known": known, "effect": effect[0], "effect_low": low, "effect_high": high}
+    about |= {"none": found.of(NONE)[0], "all": found.of(ALL)[0], "pairs": found.pairs, "clips": found.clips}
+
+    def ends(name: str, values: Values, low: str, high: str) -> dict[str, float]:
+        bounds = bootstrap(values, found.pairs, confidence) if known else (-np.inf, np.inf)
+        return {name: values[0], low: bounds[0], high: bounds[1]}
+
+    for one in found.sets:
+        if one not in (NONE, ALL):
+            method, layers = one
+            margin = {"margin": np.nan, "margin_low": np.nan, "margin_high": np.nan}
+            if method != "patch":
+                margin = ends("margin", found.share(("patch", layers), one), "margin_low", "margin_high")
+            share = ends("impact", found.share(one), "low", "high")
+            yield {"method": method, "layers": layers, **share, **margin, **about}
 
 
 def functional(impacts: pd.DataFrame, share: float = 0.9) -> pd.DataFrame:
@@ -152,11 +186,14 @@ def aggregate(impacts: pd.DataFrame) -> pd.DataFrame:
     return known.groupby(case, sort=False).agg(**columns, unknown=("unknown", "sum")).reset_index()
 
 
-def growing(layers: Sequence[int | str], most: int | None = None) -> list[list[int]]:
-    """Layer sets that grow by one layer at a time, for the curve of cumulative impact.
+def nested_sets(layers: Sequence[int | str], most: int | None = None) -> list[list[int]]:
+    """Make layer sets that grow by one layer at a time, for the curve of cumulative impact.
 
-    >>> growing(["7", "6", "5"], most=2)
+    >>> nested_sets(["7", "6", "5"], most=2)
     [[7], [7, 6]]
     """
     order = [int(layer) for layer in layers][:most]
     return [order[: count + 1] for count in range(len(order))]
+
+
+growing = nested_sets  # its former name

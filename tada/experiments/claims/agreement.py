@@ -76,7 +76,7 @@ def _correlated(arms: Mapping[str, Scores], judge: str, truth: str, resamples: i
     count = clips.shape[1]
     times = (draws(count, resamples) * count).round().astype(int)
     values = np.array([_spearman(*np.repeat(clips, drawn, axis=1).reshape(2, -1)) for drawn in times])
-    low, high = bootstrap(values[~np.isnan(values)], count) if not np.isnan(values[0]) else (np.nan, np.nan)
+    low, high = bootstrap(values, count) if not np.isnan(values[0]) else (np.nan, np.nan)
     return {"clips": clips[0].size, "correlation": values[0], "low": max(low, -1.0), "high": min(high, 1.0)}
 
 

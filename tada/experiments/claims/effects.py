@@ -12,7 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tada.evaluation.results import Scores, arms
-from tada.stats import bootstrap, draws
+from tada.patching.impacts import resample
+from tada.stats import RESAMPLES, bootstrap
 
 Values = NDArray[np.float64]
 
@@ -63,17 +64,11 @@ def impacts(scores: pd.DataFrame) -> Impacts:
     """
     own = scores[(scores["method"] == "patch") & scores["layers"].str.fullmatch(r"none|all|\d+")]
     layers = sorted((name for name in own["layers"].unique() if name.isdigit()), key=int)
-    tables, names, pairs = [], [], []
-    for name, part in own.groupby("concept", sort=False):
-        wide = part.pivot_table("value", "pair", "layers", "mean")
-        none, every, single = (draws(len(wide)) @ wide[which].to_numpy() for which in (["none"], ["all"], layers))
-        low, high = bootstrap((every - none)[:, 0], len(wide))
-        if low > 0 or high < 0:
-            tables.append((single - none) / (every - none))
-            names.append(str(name))
-            pairs.append(len(wide))
-    shape = (0, len(draws(1)), len(layers))
-    return Impacts(np.stack(tables) if tables else np.empty(shape), names, min(pairs, default=0))
+    cases = {str(name): resample(part) for name, part in own.groupby("concept", sort=False)}
+    known = {name: case for name, case in cases.items() if case.known()}
+    tables = [np.stack([case.share(("patch", layer)) for layer in layers], axis=1) for case in known.values()]
+    table = np.stack(tables) if tables else np.empty((0, 1 + RESAMPLES, len(layers)))
+    return Impacts(table, list(known), min((case.pairs for case in known.values()), default=0))
 
 
 @dataclass(frozen=True, eq=False)

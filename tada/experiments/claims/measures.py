@@ -84,7 +84,7 @@ def _strongest_elsewhere(table: Values, model: str) -> NDArray[np.bool_]:
 
 
 def _share(hits: NDArray[np.bool_]) -> Effect:
-    return Effect(float(hits.mean()), *proportion(hits), f"{hits.sum()} of {len(hits)} concepts")
+    return Effect(float(hits.mean()), *proportion(int(hits.sum()), len(hits)), f"{hits.sum()} of {len(hits)} concepts")
 
 
 # ---- steering: rows of Table 1 compared over concepts

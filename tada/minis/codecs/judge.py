@@ -13,8 +13,9 @@ from torch import Tensor
 from tada.minis.attributes import CLASSES, draw
 from tada.minis.codecs.distance import mel, spectral
 from tada.minis.mel import listenable
-from tada.minis.probe import TEST_SEED, Probe, wilson
+from tada.minis.probe import TEST_SEED, Probe
 from tada.minis.render import render_batch
+from tada.stats import proportion
 
 FIRST = TEST_SEED + 100_000
 """Seed of the first clip; nothing was trained on these."""
@@ -58,7 +59,7 @@ def _compare(heard: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     for name in CLASSES:
         right = {which: sum(part[name].to_numpy() == truth[name].to_numpy()) for which, part in heard.groupby("which")}
         total = len(truth)
-        rows[name] = (right["after"] / total, *wilson(right["after"], total), right["before"] / total, total)
+        rows[name] = (right["after"] / total, *proportion(right["after"], total), right["before"] / total, total)
     return pd.DataFrame.from_dict(rows, orient="index", columns=["accuracy", "low", "high", "before", "clips"])
 
 

@@ -22,9 +22,10 @@ from tada.minis import probe as probes
 from tada.minis.attributes import CLASSES, draw
 from tada.minis.captions import caption
 from tada.minis.mel import listenable
-from tada.minis.probe import TEST_SEED, wilson
+from tada.minis.probe import TEST_SEED
 from tada.minis.render import FRAMES, render_batch
 from tada.minis.sounds import SAMPLE_RATE
+from tada.stats import proportion
 
 FIRST = TEST_SEED + 300_000
 """Seed of the first caption and the first noise."""
@@ -104,7 +105,7 @@ def accuracy(asked: pd.DataFrame, hits: pd.Series, by: str = "attribute") -> dic
     """Share of right clips by attribute, with its 95 % interval (Wilson)."""
     rows = {}
     for name, group in hits.groupby(asked[by].to_numpy(), sort=False):
-        low, high = wilson(int(group.sum()), len(group))
+        low, high = proportion(int(group.sum()), len(group))
         rows[str(name)] = {"accuracy": float(group.mean()), "low": low, "high": high, "clips": len(group)}
     return rows
 
