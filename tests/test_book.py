@@ -341,6 +341,19 @@ def test_a_notebook_becomes_the_pages_it_is_given(checkout: Path) -> None:
     assert [spec.name for spec in pages.select(folder, ["01_one-"])] == ["01_one-again"]
 
 
+def test_the_sentence_of_a_page_stands_below_its_title(checkout: Path) -> None:
+    spec = PageSpec("01_one-again", checkout / "notebooks" / "01_one.py", title="Again", about="Why not?")
+    assert '"# Again\\n",\n    "\\n",\n    "*Why not?*' in book.present_unexecuted(spec)
+
+
+def test_after_takes_patterns(checkout: Path) -> None:
+    folder = checkout / "notebooks"
+    (folder / "pages.yml").write_text(PAGES + "02_two:\n  02_two: {after: [01_one*]}\n")
+    assert pages.select(folder)[-1].after == ("01_one", "01_one-again")
+    (folder / "pages.yml").write_text(PAGES + "02_two:\n  02_two: {after: [01_one]}\n")
+    assert pages.select(folder)[-1].after == ("01_one",)
+
+
 def test_a_second_page_of_a_notebook_has_labels_of_its_own(checkout: Path) -> None:
     folder = checkout / "notebooks"
     labelled = NOTEBOOK.replace("# # One\n", "# # One\n#\n# See [the end](#end).\n#\n# (end)=\n# ## The end\n")

@@ -7,7 +7,6 @@ Everything is written below `_build/`, so a build leaves the checkout as it was.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -27,7 +26,7 @@ from tada.book.notebooks import Execution
 from tada.book.pages import PageSpec, check_profile, load_yaml, select
 from tada.book.provenance import Provenance
 from tada.errors import BookError
-from tada.io import atomic_write
+from tada.io import atomic_write, sha256
 
 DEFAULT_PROFILE = "mini"
 ALONE = ("colab", "paper")
@@ -94,22 +93,19 @@ def execute(
             tell(f"{spec.name}: unchanged, reused ({len(pages)} of {len(specs)})")
     failures: list[str] = []
 
-    def run(spec: PageSpec, stop: threading.Event) -> Execution | None:
+    def run(spec: PageSpec, stop: threading.Event) -> None:
         if failures or stop.is_set():
-            return None
+            return
         tell(f"{spec.name}: begun")
         done = run_notebook(spec.path, folder / UNFINISHED / f"{spec.name}.ipynb", parameters(spec, profile), stop)
-        failures.extend([done.failure] if done.failure else [])
-        return done
-
-    def end(spec: PageSpec, done: Execution) -> None:
         if done.failure:
+            failures.append(done.failure)
             tell(f"{spec.name}: failed after {done.seconds:.1f} s, no other is begun")
             return
         pages[spec.name] = _keep(folder, spec.name, keys[spec.name], done.seconds)
         tell(f"{spec.name}: executed in {done.seconds:.1f} s ({len(pages)} of {len(specs)})")
 
-    _run_side_by_side([spec for spec in specs if spec.name not in pages], jobs or default_jobs(profile), run, end)
+    _run_side_by_side([spec for spec in specs if spec.name not in pages], jobs or default_jobs(profile), run)
     if failures:
         raise BookError("\n\n".join(failures))
     return [pages[spec.name] for spec in specs]
@@ -121,15 +117,10 @@ def default_jobs(profile: str) -> int:
     return 1 if profile in ALONE else max(1, min(os.cpu_count() or 1, int(memory / PAGE_MEMORY)))
 
 
-def _run_side_by_side(
-    specs: Sequence[PageSpec],
-    jobs: int,
-    run: Callable[[PageSpec, threading.Event], Execution | None],
-    end: Callable[[PageSpec, Execution], None],
-) -> None:
-    """Run pages in threads, each after those whose results it reads. An exception here stops all that run."""
+def _run_side_by_side(specs: Sequence[PageSpec], jobs: int, run: Callable[[PageSpec, threading.Event], None]) -> None:
+    """Run pages in threads, each after those whose results it reads; an exception stops all that run."""
     known, order, stop = {spec.name: spec for spec in specs}, sort_pages(specs), threading.Event()
-    running: dict[Future[Execution | None], str] = {}
+    running: dict[Future[None], str] = {}
     order.prepare()
     with ThreadPoolExecutor(jobs) as pool:
         try:
@@ -137,13 +128,10 @@ def _run_side_by_side(
                 ready = sorted(order.get_ready(), key=lambda name: -sum(name in spec.after for spec in specs))
                 running |= {pool.submit(run, known[name], stop): name for name in ready}
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    name = running.pop(future)
-                    if (done := future.result()) is not None:
-                        end(known[name], done)
-                    order.done(name)
-        except BaseException:
+                    future.result()
+                    order.done(running.pop(future))
+        finally:
             stop.set()
-            raise
 
 
 def sort_pages(specs: Sequence[PageSpec]) -> TopologicalSorter[str]:
@@ -209,21 +197,14 @@ def page_keys(book: Path, specs: Sequence[PageSpec], profile: str) -> dict[str, 
         spec = every[name]
         values = json.dumps([parameters(spec, profile), versions], sort_keys=True, default=str)
         below = [keys[other] for other in spec.after if other in keys]
-        keys[name] = _hash(notebooks.pair(spec.path), values, package, *below)
+        keys[name] = sha256("\0".join([notebooks.pair(spec.path), values, package, *below]).encode())
     return keys
-
-
-def _hash(*texts: str) -> str:
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
 def package_hash(package: Path) -> str:
     """Return the sha256 of the names and contents of a package's files."""
-    digest = hashlib.sha256()
-    for file in sorted(package.rglob("*")):
-        if file.is_file() and "__pycache__" not in file.parts:
-            digest.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes())
-    return digest.hexdigest()
+    files = [file for file in sorted(package.rglob("*")) if file.is_file() and "__pycache__" not in file.parts]
+    return sha256("\0".join(f"{file.relative_to(package)}\0{sha256(file)}" for file in files).encode())
 
 
 def find_page(folder: Path, name: str, key: str) -> Page | None:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from tada.book import colab, notebooks, pages
-from tada.errors import BookError, NotebookError
+from tada.book import notebooks, pages
+from tada.errors import BookError
 
 PAGE_BYTES = 300_000
 SITE_BYTES = 60_000_000
@@ -35,7 +35,6 @@ _LINKS = {
     "steer-slider": "manifest",
 }
 _BASE64 = re.compile(r"base64,([A-Za-z0-9+/=]+)")
-_COLAB = re.compile(r"https://colab\.research\.google\.com/github/([^/]+/[^/]+)/blob/([^/]+)/(.+)")
 _PATHS = re.compile(r"(?:Posix|Windows)Path\(|(?<![\w.~-])/(?:home|root|tmp)/[\w.-]+")
 _UNREAD = ("search.html", "genindex.html")
 
@@ -135,39 +134,12 @@ def heavy_files(site: Path) -> list[str]:
     return problems + [f"the site: {whole / 1e6:.1f} MB, at most {SITE_BYTES / 1e6:.0f}"] * (whole > SITE_BYTES)
 
 
-def dead_colab(site: Path) -> list[str]:
-    """Find links to Colab into another repository than `_config.yml` names, or to no notebook without outputs."""
-    try:
-        checkout = pages.root(site)
-    except NotebookError:
-        return []
-    return [
-        f"{_name(site, page)}: {target!r} {problem}"
-        for page in _pages(site)
-        for target in sorted({str(node["href"]) for node in _soup(page).find_all("a", href=_COLAB)})
-        if (problem := _colab_problem(checkout, target))
-    ]
-
-
-def _colab_problem(checkout: Path, target: str) -> str:
-    match = _COLAB.match(target)
-    where, ref, file = match.groups() if match else ("", "", "")
-    url, branch = colab.repository(checkout)
-    path = checkout / unquote(file)
-    if not url.removesuffix(".git").rstrip("/").endswith(f"/{where}") or unquote(ref) != branch:
-        return f"is not in the repository of _config.yml ({url or 'none is set'}, {branch})"
-    if not path.is_file():
-        return "opens no notebook of the repository"
-    return "opens a notebook with outputs" if '"output_type"' in path.read_text(encoding="utf-8") else ""
-
-
 Check = Callable[[Path], list[str]]
 CHECKS: tuple[Check, ...] = (
     broken_output,
     embedded_files,
     dead_links,
     machine_paths,
-    dead_colab,
     outside_assets,
     poor_labels,
     lost_players,

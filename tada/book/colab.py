@@ -20,6 +20,7 @@ from urllib.parse import quote, urlsplit
 
 from tada.errors import InputError
 
+INSTALL_HINT = "Install what the notebooks need: pip install 'tada-companion[book]'"
 HOST = "https://colab.research.google.com"
 PACKAGES = ("tada-companion", "torch", "numpy", "diffusers", "transformers")
 

@@ -7,7 +7,6 @@ time, values of a declared type, one place that stops a kernel, and errors in th
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
 import signal
 import subprocess
@@ -22,13 +21,20 @@ from pathlib import Path
 from typing import Any
 
 from tada.book import colab
-from tada.errors import NotebookError, unknown
+from tada.errors import MissingPackageError, NotebookError, unknown
 from tada.io import atomic_write
+
+try:
+    import jupytext
+    import nbformat
+    import papermill
+    import yaml
+except ModuleNotFoundError as error:
+    raise MissingPackageError(f"{error.name} is not installed. {colab.INSTALL_HINT}") from None
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 # Threads that compete cost tiny models far more than they give; progress bars have no place on a page.
 KERNEL_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-INSTALL = "pip install 'tada-companion[book]'"
 SETUP = "setup"
 """Tag of the first code cell, into which pairing writes the line that installs the package on Colab."""
 
@@ -82,7 +88,6 @@ def find(path: str | Path) -> Path:
 
 def read(path: Path) -> Any:
     """Read a notebook (.py or .ipynb) as an nbformat node without outputs, its setup cell complete."""
-    jupytext = _need("jupytext")
     try:
         notebook = jupytext.read(path, fmt="py:percent" if path.suffix == ".py" else "ipynb")
     except (ValueError, KeyError, AttributeError) as error:  # no text, no json, or json of another kind
@@ -104,7 +109,7 @@ def _clean(notebook: Any) -> Any:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     metadata = {"kernelspec": dict(KERNEL), "language_info": {"name": "python"}}
-    return _need("nbformat").v4.new_notebook(cells=cells, metadata=metadata, nbformat_minor=5)
+    return nbformat.v4.new_notebook(cells=cells, metadata=metadata, nbformat_minor=5)
 
 
 def tags(cell: Any) -> list[str]:
@@ -119,7 +124,7 @@ def pair(source: Path) -> str:
 
 def format_notebook(notebook: Any) -> str:
     """Return the text of an `.ipynb` file."""
-    return str(_need("nbformat").writes(notebook, version=4)) + "\n"
+    return str(nbformat.writes(notebook, version=4)) + "\n"
 
 
 def write_pair(source: Path) -> Path:
@@ -145,7 +150,7 @@ def _is_paired(source: Path) -> bool:
 def parameters(path: Path) -> list[Parameter]:
     """Read the parameters that a notebook declares in its cell tagged `parameters`."""
     with tempfile.TemporaryDirectory() as folder:
-        found = _need("papermill").inspect_notebook(str(_as_ipynb(path, Path(folder))))
+        found = papermill.inspect_notebook(str(_as_ipynb(path, Path(folder))))
     return [
         Parameter(name, str(entry["inferred_type_name"]), str(entry["default"]), str(entry["help"]).strip())
         for name, entry in found.items()
@@ -167,7 +172,7 @@ def values(declared: Sequence[Parameter], given: Iterable[tuple[str, str]]) -> d
             raise NotebookError(f"parameter {name} was given twice: keep one of {result[name]!r} and {text!r}.")
         try:
             result[name] = _typed(known[name].type, text)
-        except (ValueError, KeyError, TypeError, _need("yaml").YAMLError):
+        except (ValueError, KeyError, TypeError, yaml.YAMLError):
             article = "an" if known[name].type[0] in "aeiou" else "a"
             raise NotebookError(
                 f"parameter {name} is {article} {known[name].type}, got {text!r}. It is declared as `{known[name]}`."
@@ -177,7 +182,6 @@ def values(declared: Sequence[Parameter], given: Iterable[tuple[str, str]]) -> d
 
 def _typed(kind: str, text: str) -> object:
     """Convert a text to `str`, `int`, `float`, `bool`, `dict`, a list of these, or to what YAML takes it for."""
-    yaml = _need("yaml")
     outer, _, inner = kind.replace(" ", "").partition("[")
     if outer == "list":
         items = yaml.load(text if text.lstrip().startswith("[") else f"[{text}]", yaml.BaseLoader)
@@ -221,11 +225,9 @@ def execute(
         stop: stops the notebook when it is set, by another thread.
 
     Raises:
-        NotebookError: the output cannot be written, or papermill is not installed.
+        NotebookError: the output cannot be written.
         KeyboardInterrupt: `stop` was set.
     """
-    for module in ("papermill", "ipykernel"):
-        _need(module)
     make_writable(output.parent)
     if output.is_dir():
         raise NotebookError(f"cannot write {output}: a folder has that name. Choose another folder with --out.")
@@ -246,7 +248,7 @@ def _start(
     path: Path, output: Path, chosen: Mapping[str, object], environment: Mapping[str, str], folder: Path
 ) -> subprocess.Popen[bytes]:
     values = folder / "parameters.yml"
-    values.write_text(_need("yaml").safe_dump(dict(chosen), allow_unicode=True), encoding="utf-8")
+    values.write_text(yaml.safe_dump(dict(chosen), allow_unicode=True), encoding="utf-8")
     command = [sys.executable, "-m", "papermill", str(_as_ipynb(path, folder)), str(output.resolve())]
     command += ["--parameters_file", str(values), "--kernel", KERNEL["name"], "--cwd", str(path.parent.resolve())]
     with (folder / "errors.txt").open("wb") as errors:
@@ -285,7 +287,7 @@ def describe_failure(path: Path, output: Path, code: int, errors: str) -> str:
         code: papermill's exit code.
         errors: what papermill wrote.
     """
-    cells = _need("nbformat").read(output, as_version=4).cells if output.is_file() else []
+    cells = nbformat.read(output, as_version=4).cells if output.is_file() else []
     failed = [(cell, one) for cell in cells for one in cell.get("outputs", ()) if one.output_type == "error"]
     begun = [cell.source for cell in cells if cell.metadata.get("papermill", {}).get("status") not in (None, "pending")]
     if failed:
@@ -323,10 +325,3 @@ def _as_ipynb(path: Path, folder: Path) -> Path:
     target = folder / f"{path.stem}.ipynb"
     target.write_text(pair(path), encoding="utf-8")
     return target
-
-
-def _need(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError:
-        raise NotebookError(f"{module} is not installed. Install what the notebooks need: {INSTALL}") from None

@@ -4,11 +4,12 @@ Jupyter Book knows a page a file, and no page that is a notebook run with other 
 of its notebook; `after` names pages whose results it reads:
 
     notebook:
-      page: {title: ..., parameters: {name: value}, after: [start of other pages], about: ...}
+      page: {title: ..., parameters: {name: value}, after: [other pages, * for any letters], about: ...}
 """
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -110,10 +111,10 @@ def _specs(path: Path, pages: Mapping[str, Any]) -> list[PageSpec]:
 
 def _after(spec: PageSpec, names: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the pages that a page's `after` means."""
-    for start in spec.after:
-        if not any(name.startswith(start) for name in names):
-            raise BookError(f"{PAGES}: {spec.name}: after: {unknown('page', start, names)}")
-    return tuple(name for name in names if spec.after and name.startswith(spec.after) and name != spec.name)
+    for pattern in spec.after:
+        if not fnmatch.filter(names, pattern):
+            raise BookError(f"{PAGES}: {spec.name}: after: {unknown('page', pattern, names)}")
+    return tuple(name for name in names if any(fnmatch.fnmatch(name, one) for one in spec.after) and name != spec.name)
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

@@ -15,9 +15,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tada.book.notebooks import Parameter
 from tada.io import PAGE, write_json
+
+if TYPE_CHECKING:
+    from tada.book.notebooks import Parameter
 
 PACKAGES = {"tada": "tada-companion", "torch": "torch", "diffusers": "diffusers", "transformers": "transformers"}
 DIGITS = 12

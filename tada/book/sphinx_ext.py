@@ -20,7 +20,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from tada.book import colab, layers, pages, provenance
-from tada.errors import InputError, NotebookError
+from tada.errors import BookError, InputError, NotebookError
 
 _TOGGLE = '<span class="toctree-toggle"'
 
@@ -152,4 +152,9 @@ class ImportLayers(SphinxDirective):
     """A picture of the package's layers, drawn from its imports."""
 
     def run(self) -> list[nodes.Node]:
-        return [nodes.raw("", layers.draw(layers.read_imports(Path(layers.__file__).parents[1])), format="html")]
+        try:
+            figure = layers.draw(layers.read_imports(Path(layers.__file__).parents[1]))
+        except BookError as error:
+            logging.getLogger(__name__).warning(str(error), location=self.get_location())
+            return []
+        return [nodes.raw("", figure, format="html")]

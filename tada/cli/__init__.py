@@ -12,7 +12,7 @@ from tada.cli import minis as cli_minis
 from tada.cli import steering as cli_steer
 from tada.cli import table as cli_table
 from tada.cli._options import PROFILE_HELP, print_table, relative, stop
-from tada.errors import BookError, NotebookError, unknown
+from tada.errors import BookError, MissingPackageError, NotebookError, unknown
 
 
 class Commands(click.Group):
@@ -21,7 +21,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except NotebookError as error:
+        except (NotebookError, MissingPackageError) as error:
             stop(str(error), 2)
         except BookError as error:
             stop(str(error), 1)
