@@ -54,7 +54,7 @@ import tada
 from tada import concepts
 from tada.display import plots, tables
 from tada.loudness import lufs
-from tada.metrics import clap, ear, fad, lpaps, muq
+from tada.metrics import clap, embedding, fad, lpaps, muq
 from tada.metrics.judges import ATTRIBUTES
 from tada.minis import listen, probe
 from tada.minis.attributes import CLASSES, TEMPI, Attributes, draw, of_labels
@@ -80,7 +80,7 @@ attributes = [draw(seed) for seed in seeds]
 labels = pd.DataFrame([one.labels() for one in attributes])
 audio = torch.from_numpy(render_batch(attributes, seeds))
 first, second = clap.load("mini"), muq.load("mini")
-heard = {one.name: ear.embed(one, audio, SAMPLE_RATE) for one in (first, second)}
+heard = {one.name: embedding.embed(one, audio, SAMPLE_RATE) for one in (first, second)}
 f"{count} renders of {FRAMES / SAMPLE_RATE:g} s"
 
 # %% [markdown]
@@ -275,7 +275,9 @@ for concept in concepts.TABLE_1:
     positive = (labels[attribute] == wanted).to_numpy()
     negative = (labels[attribute] == against).to_numpy() if against else ~positive
     answers = {
-        one.name: ear.similarity(heard[one.name], ear.embed_text(one, [concepts.judged(concept).query(judge)])).numpy()
+        one.name: embedding.similarity(
+            heard[one.name], embedding.embed_text(one, [concepts.judged(concept).query(judge)])
+        ).numpy()
         for one, judge in ((first, "clap"), (second, "muq"))
     }
     chance = listener[attribute].numpy()
@@ -319,8 +321,8 @@ tempi, takes = np.linspace(60, 190, 14), 2 if profile == "smoke" else 12
 ladder = [Attributes(tempo=float(tempo), genre=attributes[take].genre) for tempo in tempi for take in range(takes)]
 played_at = torch.from_numpy(render_batch(ladder, list(seeds)[:takes] * len(tempi)))
 answers = {
-    one.name: ear.similarity(
-        ear.embed(one, played_at, SAMPLE_RATE), ear.embed_text(one, [concepts.judged("tempo").query(judge)])
+    one.name: embedding.similarity(
+        embedding.embed(one, played_at, SAMPLE_RATE), embedding.embed_text(one, [concepts.judged("tempo").query(judge)])
     )
     for one, judge in ((first, "clap"), (second, "muq"))
 }
@@ -367,21 +369,24 @@ Markdown(told)
 # %%
 quiet = audio[: min(count // 2, 64)]
 levels = (-24, -12, -6, -3, 3, 6)
-plain = {one.name: ear.embed(one, quiet, SAMPLE_RATE) for one in (first, second)}
+plain = {one.name: embedding.embed(one, quiet, SAMPLE_RATE) for one in (first, second)}
 rest = rows[len(quiet) :][: len(quiet)]
 confound = []
 for level in levels:
     changed = (quiet * 10 ** (level / 20)).clamp(-1, 1)
     row = {"gain, dB": level, "LPAPS": apart(changed, quiet, SAMPLE_RATE)["channel"].mean()}
-    moved = {one.name: ear.embed(one, changed, SAMPLE_RATE) for one in (first, second)}
+    moved = {one.name: embedding.embed(one, changed, SAMPLE_RATE) for one in (first, second)}
     row["FAD to other renders"] = fad.distance(moved[first.name], rest) if len(rest) > 1 else np.nan
     for one, judge in ((first, "clap"), (second, "muq")):
         shifts = []
         for concept in concepts.TABLE_1:
-            text = ear.embed_text(one, [concepts.judged(concept).query(judge)])
-            spread = ear.similarity(heard[one.name], text).std()
+            text = embedding.embed_text(one, [concepts.judged(concept).query(judge)])
+            spread = embedding.similarity(heard[one.name], text).std()
             shifts.append(
-                float((ear.similarity(moved[one.name], text) - ear.similarity(plain[one.name], text)).mean() / spread)
+                float(
+                    (embedding.similarity(moved[one.name], text) - embedding.similarity(plain[one.name], text)).mean()
+                    / spread
+                )
             )
         row[f"largest shift, {one.name}"] = max(shifts, key=abs)
     confound.append(row)

@@ -15,6 +15,6 @@ Optional packages are imported on use; without them the error has the line that 
 ==================  =================================================================================
 """
 
-from tada.metrics import aesthetics, audio, clap, curve, external, fad, judges, lpaps, muq
+from tada.metrics import aesthetics, audio, clap, curve, embedding, external, fad, judges, lpaps, muq
 
-__all__ = ["aesthetics", "audio", "clap", "curve", "external", "fad", "judges", "lpaps", "muq"]
+__all__ = ["aesthetics", "audio", "clap", "curve", "embedding", "external", "fad", "judges", "lpaps", "muq"]

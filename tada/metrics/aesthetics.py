@@ -7,12 +7,12 @@ quality (PQ). Range about 1 to 10; higher is better, for PC higher is more compl
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from tada.errors import CheckpointError
 from tada.metrics.audio import prepare
 from tada.metrics.packages import need
 
@@ -20,9 +20,8 @@ AXES = ("CE", "CU", "PC", "PQ")
 RATE = 16_000
 
 
-@lru_cache
 def load(checkpoint: str | Path | None = None) -> Any:
-    """The predictor; it takes a GPU if there is one.
+    """Load the predictor; it takes a GPU if there is one.
 
     Args:
         checkpoint: None for ``facebook/audiobox-aesthetics``, or a ``checkpoint.pt`` of it.
@@ -35,14 +34,14 @@ def load(checkpoint: str | Path | None = None) -> Any:
     try:
         return package.AesPredictor(checkpoint_pth=None if checkpoint is None else str(checkpoint))
     except TypeError as error:  # offline the hub's class builder misses its configuration
-        raise OSError(
+        raise CheckpointError(
             f"facebook/audiobox-aesthetics cannot be had ({error}). Fetch it once with: hf download "
             "facebook/audiobox-aesthetics"
         ) from error
 
 
 def score(predictor: Any, audio: Any, sample_rate: int, batch: int = 8) -> pd.DataFrame:
-    """Ratings of clips.
+    """Rate clips.
 
     Args:
         predictor: as from :func:`load`.

@@ -5,8 +5,8 @@ publish it; a clip of just 10 s has a second window, its last second repeated). 
 Conventions: 48 kHz mono; see :mod:`tada.metrics.audio` for what is done to other clips.
 
 The paper's checkpoint is ``music_audioset_epoch_15_esc_90.14.pt`` of laion-clap. It is read by laion-clap itself, or
-by transformers' ``ClapModel`` from the same file (:func:`convert`) or from the hub. The package's own small ear is of
-the same class and is loaded by the same code; it hears 5 s at 16 kHz.
+by transformers' ``ClapModel`` from the same file (:func:`convert`) or from the hub. The package's own small model is of
+the same class and is loaded by the same code; it takes 5 s at 16 kHz.
 """
 
 from __future__ import annotations
@@ -14,16 +14,20 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tada.errors import InputError, MissingFileError, UnknownNameError, unknown
-from tada.metrics.ear import Ear, embed, embed_text, note, similarity
+from tada.metrics.audio import windows
+from tada.metrics.embedding import AudioTextModel, embed, embed_text, log_model, similarity
 from tada.metrics.packages import need
+from tada.minis.ears import WEIGHTS
+from tada.models.base import pick_device
 
 __all__ = ["PUBLIC", "Clap", "convert", "embed", "embed_text", "load", "similarity"]
 
@@ -34,26 +38,53 @@ OVERLAP = 0.1
 TOKENS = 77
 """Longest text that laion-clap reads; the rest is cut off."""
 
-MINI = Path(__file__).parents[1] / "minis" / "weights" / "clap"
-
-Stages = tuple[Tensor, ...]
+MINI = WEIGHTS / "clap"
 
 
-class Clap(Ear):
-    """A CLAP-class ear without fusion."""
+class Clap(AudioTextModel):
+    """A CLAP-class model without fusion.
+
+    Attributes:
+        window: frames that it takes at once.
+        hop: frames between the starts of two windows.
+        padding: how a short window is filled, see :func:`tada.metrics.audio.windows`.
+    """
 
     name = "clap"
+    window: int
+    hop: int
+    padding: str = "repeatpad"
 
     @abstractmethod
-    def listen(self, pieces: Tensor) -> tuple[Tensor, Stages]:
-        """Unit rows ``[pieces, dim]`` and the outputs of the four Swin stages, ``[pieces, tokens, channels]`` each."""
+    def embed_windows(self, pieces: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Embed windows ``[windows, window]``.
 
-    def hear(self, pieces: Tensor) -> Tensor:
-        return self.listen(pieces)[0]
+        Returns:
+            Unit rows ``[windows, dim]``, and the outputs of the four Swin stages, ``[windows, tokens, channels]`` each.
+        """
+
+    def features(self, mono: Tensor, batch: int = 16) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Embed clips ``[clips, frames]`` at :attr:`rate`.
+
+        Returns:
+            The mean of their windows' unit rows, ``[clips, dim]``, and the outputs of the four Swin stages,
+            ``[clips, windows, tokens, channels]`` each; float32 on the CPU.
+        """
+        pieces = windows(mono, self.window, self.hop, self.padding)
+        parts = [self.embed_windows(some) for some in pieces.flatten(0, 1).split(batch)]
+        rows = torch.cat([rows for rows, _ in parts]).float().cpu().view(*pieces.shape[:2], -1).mean(1)
+        stages = zip(*(stages for _, stages in parts), strict=True)
+        return rows, tuple(torch.cat(outputs).cpu().unflatten(0, pieces.shape[:2]) for outputs in stages)
+
+    def embed_audio(self, mono: Tensor, batch: int) -> Tensor:
+        return torch.cat([self.features(some, batch)[0] for some in mono.split(batch)])
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, windows of {self.window / self.rate:g} s>"
 
 
 def load(checkpoint: str | Path | None = None, backend: str = "transformers", device: str = "auto") -> Clap:
-    """A CLAP ear; the same arguments give the same object.
+    """Load a CLAP-class model.
 
     Args:
         checkpoint: None for the public music checkpoint, ``"mini"`` for the package's own, a hub id or a folder in
@@ -68,23 +99,17 @@ def load(checkpoint: str | Path | None = None, backend: str = "transformers", de
     """
     if backend not in BACKENDS:
         raise UnknownNameError(unknown("backend", backend, BACKENDS))
-    return _load(str(checkpoint or (PUBLIC if backend == "transformers" else "")), backend, device)
-
-
-@lru_cache
-def _load(checkpoint: str, backend: str, device: str) -> Clap:
-    from tada.models.base import pick_device
-
-    ear = BACKENDS[backend](checkpoint, pick_device(device))
-    note(ear)
-    return ear
+    public = {"transformers": PUBLIC, "laion": "music_audioset_epoch_15_esc_90.14.pt"}[backend]
+    model = BACKENDS[backend](str(checkpoint or public), pick_device(device))
+    log_model(model)
+    return model
 
 
 # transformers
 
 
 class TransformersClap(Clap):
-    """Through ``ClapModel``."""
+    """CLAP through transformers' ``ClapModel``."""
 
     def __init__(self, model: Any, extractor: Any, tokenizer: Any, weights: str) -> None:
         super().__init__()
@@ -92,12 +117,13 @@ class TransformersClap(Clap):
             raise InputError(f"{weights} is a fusion checkpoint; expected one without, such as {PUBLIC}")
         self.model, self.extractor, self.tokenizer = model.eval().requires_grad_(False), extractor, tokenizer
         self.weights, self.padding = weights, str(extractor.padding)
+        self.name = "mini-clap" if weights == "mini" else "clap"
         self.rate = int(extractor.sampling_rate)
         self.window = int(extractor.nb_max_samples)
         self.hop = int(self.window * (1 - OVERLAP))
 
-    def look(self, pieces: Tensor) -> Tensor:
-        """Mel spectrograms in dB, ``[pieces, 1, time, bands]``: what the feature extractor makes, for whole batches."""
+    def spectrogram(self, pieces: Tensor) -> Tensor:
+        """Compute the feature extractor's mel spectrograms in dB, for whole batches: ``[windows, 1, time, bands]``."""
         size = self.extractor.fft_window_size
         shape = torch.hann_window(size, device=pieces.device)
         bins = torch.stft(pieces, size, self.extractor.hop_length, window=shape, return_complex=True)
@@ -105,17 +131,17 @@ class TransformersClap(Clap):
         mel = bank.T @ bins.abs().square()
         return 10 * mel.clamp_min(1e-10).log10().transpose(1, 2)[:, None]
 
-    def listen(self, pieces: Tensor) -> tuple[Tensor, Stages]:
-        spectrograms = self.look(pieces.to(self.model.logit_scale_a.device)).to(self.model.logit_scale_a.dtype)
-        heard = self.model.audio_model(input_features=spectrograms, output_hidden_states=True)
-        rows = nn.functional.normalize(self.model.audio_projection(heard.pooler_output).float(), dim=-1)
-        return rows, tuple(stage.flatten(2).transpose(1, 2).float() for stage in heard.hidden_states[1:])
+    def embed_windows(self, pieces: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        spectrograms = self.spectrogram(pieces.to(self.model.logit_scale_a.device)).to(self.model.logit_scale_a.dtype)
+        output = self.model.audio_model(input_features=spectrograms, output_hidden_states=True)
+        rows = nn.functional.normalize(self.model.audio_projection(output.pooler_output).float(), dim=-1)
+        return rows, tuple(stage.flatten(2).transpose(1, 2).float() for stage in output.hidden_states[1:])
 
-    def read(self, texts: Sequence[str]) -> Tensor:
+    def embed_text(self, texts: Sequence[str]) -> Tensor:
         words = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
         words = words.to(self.model.logit_scale_a.device)
-        told = self.model.text_model(input_ids=words["input_ids"], attention_mask=words["attention_mask"])
-        return nn.functional.normalize(self.model.text_projection(told.pooler_output).float(), dim=-1)
+        output = self.model.text_model(input_ids=words["input_ids"], attention_mask=words["attention_mask"])
+        return nn.functional.normalize(self.model.text_projection(output.pooler_output).float(), dim=-1)
 
 
 def _transformers(checkpoint: str, device: torch.device) -> Clap:
@@ -128,10 +154,7 @@ def _transformers(checkpoint: str, device: torch.device) -> Clap:
         raise MissingFileError(f"no folder {place}: expected a folder, a hub id such as {PUBLIC}, or 'mini'")
     model = ClapModel.from_pretrained(place).float().to(device)
     processor = ClapProcessor.from_pretrained(place)
-    ear = TransformersClap(model, processor.feature_extractor, processor.tokenizer, checkpoint)
-    if checkpoint == "mini":
-        ear.name = "mini-clap"
-    return ear
+    return TransformersClap(model, processor.feature_extractor, processor.tokenizer, checkpoint)
 
 
 def _converted(path: str, device: torch.device) -> Clap:
@@ -147,21 +170,17 @@ def _converted(path: str, device: torch.device) -> Clap:
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a laion-clap file, without running anything that is pickled in it.
+    """Read the tensors of a laion-clap file, without running anything that is pickled in it.
 
     Raises:
         FileNotFoundError: no such file, with where the public one is.
     """
-    import numpy as np
-
     if not Path(path).is_file():
         raise MissingFileError(
             f"no {path}: the public file is music_audioset_epoch_15_esc_90.14.pt of the hub repository "
             "lukewys/laion_clap: hf download lukewys/laion_clap music_audioset_epoch_15_esc_90.14.pt --local-dir ."
         )
     if Path(path).suffix == ".safetensors":
-        from safetensors.torch import load_file
-
         state: Mapping[str, Any] = load_file(path)
     else:
         scalar = getattr(np, "_core" if hasattr(np, "_core") else "core").multiarray.scalar
@@ -172,7 +191,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
 
 def config_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Settings of ``ClapConfig`` that fit the tensors of a laion-clap file without fusion.
+    """Give the settings of ``ClapConfig`` that fit the tensors of a laion-clap file without fusion.
 
     Raises:
         ValueError: a fusion checkpoint.
@@ -233,7 +252,7 @@ UNUSED = re.compile(
 
 
 def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a laion-clap checkpoint under the names of transformers' ``ClapModel``."""
+    """Give the tensors of a laion-clap checkpoint the names of transformers' ``ClapModel``."""
     tensors: dict[str, Tensor] = {}
     for name, value in state.items():
         if UNUSED.search(name):
@@ -245,24 +264,17 @@ def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 tensors[name.replace("qkv", part)] = rows
         else:
             tensors[name] = value
-    return tensors | _counted(tensors)
-
-
-def _counted(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What ``ClapModel`` keeps beside its weights and laion-clap does not: the numbers of the text's positions."""
-    places = len(tensors["text_model.embeddings.position_embeddings.weight"])
-    numbers = torch.arange(places)[None]
-    return {
-        "text_model.embeddings.position_ids": numbers,
-        "text_model.embeddings.token_type_ids": torch.zeros_like(numbers),
-    }
+    positions = torch.arange(len(tensors["text_model.embeddings.position_embeddings.weight"]))[None]
+    tensors["text_model.embeddings.position_ids"] = positions  # which laion-clap does not keep
+    tensors["text_model.embeddings.token_type_ids"] = torch.zeros_like(positions)
+    return tensors
 
 
 # laion-clap
 
 
 class LaionClap(Clap):
-    """Through ``laion_clap.CLAP_Module``."""
+    """CLAP through ``laion_clap.CLAP_Module``."""
 
     rate, window, hop = 48_000, 480_000, 432_000
 
@@ -270,7 +282,7 @@ class LaionClap(Clap):
         super().__init__()
         self.module, self.weights = module.eval().requires_grad_(False), weights
 
-    def listen(self, pieces: Tensor) -> tuple[Tensor, Stages]:
+    def embed_windows(self, pieces: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         model = self.module.model
         kept: list[Tensor] = []
         hooks = [
@@ -284,12 +296,12 @@ class LaionClap(Clap):
                 hook.remove()
         return rows.float(), tuple(kept)
 
-    def read(self, texts: Sequence[str]) -> Tensor:
+    def embed_text(self, texts: Sequence[str]) -> Tensor:
         return self.module.get_text_embedding(list(texts), use_tensor=True).float()
 
 
 def _laion(checkpoint: str, device: torch.device) -> Clap:
-    state = read_state(checkpoint or "music_audioset_epoch_15_esc_90.14.pt")
+    state = read_state(checkpoint)
     widths = {96: "HTSAT-tiny", 128: "HTSAT-base", 256: "HTSAT-large"}
     kind = widths.get(config_of(state)["audio_config"]["patch_embeds_hidden_size"])
     if kind is None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from tada.errors import InputError
-from tada.metrics.ear import embed
+from tada.metrics.embedding import embed
 
 __all__ = ["Extrapolation", "distance", "embed", "extrapolated", "kernel", "spread"]
 

@@ -34,7 +34,7 @@ from tada.loudness import SILENCE, lufs
 from tada.metrics import aesthetics as ratings
 from tada.metrics import clap, external, lpaps, muq
 from tada.metrics.audio import prepare
-from tada.metrics.ear import Ear, embed, embed_text, similarity
+from tada.metrics.embedding import AudioTextModel, embed, embed_text, similarity
 from tada.metrics.packages import installed
 from tada.minis import listen, probe
 from tada.minis.attributes import CLASSES
@@ -187,7 +187,7 @@ class QueryJudge:
         self.ear, self.weights = _choice("ear", ear, titles), _choice("weights", weights, WEIGHTS)
         self.key = self.rule.format(ear=ear, weights=weights)
         self.label = f"similarity to the concept's query by {titles[ear]}{' (mini)' if weights == 'mini' else ''}"
-        self._models: dict[str, Ear] = {}
+        self._models: dict[str, AudioTextModel] = {}
 
     def knows(self, concept: str) -> bool:
         return concept.replace("_", " ") in JUDGED
@@ -207,7 +207,7 @@ class QueryJudge:
             values[places] = similarity(audio, texts).double().numpy()
         return values
 
-    def load(self, ear: str) -> Ear:
+    def load(self, ear: str) -> AudioTextModel:
         """Load a model, once."""
         if ear not in self._models:
             self._models[ear] = _load_ear(ear, self.weights)
@@ -353,16 +353,8 @@ class MetricSuite:
     def _features(self, audio: Tensor, rate: int) -> PanelFeatures:
         if self.probe is not None:  # all of the package's own models take one rate
             audio, rate = prepare(audio, rate, SAMPLE_RATE, 1.0), SAMPLE_RATE
-        pieces = self.clap.pieces(prepare(audio, rate, self.clap.rate))
-        parts = [self.clap.listen(some) for some in pieces.flatten(0, 1).split(self.batch)]
-        rows = torch.cat([rows for rows, _ in parts]).cpu().view(*pieces.shape[:2], -1).mean(1)
-        stages = zip(*(stages for _, stages in parts), strict=True)
-        return PanelFeatures(
-            rows,
-            embed(self.second, audio, rate, self.batch),
-            tuple(torch.cat(outputs).cpu().unflatten(0, pieces.shape[:2]) for outputs in stages),
-            self._others(audio, rate),
-        )
+        rows, stages = self.clap.features(prepare(audio, rate, self.clap.rate), self.batch)
+        return PanelFeatures(rows, embed(self.second, audio, rate, self.batch), stages, self._others(audio, rate))
 
     def _others(self, audio: Tensor, rate: int) -> dict[str, Values]:
         found = external.signals(audio, rate, self.weights)

@@ -27,11 +27,11 @@ AXES = {"channel": -1, "token": -2}
 
 
 @torch.no_grad()
-def embed(ear: Clap, audio: Any, sample_rate: int, batch: int = 16) -> list[Tensor]:
-    """What the four stages make of clips.
+def embed(model: Clap, audio: Any, sample_rate: int, batch: int = 16) -> tuple[Tensor, ...]:
+    """Compute the outputs of the four stages for clips.
 
     Args:
-        ear: as from :func:`tada.metrics.clap.load`.
+        model: as from :func:`tada.metrics.clap.load`.
         audio: ``[clips, frames]`` or ``[clips, channels, frames]``.
         sample_rate: of the audio, in Hz; any.
         batch: windows at a time.
@@ -42,13 +42,11 @@ def embed(ear: Clap, audio: Any, sample_rate: int, batch: int = 16) -> list[Tens
     Raises:
         ValueError: see :func:`tada.metrics.audio.prepare`.
     """
-    pieces = ear.pieces(prepare(audio, sample_rate, ear.rate))
-    heard = [ear.listen(some)[1] for some in pieces.flatten(0, 1).split(batch)]
-    return [torch.cat(parts).cpu().unflatten(0, pieces.shape[:2]) for parts in zip(*heard, strict=True)]
+    return model.features(prepare(audio, sample_rate, model.rate), batch)[1]
 
 
 def distance(x: Sequence[Tensor], y: Sequence[Tensor], over: str = "channel") -> Tensor:
-    """How far each clip of ``x`` is from its partner in ``y``.
+    """Compute how far each clip of ``x`` is from its partner in ``y``.
 
     Args:
         x, y: as from :func:`embed`; ``y`` may be one clip for all.
@@ -79,6 +77,6 @@ def _unit(features: Tensor, axis: int) -> Tensor:
     return features / (features.norm(dim=axis, keepdim=True) + 1e-10)
 
 
-def between(ear: Clap, x: Any, y: Any, sample_rate: int, over: str = "channel", batch: int = 16) -> Tensor:
-    """:func:`distance` of clips; ``y`` may be one clip for all of ``x``. ``[clips]``."""
-    return distance(embed(ear, x, sample_rate, batch), embed(ear, y, sample_rate, batch), over)
+def between(model: Clap, x: Any, y: Any, sample_rate: int, over: str = "channel", batch: int = 16) -> Tensor:
+    """Compute the :func:`distance` of clips, ``[clips]``; ``y`` may be one clip for all of ``x``."""
+    return distance(embed(model, x, sample_rate, batch), embed(model, y, sample_rate, batch), over)

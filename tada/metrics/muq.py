@@ -3,104 +3,85 @@
 What: product of an audio and a text embedding; whole clip, cut by the model into 10 s pieces whose embeddings are
 averaged. Range -1 to 1, higher is closer. Conventions: 24 kHz mono.
 
-``load("mini")`` gives the package's own second ear in its place: another architecture than the CLAP-class one, 16 kHz.
+``load("mini")`` gives the package's own second model in its place: another architecture than the CLAP-class one,
+16 kHz.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tada.metrics.ear import Ear, embed, embed_text, note, similarity
+from tada.errors import CheckpointError
+from tada.metrics.embedding import AudioTextModel, embed, embed_text, log_model, similarity
 from tada.metrics.packages import need
+from tada.minis import ears
+from tada.minis.sounds import SAMPLE_RATE
+from tada.models.base import pick_device
 
-__all__ = ["PUBLIC", "MuQ", "SecondEar", "embed", "embed_text", "load", "similarity"]
+__all__ = ["PUBLIC", "MiniSecond", "MuQ", "embed", "embed_text", "load", "similarity"]
 
 PUBLIC = "OpenMuQ/MuQ-MuLan-large"
 
 
-class Whole(Ear):
-    """An ear that cuts clips into pieces itself."""
+class MuQ(AudioTextModel):
+    """MuQ-MuLan through the package ``muq``; clip by clip, so that none depends on its neighbours."""
 
-    def pieces(self, mono: Tensor) -> Tensor:
-        return mono[:, None]
-
-    def __repr__(self) -> str:
-        return f"<{self.name}: {self.weights}, {self.rate} Hz>"
-
-
-class MuQ(Whole):
-    """Through the package ``muq``; clip by clip, so that none depends on its neighbours."""
-
-    name, window, hop = "muq", 0, 0
+    name = "muq"
 
     def __init__(self, model: Any, weights: str) -> None:
         super().__init__()
         self.model, self.weights, self.rate = model.eval().requires_grad_(False), weights, int(model.sr)
 
-    def hear(self, pieces: Tensor) -> Tensor:
-        return torch.cat([self.model(wavs=piece[None].to(self.model.device)) for piece in pieces])
+    def embed_audio(self, mono: Tensor, batch: int) -> Tensor:
+        return torch.cat([self.model(wavs=clip[None].to(self.model.device)).float().cpu() for clip in mono])
 
-    def read(self, texts: Sequence[str]) -> Tensor:
+    def embed_text(self, texts: Sequence[str]) -> Tensor:
         return torch.cat([self.model(texts=[text]) for text in texts])
 
 
-class SecondEar(Whole):
-    """The package's own second ear."""
+class MiniSecond(AudioTextModel):
+    """The package's own second model, in MuQ-MuLan's place."""
 
-    name, weights, window, hop = "mini-second", "mini", 0, 0
+    name, weights, rate = "mini-second", "mini", SAMPLE_RATE
 
-    def __init__(self, tower: Any) -> None:
-        from tada.minis.sounds import SAMPLE_RATE
-
+    def __init__(self) -> None:
         super().__init__()
-        self.tower, self.rate = tower, SAMPLE_RATE
+        self.tower = ears.load("second")
 
-    def hear(self, pieces: Tensor) -> Tensor:
-        return self.tower.embed_audio(pieces, self.rate)
+    def embed_audio(self, mono: Tensor, batch: int) -> Tensor:
+        return self.tower.embed_audio(mono, self.rate, batch)
 
-    def read(self, texts: Sequence[str]) -> Tensor:
+    def embed_text(self, texts: Sequence[str]) -> Tensor:
         return self.tower.embed_text(texts)
 
 
-def load(checkpoint: str | Path | None = None, device: str = "auto") -> Ear:
-    """MuQ-MuLan, or what stands in its place; the same arguments give the same object.
+def load(checkpoint: str | Path | None = None, device: str = "auto") -> AudioTextModel:
+    """Load MuQ-MuLan, or the package's own model in its place.
 
     Args:
-        checkpoint: None for the public one, ``"mini"`` for the package's own second ear, a hub id or a folder.
+        checkpoint: None for the public one, ``"mini"`` for the package's own, a hub id or a folder.
         device: a torch device; ``"auto"`` takes a GPU if there is one.
 
     Raises:
         ImportError: the package muq is wanted and not installed, with the line that installs it.
         OSError: a hub id that cannot be had.
     """
-    return _load(str(checkpoint or PUBLIC), device)
+    model = MiniSecond() if checkpoint == "mini" else _load_public(str(checkpoint or PUBLIC), device)
+    log_model(model)
+    return model
 
 
-@lru_cache
-def _load(checkpoint: str, device: str) -> Ear:
-    ear = _opened(checkpoint, device)
-    note(ear)
-    return ear
-
-
-def _opened(checkpoint: str, device: str) -> Ear:
-    from tada.models.base import pick_device
-
-    if checkpoint == "mini":
-        from tada.minis import ears
-
-        return SecondEar(ears.load("second"))
+def _load_public(checkpoint: str, device: str) -> MuQ:
     package = need("muq")
     try:
         model = package.MuQMuLan.from_pretrained(checkpoint)
     except (TypeError, OSError) as error:  # offline the hub's class builder misses its configuration
-        raise OSError(
+        raise CheckpointError(
             f"{checkpoint} cannot be had ({type(error).__name__}: {error}). It and what it is built on are fetched "
             f"once with: hf download {checkpoint} && hf download OpenMuQ/MuQ-large-msd-iter && hf download "
             "xlm-roberta-base"

@@ -15,7 +15,7 @@ from scipy.linalg import sqrtm
 from torch import Tensor
 
 import tada
-from tada.metrics import audio, clap, curve, ear, external, fad, lpaps, muq, packages
+from tada.metrics import audio, clap, curve, embedding, external, fad, lpaps, muq, packages
 from tada.minis import ears as mini_ears
 from tada.minis.attributes import Attributes
 
@@ -32,12 +32,16 @@ def sounds(seconds: float, rate: int, rows: int = 2, top: float = 7_000.0) -> Te
     return (beds * torch.sin(torch.pi * time / seconds).square()).float()
 
 
+@pytest.fixture(scope="module")
+def mini() -> clap.Clap:
+    return clap.load("mini")
+
+
 @pytest.fixture
-def fresh() -> clap.Clap:
-    """The mini CLAP-class ear with nothing in its memory."""
-    one = clap.load("mini")
-    one._heard.clear()
-    return one
+def fresh(mini: clap.Clap) -> clap.Clap:
+    """The package's CLAP-class model with nothing in its memory."""
+    mini.audio_memory.clear()
+    return mini
 
 
 # ---- what ears are fed
@@ -94,64 +98,63 @@ def test_the_mini_ears_hear_through_the_metric_as_they_do_alone(
     metric: object, name: str, renders: tuple[list[Attributes], Tensor]
 ) -> None:
     one, alone = metric.load("mini"), mini_ears.load(name)  # type: ignore[attr-defined]
-    assert (ear.embed(one, renders[1][:4], RATE) - alone.embed_audio(renders[1][:4], RATE)).abs().max() < 1e-6
+    assert (embedding.embed(one, renders[1][:4], RATE) - alone.embed_audio(renders[1][:4], RATE)).abs().max() < 1e-6
     texts = ["a piano song", "This is a music of fast song"]
-    assert (ear.embed_text(one, texts) - alone.embed_text(texts)).abs().max() < 1e-6
+    assert (embedding.embed_text(one, texts) - alone.embed_text(texts)).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("metric", [clap, muq])
 def test_a_clip_is_heard_the_same_in_any_batch_and_at_any_rate(metric: object) -> None:
     one = metric.load("mini")  # type: ignore[attr-defined]
-    together = ear.embed(one, sounds(4.096, RATE, 3), RATE)
-    one._heard.clear()
-    assert (ear.embed(one, sounds(4.096, RATE, 3)[1:2], RATE, batch=1) - together[1:2]).abs().max() < 1e-5
+    together = embedding.embed(one, sounds(4.096, RATE, 3), RATE)
+    one.audio_memory.clear()
+    assert (embedding.embed(one, sounds(4.096, RATE, 3)[1:2], RATE, batch=1) - together[1:2]).abs().max() < 1e-5
     for rate in (22_050, 44_100, 48_000):
-        assert (ear.embed(one, sounds(4.096, rate, 3), rate) - together).norm(dim=1).max() < 0.01
+        assert (embedding.embed(one, sounds(4.096, rate, 3), rate) - together).norm(dim=1).max() < 0.01
     stereo = torch.stack([1.4 * sounds(4.096, RATE, 3), 0.6 * sounds(4.096, RATE, 3)], 1)
-    assert (ear.embed(one, stereo, RATE) - together).norm(dim=1).max() < 1e-4
+    assert (embedding.embed(one, stereo, RATE) - together).norm(dim=1).max() < 1e-4
     assert (together[0] - together[1]).norm() > 0.05
 
 
 def test_long_clips_are_the_mean_of_their_windows(fresh: clap.Clap) -> None:
     long = sounds(7.0, RATE, 1)  # windows of 5 s at 0 and 4.5 s
     tail = audio.fill(long[:, 72_000:], 80_000, "repeat")
-    parts = torch.stack([fresh.hear(long[:, :80_000]), fresh.hear(tail)])
-    assert (ear.embed(fresh, long, RATE) - parts.mean(0)).abs().max() < 1e-6
-    text = ear.embed_text(fresh, ["a piano song"])
-    mean = torch.stack([ear.similarity(part, text) for part in parts]).mean(0)
-    assert ear.similarity(ear.embed(fresh, long, RATE), text) == pytest.approx(mean, abs=1e-6)
+    parts = torch.stack([fresh.embed_windows(long[:, :80_000])[0], fresh.embed_windows(tail)[0]])
+    assert (embedding.embed(fresh, long, RATE) - parts.mean(0)).abs().max() < 1e-6
+    text = embedding.embed_text(fresh, ["a piano song"])
+    mean = torch.stack([embedding.similarity(part, text) for part in parts]).mean(0)
+    assert embedding.similarity(embedding.embed(fresh, long, RATE), text) == pytest.approx(mean, abs=1e-6)
 
 
 def test_the_spectrogram_is_the_feature_extractor_s(fresh: clap.Clap) -> None:
     assert isinstance(fresh, clap.TransformersClap)
-    piece = fresh.pieces(sounds(4.0, RATE, 1))[0]
+    piece = audio.fill(sounds(4.0, RATE, 1), fresh.window, fresh.padding)
     theirs = fresh.extractor(piece[0].numpy(), sampling_rate=RATE, return_tensors="pt")["input_features"]
-    assert (fresh.look(piece) - theirs).abs().max() < 1e-2  # dB
+    assert (fresh.spectrogram(piece) - theirs).abs().max() < 1e-2  # dB
 
 
 def test_silence_has_an_embedding_and_clipping_is_that_of_a_file(fresh: clap.Clap) -> None:
-    silent = ear.embed(fresh, torch.zeros(1, 65_536), RATE)
+    silent = embedding.embed(fresh, torch.zeros(1, 65_536), RATE)
     assert silent.isfinite().all() and silent.norm() == pytest.approx(1, abs=1e-4)
     loud = 40 * sounds(4.096, RATE, 1)
-    assert torch.equal(ear.embed(fresh, loud, RATE), ear.embed(fresh, loud.clamp(-1, 1), RATE))
+    assert torch.equal(embedding.embed(fresh, loud, RATE), embedding.embed(fresh, loud.clamp(-1, 1), RATE))
 
 
 def test_a_clip_is_heard_once(fresh: clap.Clap, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = sounds(4.096, RATE, 2)
-    first = ear.embed(fresh, clips, RATE)
-    monkeypatch.setattr(type(fresh), "hear", lambda *args: pytest.fail("heard again"))
-    assert torch.equal(ear.embed(fresh, clips.flip(0), RATE), first.flip(0))
-    assert clap.load("mini") is fresh
+    first = embedding.embed(fresh, clips, RATE)
+    monkeypatch.setattr(type(fresh), "embed_audio", lambda *args: pytest.fail("heard again"))
+    assert torch.equal(embedding.embed(fresh, clips.flip(0), RATE), first.flip(0))
 
 
 def test_similarity_is_of_each_clip_and_its_own_text() -> None:
     clips, texts = torch.eye(3)[:2], torch.tensor([[0.6, 0.8, 0.0], [0.6, 0.8, 0.0]])
-    assert ear.similarity(clips, texts).tolist() == pytest.approx([0.6, 0.8])
-    assert ear.similarity(clips, texts[:1]).tolist() == pytest.approx([0.6, 0.8])
+    assert embedding.similarity(clips, texts).tolist() == pytest.approx([0.6, 0.8])
+    assert embedding.similarity(clips, texts[:1]).tolist() == pytest.approx([0.6, 0.8])
     with pytest.raises(ValueError, match="as many texts"):
-        ear.similarity(torch.eye(3), texts)
+        embedding.similarity(torch.eye(3), texts)
     with pytest.raises(ValueError, match="list of texts"):
-        ear.embed_text(clap.load("mini"), "piano")
+        embedding.embed_text(clap.load("mini"), "piano")
 
 
 def test_ears_that_do_not_exist_are_explained(tmp_path: Path) -> None:

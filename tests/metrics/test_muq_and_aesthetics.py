@@ -80,7 +80,7 @@ def test_muq_clips_are_independent_and_any_rate_does(mulan: Any) -> None:
         muq.embed(mulan, music(5, 48_000, top=1e4)[1:], 48_000),
     )
     assert (together[1:] - alone).abs().max() < 1e-5
-    mulan._heard.clear()
+    mulan.audio_memory.clear()
     assert (muq.embed(mulan, music(5, 44_100, top=1e4), 44_100) - together).norm(dim=1).max() < 0.01
 
 
