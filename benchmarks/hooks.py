@@ -17,13 +17,13 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
 import tada
-from tada.board import Board
+from tada import hooks
 from tada.models.base import Model
 
 
@@ -83,29 +83,31 @@ def inside(model: Model, rows: int, steps: int, rounds: int = 3) -> dict[str, fl
             continue
         shares = []
         for _ in range(rounds):
-            with entered():
-                spent = timed(model.board)
+            with timed() as spent, entered():
                 start = time.perf_counter()
                 model.sample(context, noise, sampling)
                 whole = time.perf_counter() - start
-                del model.board.after
             shares.append(sum(spent) / (whole - sum(spent)))
         result[kind] = 1 + min(shares)
     return result
 
 
-def timed(board: Board) -> list[float]:
-    """Seconds of every call of ``board.after`` from here on."""
-    spent, after = [], board.after
+@contextmanager
+def timed() -> Iterator[list[float]]:
+    """Seconds of every call of ``tada.hooks.post_hook`` by interventions that are entered inside the block."""
+    spent, plain = [], hooks.post_hook
 
-    def clocked(site: str, output: torch.Tensor) -> torch.Tensor | None:
+    def clocked(*args: object) -> torch.Tensor | None:
         start = time.perf_counter()
-        new = after(site, output)
+        new = plain(*args)
         spent.append(time.perf_counter() - start)
         return new
 
-    board.after = clocked
-    return spent
+    hooks.post_hook = clocked
+    try:
+        yield spent
+    finally:
+        hooks.post_hook = plain
 
 
 def main() -> None:

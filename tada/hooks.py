@@ -1,34 +1,169 @@
 """Record, edit and route: the three interventions on a model's cross-attention sites.
 
-Each is a context manager. They nest and combine: routes decide what text a site reads, edits then change what the
-site puts out, in the order in which they were entered, and records see the result, which is exactly what the network
-goes on with. Where a denoiser call holds both guidance passes, every function here sees one pass at a time, with one
-row per clip.
+Each is a context manager. They nest and combine: routes decide what text a site reads, edits then change the output of
+the site, in the order in which they were entered, and records see the result, which is exactly what the network goes
+on with. Where a denoiser call holds both guidance passes, every function here sees one pass at a time, with one row
+per clip.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from tada.board import Edit, Editing, Passes, Recording, Routing, Scope, Steps, When, active
-from tada.errors import InputError, UnknownNameError, unknown
-from tada.models.base import Layers, Model, Pass, Run
-from tada.models.context import Context
+from tada.errors import InputError, LayerError, UnknownNameError, unknown
+from tada.models.base import Layers, Model, Pass, SamplingState
+from tada.models.context import Conditioning, Context, Stream
 
-__all__ = ["Edit", "Kept", "Passes", "Reduce", "Steps", "When", "edit", "record", "route"]
+__all__ = ["Edit", "Passes", "Recorded", "Reduce", "Steps", "When", "edit", "record", "route"]
 
+Passes = Literal["cond", "uncond", "both"]
+Steps = int | Iterable[int] | None
 Reduce = Literal["mean"] | Callable[[Tensor], Tensor] | None
+RouteRows = Tensor | Sequence[int] | Sequence[bool] | None
 
 
-class Kept(Mapping[str, Tensor]):
-    """What :func:`record` kept: ``kept[site]`` is ``[steps, rows, ...]``, or ``[steps, 2, rows, ...]`` for both passes.
+class When(NamedTuple):
+    """Where in a sampling run a site fired.
 
-    Runs made one after the other inside the same ``with`` are joined along rows. An index means the layer of the model.
+    Attributes:
+        site: name of the site.
+        step: index of the denoising step, from 0.
+        steps: number of steps of the run.
+        is_cond: True in the conditional pass, False in the unconditional one.
+    """
+
+    site: str
+    step: int
+    steps: int
+    is_cond: bool
+
+
+Edit = Callable[[Tensor, When], Tensor]
+
+
+# ---- what users enter
+
+
+@contextmanager
+def record(
+    model: Model,
+    sites: Layers | None = None,
+    reduce: Reduce = None,
+    passes: Passes = "cond",
+    steps: Steps = None,
+) -> Iterator[Recorded]:
+    """Keep the outputs of sites, as the network goes on with them.
+
+    Args:
+        model: the model.
+        sites: layers by index, site name or layer set; None for all.
+        reduce: None keeps ``[rows, tokens, dim]``; ``"mean"`` averages over tokens; or a function of the hidden states
+            ``[rows, tokens, dim]``. It runs on the model's device before anything is kept.
+        passes: guidance passes to record.
+        steps: denoising steps to record; None for all.
+
+    Yields:
+        A mapping that fills while the model samples.
+
+    Raises:
+        RuntimeError: at exit, a site or a requested step that never fired.
+    """
+    shrink = _reducer(reduce)
+
+    def keep(hidden: Tensor, when: When, run: SamplingState) -> None:
+        kept.keep(run, when, shrink(hidden))
+
+    item = Intervention("record", model.resolve(sites), passes, steps, keep)
+    kept = Recorded(model, item.sites, item.passes)
+    with _active(model, item):
+        yield kept
+
+
+@contextmanager
+def edit(
+    model: Model,
+    edits: Mapping[str | int, Edit],
+    passes: Passes = "cond",
+    steps: Steps = None,
+) -> Iterator[None]:
+    """Replace the outputs of sites by a pure function of them.
+
+    Args:
+        model: the model.
+        edits: site (name, index or layer set) to a function ``fn(hidden, when) -> hidden`` of the hidden states
+            ``[rows, tokens, dim]`` of one guidance pass; the shape has to stay, the dtype is cast back.
+        passes: guidance passes to edit.
+        steps: denoising steps to edit; None for all.
+
+    Raises:
+        RuntimeError: at exit, a site or a requested step that never fired.
+        ValueError: a function that changes the shape, or a step that the run does not have.
+    """
+    functions = {site: fn for key, fn in edits.items() for site in model.resolve(key)}
+    if not functions:
+        raise InputError("got no edits; expected at least one site with its function")
+
+    def replace(hidden: Tensor, when: When, run: SamplingState) -> Tensor:
+        new = functions[when.site](hidden, when)
+        if not isinstance(new, Tensor) or new.shape != hidden.shape:
+            got, expected = getattr(new, "shape", type(new).__name__), tuple(hidden.shape)
+            raise InputError(f"edit at {when.site}: the function returned {got}; expected a tensor {expected}")
+        return new.to(hidden.dtype)
+
+    with _active(model, Intervention("edit", tuple(functions), passes, steps, replace)):
+        yield
+
+
+@contextmanager
+def route(
+    model: Model,
+    sites: Layers | None,
+    source_context: Context,
+    rows: RouteRows = None,
+    passes: Passes = "both",
+    steps: Steps = None,
+) -> Iterator[None]:
+    """Let sites read another prompt: patching of keys and values, which are linear in the context.
+
+    Args:
+        model: the model.
+        sites: layers by index, site name or layer set; None for all.
+        source_context: the context to read from, one row per clip or a single row for all, of the same length in tokens
+            as the sampled context (encode all prompts in one call, and take rows of the result).
+        rows: the clips that are routed, as bool mask or indices; None for all.
+        passes: guidance passes that are routed. Both, as in the paper: the source's own
+            unconditional side comes along.
+        steps: denoising steps that are routed; None for all.
+
+    Raises:
+        ValueError: while sampling, contexts of different length. RuntimeError: at exit, a site that never fired.
+    """
+
+    def mix(base: Stream, site: str, which: Pass, run: SamplingState) -> Stream:
+        source = _source_conditioning(model, source_context, run).streams(which)[model.streams[site]]
+        if source.states.shape[1:] != base.states.shape[1:]:
+            raise InputError(
+                f"route at {site}: the source context has {source.tokens} tokens, the sampled one {base.tokens}; "
+                "pad both to one length with source.align(base), or encode all prompts in one call"
+            )
+        return base.where(row_mask(rows, run.rows).to(base.states.device), source)
+
+    with _active(model, Intervention("route", model.resolve(sites), passes, steps, mix)):
+        yield
+
+
+class Recorded(Mapping[str, Tensor]):
+    """The outputs that :func:`record` kept: ``kept[site]`` is ``[steps, rows, ...]``.
+
+    For both passes it is ``[steps, 2, rows, ...]``. Runs made one after the other inside the same ``with`` are joined
+    along rows. An index means the layer of the model.
     """
 
     def __init__(self, model: Model, sites: tuple[str, ...], passes: tuple[Pass, ...]) -> None:
@@ -36,12 +171,13 @@ class Kept(Mapping[str, Tensor]):
         self._parts: dict[str, list[dict[tuple[int, Pass], Tensor]]] = {site: [] for site in sites}
         self._runs: list[object] = []
 
-    def keep(self, run: Run, site: str, which: Pass, value: Tensor) -> None:
+    def keep(self, run: SamplingState, when: When, value: Tensor) -> None:
+        """Keep the value of a site at a step of a run."""
         if not self._runs or self._runs[-1] is not run.key:
             self._runs.append(run.key)
-        parts = self._parts[site]
+        parts = self._parts[when.site]
         parts.extend({} for _ in range(len(self._runs) - len(parts)))
-        parts[-1][run.step, which] = value
+        parts[-1][when.step, "cond" if when.is_cond else "uncond"] = value
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -70,101 +206,8 @@ def _stacked(part: Mapping[tuple[int, Pass], Tensor], passes: tuple[Pass, ...]) 
     steps = sorted({step for step, _ in part})
     if len(part) != len(steps) * len(passes):
         raise InputError("some recorded steps had no unconditional pass: record the two passes apart")
-    rows = [part[step, which] for step in steps for which in passes]
-    flat = torch.stack(rows)
+    flat = torch.stack([part[step, which] for step in steps for which in passes])
     return flat if len(passes) == 1 else flat.unflatten(0, (len(steps), len(passes)))
-
-
-@contextmanager
-def record(
-    model: Model,
-    sites: Layers | None = None,
-    reduce: Reduce = None,
-    passes: Passes = "cond",
-    steps: Steps = None,
-) -> Iterator[Kept]:
-    """Keep what sites add to the hidden states, as the network goes on with it.
-
-    Args:
-        model: the model.
-        sites: layers by index, site name or layer set; None for all.
-        reduce: None keeps ``[rows, tokens, dim]``; ``"mean"`` averages over tokens; or a function of the hidden states
-            ``[rows, tokens, dim]``. It runs on the model's device before anything is kept.
-        passes: guidance passes to look at.
-        steps: denoising steps to look at; None for all.
-
-    Yields:
-        A mapping that fills while the model samples.
-
-    Raises:
-        RuntimeError: at exit, a site or a requested step that never fired.
-    """
-    names = model.resolve(sites)
-    scope = Scope("record", names, passes, steps)
-    kept = Kept(model, names, scope.passes)
-    shrink = _reducer(reduce)
-
-    def note(hidden: Tensor, when: When, run: Run) -> None:
-        kept.keep(run, when.site, "cond" if when.is_cond else "uncond", shrink(hidden))
-
-    with active(model, Recording(scope, note)):
-        yield kept
-
-
-@contextmanager
-def edit(
-    model: Model,
-    edits: Mapping[str | int, Edit],
-    passes: Passes = "cond",
-    steps: Steps = None,
-) -> Iterator[None]:
-    """Replace what sites add to the hidden states by a pure function of it.
-
-    Args:
-        model: the model.
-        edits: site (name, index or layer set) to a function ``fn(hidden, when) -> hidden`` of the hidden states
-            ``[rows, tokens, dim]`` of one guidance pass; the shape has to stay, the dtype is cast back.
-        passes: guidance passes to edit.
-        steps: denoising steps to edit; None for all.
-
-    Raises:
-        RuntimeError: at exit, a site or a requested step that never fired.
-        ValueError: a function that changes the shape, or a step that the run does not have.
-    """
-    functions = {site: fn for key, fn in edits.items() for site in model.resolve(key)}
-    if not functions:
-        raise InputError("got no edits; expected at least one site with its function")
-    with active(model, Editing(Scope("edit", tuple(functions), passes, steps), functions)):
-        yield
-
-
-@contextmanager
-def route(
-    model: Model,
-    sites: Layers | None,
-    source_context: Context,
-    rows: Tensor | Sequence[int] | Sequence[bool] | None = None,
-    passes: Passes = "both",
-    steps: Steps = None,
-) -> Iterator[None]:
-    """Let sites read another prompt: patching of keys and values, which are linear in the context.
-
-    Args:
-        model: the model.
-        sites: layers by index, site name or layer set; None for all.
-        source_context: the context to read from, one row per clip or a single row for all, of the same length in tokens
-            as the sampled context (``a.align(b)`` pads two contexts to one length).
-        rows: the clips that are routed, as bool mask or indices; None for all.
-        passes: guidance passes that are routed. Both, as in the paper: the source's own
-            unconditional side comes along.
-        steps: denoising steps that are routed; None for all.
-
-    Raises:
-        ValueError: while sampling, contexts of different length. RuntimeError: at exit, a site that never fired.
-    """
-    names = model.resolve(sites)
-    with active(model, Routing(Scope("route", names, passes, steps), source_context, rows)):
-        yield
 
 
 def _reducer(reduce: Reduce) -> Callable[[Tensor], Tensor]:
@@ -175,3 +218,171 @@ def _reducer(reduce: Reduce) -> Callable[[Tensor], Tensor]:
     if reduce == "mean":
         return lambda hidden: hidden.mean(dim=1)
     raise InputError(unknown("reduction", reduce, ("mean",), "Or give a function of the hidden states, or None."))
+
+
+# ---- interventions in force
+
+
+@dataclass(eq=False)
+class Intervention:
+    """A function of what sites read (routes) or of their output (edits, records), and where it applies.
+
+    Attributes:
+        kind: ``"record"``, ``"edit"`` or ``"route"``.
+        sites: names of the sites.
+        which: the guidance passes, as they were asked for.
+        wanted: the steps, as they were asked for.
+        act: ``act(hidden, when, run)``, returning a new output or None; of routes ``act(stream, site, which, run)``,
+            returning a stream.
+    """
+
+    kind: str
+    sites: tuple[str, ...]
+    which: Passes
+    wanted: Steps
+    act: Callable[..., Any]
+    fired: dict[str, set[int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.which not in ("cond", "uncond", "both"):
+            raise InputError(unknown("pass", self.which, ("cond", "uncond", "both")))
+        self.passes: tuple[Pass, ...] = ("cond", "uncond") if self.which == "both" else (self.which,)
+        steps = None if self.wanted is None else [self.wanted] if isinstance(self.wanted, int) else list(self.wanted)
+        if steps is not None and (not steps or min(steps) < 0):
+            raise InputError(f"got steps={self.wanted!r}; expected one or more step indices from 0")
+        self.steps = None if steps is None else frozenset(steps)
+        self.last = max(steps or [0])
+
+    def applies(self, run: SamplingState, site: str, which: Pass) -> bool:
+        """Return whether the intervention applies here and now, and note that it did."""
+        if self.last >= run.sampling.steps:
+            raise InputError(f"{self.kind} at step {self.last}: this run has steps 0 to {run.sampling.steps - 1}")
+        if which not in self.passes or (self.steps is not None and run.step not in self.steps):
+            return False
+        self.fired.setdefault(site, set()).add(run.step)
+        return True
+
+    def check(self) -> None:
+        """Raise if a site, or a step that was asked for, never fired."""
+        never = [site for site in self.sites if site not in self.fired]
+        if never:
+            what = f"{', '.join(never[:3])}{' and more' if len(never) > 3 else ''}"
+            raise RuntimeError(
+                f"{self.kind} on the {self.which} pass{'es' if self.which == 'both' else ''}: {what} never fired. "
+                "Sample inside the with block; without guidance (1 or below) there is no unconditional pass"
+            )
+        missing = sorted(step for step in self.steps or () if any(step not in steps for steps in self.fired.values()))
+        if missing:
+            raise RuntimeError(f"{self.kind} never fired at steps {missing}: the {self.which} pass did not run there")
+
+    def __str__(self) -> str:
+        steps = "" if self.steps is None else f", {len(self.steps)} steps"
+        return f"{self.kind} of {len(self.sites)} sites, {self.which}{steps}"
+
+
+def _source_conditioning(model: Model, source: Context, run: SamplingState) -> Conditioning:
+    """The source of a route as the sites see it in this run; routes from one context share the work."""
+    if id(source) not in run.sources:
+        rows = source[[0] * run.rows] if len(source) == 1 else source
+        if len(rows) != run.rows:
+            raise InputError(f"route: got a source of {len(rows)} rows for {run.rows} clips; expected as many, or one")
+        run.sources[id(source)] = source, model.conditioning(rows, run.seconds, run.sampling)  # keeps the id
+    return run.sources[id(source)][1]
+
+
+def row_mask(rows: RouteRows, count: int) -> Tensor:
+    """Return bool ``[count]`` of rows given as a mask, by index, or as None for all."""
+    if rows is None:
+        return torch.ones(count, dtype=torch.bool)
+    given = torch.as_tensor(rows).cpu()
+    if given.dtype == torch.bool:
+        if given.shape != (count,):
+            raise InputError(f"route: got a row mask of shape {tuple(given.shape)} for {count} clips")
+        return given
+    if given.numel() == 0 or not 0 <= int(given.min()) <= int(given.max()) < count:
+        raise LayerError(f"route: got rows {given.tolist()}; expected one or more of 0 to {count - 1}")
+    return torch.zeros(count, dtype=torch.bool).index_fill(0, given.flatten().long(), True)
+
+
+# ---- torch hooks
+
+
+@contextmanager
+def _active(model: Model, item: Intervention) -> Iterator[None]:
+    """Keep an intervention in force inside the block; afterwards check that it fired, if the block ended well."""
+    model.live.interventions.append(item)
+    try:
+        for site in item.sites:
+            _install(model, site)
+        yield
+    finally:
+        model.live.interventions.remove(item)
+        for site in item.sites:
+            _install(model, site)
+    item.check()
+
+
+def _install(model: Model, site: str) -> None:
+    """Bring the torch hooks of a site in line with the interventions in force."""
+    for handle in model.live.handles.pop(site, ()):
+        handle.remove()
+    here: list[Intervention] = [item for item in model.live.interventions if site in item.sites]
+    routes = [item for item in here if item.kind == "route"]
+    outputs = sorted((item for item in here if item.kind != "route"), key=lambda item: item.kind == "record")
+    module, handles = model.denoiser.get_submodule(site), []
+    if routes:
+        hook = partial(pre_hook, model, site, routes)
+        handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+    if outputs:
+        handles.append(module.register_forward_hook(partial(post_hook, model, site, outputs)))
+    if handles:
+        model.live.handles[site] = handles
+
+
+def pre_hook(
+    model: Model, site: str, routes: Sequence[Intervention], _: nn.Module, args: Any, keywords: dict[str, Any]
+) -> tuple[Any, dict[str, Any]] | None:
+    """Return the arguments of a site under its routes; None where none applies."""
+    run = _running(model, site)
+    hits = {which: [item for item in routes if item.applies(run, site, which)] for which in run.passes}
+    if not any(hits.values()):
+        return None
+    return args, {**keywords, **model.site_inputs(_routed_stream(model, run, site, hits))}
+
+
+def _routed_stream(model: Model, run: SamplingState, site: str, hits: Mapping[Pass, Sequence[Intervention]]) -> Stream:
+    """The stream that a site reads under its routes; the same object at every step that has the same routes."""
+    name = model.streams[site]
+    key = (name, *((which, *map(id, routes)) for which, routes in hits.items()))
+    if key not in run.routed:
+        parts = []
+        for which, routes in hits.items():
+            stream = run.conditioning.streams(which)[name]
+            for item in routes:
+                stream = item.act(stream, site, which, run)
+            parts.append(stream)
+        run.routed[key] = Stream.cat(parts)
+    return run.routed[key]
+
+
+def post_hook(
+    model: Model, site: str, items: Sequence[Intervention], _: nn.Module, args: Any, output: Tensor
+) -> Tensor | None:
+    """Return the output of a site under its edits, each guidance pass apart; None where nothing changes."""
+    run, changed = _running(model, site), False
+    parts = [output] if len(run.passes) == 1 else list(output.chunk(len(run.passes)))
+    for i, which in enumerate(run.passes):
+        for item in items:
+            if item.applies(run, site, which):
+                new = item.act(parts[i], When(site, run.step, run.sampling.steps, which == "cond"), run)
+                if new is not None:
+                    parts[i], changed = new, True
+    if not changed:
+        return None
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _running(model: Model, site: str) -> SamplingState:
+    if model.live.run is None:
+        raise RuntimeError(f"{site} ran outside model.sample: its step and guidance pass are unknown")
+    return model.live.run

@@ -51,4 +51,4 @@ def model(request: pytest.FixtureRequest, tiny_model: Callable[[str], Model]) ->
     yield model
     left = [n for n, m in model.denoiser.named_modules() if m._forward_hooks or m._forward_pre_hooks]
     assert not left, f"hooks left on {left[:3]}"
-    assert model.run is None and not model.interventions
+    assert model.live.run is None and not model.live.interventions

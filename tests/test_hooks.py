@@ -259,7 +259,7 @@ def test_an_exception_inside_sampling_leaves_a_usable_model(model):
 
     with pytest.raises(ZeroDivisionError), tada.edit(model, {0: fail}):
         sample(model, model.encode(HAPPY))
-    assert model.run is None
+    assert model.live.run is None
     sample(model, model.encode(HAPPY))
 
 

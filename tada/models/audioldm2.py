@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from tada.errors import InputError
-from tada.models.base import Latents, Run, Sampling
+from tada.models.base import Latents, Sampling, SamplingState
 from tada.models.context import Conditioning, Context, Stream
 from tada.models.hub import About
-from tada.models.pipeline import PipelineModel, bias, wants_guidance
+from tada.models.pipeline import PipelineModel, wants_guidance
 
 
 class AudioLDM2(PipelineModel):
@@ -62,8 +62,8 @@ class AudioLDM2(PipelineModel):
     def conditioning(self, context: Context, seconds: float, sampling: Sampling) -> Conditioning:
         return Conditioning(context.cond, context.uncond if wants_guidance(sampling) else None)
 
-    def denoise(self, x: Tensor, t: Tensor, run: Run) -> Tensor:
-        gpt2, t5 = run.fed("gpt2"), run.fed("t5")
+    def denoise(self, x: Tensor, t: Tensor, run: SamplingState) -> Tensor:
+        gpt2, t5 = run.stream("gpt2"), run.stream("t5")
         return self.denoiser(
             x,
             t,
@@ -74,7 +74,7 @@ class AudioLDM2(PipelineModel):
         )[0]
 
     def site_inputs(self, stream: Stream) -> dict[str, Any]:
-        return {"encoder_hidden_states": stream.states, "attention_mask": bias(stream)}
+        return {"encoder_hidden_states": stream.states, "attention_mask": stream.bias}
 
     def token_grid(self, tokens: int, seconds: float) -> tuple[int, int, int]:
         _, time, pitch = self.noise_shape(seconds)

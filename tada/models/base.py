@@ -13,11 +13,12 @@ from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from tada.audio import Clips
 from tada.errors import InputError, LayerError, UnknownNameError, unknown
 from tada.models import ARCHITECTURES
-from tada.models.context import Conditioning, Context, Rows, Stream, _row_index, join
+from tada.models.context import Conditioning, Context, Rows, Stream, join, row_index
 from tada.models.fingerprint import fingerprint
 from tada.models.hub import About
 
@@ -67,7 +68,7 @@ class Latents:
 
     def __getitem__(self, rows: Rows) -> Latents:
         """Rows by index, slice, list of indices or bool mask; an index may repeat."""
-        index = _row_index(rows, len(self))
+        index = row_index(rows, len(self))
         keep = index.tolist()
         records = tuple(self.records[i] for i in keep) if self.records else ()
         values = self.values[index.to(self.values.device)]
@@ -75,7 +76,7 @@ class Latents:
 
 
 @dataclass(eq=False)
-class Run:
+class SamplingState:
     """One sampling run in progress: all that a hook may want to know, set by the loop and read by hooks.
 
     Attributes:
@@ -85,7 +86,9 @@ class Run:
         rows: number of clips.
         step: index of the current step.
         passes: guidance passes stacked along rows in the running denoiser call, in order.
-        memo: scratch space of hooks, gone with the run.
+        stacked: streams with the passes of a call stacked along rows, by name and passes.
+        sources: contexts that sites are routed to, with their conditioning, by the context's id.
+        routed: streams that sites read under routes, by name, passes and routes.
         key: stands for this run where the run itself should not be kept alive.
     """
 
@@ -95,20 +98,37 @@ class Run:
     rows: int
     step: int = 0
     passes: tuple[Pass, ...] = ("cond",)
-    memo: dict[Any, Any] = field(default_factory=dict, repr=False)
+    stacked: dict[tuple[str, tuple[Pass, ...]], Stream] = field(default_factory=dict, repr=False)
+    sources: dict[int, tuple[Context, Conditioning]] = field(default_factory=dict, repr=False)
+    routed: dict[tuple[Any, ...], Stream] = field(default_factory=dict, repr=False)
     key: object = field(default_factory=object, repr=False)
 
     def enter(self, step: int, passes: tuple[Pass, ...]) -> None:
-        """Say where the run is, before a denoiser call."""
+        """Note where the run is, before a denoiser call."""
         self.step, self.passes = step, passes
 
-    def fed(self, name: str) -> Stream:
-        """The stream ``name`` as the running denoiser call receives it, its passes stacked along rows."""
-        key = ("fed", name, self.passes)
-        if key not in self.memo:
+    def stream(self, name: str) -> Stream:
+        """Return a stream as the running denoiser call receives it, its passes stacked along rows."""
+        key = (name, self.passes)
+        if key not in self.stacked:
             parts = [self.conditioning.streams(which)[name] for which in self.passes]
-            self.memo[key] = parts[0] if len(parts) == 1 else Stream.cat(parts)
-        return self.memo[key]
+            self.stacked[key] = parts[0] if len(parts) == 1 else Stream.cat(parts)
+        return self.stacked[key]
+
+
+@dataclass(eq=False)
+class Live:
+    """What goes on in a model; one object for all copies that share its weights.
+
+    Attributes:
+        run: the sampling run in progress, None outside ``sample``.
+        interventions: those in force, in the order in which they were entered.
+        handles: the torch hooks on each site that an intervention touches.
+    """
+
+    run: SamplingState | None = None
+    interventions: list[Any] = field(default_factory=list)
+    handles: dict[str, list[RemovableHandle]] = field(default_factory=dict)
 
 
 class Model(ABC):
@@ -124,7 +144,7 @@ class Model(ABC):
         functional: layer indices known to control concepts in this checkpoint; None if not known.
         shipped: its name in the package, ``"mini"`` or ``"planted"``; None for any other checkpoint.
         sings: whether it sings from lyrics.
-        run: the sampling run in progress, None outside ``sample``.
+        live: the sampling run in progress and the interventions in force.
     """
 
     name: ClassVar[str]
@@ -144,9 +164,7 @@ class Model(ABC):
         if about.sampling is not None:  # a checkpoint that samples in its own way does so under every preset's name
             own = replace(self.presets["default"], **about.sampling)
             self.presets = dict.fromkeys([*self.presets, "mini"], own)
-        self.run: Run | None = None
-        self.interventions: list[str] = []
-        self.board: Any = None
+        self.live = Live()
 
     # ---- facts
 
@@ -176,7 +194,6 @@ class Model(ABC):
     def with_functional(self, layers: Layers) -> Self:
         """The same model, sharing all weights, with other functional layers."""
         other = copy.copy(self)
-        other.interventions, other.board = [], None
         other.functional = tuple(self.sites.index(site) for site in self.resolve(layers))
         return other
 
@@ -207,7 +224,7 @@ class Model(ABC):
         """What the denoiser is fed for ``context``; the same for every step of a run."""
 
     @abstractmethod
-    def denoise_loop(self, noise: Latents, run: Run) -> Iterator[Tensor]:
+    def denoise_loop(self, noise: Latents, run: SamplingState) -> Iterator[Tensor]:
         """Yield the latents after each step, calling ``run.enter`` before each denoiser call."""
 
     @abstractmethod
@@ -291,7 +308,7 @@ class Model(ABC):
         if len(context) != len(noise):
             raise InputError(f"got {len(context)} rows of context and {len(noise)} of noise; expected as many of each")
         settings = self.sampling(sampling)
-        with torch.no_grad(), self._running(context, noise, settings) as run:
+        with torch.no_grad(), self.running(context, noise, settings) as run:
             values = self._last_finite(self.denoise_loop(noise, run), run, progress)
             records = [self._record(context, noise, row, settings) for row in range(len(noise))]
         return replace(noise, values=values, records=tuple(records))
@@ -396,17 +413,18 @@ class Model(ABC):
     # ---- the sampling run
 
     @contextmanager
-    def _running(self, context: Context, noise: Latents, sampling: Sampling) -> Iterator[Run]:
-        if self.run is not None:
+    def running(self, context: Context, noise: Latents, sampling: Sampling) -> Iterator[SamplingState]:
+        """Hold a sampling run, of which hooks know while its caller calls the denoiser; arguments as for sample."""
+        if self.live.run is not None:
             raise RuntimeError("this model is already sampling: one run at a time")
         conditioning = self.conditioning(context, noise.seconds, sampling)
-        self.run = Run(conditioning, sampling, noise.seconds, len(noise))
+        self.live.run = SamplingState(conditioning, sampling, noise.seconds, len(noise))
         try:
-            yield self.run
+            yield self.live.run
         finally:
-            self.run = None
+            self.live.run = None
 
-    def _last_finite(self, steps: Iterator[Tensor], run: Run, progress: bool) -> Tensor:
+    def _last_finite(self, steps: Iterator[Tensor], run: SamplingState, progress: bool) -> Tensor:
         from tqdm.auto import tqdm
 
         finite, values = [], None
@@ -433,7 +451,7 @@ class Model(ABC):
             "seed": noise.seeds[row],
             "seconds": noise.seconds,
             "sampling": asdict(sampling),
-            "interventions": list(self.interventions),
+            "interventions": [str(item) for item in self.live.interventions],
             "versions": versions(),
         }
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tada.errors import InputError, LayerError
 
@@ -22,13 +23,13 @@ class Stream:
         states: embeddings ``[rows, tokens, dim]``, or token ids ``[rows, tokens]``.
         mask: bool ``[rows, tokens]``, True where the token is real; None if every token is attended to.
         positions: int ``[rows, tokens]``, for models that rotate text keys by position; None elsewhere.
-        memo: scratch space of the modules that read this stream (keys and values that need no second computation).
+        memo: what modules have computed from this stream and need not compute again, by module.
     """
 
     states: Tensor
     mask: Tensor | None = None
     positions: Tensor | None = None
-    memo: dict[Any, Any] = field(default_factory=dict, repr=False)
+    memo: dict[nn.Module, Any] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return self.states.shape[0]
@@ -37,6 +38,11 @@ class Stream:
     def tokens(self) -> int:
         """Padded length in tokens."""
         return self.states.shape[1]
+
+    @cached_property
+    def bias(self) -> Tensor | None:
+        """Additive attention mask ``[rows, 1, tokens]``: 0 for real tokens, -10000 for padding; None without mask."""
+        return None if self.mask is None else ((1 - self.mask.to(self.states.dtype)) * -10000.0).unsqueeze(1)
 
     def rows(self, index: Tensor) -> Stream:
         """The rows ``index`` (int64 ``[n]``), in that order."""
@@ -105,7 +111,7 @@ class Context:
 
     def __getitem__(self, rows: Rows) -> Context:
         """Rows by index, slice, list of indices or bool mask; an index may repeat."""
-        index = _row_index(rows, len(self))
+        index = row_index(rows, len(self))
         keep = index.tolist()
         texts: dict[str, Any] = {
             name: tuple(getattr(self, name)[i] for i in keep) for name in ("prompts", "negatives", "lyrics")
@@ -155,7 +161,7 @@ def _longest(context: Context, name: str) -> int:
     return max(side[name].tokens for side in (context.cond, context.uncond) if name in side)
 
 
-def _row_index(rows: Rows, count: int) -> Tensor:
+def row_index(rows: Rows, count: int) -> Tensor:
     if isinstance(rows, int):
         rows = [rows]
     if isinstance(rows, slice):

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tada.models import ARCHITECTURES, Architecture, hub
-from tada.models.base import Latents, Model, Run, Sampling, pick_device
-from tada.models.context import Stream
+from tada.models.base import Latents, Model, Sampling, SamplingState, pick_device
 from tada.models.sites import trace
 
 
@@ -67,10 +66,10 @@ class PipelineModel(Model):
         """Arguments of the smallest forward pass, on the meta device, and the text tensors among them by stream."""
 
     @abstractmethod
-    def denoise(self, x: Tensor, t: Tensor, run: Run) -> Tensor:
+    def denoise(self, x: Tensor, t: Tensor, run: SamplingState) -> Tensor:
         """One denoiser call on latents of ``rows * passes`` rows, fed by ``run``."""
 
-    def denoise_loop(self, noise: Latents, run: Run) -> Iterator[Tensor]:
+    def denoise_loop(self, noise: Latents, run: SamplingState) -> Iterator[Tensor]:
         scheduler = copy.deepcopy(self.pipeline.scheduler)
         scheduler.set_timesteps(run.sampling.steps, device=self.device)
         self.prepare(scheduler, noise)
@@ -87,7 +86,7 @@ class PipelineModel(Model):
     def prepare(self, scheduler: Any, noise: Latents) -> None:
         """Whatever a scheduler needs before its first step."""
 
-    def guided(self, x: Tensor, t: Tensor, step: int, run: Run) -> Tensor:
+    def guided(self, x: Tensor, t: Tensor, step: int, run: SamplingState) -> Tensor:
         """The denoiser's prediction for ``x`` at timestep ``t``, after classifier-free guidance."""
         if run.conditioning.uncond is None:
             run.enter(step, ("cond",))
@@ -129,7 +128,7 @@ def _check_class(path: Path, expected: str) -> None:
     raise hub.CheckpointError(f"{path} holds a {got}, expected {expected}")
 
 
-def stack_passes(value: Tensor, run: Run) -> Tensor:
+def stack_passes(value: Tensor, run: SamplingState) -> Tensor:
     """A tensor ``[rows, ...]`` that is the same in every pass, repeated for the passes of the running call."""
     return torch.cat([value] * len(run.passes))
 
@@ -137,12 +136,3 @@ def stack_passes(value: Tensor, run: Run) -> Tensor:
 def wants_guidance(sampling: Sampling) -> bool:
     """Whether a run with these settings has an unconditional pass."""
     return sampling.guidance > 1.0
-
-
-def bias(stream: Stream) -> Tensor | None:
-    """Additive attention mask ``[rows, 1, tokens]`` of a stream: 0 for real tokens, -10000 for padding."""
-    if stream.mask is None:
-        return None
-    if "bias" not in stream.memo:
-        stream.memo["bias"] = ((1 - stream.mask.to(stream.states.dtype)) * -10000.0).unsqueeze(1)
-    return stream.memo["bias"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from tada.errors import InputError
 from tada.models import snake
-from tada.models.base import Latents, Run, Sampling
+from tada.models.base import Latents, Sampling, SamplingState
 from tada.models.context import Conditioning, Context, Stream
 from tada.models.hub import About
 from tada.models.pipeline import PipelineModel, stack_passes, wants_guidance
@@ -75,20 +76,21 @@ class StableAudio(PipelineModel):
         """Give the scheduler its noise: that of a seed is drawn once, however many rows have it."""
         scheduler.noise_sampler = _SharedNoise(noise, scheduler.config)
 
-    def denoise(self, x: Tensor, t: Tensor, run: Run) -> Tensor:
+    def denoise(self, x: Tensor, t: Tensor, run: SamplingState) -> Tensor:
         return self.denoiser(
             x,
             t.unsqueeze(0),
-            encoder_hidden_states=run.fed("text").states,
+            encoder_hidden_states=run.stream("text").states,
             global_hidden_states=stack_passes(run.conditioning.extra["duration"], run),
-            rotary_embedding=self._rotary(x, run),
+            rotary_embedding=_rotary(self.pipeline.rotary_embed_dim, x.shape[2] + 1),  # one global token in front
             return_dict=False,
         )[0]
 
     def site_inputs(self, stream: Stream) -> dict[str, Any]:
-        if "projected" not in stream.memo:
-            stream.memo["projected"] = self.denoiser.cross_attention_proj(stream.states)  # type: ignore[operator]
-        return {"encoder_hidden_states": stream.memo["projected"]}
+        project: Any = self.denoiser.cross_attention_proj
+        if project not in stream.memo:
+            stream.memo[project] = project(stream.states)
+        return {"encoder_hidden_states": stream.memo[project]}
 
     def token_grid(self, tokens: int, seconds: float) -> tuple[int, int, int]:
         frames = self.noise_shape(seconds)[-1]
@@ -109,15 +111,12 @@ class StableAudio(PipelineModel):
         }
         return arguments, {"text": text}
 
-    def _rotary(self, x: Tensor, run: Run) -> tuple[Tensor, Tensor]:
-        from diffusers.models.embeddings import get_1d_rotary_pos_embed
 
-        if "rotary" not in run.memo:
-            positions = x.shape[2] + 1  # the transformer puts one token of global conditioning in front
-            run.memo["rotary"] = get_1d_rotary_pos_embed(
-                self.pipeline.rotary_embed_dim, positions, use_real=True, repeat_interleave_real=False
-            )
-        return run.memo["rotary"]
+@lru_cache(maxsize=4)
+def _rotary(dim: int, positions: int) -> tuple[Tensor, Tensor]:
+    from diffusers.models.embeddings import get_1d_rotary_pos_embed
+
+    return get_1d_rotary_pos_embed(dim, positions, use_real=True, repeat_interleave_real=False)
 
 
 class _SharedNoise:

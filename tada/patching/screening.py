@@ -89,7 +89,7 @@ def _calls(
     kept: dict[int, _Call] = {}
 
     def keep(_: nn.Module, positional: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        run = model.run
+        run = model.live.run
         if run is not None and run.step in steps and "cond" in run.passes and run.step not in kept:
             index, count = torch.tensor([run.passes.index("cond")]), len(run.passes)
             args = tuple(_rows(value, index, count) for value in positional)
@@ -119,7 +119,7 @@ def _moved(
     with ExitStack() as stack, torch.no_grad():
         for sites, places in plan.items():
             stack.enter_context(route(model, list(sites), context[[1] * count], rows=places, passes="cond"))
-        run = stack.enter_context(model._running(context[[0] * count], noise[[0] * count], sampling))
+        run = stack.enter_context(model.running(context[[0] * count], noise[[0] * count], sampling))
         run.enter(step, ("cond",))
         args = [_rows(value, index, 1) for value in call.positional]
         output = model.denoiser(*args, **{name: _rows(value, index, 1) for name, value in call.keywords.items()})

@@ -132,7 +132,7 @@ def test_run_parity(model, name):
 def test_every_step_of_the_default_run(model):
     context, noise, settings = run_inputs(meta(LOOP)["cases"]["default"])
     velocities = []
-    with torch.no_grad(), model._running(context, noise, settings) as run:
+    with torch.no_grad(), model.running(context, noise, settings) as run:
         velocity = model.velocity(run)
         solve = flow.euler(
             noise.values,
@@ -155,7 +155,7 @@ def test_pingpong_run_parity(model):
     context, noise, settings = run_inputs(case)
     draw, x, sigmas = torch.Generator().manual_seed(case["seeds"][0]), noise.values, flow.schedule(10).tolist()
     torch.randn((1, 8, 16, 24), generator=draw)
-    with torch.no_grad(), model._running(context, noise, settings) as run:
+    with torch.no_grad(), model.running(context, noise, settings) as run:
         velocity = model.velocity(run)
         for i in range(10):
             fresh = torch.randn(x.shape, generator=draw)
@@ -167,7 +167,7 @@ def test_chosen_steps_run_parity(model):
     case = meta(LOOP)["cases"]["oss_steps"]
     context, noise, settings = run_inputs({**case, "infer_steps": len(case["oss_steps"])})
     sigmas = flow.schedule(0, keep=case["oss_steps"]).tolist()
-    with torch.no_grad(), model._running(context, noise, settings) as run:
+    with torch.no_grad(), model.running(context, noise, settings) as run:
         *_, x = flow.euler(noise.values, model.velocity(run), sigmas, flow.omega_mix(10.0, batch_mean=True))
     assert_parity(x, LOOP, "oss_steps.final", 5e-4)
 
@@ -180,7 +180,7 @@ def test_double_guidance_run_parity(model, name):
     silent = Stream(lyrics.states * 0, lyrics.mask)
     text_only = network.encode(text, lyrics, weak_lyrics=(4, 5)) if settings.erg_lyric else network.encode(text, silent)
     guided = flow.guided_steps(settings.steps, settings.interval)
-    with torch.no_grad(), model._running(context, noise, settings) as run:
+    with torch.no_grad(), model.running(context, noise, settings) as run:
 
         def velocity(x, sigma, i):
             cond = model.predict(x, sigma, run, i, ("cond",))

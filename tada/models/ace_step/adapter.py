@@ -17,7 +17,7 @@ from tada.models.ace_step.codec import SAMPLE_RATE, Codec
 from tada.models.ace_step.files import PARTS, REVISION, Parts, read
 from tada.models.ace_step.text import MAX_TOKENS, text_states, tokenise
 from tada.models.ace_step.tokenizer import song_ids
-from tada.models.base import Latents, Model, Pass, Run, Sampling, pick_device
+from tada.models.base import Latents, Model, Pass, Sampling, SamplingState, pick_device
 from tada.models.context import Conditioning, Context, Stream, join
 
 if TYPE_CHECKING:
@@ -192,13 +192,13 @@ class AceStep(Model):
         config = self.parts.transformer.config
         return config.in_channels, config.patch_size[0], frames
 
-    def denoise_loop(self, noise: Latents, run: Run) -> Iterator[Tensor]:
+    def denoise_loop(self, noise: Latents, run: SamplingState) -> Iterator[Tensor]:
         settings = _settings(run)
         sigmas = flow.schedule(settings.steps).tolist()
         mix = flow.omega_mix(settings.omega, settings.batch_mean)
         return SOLVERS[settings.solver](noise.values, self.velocity(run), sigmas, mix)
 
-    def velocity(self, run: Run) -> flow.Velocity:
+    def velocity(self, run: SamplingState) -> flow.Velocity:
         """The guided velocity as a function of latents, noise level and index of the evaluation."""
         settings, average = _settings(run), None
         guided = flow.guided_steps(settings.steps, settings.interval if run.conditioning.uncond else 0.0)
@@ -219,7 +219,7 @@ class AceStep(Model):
 
         return velocity
 
-    def both(self, x: Tensor, sigma: float, run: Run, step: int) -> tuple[Tensor, Tensor]:
+    def both(self, x: Tensor, sigma: float, run: SamplingState, step: int) -> tuple[Tensor, Tensor]:
         """Conditional and unconditional velocity: one call, or two where ERG weakens blocks of the second."""
         if not _settings(run).erg_diffusion:
             cond, uncond = self.predict(torch.cat([x, x]), sigma, run, step, ("cond", "uncond")).chunk(2)
@@ -228,12 +228,12 @@ class AceStep(Model):
         return self.predict(x, sigma, run, step, ("cond",)), self.predict(x, sigma, run, step, ("uncond",), weak)
 
     def predict(
-        self, x: Tensor, sigma: float, run: Run, step: int, passes: tuple[Pass, ...], weak: range = range(0)
+        self, x: Tensor, sigma: float, run: SamplingState, step: int, passes: tuple[Pass, ...], weak: range = range(0)
     ) -> Tensor:
         """One denoiser call on latents ``[rows * passes, C, R, T]``; the velocity in float32."""
         run.enter(step, passes)
         timestep = torch.full((len(x),), 1000 * sigma, device=x.device)
-        return self.denoiser(x, timestep, run.fed("text"), weak_blocks=weak).float()
+        return self.denoiser(x, timestep, run.stream("text"), weak_blocks=weak).float()
 
     # ---- audio
 
@@ -254,7 +254,7 @@ def weak_range(count: int, start: int, stop: int, of: int) -> range:
     return range(first, max(stop * count // of, first + 1))
 
 
-def _settings(run: Run) -> AceStepSampling:
+def _settings(run: SamplingState) -> AceStepSampling:
     assert isinstance(run.sampling, AceStepSampling)
     return run.sampling
 
