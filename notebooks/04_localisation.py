@@ -59,7 +59,7 @@ from IPython.display import Markdown, display
 
 import tada
 from tada import patching
-from tada.book import provenance as stamp
+from tada.book.provenance import rerun_command
 from tada.display import localisation as figures
 from tada.display import players, plots, tables
 from tada.experiments import localisation as localise
@@ -246,7 +246,7 @@ def sounds(concept):
 
 # %% tags=["hide-input"]
 best = called[called["known"]].groupby("concept", sort=False)["impact"].max().sort_values(ascending=False)
-command = stamp.again(
+command = rerun_command(
     "04_localisation",
     architecture=architecture,
     checkpoint=checkpoint,

@@ -60,7 +60,7 @@ from IPython.display import Markdown
 
 import tada
 from tada import steering
-from tada.book import provenance as stamp
+from tada.book.provenance import rerun_command
 from tada.concepts import steered as prompts
 from tada.display import plots, tables, widgets
 from tada.display import steering as figures
@@ -224,7 +224,7 @@ Markdown(random if checkpoint == "tiny" else steer_runs.verdict(moves, model.fun
 # One held-out prompt and one noise for all clips of a concept. Choose the concept and the layers, and move the strength.
 
 # %% tags=["hide-input"]
-again = stamp.again(
+again = rerun_command(
     "05_steering_caa",
     architecture=architecture,
     checkpoint=checkpoint,

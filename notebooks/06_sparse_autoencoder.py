@@ -53,7 +53,7 @@ from IPython.display import Markdown, display
 
 import tada
 from tada import steering
-from tada.book import provenance as stamp
+from tada.book.provenance import rerun_command
 from tada.display import plots, tables, widgets
 from tada.display import steering as figures
 from tada.display.features import feature_table
@@ -226,7 +226,7 @@ if checkpoint == "tiny":
 # ## Hear it
 
 # %% tags=["hide-input"]
-again = stamp.again(
+again = rerun_command(
     "06_sparse_autoencoder",
     architecture=architecture,
     checkpoint=checkpoint,

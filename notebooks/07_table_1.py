@@ -59,7 +59,7 @@ from IPython.display import Markdown, display
 
 import tada
 from tada import evaluation
-from tada.book import provenance as stamp
+from tada.book.provenance import rerun_command
 from tada.display import players, plots, tables
 from tada.display import steering as figures
 from tada.display import table_1 as table_figures
@@ -95,7 +95,7 @@ request = table_runs.settled(
 )
 run, size = table_runs.run_of(request), request.size
 model = run.model
-again = stamp.again(
+again = rerun_command(
     "07_table_1",
     architecture=architecture,
     checkpoint="tiny" if tiny else checkpoint,

@@ -10,7 +10,7 @@ import pytest
 from tada.book import build as book
 from tada.book import notebooks, pages, provenance
 from tada.book.build import Page
-from tada.book.pages import PageSpec, load_yaml
+from tada.book.pages import PageSpec
 from tada.errors import BookError, NotebookError
 
 ROOT = Path(__file__).parents[1]
@@ -74,13 +74,6 @@ def page_of(checkout: Path, name: str = "01_one", values: dict[str, Any] | None 
 # ---- configuration and contents
 
 
-def test_a_key_given_twice_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "_config.yml"
-    path.write_text("execute:\n  a: 1\nexecute:\n  b: 2\n")
-    with pytest.raises(BookError, match="execute is given twice"):
-        load_yaml(path)
-
-
 def test_buttons_appear_only_with_a_repository(tmp_path: Path) -> None:
     path = tmp_path / "_config.yml"
     path.write_text(CONFIG)
@@ -88,16 +81,6 @@ def test_buttons_appear_only_with_a_repository(tmp_path: Path) -> None:
     path.write_text(CONFIG.replace('url: ""', "url: https://example.org/tada"))
     config = book.configuration(path)
     assert config["html"] == {"use_repository_button": True, "use_issues_button": True}
-    assert "launch_buttons" not in config  # doors of our own lead to Colab
-
-
-def test_this_book_s_contents_are_its_notebooks() -> None:
-    toc = load_yaml(ROOT / "_toc.yml")
-    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
-    files = [entry["file"] for chapter in chapters for entry in (chapter, *chapter.get("sections", ()))]
-    found = sorted(f"notebooks/{spec.name}" for spec in pages.select(ROOT / "notebooks", ()))
-    assert sorted(file for file in files if file.startswith("notebooks/")) == found
-    assert book.configuration(ROOT / "_config.yml")["execute"]["execute_notebooks"] == "off"
 
 
 def test_select_by_the_start_of_a_name(checkout: Path) -> None:
@@ -122,29 +105,17 @@ def test_a_run_is_reused_until_something_that_determines_it_changes(checkout: Pa
     assert not page_of(checkout, values={"steps": 5}).reused
     assert page_of(checkout, values={"steps": 5}).reused
     assert not page_of(checkout, values={"steps": 5}, force=True).reused
-
-
-def test_each_profile_keeps_pages_of_its_own(checkout: Path) -> None:
-    specs = pages.select(checkout / "notebooks", ["01"])
-    for name in ("smoke", "mini"):
-        assert not book.execute(checkout, specs, name)[0].reused
-    for name in ("smoke", "mini"):
-        assert book.execute(checkout, specs, name)[0].reused
-
-
-def test_a_failed_run_is_never_reused(checkout: Path) -> None:
-    (checkout / "notebooks" / "01_one.py").write_text("# %%\n1 / 0\n")
-    for _ in range(2):
-        with pytest.raises(BookError, match="ZeroDivisionError"):
-            page_of(checkout)
+    assert not book.execute(checkout, pages.select(checkout / "notebooks", ["01"]), "mini")[0].reused
+    assert page_of(checkout, values={"steps": 5}).reused, "each profile keeps pages of its own"
 
 
 def test_a_failure_leaves_the_finished_page_of_an_earlier_run(checkout: Path) -> None:
     path = checkout / "notebooks" / "01_one.py"
     before = page_of(checkout)
     path.write_text("# %%\n1 / 0\n")
-    with pytest.raises(BookError, match=r"ZeroDivisionError(.|\n)*kept at .*unfinished/01_one\.ipynb"):
-        page_of(checkout)
+    for _ in range(2):
+        with pytest.raises(BookError, match=r"ZeroDivisionError(.|\n)*kept at .*unfinished/01_one\.ipynb"):
+            page_of(checkout)
     path.write_text(NOTEBOOK)
     after = page_of(checkout)
     assert after.reused and after.provenance == before.provenance
@@ -165,21 +136,10 @@ def test_the_page_shows_what_it_was_run_with_and_no_trace_of_papermill(checkout:
     spec = PageSpec("01_one", checkout / "notebooks" / "01_one.py", {"steps": 5})
     text = book.present(page, spec, {"steps": 5})
     cells = json.loads(text)["cells"]
-    table = "".join(cells[1]["source"])
-    assert "| **`steps`** | `5` | `4` | sampling steps |" in table
-    assert '| `profile` | `"mini"` |  | how much to run |' in table
-    assert page.provenance.date in table
-    assert "papermill notebooks/01_one.ipynb 01_one-again.ipynb --cwd notebooks -p steps 5" in table
-    assert "tada run notebooks/01_one.py -p steps 5\n" in table
-    assert '"papermill"' not in text
-    assert "injected-parameters" not in text
+    box = "".join(cells[1]["source"])
+    assert "| **`steps`** | `5` | `4` | sampling steps |" in box and page.provenance.date in box
+    assert '"papermill"' not in text and "injected-parameters" not in text
     assert len(cells) == 3
-
-
-def test_a_page_without_parameters_says_when_it_was_run(checkout: Path) -> None:
-    spec = PageSpec("02_two", checkout / "notebooks" / "02_two.py")
-    text = book.present(page_of(checkout, "02_two"), spec, {})
-    assert "run on" in "".join(json.loads(text)["cells"][1]["source"])
 
 
 def test_a_page_names_the_checkpoints_that_were_opened_for_it(checkout: Path) -> None:
@@ -302,20 +262,18 @@ def test_sources_that_must_not_be_are_found_before_anything_runs(checkout: Path)
     assert lines == []
 
 
-def test_a_warning_of_sphinx_fails_the_build(checkout: Path) -> None:
-    (checkout / "book" / "index.md").write_text("# A book\n\n### A heading two levels down\n")
-    with pytest.raises(BookError, match=r"Sphinx did not build the book cleanly(.|\n)*header level"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("### A heading two levels down", r"Sphinx did not build the book cleanly(.|\n)*header level"),
+        ('<img src="gone.png" alt="A picture">', "'gone.png' leads nowhere"),
+        ('<img src="index.html">', "has the alt text ''"),
+    ],
+)
+def test_what_sphinx_or_a_check_finds_fails_the_build(checkout: Path, text: str, message: str) -> None:
+    (checkout / "book" / "index.md").write_text(f"# A book\n\n{text}\n")
+    with pytest.raises(BookError, match=message):
         book.build(checkout, only=["02"])
-
-
-def test_a_gate_fails_the_build(checkout: Path) -> None:
-    (checkout / "book" / "index.md").write_text('# A book\n\n<img src="gone.png" alt="A picture">\n')
-    with pytest.raises(BookError, match="'gone.png' leads nowhere"):
-        book.build(checkout, only=["02"])
-
-
-def test_root_is_found_from_below(checkout: Path) -> None:
-    assert pages.root(checkout / "notebooks") == checkout
 
 
 # ---- one notebook, several pages

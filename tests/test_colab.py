@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import tada
 from tada.book import colab
 from tada.book import sphinx_ext as site
 from tada.book.provenance import Provenance
@@ -85,7 +86,7 @@ def test_the_first_cell_installs_on_colab_and_nowhere_else(
 
     cell = colab.first_cell(url, "v1")
     assert [one.strip() for one in cell.splitlines() if "install" in one] == [line]
-    assert "\ntada.book.colab.setup(public=" in cell
+    assert "\ntada.book.colab.setup(library=" in cell
     asked: list[tuple[str, str]] = []
     shell = SimpleNamespace(run_line_magic=lambda name, rest: asked.append((name, rest)))
     code = compile(TransformerManager().transform_cell(cell), "cell", "exec")
@@ -100,10 +101,11 @@ def test_the_first_cell_installs_on_colab_and_nowhere_else(
 
 def test_on_colab_the_sizes_of_public_checkpoints_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(colab, "size_of", lambda checkpoint: "at most 2.5 GB")
-    assert colab.setup(public=["some/where"]).rows["to be downloaded"] == "nothing, the minis ship along"
+    assert colab.setup(library=tada).rows["to be downloaded"] == "nothing, the minis ship along"
     monkeypatch.setattr(colab, "on_colab", lambda: True)
-    told = colab.setup(public=["some/where"]).rows["to be downloaded"]
-    assert told == "nothing, the minis ship along. With the checkpoint `public`: some/where: at most 2.5 GB"
+    told = colab.setup(library=tada).rows["to be downloaded"]
+    assert told.startswith("nothing, the minis ship along. With the checkpoint `public`: ")
+    assert "stabilityai/stable-audio-open-1.0: at most 2.5 GB" in told
 
 
 # ---- the extension

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tada.book import colab, notebooks
+from tada.book import checks, colab, notebooks
 from tada.book.pages import load_yaml
 from tada.errors import NotebookError
 
@@ -37,44 +37,23 @@ def notebook(tmp_path: Path) -> Path:
     return path
 
 
-def test_there_are_notebooks() -> None:
-    assert SOURCES
+def test_this_book_s_sources_pass_their_checks() -> None:
+    assert len(SOURCES) >= 9
+    assert checks.check_sources(ROOT) == []
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_the_pair_is_what_the_source_gives(source: Path) -> None:
-    assert source.with_suffix(".ipynb").read_text() == notebooks.pair(source), "run `make pair`"
-
-
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_the_pair_is_clean(source: Path) -> None:
+def test_a_pair_is_clean_and_its_setup_cell_collapsed(source: Path) -> None:
+    public = load_yaml(ROOT / "_config.yml")["repository"]
     cells = json.loads(source.with_suffix(".ipynb").read_text())["cells"]
     assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in cells)
-    assert all("injected-parameters" not in cell["metadata"].get("tags", []) for cell in cells)
     assert len({cell["id"] for cell in cells}) == len(cells)
-
-
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_the_first_code_cell_sets_up_and_is_collapsed_on_the_page(source: Path) -> None:
-    said = load_yaml(ROOT / "_config.yml")["repository"]
-    cells = json.loads(source.with_suffix(".ipynb").read_text())["cells"]
     first = next(cell for cell in cells if cell["cell_type"] == "code")
-    assert "".join(first["source"]) == colab.first_cell(said["url"], said["branch"])
+    assert "".join(first["source"]) == colab.first_cell(public["url"], public["branch"])
     assert {"setup", "hide-cell"} <= set(first["metadata"]["tags"])
-
-
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_every_parameter_is_typed_and_explained(source: Path) -> None:
-    for parameter in notebooks.parameters(source):
-        assert parameter.type != "None", parameter.name
-        assert parameter.help, parameter.name
-
-
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_every_cell_that_shows_a_figure_has_an_alt_text(source: Path) -> None:
-    for cell in notebooks.read(source).cells:
-        if cell.cell_type == "code" and "plt.show()" in cell.source:
-            assert len(cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")) > 20, cell.source
+    for cell in cells:
+        if cell["cell_type"] == "code" and "plt.show()" in "".join(cell["source"]):
+            assert len(cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")) > 20, cell["source"]
 
 
 def test_pairing_is_deterministic_and_drops_outputs(notebook: Path, tmp_path: Path) -> None:
@@ -82,6 +61,7 @@ def test_pairing_is_deterministic_and_drops_outputs(notebook: Path, tmp_path: Pa
     executed = tmp_path / "out" / "one.ipynb"
     assert notebooks.execute(notebook, executed, {"steps": 5}).failure == ""
     assert "10 a song" in executed.read_text()
+    assert notebook.read_text() == NOTEBOOK, "the source is never written"
     assert notebooks.pair(executed) == notebooks.pair(notebook)  # outputs and the injected cell are gone
 
 
@@ -110,12 +90,9 @@ def test_an_unpaired_a_changed_and_an_orphan_notebook_are_found(notebook: Path) 
     assert notebooks.unpaired(folder) == [notebook, orphan]
 
 
-def test_parameters_are_read_with_type_default_and_help(notebook: Path) -> None:
+def test_parameters_are_read_and_values_are_typed(notebook: Path) -> None:
     steps = notebooks.parameters(notebook)[0]
     assert (steps.name, steps.type, steps.default, steps.help) == ("steps", "int", "4", "sampling steps")
-
-
-def test_values_are_typed(notebook: Path) -> None:
     given = [("steps", "7"), ("prompt", "3"), ("alphas", "-1, 2"), ("loud", "TRUE"), ("guidance", "2")]
     expected = {"steps": 7, "prompt": "3", "alphas": [-1.0, 2.0], "loud": True, "guidance": 2.0}
     assert notebooks.values(notebooks.parameters(notebook), given) == expected
@@ -137,16 +114,11 @@ def test_a_wrong_parameter_says_what_is_right(notebook: Path, given: tuple[str, 
         notebooks.values(notebooks.parameters(notebook), [given])
 
 
-def test_a_parameter_given_twice_is_an_error(notebook: Path) -> None:
+def test_parameters_given_twice_or_not_declared_are_errors(notebook: Path) -> None:
     with pytest.raises(NotebookError, match="twice"):
         notebooks.values(notebooks.parameters(notebook), [("steps", "1"), ("steps", "2")])
-
-
-def test_a_notebook_without_parameters_says_so(tmp_path: Path) -> None:
-    path = tmp_path / "plain.py"
-    path.write_text("# %%\n1 + 1\n")
     with pytest.raises(NotebookError, match="declares none"):
-        notebooks.values(notebooks.parameters(path), [("steps", "1")])
+        notebooks.values([], [("steps", "1")])
 
 
 def test_a_missing_notebook_names_the_nearest(notebook: Path) -> None:
@@ -192,12 +164,6 @@ def test_values_reach_the_notebook_as_they_are(tmp_path: Path) -> None:
     assert "".join(json.loads(output.read_text())["cells"][-1]["outputs"][0]["text"]) == f"{list(values.values())}\n"
 
 
-def test_an_output_that_cannot_be_written_is_an_error(notebook: Path, tmp_path: Path) -> None:
-    (tmp_path / "out" / "one.ipynb").mkdir(parents=True)
-    with pytest.raises(NotebookError, match=r"cannot write .*one\.ipynb: a folder has that name"):
-        notebooks.execute(notebook, tmp_path / "out" / "one.ipynb", {})
-
-
 @pytest.mark.parametrize("text", ["{", "{}", "[1]", '{"cells": 3}'])
 def test_a_file_that_is_no_notebook_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "one.ipynb"
@@ -206,13 +172,13 @@ def test_a_file_that_is_no_notebook_is_refused(text: str, tmp_path: Path) -> Non
         notebooks.find(path)
 
 
-def test_the_source_is_never_written(notebook: Path, tmp_path: Path) -> None:
-    notebooks.execute(notebook, tmp_path / "out" / "one.ipynb", {"steps": 9})
-    assert notebook.read_text() == NOTEBOOK
-
-
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", Path("/proc/nowhere")):
         with pytest.raises(NotebookError, match="cannot write into"):
             notebooks.make_writable(folder)
+    path = tmp_path / "one.py"
+    path.write_text(NOTEBOOK)
+    (tmp_path / "out" / "one.ipynb").mkdir(parents=True)
+    with pytest.raises(NotebookError, match=r"cannot write .*one\.ipynb: a folder has that name"):
+        notebooks.execute(path, tmp_path / "out" / "one.ipynb", {})

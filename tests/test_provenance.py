@@ -78,7 +78,7 @@ def _as_papermill_reads(words: list[str]) -> dict[str, object]:
 
 
 def test_the_line_that_makes_clips_again_names_what_was_chosen() -> None:
-    line = provenance.again("04_localisation", checkpoint="mini", pairs=6, steps=0, score="", concepts=["slow"])
+    line = provenance.rerun_command("04_localisation", checkpoint="mini", pairs=6, steps=0, score="", concepts=["slow"])
     assert line == """tada run notebooks/04_localisation.py -p checkpoint mini -p pairs 6 -p concepts '["slow"]'"""
 
 

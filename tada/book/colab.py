@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from tada.errors import InputError
@@ -31,15 +32,9 @@ class RestartNeeded(RuntimeError):
 
 @dataclass(frozen=True)
 class Setup:
-    """What a notebook runs on; the last line of its first cell shows it.
-
-    Attributes:
-        rows: name -> value, in the order of display.
-        gpu: there is a GPU that torch can use.
-    """
+    """What a notebook runs on, name -> value; the last line of its first cell shows it."""
 
     rows: dict[str, str]
-    gpu: bool
 
     def __repr__(self) -> str:
         width = max(map(len, self.rows))
@@ -52,13 +47,13 @@ class Setup:
         return f'<table class="dataframe tada-table">{rows}</table>'
 
 
-def setup(checkpoints: Iterable[str] = (), public: Iterable[str] = ()) -> Setup:
+def setup(checkpoints: Iterable[str] = (), library: Any = None) -> Setup:
     """Look at the machine before a notebook runs.
 
     Args:
         checkpoints: hub ids that the notebook is going to load; their size is looked up where the hub can be reached.
             None are needed for the minis.
-        public: hub ids that the notebook could be told to load; their size is shown on Colab.
+        library: the package, whose public checkpoints could be loaded as well; their sizes are shown on Colab.
 
     Returns:
         Versions, GPU, time, and what will be downloaded.
@@ -67,30 +62,39 @@ def setup(checkpoints: Iterable[str] = (), public: Iterable[str] = ()) -> Setup:
         RestartNeeded: a loaded package is not the one that is installed now.
     """
     check_loaded()
-    name = gpu_name()
-    nothing, others = "nothing, the minis ship along", _sizes(public) if on_colab() else ""
-    rows = {
-        "Python": f"{platform.python_version()}{' on Colab' if on_colab() else ''}",
-        **{package: installed for package in PACKAGES if (installed := _installed(package))},
-        "GPU": name or "none: the minis run on the CPU, public checkpoints want a GPU of 16 GB or more",
-        "CPU cores": str(os.cpu_count()),
-        "time": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "to be downloaded": _sizes(checkpoints)
-        or (f"{nothing}. With the checkpoint `public`: {others}" if others else nothing),
-    }
-    return Setup(rows, bool(name))
+    download = _sizes(checkpoints) or "nothing, the minis ship along"
+    if on_colab() and library is not None:
+        download += f". With the checkpoint `public`: {_sizes(one.hub_id for one in library.ARCHITECTURES.values())}"
+    return Setup(
+        {
+            "Python": f"{platform.python_version()}{' on Colab' if on_colab() else ''}",
+            **{package: installed for package in PACKAGES if (installed := installed_version(package))},
+            "GPU": gpu_name() or "none: the minis run on the CPU, public checkpoints want a GPU of 16 GB or more",
+            "CPU cores": str(os.cpu_count()),
+            "time": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            "to be downloaded": download,
+        }
+    )
 
 
 def _sizes(checkpoints: Iterable[str]) -> str:
     return "; ".join(f"{one}: {size_of(one)}" for one in checkpoints)
 
 
+def installed_version(package: str) -> str:
+    """Return the version of an installed package, empty if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
 def check_loaded(packages: Iterable[str] = ("numpy", "torch", "transformers", "diffusers")) -> None:
     """Raise RestartNeeded where a package in memory is of another version than the one on disk."""
     for name in packages:
         loaded = getattr(sys.modules.get(name), "__version__", None)
-        found = _installed(name)
-        if loaded and found and _public(loaded) != _public(found):
+        found = installed_version(name)
+        if loaded and found and loaded.partition("+")[0] != found.partition("+")[0]:
             raise RestartNeeded(
                 f"{name} {loaded} is loaded, but {found} was installed after that. Restart the runtime once "
                 "(Runtime > Restart session) and run this cell again; nothing has been downloaded yet."
@@ -98,12 +102,12 @@ def check_loaded(packages: Iterable[str] = ("numpy", "torch", "transformers", "d
 
 
 def on_colab() -> bool:
-    """Whether this runs in a Colab runtime."""
+    """Return whether this runs in a Colab runtime."""
     return "google.colab" in sys.modules or bool(os.environ.get("COLAB_RELEASE_TAG"))
 
 
 def gpu_name() -> str:
-    """Name and memory of the GPU, empty where torch finds none."""
+    """Return name and memory of the GPU, empty where torch finds none."""
     import torch
 
     if not torch.cuda.is_available():
@@ -113,7 +117,7 @@ def gpu_name() -> str:
 
 
 def size_of(checkpoint: str) -> str:
-    """The size of a public checkpoint's files as the hub gives it, or why it is not known."""
+    """Return the size of a public checkpoint's files as the hub gives it, or why it is not known."""
     if os.path.isdir(checkpoint):
         return "a folder on this machine"
     try:
@@ -173,7 +177,7 @@ def launch_links(url: str, ref: str, name: str) -> str:
 
 
 def first_cell(url: str, ref: str) -> str:
-    """The code that a notebook starts with: on Colab one line installs the package, elsewhere nothing is installed.
+    """Return the code that a notebook starts with: on Colab it installs the package, elsewhere nothing.
 
     Args:
         url: of the repository; empty where it is not public: then the package's wheel beside the notebook is taken.
@@ -191,15 +195,4 @@ if "google.colab" in sys.modules:  # only there; its own torch and numpy are kep
 
 import tada.book.colab
 
-tada.book.colab.setup(public=[one.hub_id for one in tada.ARCHITECTURES.values()])"""
-
-
-def _installed(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
-
-
-def _public(number: str) -> str:
-    return number.partition("+")[0]
+tada.book.colab.setup(library=tada)"""

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tada.book.colab import installed_version
 from tada.io import PAGE, write_json
 
 if TYPE_CHECKING:
@@ -66,14 +66,6 @@ def now() -> str:
 def versions() -> dict[str, str]:
     """Return the versions of Python, of the package and of the libraries underneath it."""
     return {"Python": platform.python_version(), **{name: installed_version(it) for name, it in PACKAGES.items()}}
-
-
-def installed_version(package: str) -> str:
-    """Return the version of an installed package, empty if it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 # ---- checkpoints
@@ -146,7 +138,7 @@ def commands(notebook: str, page: str, chosen: Mapping[str, object]) -> list[str
     return [" ".join([f"tada run notebooks/{notebook}.py", *ours]), " ".join([start, *theirs])]
 
 
-def again(notebook: str, **chosen: object) -> str:
+def rerun_command(notebook: str, **chosen: object) -> str:
     """Write the line that makes a notebook's clips again; parameters that are empty, 0 or False are left out."""
     return commands(notebook, notebook, {name: value for name, value in chosen.items() if value})[0]
 
