@@ -37,12 +37,9 @@ renders: int = 0  # true clips; 0 for the profile's
 prompts: int = 0  # of the model; 0 for the profile's
 store: str = ""  # where clips of the model are kept; empty: ../_build/validity
 
-# %% tags=["hide-input"]
-import os
+# %%
 import tempfile
 from pathlib import Path
-
-os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -51,22 +48,22 @@ import torch
 from IPython.display import Markdown, display
 
 import tada
-from tada import concepts
 from tada.display import plots, tables
+from tada.display import validity as figures
+from tada.experiments import validity
 from tada.loudness import lufs
-from tada.metrics import clap, embedding, fad, lpaps, muq
-from tada.metrics.judges import ATTRIBUTES
-from tada.minis import listen, probe
-from tada.minis.attributes import CLASSES, TEMPI, Attributes, draw, of_labels
+from tada.metrics import clap, embedding, fad, muq
+from tada.minis.attributes import draw
 from tada.minis.captions import caption
 from tada.minis.probe import TEST_SEED
 from tada.minis.render import FRAMES, render_batch
 from tada.minis.sounds import SAMPLE_RATE
-from tada.steering import ranges
+from tada.steering import Trial, cross
 
 plots.style()
-SIZES = {"smoke": (64, 3), "mini": (512, 16), "colab": (2048, 32), "paper": (4096, 64)}
-count, clips_of_model = (given or usual for given, usual in zip((renders, prompts), SIZES[profile], strict=True))
+count, clips_of_model = (
+    given or usual for given, usual in zip((renders, prompts), validity.SIZES[profile], strict=True)
+)
 rng = np.random.default_rng(0)
 
 # %% [markdown]
@@ -75,20 +72,18 @@ rng = np.random.default_rng(0)
 # Renders with seeds that no recipe uses, every class of every attribute equally likely.
 
 # %%
-seeds = range(TEST_SEED + 10_000, TEST_SEED + 10_000 + count)
-attributes = [draw(seed) for seed in seeds]
-labels = pd.DataFrame([one.labels() for one in attributes])
-audio = torch.from_numpy(render_batch(attributes, seeds))
-first, second = clap.load("mini"), muq.load("mini")
-heard = {one.name: embedding.embed(one, audio, SAMPLE_RATE) for one in (first, second)}
+truth = validity.make_renders(count)
+ears = {"clap": clap.load("mini"), "muq": muq.load("mini")}
+heard = {name: embedding.embed(one, truth.audio, SAMPLE_RATE) for name, one in ears.items()}
 f"{count} renders of {FRAMES / SAMPLE_RATE:g} s"
 
 # %% [markdown]
 # Beside them clips of the model, two from each of a few captions, if the checkpoint is there.
 
-# %% tags=["hide-input"]
+# %%
 scratch = tempfile.TemporaryDirectory()
 model, played, texts = None, None, []
+kept = Path(store or "../_build/validity")
 if checkpoint not in ("", "none"):
     try:
         where = tada.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint
@@ -101,25 +96,8 @@ if model is not None:
     )
     seconds = 1.2 if checkpoint == "tiny" else FRAMES / SAMPLE_RATE
     texts = [caption(draw(seed), seed, form="sentences").text for seed in range(TEST_SEED, TEST_SEED + clips_of_model)]
-    kept = Path(store or "../_build/validity")
-    about = {
-        "texts": texts,
-        "weights": model.fingerprint(),
-        "sampling": str(sampling),
-        "seconds": seconds,
-    }
-    place = kept / f"{tada.store.key(about)}.safetensors"
-    if not place.is_file():
-        made = [
-            model.generate(texts[start : start + 8], [seed] * len(texts[start : start + 8]), seconds, sampling)
-            for seed in (1, 2)
-            for start in range(0, len(texts), 8)
-        ]
-        records = [record for part in made for record in part.records]
-        ranges.write_clips(tada.Clips(torch.cat([part.audio for part in made]), made[0].sample_rate, records), place)
-    whole = ranges.read_clips(place)
-    played = whole.audio.float(), whole.sample_rate
-    display(Markdown(f"{len(whole)} clips of {model.checkpoint}."))
+    played = validity.model_clips(model, texts, seconds, sampling, kept)
+    display(Markdown(f"{len(played)} clips of {model.checkpoint}."))
 
 # %% [markdown]
 # ## 1. How many clips does a Fréchet distance need?
@@ -129,44 +107,20 @@ if model is not None:
 #
 # FAD-infinity extrapolates in $1/n$; KAD is unbiased by construction.
 
-
 # %%
-def by_size(one, other, sizes, repeats=5):
-    """Mean distances of random subsets, for each size."""
-    rows = []
-    for size in sizes:
-        for _ in range(repeats):
-            a, b = (rows_[rng.permutation(len(rows_))[:size]] for rows_ in (one, other))
-            rows.append({"n": size, "fad": fad.distance(a, b), "kad": fad.kernel(a, b)})
-    return pd.DataFrame(rows)
-
-
-rows = heard[first.name]
+rows, labels = heard["clap"], truth.labels
 half = rng.permutation(count)
 pianos, violins = (np.flatnonzero(labels["instrument"] == name) for name in ("piano", "violin"))
-most = min(len(pianos), len(violins))
 groups = {
     "same kind": (rows[half[: count // 2]], rows[half[count // 2 :]]),
     "piano and violin": (rows[pianos], rows[violins]),
 }
-sizes = sorted({int(n) for n in np.geomspace(4, most, 6)})
-measured = pd.concat([by_size(*pair, sizes).assign(sets=name) for name, pair in groups.items()])
+sizes = sorted({int(n) for n in np.geomspace(4, min(len(pianos), len(violins)), 6)})
+measured = pd.concat([validity.set_distances(*pair, sizes, rng).assign(sets=name) for name, pair in groups.items()])
 infinity = {name: fad.extrapolated(*pair).value for name, pair in groups.items()}
 
-# %% mystnb={"image": {"alt": "Fréchet distance over the number of clips, falling for two sets of the same kind and for two sets that differ, with their extrapolated values as dotted lines; below, KAD over the number of clips, flat."}} tags=["hide-input"]
-figure, axes = plt.subplots(2, 1, figsize=(plots.WIDTH, 4.4), sharex=True, layout="constrained")
-for axis, name in zip(axes, ("fad", "kad"), strict=True):
-    for place_, (sets, part) in enumerate(measured.groupby("sets", sort=False)):
-        spread = part.groupby("n")[name]
-        colour = plots.OKABE_ITO[place_]
-        axis.plot(spread.mean().index, spread.mean(), "o-", color=colour, markersize=3, label=sets)
-        axis.fill_between(spread.mean().index, spread.min(), spread.max(), color=colour, alpha=0.15, linewidth=0)
-        if name == "fad":
-            axis.axhline(infinity[sets], color=colour, linestyle=":", linewidth=1)
-    axis.axhline(0, color="0.35", linewidth=0.6)
-    axis.set(ylabel="Fréchet distance" if name == "fad" else "KAD")
-axes[0].legend(frameon=False, fontsize=8.5)
-axes[1].set(xlabel="clips in each set", xscale="log")
+# %% mystnb={"image": {"alt": "Fréchet distance over the number of clips, falling for two sets of the same kind and for two sets that differ, with their extrapolated values as dotted lines; below, KAD over the number of clips, flat."}}
+figures.distance_curves(measured, infinity)
 plt.show()
 
 # %% tags=["hide-input"]
@@ -190,59 +144,38 @@ Markdown(
 # LPAPS is 0 for equal clips. How much is it for changes that nobody would call a change of the music, how much for another
 # performance of the same thing, and how much for other music? The yardstick for every LPAPS of a steered clip.
 
-
 # %%
-def apart(x, y, rate):
-    """LPAPS of clips and their partners, in both kinds."""
-    one, other = (lpaps.embed(first, part, rate) for part in (x, y))
-    return {over: lpaps.distance(one, other, over).numpy() for over in lpaps.AXES}
-
-
 some = min(count, 48)
-base = audio[:some]
+base = truth.audio[:some]
 noise = torch.randn(base.shape, generator=torch.Generator().manual_seed(0)) * base.std(1, keepdim=True)
-again = torch.from_numpy(
-    render_batch([attributes[i] for i in range(some)], range(TEST_SEED + 50_000, TEST_SEED + 50_000 + some))
-)
-swapped = {"slow": "fast", "fast": "slow"}
-turned = [of_labels(one.labels() | {"tempo": swapped[one.labels()["tempo"]]}) for one in attributes[:some]]
+again = render_batch(truth.attributes[:some], range(TEST_SEED + 50_000, TEST_SEED + 50_000 + some))
+turned = render_batch([validity.retempo(one) for one in truth.attributes[:some]], list(truth.seeds)[:some])
 changes = {
     "noise at -60 dB": base + 1e-3 * noise,
     "noise at -40 dB": base + 1e-2 * noise,
     "1 dB quieter": base * 10 ** (-1 / 20),
     "shifted by 10 ms": base.roll(SAMPLE_RATE // 100, 1),
-    "the same seed, other tempo": torch.from_numpy(render_batch(turned, list(seeds)[:some])),
-    "the same attributes, another seed": again,
+    "the same seed, other tempo": torch.from_numpy(turned),
+    "the same attributes, another seed": torch.from_numpy(again),
     "other music": base.roll(1, 0),
 }
-floor = [{"change": name, "clips": "renders", **apart(base, other, SAMPLE_RATE)} for name, other in changes.items()]
+floor = [validity.lpaps_row(ears["clap"], base, other, SAMPLE_RATE, name) for name, other in changes.items()]
 
-# %% tags=["hide-input"]
+# %%
 if played is not None:
-    sound, rate = played
-    by_seed = sound[: len(texts)], sound[len(texts) :]
-    floor.append({"change": "the same prompt, another seed", "clips": "model", **apart(*by_seed, rate)})
-    floor.append(
-        {"change": "another prompt, the same seed", "clips": "model", **apart(by_seed[0], by_seed[0].roll(1, 0), rate)}
-    )
-    # A push so weak that it cannot matter: random directions of a thousandth of what the layers put out.
-    widths = {site: model.site_width(site) for site in model.sites}
-    draw_ = torch.Generator().manual_seed(0)
-    push = tada.steering.Vector({site: torch.randn(1, width, generator=draw_) for site, width in widths.items()}).unit()
-    trial = tada.steering.Trial("", tada.steering.cross(texts[:4], [1]), tada.Setting(seconds, sampling))
-    unit = ranges.lengths(model, push, trial, None)
-    for share in (0.001, 0.01, 0.1):
-        pushed = ranges.clips(model, tada.steering.Arm("random", push, None), trial, [0.0, share * unit], kept)
-        values = apart(pushed.audio.float()[1::2], pushed.audio.float()[::2], pushed.sample_rate)
-        floor.append({"change": f"a random push of {share:g} of the layers' length", "clips": "model", **values})
-table = pd.DataFrame(
-    [
-        {"change": row["change"], "clips": row["clips"], "n": len(row["channel"]), "LPAPS": row["channel"].mean(),
-         "lowest": row["channel"].min(), "highest": row["channel"].max(), "authors' kind": row["token"].mean()}
-        for row in floor
+    one, other = played.audio.float()[: len(texts)], played.audio.float()[len(texts) :]
+    changes = {
+        "the same prompt, another seed": (one, other),
+        "another prompt, the same seed": (one, one.roll(1, 0)),
+    }
+    trial = Trial("", cross(texts[:4], [1]), tada.Setting(seconds, sampling))
+    for share, pushed in validity.random_pushes(model, trial, (0.001, 0.01, 0.1), kept).items():
+        plain, moved = pushed.audio.float()[::2], pushed.audio.float()[1::2]
+        changes[f"a random push of {share:g} of the layers' length"] = moved, plain
+    floor += [
+        validity.lpaps_row(ears["clap"], *pair, played.sample_rate, name, "model") for name, pair in changes.items()
     ]
-)  # fmt: skip
-tables.table(table, dict.fromkeys(("LPAPS", "lowest", "highest", "authors' kind"), "{:.3f}"))
+figures.floor_table(floor)
 
 # %% [markdown]
 # *LPAPS* normalises each token over its channels, as it is defined; *authors' kind* each channel over its tokens, as their code
@@ -254,62 +187,11 @@ tables.table(table, dict.fromkeys(("LPAPS", "lowest", "highest", "authors' kind"
 # with its counterpart (area under the ROC curve) is 1 for a perfect ear and 0.5 for a deaf one. The probe is asked the same.
 
 # %%
-listener = probe.load().probabilities(audio, SAMPLE_RATE)
+hearing = validity.hearing(truth, ears, heard, rng)
+figures.hearing_table(hearing)
 
-
-def ranked(values, positive, negative):
-    """Area under the ROC curve, with a 95 % interval by bootstrap over clips."""
-
-    def area(a, b):
-        return float((a[:, None] > b).mean() + (a[:, None] == b).mean() / 2)
-
-    a, b = values[positive], values[negative]
-    draws = [area(rng.choice(a, len(a)), rng.choice(b, len(b))) for _ in range(200)]
-    return area(a, b), *np.percentile(draws, [2.5, 97.5])
-
-
-verdicts = []
-for concept in concepts.TABLE_1:
-    wanted, against = concepts.judged(concept).poles
-    attribute = ATTRIBUTES[wanted]
-    positive = (labels[attribute] == wanted).to_numpy()
-    negative = (labels[attribute] == against).to_numpy() if against else ~positive
-    answers = {
-        one.name: embedding.similarity(
-            heard[one.name], embedding.embed_text(one, [concepts.judged(concept).query(judge)])
-        ).numpy()
-        for one, judge in ((first, "clap"), (second, "muq"))
-    }
-    chance = listener[attribute].numpy()
-    answers["probe"] = chance[:, CLASSES[attribute].index(wanted)]
-    for name, values in answers.items():
-        area, low, high = ranked(values, positive, negative)
-        verdicts.append(
-            {
-                "concept": concept,
-                "ear": name,
-                "area": area,
-                "low": low,
-                "high": high,
-                "clips": int((positive | negative).sum()),
-            }
-        )
-hearing = pd.DataFrame(verdicts)
-
-# %% tags=["hide-input"]
-hearing["text"] = [f"{row.area:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in hearing.itertuples()]
-display(tables.table(hearing.pivot_table("text", "concept", "ear", "first", sort=False).reset_index()))
-accuracy = [
-    {
-        "attribute": name,
-        "right": float((chance.argmax(1).numpy() == labels[name].map(list(CLASSES[name]).index)).mean()),
-    }
-    for name, chance in listener.items()
-]
-bpm = listen.tempo(audio.numpy())
-true = np.array([one.tempo for one in attributes])
-accuracy.append({"attribute": "tempo within 4 %, by signal", "right": float((np.abs(bpm / true - 1) < 0.04).mean())})
-tables.table(pd.DataFrame(accuracy), {"right": "{:.1%}"})
+# %%
+tables.table(validity.recognition(truth), {"right": "{:.1%}"})
 
 # %% [markdown]
 # Telling two poles apart is one thing, measuring what lies between them another. Smoothness in Table 1 is that of an ear's answers.
@@ -318,41 +200,17 @@ tables.table(pd.DataFrame(accuracy), {"right": "{:.1%}"})
 
 # %%
 tempi, takes = np.linspace(60, 190, 14), 2 if profile == "smoke" else 12
-ladder = [Attributes(tempo=float(tempo), genre=attributes[take].genre) for tempo in tempi for take in range(takes)]
-played_at = torch.from_numpy(render_batch(ladder, list(seeds)[:takes] * len(tempi)))
-answers = {
-    one.name: embedding.similarity(
-        embedding.embed(one, played_at, SAMPLE_RATE), embedding.embed_text(one, [concepts.judged("tempo").query(judge)])
-    )
-    for one, judge in ((first, "clap"), (second, "muq"))
-}
-answers["probe"] = probe.load().probabilities(played_at, SAMPLE_RATE)["tempo"][:, CLASSES["tempo"].index("fast")]
-curves = {name: values.view(len(tempi), takes).mean(1).numpy() for name, values in answers.items()}
+answers = validity.tempo_answers(truth, ears, tempi, takes)
 
-# %% mystnb={"image": {"alt": "Answers of the two ears and the probe, each scaled to its own range, over the true tempo from 60 to 190 beats per minute; the bands in which the ears were trained are shaded."}} tags=["hide-input"]
-figure, axis = plt.subplots(figsize=(plots.WIDTH, 2.6), layout="constrained")
-for low, high in TEMPI.values():
-    axis.axvspan(low, high, color="0.9")
-for place_, (name, curve) in enumerate(curves.items()):
-    axis.plot(
-        tempi, (curve - curve.min()) / np.ptp(curve), "o-", color=plots.OKABE_ITO[place_], markersize=3, label=name
-    )
-axis.set(xlabel="true tempo, beats per minute (shaded: what the ears were trained on)", ylabel="answer, 0 to 1")
-axis.legend(frameon=False, fontsize=8.5)
+# %% mystnb={"image": {"alt": "Answers of the two ears and the probe, each scaled to its own range, over the true tempo from 60 to 190 beats per minute; the bands in which the ears were trained are shaded."}}
+figures.tempo_curves(answers)
 plt.show()
 
+# %%
+steps = validity.evenness(answers)
+tables.table(steps, dict.fromkeys(list(steps)[1:], "{:.2f}"))
+
 # %% tags=["hide-input"]
-steps = pd.DataFrame(
-    [
-        {
-            "ear": name,
-            "rank correlation with tempo": pd.Series(curve).corr(pd.Series(tempi), "spearman"),
-            "largest step, share of the range": np.abs(np.diff(curve)).max() / np.ptp(curve),
-        }
-        for name, curve in curves.items()
-    ]
-)
-display(tables.table(steps, dict.fromkeys(list(steps)[1:], "{:.2f}")))
 even, column = 1 / (len(tempi) - 1), "largest step, share of the range"
 worst = steps.loc[steps[column].idxmax()]
 told = f"An even ear would take steps of {even:.2f}; {worst['ear']} takes one of {worst[column]:.2f}. "
@@ -367,46 +225,22 @@ Markdown(told)
 # Shifts of similarity are in units of the spread of that similarity over renders.
 
 # %%
-quiet = audio[: min(count // 2, 64)]
-levels = (-24, -12, -6, -3, 3, 6)
-plain = {one.name: embedding.embed(one, quiet, SAMPLE_RATE) for one in (first, second)}
-rest = rows[len(quiet) :][: len(quiet)]
-confound = []
-for level in levels:
-    changed = (quiet * 10 ** (level / 20)).clamp(-1, 1)
-    row = {"gain, dB": level, "LPAPS": apart(changed, quiet, SAMPLE_RATE)["channel"].mean()}
-    moved = {one.name: embedding.embed(one, changed, SAMPLE_RATE) for one in (first, second)}
-    row["FAD to other renders"] = fad.distance(moved[first.name], rest) if len(rest) > 1 else np.nan
-    for one, judge in ((first, "clap"), (second, "muq")):
-        shifts = []
-        for concept in concepts.TABLE_1:
-            text = embedding.embed_text(one, [concepts.judged(concept).query(judge)])
-            spread = embedding.similarity(heard[one.name], text).std()
-            shifts.append(
-                float(
-                    (embedding.similarity(moved[one.name], text) - embedding.similarity(plain[one.name], text)).mean()
-                    / spread
-                )
-            )
-        row[f"largest shift, {one.name}"] = max(shifts, key=abs)
-    confound.append(row)
+effects = validity.loudness_effects(truth, ears, heard, (-24, -12, -6, -3, 3, 6))
+changed, unchanged = effects[effects["gain, dB"] != 0], effects[effects["gain, dB"] == 0].iloc[0]
+figures.loudness_table(changed)
 
 # %% tags=["hide-input"]
-unchanged = fad.distance(plain[first.name], rest) if len(rest) > 1 else np.nan
-shown = pd.DataFrame(confound)
-display(
-    tables.table(shown, dict.fromkeys([name for name in shown if name != "gain, dB"], "{:+.2f}") | {"LPAPS": "{:.2f}"})
-)
-loud = [lufs(clip.numpy(), SAMPLE_RATE) for clip in quiet]
-worst = shown.loc[shown[f"largest shift, {first.name}"].abs().idxmax()]
+loud = [lufs(clip.numpy(), SAMPLE_RATE) for clip in truth.audio[: min(count // 2, 64)]]
+shift = f"largest shift, {ears['clap'].name}"
+worst = changed.loc[changed[shift].abs().idxmax()]
 told = (
-    f"Unchanged, the distance to other renders is {unchanged:.2f}. Renders lie at {np.mean(loud):.1f} LUFS with a standard deviation of "
-    f"{np.std(loud):.1f}. The largest shift by {first.name} is {worst[f'largest shift, {first.name}']:+.2f} spreads, at "
-    f"{worst['gain, dB']:+.0f} dB."
+    f"Unchanged, the distance to other renders is {unchanged['FAD to other renders']:.2f}. Renders lie at "
+    f"{np.mean(loud):.1f} LUFS with a standard deviation of {np.std(loud):.1f}. The largest shift by {ears['clap'].name} "
+    f"is {worst[shift]:+.2f} spreads, at {worst['gain, dB']:+.0f} dB."
 )
 if played is not None:
-    levels_of_model = [lufs(clip.mean(0).numpy(), rate) for clip in sound]
-    told += f" Clips of the model lie at {np.mean(levels_of_model):.1f} LUFS with a standard deviation of {np.std(levels_of_model):.1f}."
+    loud = [lufs(clip.samples.mean(0).numpy(), played.sample_rate) for clip in played]
+    told += f" Clips of the model lie at {np.mean(loud):.1f} LUFS with a standard deviation of {np.std(loud):.1f}."
 Markdown(told)
 
 # %% [markdown]

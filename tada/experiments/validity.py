@@ -1,0 +1,275 @@
+"""What metrics are worth, measured on music whose truth is known: Fréchet distances, LPAPS, ears, loudness."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tada import concepts
+from tada.audio import Clips
+from tada.metrics import embedding, fad, lpaps
+from tada.metrics.clap import Clap
+from tada.metrics.embedding import AudioTextModel
+from tada.metrics.judges import ATTRIBUTES
+from tada.minis import listen, probe
+from tada.minis.attributes import CLASSES, Attributes, draw, of_labels
+from tada.minis.probe import TEST_SEED
+from tada.minis.render import render_batch
+from tada.minis.sounds import SAMPLE_RATE
+from tada.models.base import Model, Sampling
+from tada.steering import Arm, Trial, Vector, ranges
+from tada.store import key
+
+SIZES = {"smoke": (64, 3), "mini": (512, 16), "colab": (2048, 32), "paper": (4096, 64)}
+"""Profile -> renders, and prompts of the model."""
+
+Ears = Mapping[str, AudioTextModel]
+"""``clap`` and ``muq`` -> the audio-text model that stands for it."""
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Renders:
+    """Rendered clips with their truth.
+
+    Attributes:
+        seeds: of the renders; no recipe uses them.
+        attributes: of each.
+        labels: class of every attribute, a row a clip.
+        audio: ``[clips, frames]`` at ``tada.minis.sounds.SAMPLE_RATE``.
+    """
+
+    seeds: range
+    attributes: list[Attributes]
+    labels: pd.DataFrame
+    audio: Tensor
+
+
+def make_renders(count: int) -> Renders:
+    """Render clips with seeds that no recipe uses, every class of every attribute equally likely."""
+    seeds = range(TEST_SEED + 10_000, TEST_SEED + 10_000 + count)
+    attributes = [draw(seed) for seed in seeds]
+    labels = pd.DataFrame([one.labels() for one in attributes])
+    return Renders(seeds, attributes, labels, torch.from_numpy(render_batch(attributes, seeds)))
+
+
+def model_clips(model: Model, texts: Sequence[str], seconds: float, sampling: Sampling, folder: str | Path) -> Clips:
+    """Generate two clips of each text, from two seeds; kept in a folder and found again.
+
+    Args:
+        model: the model.
+        texts: prompts.
+        seconds: length of the clips.
+        sampling: settings.
+        folder: where they are kept.
+
+    Returns:
+        The first takes of all texts, then the second ones.
+    """
+    about = {"texts": list(texts), "weights": model.fingerprint(), "sampling": str(sampling), "seconds": seconds}
+    path = Path(folder) / f"{key(about)}.safetensors"
+    if not path.is_file():
+        parts = [
+            model.generate(texts[start : start + 8], [seed] * len(texts[start : start + 8]), seconds, sampling)
+            for seed in (1, 2)
+            for start in range(0, len(texts), 8)
+        ]
+        records = [record for part in parts for record in part.records]
+        ranges.write_clips(Clips(torch.cat([part.audio for part in parts]), parts[0].sample_rate, records), path)
+    return ranges.read_clips(path)
+
+
+def set_distances(
+    one: Tensor, other: Tensor, sizes: Sequence[int], rng: np.random.Generator, repeats: int = 5
+) -> pd.DataFrame:
+    """Distances between random subsets of two sets of embeddings: ``n, fad, kad``, ``repeats`` rows a size."""
+    rows = []
+    for size in sizes:
+        for _ in range(repeats):
+            a, b = (part[rng.permutation(len(part))[:size]] for part in (one, other))
+            rows.append((size, fad.distance(a, b), fad.kernel(a, b)))
+    return pd.DataFrame(rows, columns=["n", "fad", "kad"])
+
+
+def lpaps_row(ear: Clap, x: Tensor, y: Tensor, rate: int, change: str, source: str = "renders") -> dict[str, Any]:
+    """Summarise LPAPS of clips and their partners.
+
+    Args:
+        ear: of the CLAP class.
+        x: clips ``[clips, frames]`` or ``[clips, channels, frames]``.
+        y: their partners.
+        rate: sample rate in Hz.
+        change: what sets the partners apart.
+        source: whose clips they are.
+
+    Returns:
+        ``change, clips, n``, ``LPAPS`` (mean), ``lowest, highest``, and the mean in the ``authors' kind``.
+    """
+    one, other = (lpaps.embed(ear, part, rate) for part in (x, y))
+    ours, theirs = (lpaps.distance(one, other, over).numpy() for over in ("channel", "token"))
+    row = {"change": change, "clips": source, "n": len(ours), "LPAPS": ours.mean()}
+    return row | {"lowest": ours.min(), "highest": ours.max(), "authors' kind": theirs.mean()}
+
+
+def random_pushes(model: Model, trial: Trial, shares: Sequence[float], folder: str | Path) -> dict[float, Clips]:
+    """Push a model's layers in random directions, so weakly that it cannot matter.
+
+    Args:
+        model: the model.
+        trial: prompts, seeds and setting of the clips.
+        shares: strengths, as shares of the length of what the layers put out.
+        folder: where clips are kept.
+
+    Returns:
+        Share -> clips: of every prompt and seed the unpushed one and the pushed one in turn.
+    """
+    generator = torch.Generator().manual_seed(0)
+    push = Vector({site: torch.randn(1, model.site_width(site), generator=generator) for site in model.sites}).unit()
+    unit = ranges.lengths(model, push, trial, None)
+    arm = Arm("random", push, None)
+    return {share: ranges.clips(model, arm, trial, [0.0, share * unit], folder) for share in shares}
+
+
+def hearing(renders: Renders, ears: Ears, embeddings: Mapping[str, Tensor], rng: np.random.Generator) -> pd.DataFrame:
+    """Measure how well ears and the probe tell clips with a concept from those with its counterpart.
+
+    Args:
+        renders: with their truth.
+        ears: what is asked.
+        embeddings: of the renders, by the same names.
+        rng: of the bootstrap over clips.
+
+    Returns:
+        ``concept, ear, area`` (under the ROC curve: 1 is perfect, 0.5 deaf), ``low, high`` (95 %), ``clips``.
+    """
+    chances = probe.load().probabilities(renders.audio, SAMPLE_RATE)
+    rows = []
+    for concept in concepts.TABLE_1:
+        wanted, against = concepts.judged(concept).poles
+        attribute = ATTRIBUTES[wanted]
+        positive = (renders.labels[attribute] == wanted).to_numpy()
+        negative = (renders.labels[attribute] == against).to_numpy() if against else ~positive
+        answers = {ears[name].name: _answers(ears, name, embeddings[name], concept) for name in ears}
+        answers["probe"] = chances[attribute][:, CLASSES[attribute].index(wanted)].numpy()
+        for name, values in answers.items():
+            area = _roc_area(values[positive], values[negative], rng)
+            rows.append((concept, name, *area, int((positive | negative).sum())))
+    return pd.DataFrame(rows, columns=["concept", "ear", "area", "low", "high", "clips"])
+
+
+def _answers(ears: Ears, name: str, clips: Tensor, concept: str) -> Values:
+    """What an ear answers to a concept's query, a value a clip."""
+    text = embedding.embed_text(ears[name], [concepts.judged(concept).query(name)])
+    return embedding.similarity(clips, text).numpy()
+
+
+def _roc_area(positive: Values, negative: Values, rng: np.random.Generator) -> tuple[float, float, float]:
+    """Area under the ROC curve with a 95 % interval by bootstrap over clips."""
+
+    def area(a: Values, b: Values) -> float:
+        return float((a[:, None] > b).mean() + (a[:, None] == b).mean() / 2)
+
+    draws = [area(rng.choice(positive, len(positive)), rng.choice(negative, len(negative))) for _ in range(200)]
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return area(positive, negative), float(low), float(high)
+
+
+def recognition(renders: Renders) -> pd.DataFrame:
+    """Share of renders whose class the probe reads right, by attribute, and of tempi within 4 % by signal."""
+    rows = [
+        (name, float((chance.argmax(1).numpy() == renders.labels[name].map(list(CLASSES[name]).index)).mean()))
+        for name, chance in probe.load().probabilities(renders.audio, SAMPLE_RATE).items()
+    ]
+    tempi = np.array([one.tempo for one in renders.attributes])
+    close = np.abs(listen.tempo(renders.audio.numpy()) / tempi - 1) < 0.04
+    rows.append(("tempo within 4 %, by signal", float(close.mean())))
+    return pd.DataFrame(rows, columns=["attribute", "right"])
+
+
+def tempo_answers(renders: Renders, ears: Ears, tempi: Sequence[float], takes: int) -> pd.DataFrame:
+    """What ears and the probe answer to *fast* for music whose tempo rises evenly.
+
+    Args:
+        renders: whose seeds and genres are taken.
+        ears: what is asked.
+        tempi: in beats per minute.
+        takes: clips at every tempo.
+
+    Returns:
+        A row a tempo (the index), a column an ear, and ``probe``.
+    """
+    genres = [one.genre for one in renders.attributes[:takes]]
+    ladder = [Attributes(tempo=float(tempo), genre=genre) for tempo in tempi for genre in genres]
+    audio = torch.from_numpy(render_batch(ladder, list(renders.seeds)[:takes] * len(tempi)))
+    found = {
+        one.name: _answers(ears, name, embedding.embed(one, audio, SAMPLE_RATE), "tempo") for name, one in ears.items()
+    }
+    chances = probe.load().probabilities(audio, SAMPLE_RATE)["tempo"]
+    found["probe"] = chances[:, CLASSES["tempo"].index("fast")].numpy()
+    means = {name: values.reshape(len(tempi), takes).mean(1) for name, values in found.items()}
+    return pd.DataFrame(means, index=pd.Index(tempi, name="tempo"))
+
+
+def evenness(answers: pd.DataFrame) -> pd.DataFrame:
+    """How evenly answers rise: ``ear, rank correlation with tempo``, and ``largest step, share of the range``.
+
+    Args:
+        answers: as from :func:`tempo_answers`.
+    """
+    tempi = answers.index.to_series()
+    steps = answers.diff().abs().max() / (answers.max() - answers.min())
+    ranks = answers.apply(lambda curve: curve.corr(tempi, "spearman"))
+    columns = {"rank correlation with tempo": ranks, "largest step, share of the range": steps}
+    return pd.DataFrame(columns).rename_axis("ear").reset_index()
+
+
+def loudness_effects(
+    renders: Renders, ears: Ears, embeddings: Mapping[str, Tensor], levels: Sequence[float]
+) -> pd.DataFrame:
+    """What metrics make of the same clips, only louder or softer.
+
+    Args:
+        renders: clips.
+        ears: what is asked.
+        embeddings: of the renders, by the same names.
+        levels: changes in dB.
+
+    Returns:
+        ``gain, dB``, ``LPAPS``, ``FAD to other renders``, and for each ear the ``largest shift`` of a similarity over
+        the concepts of Table 1, in units of its spread over renders. The last row, of gain 0, is unchanged clips.
+    """
+    count = min(len(renders.audio) // 2, 64)
+    clips, others = renders.audio[:count], embeddings["clap"][count : 2 * count]
+    rows = []
+    for level in [*levels, 0.0]:
+        changed = (clips * 10 ** (level / 20)).clamp(-1, 1)
+        moved = {name: embedding.embed(one, changed, SAMPLE_RATE) for name, one in ears.items()}
+        row = {
+            "gain, dB": level,
+            "LPAPS": lpaps_row(cast(Clap, ears["clap"]), changed, clips, SAMPLE_RATE, "gain")["LPAPS"],
+        }
+        row["FAD to other renders"] = fad.distance(moved["clap"], others) if len(others) > 1 else np.nan
+        for name, one in ears.items():
+            shifts = []
+            for concept in concepts.TABLE_1:
+                plain = _answers(ears, name, embeddings[name], concept)
+                shift = (_answers(ears, name, moved[name], concept) - plain[:count]).mean()
+                shifts.append(float(shift / plain.std(ddof=1)))
+            row[f"largest shift, {one.name}"] = max(shifts, key=abs)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def retempo(attributes: Attributes) -> Attributes:
+    """The same music at the other tempo, slow for fast."""
+    labels = attributes.labels()
+    return of_labels(labels | {"tempo": {"slow": "fast", "fast": "slow"}[labels["tempo"]]})
