@@ -28,6 +28,7 @@ import torch
 
 from tada.audio import Clips
 from tada.errors import InputError
+from tada.metrics.judges import JudgeLike, as_judge
 from tada.models.base import Latents, Model, Sampling, versions
 from tada.models.context import Context
 from tada.store import UNIT, Store, key
@@ -44,7 +45,6 @@ POLL_SECONDS = 0.2
 """Time between two looks at what another process is computing."""
 
 Loader = Callable[[], Model]
-JudgeLike = Callable[[Clips, pd.DataFrame], Any]
 
 
 @dataclass(frozen=True)
@@ -125,23 +125,10 @@ def units(model: Model, setting: Setting, judge: JudgeLike | None, rows: Iterabl
         "seconds": setting.seconds,
         "negative": setting.negative,
         "lyrics": setting.lyrics,
-        "judge": None if judge is None else judge_key(judge),
+        "judge": None if judge is None else as_judge(judge).key,
         "versions": {name: version for name, version in versions().items() if name != "python"},
     }
     return [key({**common, **row}) for row in rows]
-
-
-def judge_key(judge: JudgeLike) -> str:
-    """The text that tells one judge from another: its ``key``, or the name of a plain function."""
-    if hasattr(judge, "key"):
-        return str(judge.key)
-    name = getattr(judge, "__qualname__", "<")
-    if "<" in name:
-        raise InputError(
-            f"{judge!r} has no name that stays the same from run to run: give it an attribute key, a text that names "
-            "what it measures with, or make it a function of a module"
-        )
-    return f"{judge.__module__}.{name}"
 
 
 # ---- running
@@ -397,13 +384,10 @@ def _out_of_memory(error: BaseException) -> bool:
 
 def _judge(model: Model, judge: JudgeLike, clips: Clips, rows: pd.DataFrame) -> pd.DataFrame:
     """The judge's values of clips, one row a clip and metric."""
-    result = judge(clips, rows)
-    table = dict(result) if isinstance(result, pd.DataFrame | Mapping) else {"score": result}
     about = rows.assign(checkpoint=model.checkpoint, model=model.name)
     about = about[[name for name in (*COLUMNS, "percent", UNIT) if name in about]]
-    return pd.concat(
-        [_values(about, metric, np.asarray(values)) for metric, values in table.items()], ignore_index=True
-    )
+    values = as_judge(judge)(clips, rows)
+    return pd.concat([_values(about, metric, np.asarray(values[metric])) for metric in values], ignore_index=True)
 
 
 def _values(about: pd.DataFrame, metric: str, values: np.ndarray) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from tada.metrics import curve, fad
 from tada.metrics.judges import MetricSuite
 from tada.models.base import Model
 from tada.steering import Arm, Trial, Vector
-from tada.steering.arms import Comparison, plan_steering
+from tada.steering.arms import plan_steering
 
 SECONDS = 1.2
 PROMPTS = ["a song", "slow music", "techno", "a tune"]
@@ -138,7 +138,7 @@ def test_a_run_goes_on_where_it_was_and_does_nothing_twice(
 def test_what_determines_a_clip_is_in_its_hash(model: Model, panel: MetricSuite, run: pd.DataFrame) -> None:
     def plan(**changes: object) -> set[str]:
         arms, suite = changes.pop("arms", [arm(model)]), changes.pop("panel", panel)
-        return set(plan_steering(model, arms, trial(**changes), PERCENTS, Comparison(suite))["unit_hash"])
+        return set(plan_steering(model, arms, trial(**changes), PERCENTS, suite)["unit_hash"])
 
     known = plan()
     assert known < set(run["unit_hash"])

@@ -23,7 +23,7 @@ from tada.evaluation.results import ARM, BASELINE, CASE
 from tada.metrics import curve, fad
 from tada.metrics.judges import MetricSuite
 from tada.models.base import Model
-from tada.steering.arms import Arm, Comparison, Trial, steer
+from tada.steering.arms import Arm, Trial, steer
 from tada.store import UNIT, Store, key
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def run(
     if not {float(percent) for percent in percents} - {0.0}:
         raise InputError(f"got percents={list(percents)}; expected finite strengths other than 0")
     store = Store(store) if isinstance(store, str | Path) else store
-    return with_set_distances(steer(model, arms, trial, percents, Comparison(suite), store), truth)
+    return with_set_distances(steer(model, arms, trial, percents, suite, store), truth)
 
 
 def with_set_distances(rows: pd.DataFrame, truth: Any = None) -> pd.DataFrame:

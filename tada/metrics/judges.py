@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -51,6 +50,13 @@ WEIGHTS = ("mini", "public")
 """Whose audio-text models judge: the package's own, for synthetic music, or those of the paper, for music."""
 
 
+UNSTEERED = "none"
+"""The method of clips without steering."""
+
+KEPT = 64
+"""Unsteered clips whose features a suite keeps."""
+
+
 class Judge(Protocol):
     """Turns clips into values, one a clip.
 
@@ -67,13 +73,12 @@ class Judge(Protocol):
     def knows(self, concept: str) -> bool:
         """Tell whether it can judge a concept."""
 
-    def __call__(self, clips: Clips, rows: pd.DataFrame, reference: Clips | None = None) -> Mapping[str, Values]:
+    def __call__(self, clips: Clips, rows: pd.DataFrame) -> Mapping[str, Values]:
         """Judge clips.
 
         Args:
             clips: one per row.
-            rows: with a column ``concept``.
-            reference: the same clips without steering, one per row, for metrics that compare.
+            rows: with a column ``concept``; a :class:`MetricSuite` asks for more.
 
         Returns:
             Metric -> float64 ``[clips]``.
@@ -103,15 +108,18 @@ class FunctionJudge:
     def knows(self, concept: str) -> bool:
         return True
 
-    def __call__(self, clips: Clips, rows: pd.DataFrame, reference: Clips | None = None) -> Mapping[str, Values]:
+    def __call__(self, clips: Clips, rows: pd.DataFrame) -> Mapping[str, Values]:
         result = self.function(clips, rows)
         table = result if isinstance(result, pd.DataFrame | Mapping) else {"score": result}
         return {str(metric): np.asarray(table[metric], np.float64) for metric in table}
 
 
-def as_judge(score: Any) -> Judge:
+JudgeLike = Judge | Callable[[Clips, pd.DataFrame], Any]
+
+
+def as_judge(judge: JudgeLike) -> Judge:
     """Give back a judge as it is, and a plain function ``score(clips, rows)`` as a :class:`FunctionJudge`."""
-    return score if hasattr(score, "knows") else FunctionJudge(score)
+    return judge if hasattr(judge, "knows") else FunctionJudge(judge)  # type: ignore[return-value]
 
 
 def steering_judge(vocabulary: str) -> Judge:
@@ -134,7 +142,7 @@ class ProbeJudge:
     def knows(self, concept: str) -> bool:
         return concept in ATTRIBUTES
 
-    def __call__(self, clips: Clips, rows: pd.DataFrame, reference: Clips | None = None) -> dict[str, Values]:
+    def __call__(self, clips: Clips, rows: pd.DataFrame) -> dict[str, Values]:
         """Judge clips of at least a second."""
         names = _known(self, rows["concept"], ATTRIBUTES)
         chances = self.probe.probabilities(clips.audio, clips.sample_rate)
@@ -154,7 +162,7 @@ class ProbeSteeringJudge(ProbeJudge):
     def knows(self, concept: str) -> bool:
         return concept in CONCEPTS and bool(CONCEPTS[concept].attribute)
 
-    def __call__(self, clips: Clips, rows: pd.DataFrame, reference: Clips | None = None) -> dict[str, Values]:
+    def __call__(self, clips: Clips, rows: pd.DataFrame) -> dict[str, Values]:
         """Judge clips of at least a second, all of one concept; ValueError for several."""
         concept = CONCEPTS[_only(_known(self, rows["concept"], filter(self.knows, CONCEPTS)))]
         chances = self.probe.probabilities(clips.audio, clips.sample_rate)
@@ -192,7 +200,7 @@ class QueryJudge:
     def knows(self, concept: str) -> bool:
         return concept.replace("_", " ") in JUDGED
 
-    def __call__(self, clips: Clips, rows: pd.DataFrame, reference: Clips | None = None) -> dict[str, Values]:
+    def __call__(self, clips: Clips, rows: pd.DataFrame) -> dict[str, Values]:
         return {self.ear: self.similarity(clips, rows["concept"].tolist())}
 
     def similarity(self, clips: Clips, concepts: Sequence[str]) -> Values:
@@ -223,7 +231,7 @@ class QuerySteeringJudge(QueryJudge):
 
     rule = "public judge 1 {ear}"
 
-    def __call__(self, clips: Clips, rows: pd.DataFrame, reference: Clips | None = None) -> dict[str, Values]:
+    def __call__(self, clips: Clips, rows: pd.DataFrame) -> dict[str, Values]:
         level = 10 * np.log10(clips.audio.double().square().mean((1, 2)).numpy() + 1e-12)
         value = self.similarity(clips, rows["concept"].tolist())
         return {"concept": value, "sound": ((level > -60) & (level < 0)).astype(float)}
@@ -300,23 +308,45 @@ class MetricSuite:
         self.probe = probe.load() if weights == "mini" else None
         extra = " audiobox" if rated else ""
         self.key = f"{self.clap!r} {self.second!r}{extra} lufs {loudness} over {over} 2"
-        self._listened: WeakKeyDictionary[Clips, PanelFeatures] = WeakKeyDictionary()
+        self._unsteered: dict[tuple[str, int], PanelFeatures] = {}
 
     def knows(self, concept: str) -> bool:
         return concept.replace("_", " ") in JUDGED
 
-    def __call__(self, clips: Clips, rows: pd.DataFrame, reference: Clips | None = None) -> dict[str, Values]:
-        """Judge clips of one concept beside the same clips without steering; ValueError where these are missing."""
-        if reference is None or len(reference) != len(clips):
-            raise InputError("got no reference; expected the same clips without steering, one per row")
-        return self.judge(self.listen(clips), _only(rows["concept"]), self.listen(reference))
+    def __call__(self, clips: Clips, rows: pd.DataFrame) -> dict[str, Any]:
+        """Judge clips of one concept, each beside the unsteered clip of its prompt and seed.
+
+        Args:
+            clips: all unsteered, or all steered.
+            rows: columns ``concept, prompt, seed, method``. Unsteered clips, whose method is :data:`UNSTEERED`, come
+                before those that are compared with them.
+
+        Returns:
+            The metrics of :meth:`judge`, and ``embedding``, ``[clips, dim]`` by the CLAP-class model.
+
+        Raises:
+            ValueError: several concepts, or no unsteered clip of a prompt and seed.
+        """
+        features, concept = self.listen(clips), _only(rows["concept"])
+        places = list(zip(rows["prompt"], rows["seed"], strict=True))
+        if rows["method"].iloc[0] == UNSTEERED:
+            self._unsteered |= {place: features[[row]] for row, place in enumerate(places)}
+        missing = [place for place in places if place not in self._unsteered]
+        if missing:
+            raise InputError(f"got no unsteered clips of (prompt, seed) {missing[:3]}; they come first")
+        unsteered = PanelFeatures.join([self._unsteered[place] for place in places])
+        for place in list(self._unsteered)[: -max(KEPT, len(places))]:
+            del self._unsteered[place]
+        return {**self.judge(features, concept, unsteered), "embedding": features.embedding.numpy()}
 
     @torch.no_grad()
     def listen(self, clips: Clips) -> PanelFeatures:
-        """Compute the features of clips, once while they are alive; ValueError as for ``metrics.audio.prepare``."""
-        if clips not in self._listened:
-            self._listened[clips] = self._features(self._level(clips.audio, clips.sample_rate), clips.sample_rate)
-        return self._listened[clips]
+        """Compute the features of clips; ValueError as for :func:`tada.metrics.audio.prepare`."""
+        audio, rate = self._level(clips.audio, clips.sample_rate), clips.sample_rate
+        if self.probe is not None:  # all of the package's own models take one rate
+            audio, rate = prepare(audio, rate, SAMPLE_RATE, 1.0), SAMPLE_RATE
+        rows, stages = self.clap.features(prepare(audio, rate, self.clap.rate), self.batch)
+        return PanelFeatures(rows, embed(self.second, audio, rate, self.batch), stages, self._others(audio, rate))
 
     def embed(self, audio: Any, sample_rate: int) -> Tensor:
         """Compute embeddings ``[clips, dim]`` by the CLAP-class model, for distances between sets."""
@@ -349,12 +379,6 @@ class MetricSuite:
     def distance(self, features: PanelFeatures, unsteered: PanelFeatures, over: str | None = None) -> Values:
         """Compute the LPAPS of clips and their partners, ``[clips]``, 0 to 16, lower is closer."""
         return lpaps.distance(features.stages, unsteered.stages, over or self.over).double().numpy()
-
-    def _features(self, audio: Tensor, rate: int) -> PanelFeatures:
-        if self.probe is not None:  # all of the package's own models take one rate
-            audio, rate = prepare(audio, rate, SAMPLE_RATE, 1.0), SAMPLE_RATE
-        rows, stages = self.clap.features(prepare(audio, rate, self.clap.rate), self.batch)
-        return PanelFeatures(rows, embed(self.second, audio, rate, self.batch), stages, self._others(audio, rate))
 
     def _others(self, audio: Tensor, rate: int) -> dict[str, Values]:
         found = external.signals(audio, rate, self.weights)

@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 
 from tada import engine
-from tada.engine import COLUMNS, Job, JudgeLike, Loader, Setting, Texts
+from tada.engine import COLUMNS, Job, Loader, Setting, Texts
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.hooks import route
+from tada.metrics.judges import JudgeLike
 from tada.models.base import Layers, Model
 from tada.store import UNIT, Store, key
 

@@ -14,10 +14,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from tada.audio import Clips
-from tada.engine import JudgeLike, Setting, Texts, generate
+from tada.engine import Setting, Texts, generate
 from tada.errors import InputError, UnknownNameError
 from tada.hooks import record
 from tada.io import atomic_write
+from tada.metrics.judges import JudgeLike
 from tada.models.base import Model
 from tada.pairs import read
 from tada.sae import model as saes

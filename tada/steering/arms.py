@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,16 +15,16 @@ import torch
 
 from tada import engine
 from tada.audio import Clips
-from tada.engine import Job, JudgeLike, Setting, Texts
+from tada.engine import Job, Setting, Texts
 from tada.errors import InputError
 from tada.hooks import Passes
-from tada.metrics.judges import MetricSuite, PanelFeatures
+from tada.metrics.judges import UNSTEERED, JudgeLike
 from tada.models.base import Layers, Model
 from tada.steering.vector import Vector
 from tada.store import UNIT, Store, key
 
 ARM = ["method", "layers"]
-BASELINE = "none"
+BASELINE = UNSTEERED
 """Method and layers of the unsteered clips."""
 
 CHUNK = 4
@@ -189,30 +189,3 @@ def digest(vector: Vector, sites: Sequence[str] | None = None) -> str:
         if site in vector.directions:
             parts.update(site.encode() + vector.directions[site].contiguous().numpy().tobytes())
     return parts.hexdigest()
-
-
-@dataclass(eq=False)
-class Comparison:
-    """A suite of metrics as a judge of steered clips, each held against its own unsteered clip.
-
-    Attributes:
-        suite: the metrics.
-    """
-
-    suite: MetricSuite
-    _unsteered: dict[tuple[str, int], PanelFeatures] = field(default_factory=dict, repr=False)
-
-    @property
-    def key(self) -> str:
-        """What the suite measures with."""
-        return self.suite.key
-
-    def __call__(self, clips: Clips, rows: pd.DataFrame) -> dict[str, Any]:
-        """JudgeLike the clips of one arm; unsteered ones come before those that are held against them."""
-        heard = self.suite.listen(clips)
-        clip_ids = list(zip(rows["prompt"], rows["seed"], strict=True))
-        if rows["method"].iloc[0] == BASELINE:
-            self._unsteered |= {one: heard[[place]] for place, one in enumerate(clip_ids)}
-        references = PanelFeatures.join([self._unsteered[one] for one in clip_ids])
-        values = self.suite.judge(heard, rows["concept"].iloc[0], references)
-        return {**values, "embedding": heard.embedding.numpy()}

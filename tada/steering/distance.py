@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tada.metrics.judges import MetricSuite
 from tada.models.base import Model
-from tada.steering.arms import BASELINE, Arm, Comparison, Trial, steer
+from tada.steering.arms import BASELINE, Arm, Trial, steer
 from tada.store import Store
 
 LADDER = tuple(float(2**power) for power in range(-3, 11))
@@ -47,7 +47,7 @@ def range_by_distance(
     """
     raw = replace(arm, scale=(100.0, 100.0))
     percents = [sign * strength for sign in (1.0, -1.0) for strength in ladder]
-    rows = steer(model, [raw], trial, percents, Comparison(suite), store)
+    rows = steer(model, [raw], trial, percents, suite, store)
     rows = rows[(rows["metric"] == "lpaps") & (rows["method"] != BASELINE)]
     means = rows.groupby("alpha")["value"].mean()
     (up, reached_up), (down, reached_down) = (

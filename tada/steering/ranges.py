@@ -19,10 +19,10 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from tada.audio import Clips
-from tada.engine import JudgeLike
 from tada.errors import InputError
 from tada.hooks import record
 from tada.io import atomic_write
+from tada.metrics.judges import JudgeLike
 from tada.models.base import Layers, Model
 from tada.steering.arms import ARM, BASELINE, Arm, Trial, plan_steering, steer, steered_clips
 from tada.steering.vector import Vector

@@ -120,7 +120,11 @@ def test_a_query_judge_of_steering_sees_lost_sound(renders: Renders, monkeypatch
         (lambda clips: QueryJudge("clap", "minis"), KeyError, "'mini'"),
         (lambda clips: MetricSuite("minis"), KeyError, "'mini'"),
         (lambda clips: MetricSuite("mini", over="tokens"), KeyError, "'token'"),
-        (lambda clips: MetricSuite("mini")(clips, rows("mood")), ValueError, "no reference"),
+        (
+            lambda clips: MetricSuite("mini")(clips, rows("mood").assign(prompt="", seed=0, method="CAA")),
+            ValueError,
+            "no unsteered clips",
+        ),
     ],
 )
 def test_mistakes_are_explained(call, error: type[Exception], words: str, renders: Renders) -> None:
@@ -134,9 +138,11 @@ def test_mistakes_are_explained(call, error: type[Exception], words: str, render
 def test_a_suite_has_a_metric_of_each_kind(renders: Renders, suite: MetricSuite) -> None:
     clips = tada.Clips(renders[1][:4, None], RATE)
     features = suite.listen(clips)
-    found = suite(clips, rows(*["tempo"] * 4), clips)
-    assert suite.listen(clips) is features, "clips are listened to once"
-    assert set(found) == {"mini-clap", "mini-second", "lpaps", "lpaps-token", "probe", "bpm"}
+    asked = rows(*["tempo"] * 4).assign(prompt="a song", seed=range(4), method="none")
+    found = suite(clips, asked)
+    assert set(found) == {"mini-clap", "mini-second", "lpaps", "lpaps-token", "probe", "bpm", "embedding"}
+    steered = suite(tada.Clips(clips.audio[:2].flip(0), RATE), asked[:2].assign(method="CAA"))
+    assert steered["lpaps"].min() > 0.1, "each beside the unsteered clip of its prompt and seed"
     assert found["bpm"].tolist() == external.tempo(renders[1][:4], RATE).tolist()
     assert "brightness" in suite.judge(features, "mood", features)
     assert not {"bpm", "brightness"} & set(suite.judge(features, "piano", features))

@@ -14,7 +14,6 @@ from tada.experiments import autoencoder as sae_runs
 from tada.experiments.profiles import get_profile
 from tada.experiments.table_1.request import Request, panel, run_of
 from tada.steering import Arm, calibrate, lengths, library
-from tada.steering.arms import Comparison
 from tada.steering.distance import prompt_distance, range_by_distance
 from tada.store import Store
 
@@ -68,7 +67,7 @@ def _by_distance(request: Request, concept: str, arm: Arm) -> Arm:
     )
     store = Store(Path(request.store) / "evaluation")
     sides = {"what": "distance of prompts", "concept": concept, "sides": [more, less], "rows": trial.rows}
-    name = units(run.model, trial.setting, Comparison(suite), [sides])[0]
+    name = units(run.model, trial.setting, suite, [sides])[0]
     targets = store.get(name)
     if targets is None:
         targets = store.get_or_set(name, list(prompt_distance(run.model, trial, more, less, suite)))
