@@ -34,6 +34,7 @@ PAGES: list[tuple[Check, str, str]] = [
     (checks.poor_labels, '<img src="a.png" alt="_images/3f9c.png">', '<img src="a.png" alt="A line that rises.">'),
     (checks.poor_labels, '<img src="a.png">', "<p></p>"),
     (checks.poor_labels, "<audio controls></audio>", PLAYER),
+    (checks.poor_labels, "<figure></figure>", "<figure><figcaption>A line</figcaption></figure>"),
     (checks.machine_paths, "<pre>f(folder=PosixPath('x'))</pre>", "<pre>f(folder=WEIGHTS)</pre>"),
     (checks.machine_paths, "<pre>wrote /home/ada/x.wav</pre>", "<pre>wrote _build/tmp/x.wav</pre>"),
     (checks.lost_players, SLIDER.format(2, PLAYER), SLIDER.format(1, PLAYER)),

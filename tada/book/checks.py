@@ -95,7 +95,7 @@ def outside_assets(site: Path) -> list[str]:
 
 
 def poor_labels(site: Path) -> list[str]:
-    """Find images without a text in their place, or with a file's name as one, and players without a label."""
+    """Find images without a text or with a file's name for one, players without a label, figures without caption."""
     problems = []
     for page in _pages(site):
         for image in _soup(page).select("article img, main img"):
@@ -105,6 +105,9 @@ def poor_labels(site: Path) -> list[str]:
         for audio in _soup(page).find_all("audio"):
             if not (audio.get("aria-label") or audio.get("title") or audio.find_parent("figure")):
                 problems.append(f"{_name(site, page)}: the player of {audio.get('src')!r} does not say what it plays")
+        for figure in _soup(page).select("article figure"):
+            if not (figure.figcaption and figure.figcaption.get_text().strip()):
+                problems.append(f"{_name(site, page)}: a figure has no caption")
     return sorted(set(problems))
 
 
