@@ -1,1 +1,1 @@
-"""What builds the pages: run the notebooks, render the book, check what came out."""
+"""Build the site: execute the notebooks, render the pages, check what came out."""

@@ -1,4 +1,4 @@
-"""Which pages there are: one a notebook, or those that `notebooks/pages.yml` gives it.
+"""The pages of the book: one a notebook, or those that `notebooks/pages.yml` gives it.
 
 Jupyter Book knows a page a file, and no page that is a notebook run with other values. Every page begins with the name
 of its notebook; `after` names pages whose results it reads:

@@ -1,4 +1,4 @@
-"""What the site needs beyond Jupyter Book, as a Sphinx extension: see `extensions` in `_config.yml`.
+"""A Sphinx extension for what the site needs beyond Jupyter Book: see `extensions` in `_config.yml`.
 
 - Equations as MathML, by docutils' own converter, which Sphinx has no renderer for: no script from elsewhere.
 - On every notebook's page, links to its output-free file, here and on Colab: see `tada.book.colab`.
