@@ -16,8 +16,7 @@ import pandas as pd
 from tada.concepts.table import DATA, STEERED, TABLE_1, Concept
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.minis.attributes import CLASSES, draw
-from tada.minis.captions import caption
-from tada.minis.filler import FILLER
+from tada.minis.captions import FILLER, caption
 from tada.models.base import Vocabulary
 
 __all__ = ["CONCEPTS", "COUNT", "HELD_OUT", "TABLE_1", "Pairs", "Vocabulary", "Wording", "get", "neutral", "pairs"]

@@ -15,8 +15,7 @@ import numpy as np
 
 from tada.errors import InputError, unknown
 from tada.minis.attributes import CLASSES, Attributes
-from tada.minis.filler import FILLER, FOREIGN_ITEMS
-from tada.minis.lexicon import ROLES, Span, find
+from tada.minis.lexicon import ROLES, TABLES, Span, find
 
 
 @dataclass(frozen=True)
@@ -28,162 +27,29 @@ class Caption:
     spans: tuple[Span, ...]
 
 
-SENTENCES: Mapping[str, tuple[str, ...]] = {
-    "voice": (
-        "a(n) {voice} vocalist sings {manner}",
-        "a(n) {voice} voice is singing {manner}",
-        "a(n) {voice} vocal sings the {part} melody",
-        "there is a(n) {voice} vocalist singing {manner} in the lead",
-        "a(n) {voice person} is singing over it",
-        "it is sung by a(n) {voice person}",
-        "the {voice} singer has a {timbre} voice",
-        "the song has {voice} vocals",
-        "a(n) {voice} singer sings this {adjective} melody",
-        "the vocals are by a(n) {voice} singer",
-    ),
-    "tempo": (
-        "the tempo is {tempo pace}",
-        "it has a(n) {tempo pace} tempo",
-        "it is played at a(n) {tempo pace} tempo",
-        "the song moves at a(n) {tempo pace} pace",
-        "the music is played {tempo adverb}",
-        "the rhythm is {tempo} and {adjective}",
-        "a(n) {tempo} bass line plays along",
-        "it sounds {tempo} and {adjective}",
-        "it sounds {adjective}, {tempo} and {adjective}",
-        "the song is {tempo}, {adjective} and {adjective}",
-        "the tempo is {tempo pace} with a(n) {adjective} bass line",
-    ),
-    "mood": (
-        "it sounds {mood}",
-        "it sounds {mood} and {adjective}",
-        "it sounds {adjective}, {mood} and {adjective}",
-        "the mood is {mood}",
-        "the mood of this song is {mood}",
-        "the melody is {mood} and {adjective}",
-        "the atmosphere is {mood}",
-        "there is a(n) {mood} feeling to it",
-        "the song is {adjective}, {adjective} and {mood}",
-    ),
-    "instrument": (
-        "a(n) {instrument} is playing the {part} melody",
-        "the {part} melody is played on the {instrument}",
-        "the {instrument} plays {figure}",
-        "a(n) {adjective} {instrument} melody leads the song",
-        "a(n) {instrument player} plays {figure}",
-        "{instrument plural} play {figure}",
-        "there is a(n) {instrument} playing {figure}",
-        "the tune is played by the {instrument}",
-    ),
-    "percussion": (
-        "the rhythm is played on the {percussion}",
-        "there is a simple {percussion pattern} beat",
-        "a simple {percussion pattern} pattern can be heard",
-        "the beat is kept by the {percussion}",
-        "it is supported by {percussion} in the background",
-        "the {percussion pattern} part plays a simple rhythm",
-    ),
-    "genre": (
-        "the genre is {genre name}",
-        "it is in the style of {genre name}",
-        "this is a(n) {genre} {noun}",
-        "it sounds like {genre name}",
-        "it has a(n) {genre feel} feel",
-        "it could be a(n) {genre} {noun}",
-    ),
-}
+FILLER: Mapping[str, tuple[str, ...]] = TABLES["filler"]
+"""Kind of filler -> phrases that promise nothing about a clip, which may have slots of other kinds; in openings, [head]
+and [items] are filled last."""
+
+FOREIGN_ITEMS: tuple[str, ...] = TABLES["foreign_items"]
+"""Things of the paper's other concepts, which no synthetic clip has."""
+
+SENTENCES: Mapping[str, tuple[str, ...]] = TABLES["sentences"]
 """Attribute -> sentences that mention it."""
 
-ITEMS: Mapping[str, tuple[str, ...]] = {
-    "voice": (
-        "{voice} vocals",
-        "{voice} vocal",
-        "a(n) {voice} voice",
-        "a(n) {voice} singer",
-        "a(n) {voice} vocalist",
-        "a(n) {adjective} {voice} vocal singing",
-        "a(n) {voice person} singing",
-    ),
-    "instrument": (
-        "{instrument}",
-        "a(n) {instrument}",
-        "a(n) {instrument} melody",
-        "{instrument plural}",
-        "a(n) {adjective} {instrument} melody",
-        "{instrument} playing {figure}",
-        "a(n) {build} {instrument}",
-        "{build} {instrument} accompaniment",
-    ),
-    "percussion": (
-        "{percussion}",
-        "a(n) {percussion pattern} beat",
-        "{adjective} {percussion}",
-        "a(n) {percussion pattern} pattern",
-    ),
-}
+ITEMS: Mapping[str, tuple[str, ...]] = TABLES["items"]
 """Attribute -> what a song may be said to have."""
 
 QUALITIES: Mapping[str, tuple[str, ...]] = {"mood": ("{mood}",), "tempo": ("{tempo}",), "genre": ("{genre}",)}
 """Attribute -> adjectives before the noun, in this order."""
 
-TAGS: Mapping[str, tuple[str, ...]] = {
-    "voice": ("{voice} vocals", "{voice} vocal", "{voice} singer", "{voice} voice", "{voice person} singing"),
-    "tempo": ("{tempo}", "{tempo pace} tempo", "{tempo} rhythm", "{tempo}"),
-    "mood": ("{mood}", "{mood} mood", "{mood}"),
-    "instrument": ("{instrument}", "{instrument} melody", "{instrument}"),
-    "percussion": ("{percussion}", "{percussion pattern} beat"),
-    "genre": ("{genre}", "{genre} music"),
-}
+TAGS: Mapping[str, tuple[str, ...]] = TABLES["tags"]
+"""Attribute -> tags that mention it."""
 
-BARE: Mapping[str, tuple[str, ...]] = {
-    "voice": (
-        "{base} with {voice} vocals",
-        "{base}, with {voice} vocal",
-        "a song with {voice} vocals",
-        "{voice} singer",
-        "a {voice} singer",
-        "{voice} vocals",
-        "this is a music of a {voice} vocal singing",
-        "{voice}, {voice person}, vocal singing",
-        "{voice} vocal singing. {base}. {voice person} voice",
-        "{base} sung by a {voice person}",
-    ),
-    "tempo": (
-        "{tempo} {core}",
-        "a(n) {tempo} {core}",
-        "{tempo} song, {base}",
-        "{tempo} track",
-        "{tempo}",
-        "very {tempo pace} song. {base}. {tempo pace} song",
-    ),
-    "mood": ("a(n) {mood} {core}", "{mood} {core}", "{mood} song, {base}", "{mood}", "{base}, {mood}"),
-    "instrument": (
-        "{base} with {instrument}",
-        "{base}, with {instrument}",
-        "a(n) {instrument} song",
-        "a song with {instrument}",
-        "{instrument}",
-        "{core}, {instrument}",
-        "a(n) {instrument} solo",
-    ),
-    "percussion": ("{base} with {percussion}", "{base}, with {percussion}", "a song with {percussion}", "{percussion}"),
-    "genre": (
-        "{genre} song, {base}",
-        "a(n) {genre} song",
-        "{genre} music",
-        "a(n) {genre} {core}",
-        "{genre}",
-        "{base}, {genre}",
-    ),
-}
+BARE: Mapping[str, tuple[str, ...]] = TABLES["bare"]
 """Attribute -> short forms: the paper's templates and queries, and what a user would type."""
 
-_SILENT = {
-    "sentences": ("there are no voices in this song", "the song is instrumental", "there is no voice in this song"),
-    "items": ("an instrumental part",),
-    "tags": ("instrumental", "no voice"),
-    "bare": ("an instrumental song", "{base}, instrumental", "{base} without vocals", "instrumental music"),
-}
+_SILENT: Mapping[str, tuple[str, ...]] = TABLES["silent_templates"]
 
 
 def caption(

@@ -7,117 +7,34 @@ clips do not.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from importlib.resources import files
+from typing import Any, NamedTuple
 
-ROLES: Mapping[str, Mapping[str, Mapping[str, tuple[str, ...]]]] = {
-    "voice": {
-        "": {
-            "female": ("female",) * 9 + ("girlish",),
-            "male": ("male",) * 9 + ("boyish",),
-        },
-        "person": {"female": ("woman",) * 5 + ("lady", "girl"), "male": ("man",) * 5 + ("guy", "boy")},
-    },
-    "tempo": {
-        "": {
-            "slow": ("slow",) * 6
-            + ("slow-paced", "leisurely", "sedate", "plodding", "slow-moving", "slowed-down", "slower"),
-            "fast": ("fast",) * 4
-            + ("energetic", "groovy") * 2
-            + ("fast-paced", "rapid", "dynamic", "quick", "tireless", "sprightly", "lively", "vigorous")
-            + ("fast-moving", "faster"),
-        },
-        "pace": {
-            "slow": ("slow",) * 5 + ("leisurely", "sedate", "plodding", "slower", "slowed"),
-            "fast": ("fast",) * 5 + ("rapid", "quick", "lively", "energetic", "faster", "agitated"),
-        },
-        "adverb": {"slow": ("slowly",), "fast": ("quickly",) * 3 + ("rapidly", "fastly", "hastily")},
-    },
-    "mood": {
-        "": {
-            "happy": ("happy",) * 4
-            + ("joyful", "upbeat", "uplifting", "cheerful") * 2
-            + ("lighthearted", "joyous", "hopeful"),
-            "sad": ("sad",) * 5 + ("depressing", "dejected") * 2 + ("sorrowful", "gloomy", "downbeat", "melancholic"),
-        },
-    },
-    "instrument": {
-        "": {
-            "piano": ("piano",),
-            "guitar": ("guitar",),
-            "flute": ("flute",),
-            "trumpet": ("trumpet",),
-            "violin": ("violin", "violin", "violin", "fiddle"),
-        },
-        "plural": {
-            "piano": ("pianos",),
-            "guitar": ("guitars",),
-            "flute": ("flutes",),
-            "trumpet": ("trumpets",),
-            "violin": ("violins", "violins", "violins", "fiddles"),
-        },
-        "player": {
-            "piano": ("pianist",),
-            "guitar": ("guitarist",),
-            "flute": ("flutist",),
-            "trumpet": ("trumpeter",),
-            "violin": ("violinist",),
-        },
-    },
-    "percussion": {
-        "": {"drums": ("drums", "drums", "percussion"), "maracas": ("maracas",)},
-        "pattern": {"drums": ("drum", "drum", "percussion"), "maracas": ("maracas", "maraca")},
-    },
-    "genre": {
-        "": {
-            "jazz": ("jazz",) * 4 + ("blues",),
-            "techno": ("techno",) * 4 + ("electro",),
-            "reggae": ("reggae",) * 5 + ("Jamaican", "tropical"),
-        },
-        "name": {"jazz": ("jazz",) * 4 + ("blues",), "techno": ("techno",), "reggae": ("reggae",)},
-        "feel": {
-            "jazz": ("jazz", "blues"),
-            "techno": ("techno", "electro"),
-            "reggae": ("summer", "beach", "vacation", "tropical"),
-        },
-    },
-}
+
+def _read(value: Any) -> Any:
+    """Lists as tuples, all the way down."""
+    if isinstance(value, dict):
+        return {name: _read(part) for name, part in value.items()}
+    return tuple(value) if isinstance(value, list) else value
+
+
+TABLES: Mapping[str, Any] = _read(json.loads(files("tada.minis").joinpath("words.json").read_text(encoding="utf-8")))
+"""All words and templates of captions, by table."""
+
+ROLES: Mapping[str, Mapping[str, Mapping[str, tuple[str, ...]]]] = TABLES["roles"]
 """Attribute -> role in a sentence ("" is the usual one) -> class -> words, the likelier ones more than once."""
 
-NEUTRAL: Mapping[tuple[str, str], str] = {
-    ("voice", ""): "human",
-    ("voice", "person"): "person",
-    ("tempo", ""): "steady",
-    ("tempo", "pace"): "steady",
-    ("tempo", "adverb"): "steadily",
-    ("mood", ""): "musical",
-    ("instrument", ""): "instrument",
-    ("instrument", "plural"): "instruments",
-    ("instrument", "player"): "player",
-    ("percussion", ""): "sounds",
-    ("percussion", "pattern"): "sound",
-    ("genre", ""): "modern",
-    ("genre", "name"): "modern",
-    ("genre", "feel"): "modern",
-}
-"""The word that takes a concept word's place, of the same kind."""
+NEUTRAL: Mapping[str, Mapping[str, str]] = TABLES["neutral"]
+"""Attribute -> role -> the word that takes a concept word's place, of the same kind."""
 
-SILENT = {
-    "instrumental": "musical",
-    "no voices": "many parts",
-    "no voice": "some depth",
-    "without vocals": "with feeling",
-}
+SILENT: Mapping[str, str] = TABLES["silent"]
 """Ways to say that nobody sings, and what says nothing instead."""
 
-FOREIGN: Mapping[str, tuple[str, ...]] = {
-    "modern": ("heavy metal", "metal", "heavy", "rock", "opera"),
-    "group": ("choir", "orchestra"),
-    "instrument": ("saxophone", "sax", "cello", "bongo", "harmonica", "harp", "trombone", "xylophone"),
-    "instruments": ("saxophones", "cellos", "bongos", "harmonicas", "harps", "trombones", "xylophones"),
-}
+FOREIGN: Mapping[str, tuple[str, ...]] = TABLES["foreign"]
 """Neutral word -> words of concepts that no render has."""
 
 
@@ -148,7 +65,7 @@ def words() -> Mapping[str, Word]:
         for role, classes in roles.items():
             for value, group in classes.items():
                 for word in group:
-                    table.setdefault(word.lower(), Word(attribute, value, NEUTRAL[attribute, role]))
+                    table.setdefault(word.lower(), Word(attribute, value, NEUTRAL[attribute][role]))
     return table
 
 

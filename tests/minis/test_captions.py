@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from tada.minis.attributes import CLASSES, Attributes, draw, of_labels
-from tada.minis.captions import FORMS, Caption, caption
-from tada.minis.filler import FILLER
+from tada.minis.captions import FILLER, FORMS, Caption, caption
 from tada.minis.lexicon import ROLES, find, neutralise, words
 
 # The keywords of the paper's authors, by concept: what a caption's words are counted by.
