@@ -26,8 +26,7 @@ from unittest.mock import MagicMock
 import torch
 from torch import Tensor
 
-from tada import sae as saes
-from tada.sae import SaeConfig, SparseAutoencoder
+from tada.sae.model import SaeConfig, SparseAutoencoder, count_firings, losses, make_optimiser, take_step
 
 UNUSED = ("overcomplete.models", "overcomplete.visualization", "nnsight", "wandb", "umap")
 RATES = (5e-4, 1e-3, 2e-3, 4e-3)
@@ -48,15 +47,14 @@ def activations(tokens: int, dim: int, seed: int) -> Tensor:
 def ours(dim: int, latents: int, k: int, steps: int, rate: float) -> tuple[Step, Rebuild]:
     """This project's training step."""
     sae = SparseAutoencoder(SaeConfig(dim, latents, k, encoder_bias=True))
-    optimiser, schedule = saes._adam(sae, rate, steps)
-    fired = torch.zeros_like(sae.idle)
+    optimiser, schedule = make_optimiser(sae, rate, steps)
 
     def step(number: int, hidden: Tensor) -> None:
         if number == 0:
-            sae.start(hidden)
-        error, revival, code = saes.losses(sae.train(), hidden, sae.idle > 10_000_000)
-        saes._step(sae, optimiser, schedule, error + revival / 32)
-        saes._note(sae, code, len(hidden), fired)
+            sae.initialise(hidden)
+        error, revival, code = losses(sae.train(), hidden, sae.idle > 10_000_000)
+        take_step(sae, optimiser, schedule, error + revival / 32)
+        count_firings(sae, code, len(hidden))
 
     return step, lambda hidden: sae.eval()(hidden)
 

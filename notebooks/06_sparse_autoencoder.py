@@ -103,7 +103,7 @@ h = seen[site].flatten(0, 2).float().cpu()
 
 torch.manual_seed(0)
 untrained = tada.sae.SparseAutoencoder(tada.sae.SaeConfig(h.shape[1], 4 * h.shape[1], 8))
-untrained.start(h)
+untrained.initialise(h)
 with torch.no_grad():
     pre = (h - untrained.b_pre) / untrained.scale @ untrained.W_enc.T
     least = pre.topk(8, dim=1).values[:, -1:]

@@ -63,15 +63,11 @@ def test_gradients_are_those_of_dense_autograd(sae, hidden):
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5, msg=name)
 
 
-def test_starts_tied_with_unit_rows():
+def test_initialising_centres_and_scales(hidden):
     model = SparseAutoencoder(SaeConfig(DIM, LATENTS, K))
     assert torch.equal(model.W_enc, model.W_dec)
     torch.testing.assert_close(model.W_dec.norm(dim=1), torch.ones(LATENTS))
-
-
-def test_start_centres_and_scales(hidden):
-    model = SparseAutoencoder(SaeConfig(DIM, LATENTS, K))
-    model.start(hidden * 5 + 3)
+    model.initialise(hidden * 5 + 3)
     centred = ((hidden * 5 + 3 - model.b_pre) / model.scale).detach()
     assert centred.square().mean().item() == pytest.approx(1.0, abs=1e-4)
 
@@ -84,11 +80,11 @@ def test_the_geometric_median_ignores_an_outlier():
 
 def test_the_decoders_gradient_has_no_parallel_part(sae, hidden):
     (sae(hidden) - hidden).square().mean().backward()
-    sae.tidy_gradient()
+    sae.project_gradient()
     with torch.no_grad():
         assert (sae.W_dec.grad * F.normalize(sae.W_dec, dim=1)).sum(dim=1).abs().max() < 1e-5
         sae.W_dec.mul_(3)
-        sae.tidy_rows()
+        sae.normalise_decoder()
         torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(LATENTS))
 
 
@@ -180,11 +176,6 @@ def test_idle_features_are_counted_in_tokens(hidden):
     assert (model.idle[idle] == 4 * 64).all()
 
 
-def test_a_stream_that_ends_early(hidden):
-    with pytest.raises(ValueError, match="ended after 2 of 3"):
-        saes.train({"x": SparseAutoencoder(SaeConfig(DIM, LATENTS, K))}, [{"x": hidden}] * 2, 3)
-
-
 # ---- activations
 
 
@@ -202,16 +193,14 @@ def test_activations_are_what_record_keeps(model):
     assert not torch.equal(third[site], first[site])
 
 
-def test_mixing_shuffles_tokens_alike_at_every_site_and_loses_none():
+def test_a_shuffle_buffer_loses_no_token():
     parts = [torch.arange(i * 50, i * 50 + 50).float()[:, None] for i in range(8)]
-    batches = list(saes.mixed(({"a": p, "b": -p} for p in parts), tokens=16, buffer=100))
+    batches = list(saes.shuffle_buffer(({"a": p, "b": -p} for p in parts), tokens=16, buffer=100))
     served = torch.cat([b["a"] for b in batches]).flatten()
     assert all(len(b["a"]) == 16 and torch.equal(b["a"], -b["b"]) for b in batches)
     assert len(served.unique()) == len(served)
     assert len(served) >= 400 - 100
     assert (batches[0]["a"].diff(dim=0).abs() > 1).float().mean() > 0.8
-    with pytest.raises(ValueError, match="buffer of 20"):
-        next(saes.mixed(parts, 16, 20))
 
 
 # ---- features
@@ -220,7 +209,7 @@ def test_mixing_shuffles_tokens_alike_at_every_site_and_loses_none():
 @pytest.mark.parametrize("activity", ["topk", "relu"])
 def test_scores_are_equation_6(sae, hidden, activity):
     positive, negative = hidden[:40], hidden[40:]
-    features = {"topk": lambda h: dense(sae, h)[0], "relu": lambda h: sae.pre(h).relu()}[activity]
+    features = {"topk": lambda h: dense(sae, h)[0], "relu": lambda h: sae.pre_activations(h).relu()}[activity]
     with torch.no_grad():
         mu, nu = features(positive).mean(dim=0), features(negative).mean(dim=0)
         a, b = features(positive), features(negative)
@@ -247,8 +236,6 @@ def test_the_vector_is_equation_7(sae):
     table = torch.stack([score, score.roll(1)])
     assert saes.vector(sae, "site", table, 1).directions["site"].shape == (2, DIM)
     torch.testing.assert_close(saes.vector(sae, "site", table, 1).directions["site"][1], sae.W_dec[4].detach())
-    with pytest.raises(ValueError, match="tau=0"):
-        saes.vector(sae, "site", score, 0)
 
 
 def test_feature_steering_is_equation_8(tiny_model):
@@ -281,13 +268,20 @@ def test_saved_and_loaded_codes_are_identical(sae, hidden, tmp_path):
         SparseAutoencoder.load(tmp_path / "sae")
 
 
-def test_settings_that_cannot_be(sae, hidden):
-    with pytest.raises(ValueError, match="k=9"):
-        SaeConfig(4, 8, 9)
-    with pytest.raises(ValueError, match="no score 'tf-idf'; did you mean 'tfidf'"):
-        saes.scores(sae, hidden, hidden, "tf-idf")
-    with pytest.raises(ValueError, match="no activity"):
-        saes.scores(sae, hidden, hidden, activity="dense")
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda sae, hidden: SaeConfig(4, 8, 9), "k=9"),
+        (lambda sae, hidden: saes.scores(sae, hidden, hidden, "tf-idf"), "no score 'tf-idf'; did you mean 'tfidf'"),
+        (lambda sae, hidden: saes.scores(sae, hidden, hidden, activity="dense"), "no activity"),
+        (lambda sae, hidden: saes.vector(sae, "site", torch.zeros(LATENTS), 0), "tau=0"),
+        (lambda sae, hidden: saes.train({"x": sae}, [{"x": hidden}] * 2, 3), "ended after 2 of 3"),
+        (lambda sae, hidden: next(saes.shuffle_buffer([{"x": hidden}], 16, 20)), "buffer of 20"),
+    ],
+)
+def test_bad_input_is_refused(sae, hidden, make, message):
+    with pytest.raises(ValueError, match=message):
+        make(sae, hidden)
 
 
 def test_the_encoder_bias_of_the_authors_code_is_an_option(hidden):

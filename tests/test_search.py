@@ -29,7 +29,7 @@ def hidden():
 def test_measures_are_what_they_say(hidden):
     torch.manual_seed(0)
     sae = SparseAutoencoder(SaeConfig(DIM, 2 * DIM, 3))
-    sae.start(hidden)
+    sae.initialise(hidden)
     found = measure(sae, hidden, batch=100)
     with torch.no_grad():
         rebuilt = sae(hidden)

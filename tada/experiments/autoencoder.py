@@ -121,7 +121,15 @@ def _train(
     batches = epochs(pool, size.tokens, seed)
     idle = max(size.tokens, size.search_steps * size.tokens // 4)
     table, found = search(
-        batches, held, size.search_steps, size.expansions, size.sparsities, rate, idle, seed, progress=progress
+        batches,
+        held,
+        size.search_steps,
+        size.expansions,
+        size.sparsities,
+        seed,
+        rate=rate,
+        dead_after=idle,
+        progress=progress,
     )
     best = table[table["chosen"]].iloc[0]
     sae = found[int(best["m"]), int(best["k"])]

@@ -11,11 +11,14 @@ from tada.sae.model import (
     feature_moments,
     geometric_median,
     losses,
-    mixed,
     scores,
+    shuffle_buffer,
     train,
     vector,
 )
+
+mixed = shuffle_buffer
+"""Its name until the next release."""
 
 __all__ = [
     "Activity",
@@ -28,8 +31,8 @@ __all__ = [
     "feature_moments",
     "geometric_median",
     "losses",
-    "mixed",
     "scores",
+    "shuffle_buffer",
     "train",
     "vector",
 ]

@@ -233,4 +233,4 @@ def stream(
     runs = [next(some)[site] for _ in range(-(-held_out // setting.batch))]
     flow = saes.activations(model, texts, range(seed, seed + 1000), setting, [site])
     buffer = max(2 * tokens, 4 * len(runs[0]))
-    return (part[site] for part in saes.mixed(flow, tokens, buffer, seed)), torch.cat(runs)
+    return (part[site] for part in saes.shuffle_buffer(flow, tokens, buffer, seed)), torch.cat(runs)

@@ -27,6 +27,12 @@ from tada.steering.vector import Vector
 
 Batch = Mapping[str, Tensor]
 
+AUXK = 1 / 32
+"""Weight of the AuxK error in the loss."""
+
+FREQUENT = 0.1
+"""A feature that fires on more than this share of the tokens counts as high-frequency."""
+
 
 class Code(NamedTuple):
     """Active features of every token.
@@ -85,51 +91,51 @@ class SparseAutoencoder(nn.Module):
     idle: Tensor
 
     @property
-    def started(self) -> bool:
-        """Whether bias and scale were set, so that training goes on instead of beginning."""
+    def initialised(self) -> bool:
+        """Whether bias and scale are set, so that training goes on instead of beginning."""
         return bool(self.scale != 1) or bool(self.b_pre.any())
 
     @torch.no_grad()
-    def start(self, hidden: Tensor) -> None:
+    def initialise(self, hidden: Tensor) -> None:
         """Set bias (geometric median) and scale from a first batch ``[tokens, dim]``."""
         centre = geometric_median(hidden.float())
         self.b_pre.copy_(centre)
         self.scale.copy_((hidden.float() - centre).square().mean().sqrt().clamp_min(1e-8))
 
-    def pre(self, hidden: Tensor) -> Tensor:
-        """Pre-activations ``[tokens, latents]`` of ``[tokens, dim]``."""
+    def pre_activations(self, hidden: Tensor) -> Tensor:
+        """Compute the pre-activations ``[tokens, latents]`` of ``[tokens, dim]``."""
         return F.linear((hidden - self.b_pre) / self.scale, self.W_enc, self.b_enc)
 
     def encode(self, hidden: Tensor) -> Code:
-        """The code of ``[tokens, dim]``."""
-        return self.top(self.pre(hidden))
+        """Compute the code of ``[tokens, dim]``."""
+        return self.top_k(self.pre_activations(hidden))
 
-    def top(self, pre: Tensor) -> Code:
-        """The largest pre-activations, negative ones as 0."""
+    def top_k(self, pre: Tensor) -> Code:
+        """Keep the largest pre-activations, negative ones as 0."""
         if self.config.batch_topk and self.training:
-            return _batch_top(pre.relu(), self.config.k)
+            return _batch_top_k(pre.relu(), self.config.k)
         return Code(*pre.relu().topk(self.config.k, dim=-1, sorted=False))
 
     def decode(self, code: Code) -> Tensor:
-        """Activations ``[tokens, dim]`` of a code."""
-        return self.total(code) * self.scale + self.b_pre
+        """Compute the activations ``[tokens, dim]`` of a code."""
+        return self.decode_normalised(code) * self.scale + self.b_pre
 
-    def total(self, code: Code) -> Tensor:
-        """The weighted sum of decoder rows, in normalised units and without bias."""
+    def decode_normalised(self, code: Code) -> Tensor:
+        """Sum the weighted decoder rows, in units of ``scale`` and without bias."""
         return F.embedding_bag(code.indices, self.W_dec, per_sample_weights=code.values, mode="sum")
 
     def forward(self, hidden: Tensor) -> Tensor:
         return self.decode(self.encode(hidden))
 
     @torch.no_grad()
-    def tidy_gradient(self) -> None:
-        """Take from the decoder's gradient what would only change the rows' lengths."""
+    def project_gradient(self) -> None:
+        """Remove the part of the decoder's gradient that would only change the rows' lengths."""
         if self.W_dec.grad is not None:
             along = (self.W_dec.grad * self.W_dec).sum(dim=1, keepdim=True)
             self.W_dec.grad -= along * self.W_dec
 
     @torch.no_grad()
-    def tidy_rows(self) -> None:
+    def normalise_decoder(self) -> None:
         """Bring the decoder's rows back to unit length."""
         self.W_dec.copy_(F.normalize(self.W_dec, dim=1))
 
@@ -159,15 +165,15 @@ class SparseAutoencoder(nn.Module):
         return model.eval()
 
 
-def _batch_top(active: Tensor, k: int) -> Code:
-    """The ``k * tokens`` largest of a batch, padded with zeros to the most that one token has."""
+def _batch_top_k(active: Tensor, k: int) -> Code:
+    """Keep the ``k * tokens`` largest of a batch, padded with zeros to the most that one token has."""
     threshold = active.flatten().topk(k * len(active), sorted=False).values.min()
     kept = torch.where(active >= threshold, active, 0)
     return Code(*kept.topk(int((kept > 0).sum(dim=1).max().clamp_min(1)), dim=-1, sorted=False))
 
 
 def geometric_median(points: Tensor, rounds: int = 50) -> Tensor:
-    """The point ``[dim]`` with the least summed distance to ``[tokens, dim]`` (Weiszfeld's iteration)."""
+    """Find the point ``[dim]`` with the least summed distance to ``[tokens, dim]`` (Weiszfeld's iteration)."""
     guess = points.mean(dim=0)
     for _ in range(rounds):
         weights = 1 / (points - guess).norm(dim=1, keepdim=True).clamp_min(1e-6)
@@ -179,25 +185,24 @@ def geometric_median(points: Tensor, rounds: int = 50) -> Tensor:
 
 
 def losses(sae: SparseAutoencoder, hidden: Tensor, dead: Tensor) -> tuple[Tensor, Tensor, Code]:
-    """Reconstruction error and AuxK error (Gao et al. 2025), both in units of variance, and the code.
+    """Compute the reconstruction error and the AuxK error (Gao et al. 2025) in units of variance, and the code.
 
     Args:
         sae: the autoencoder.
         hidden: activations ``[tokens, dim]``.
-        dead: bool ``[latents]``, features that have not fired for long: the ``dim / 2`` strongest of them are asked to
-            tell what the others left out.
+        dead: bool ``[latents]``, features that have not fired for long: the ``dim / 2`` strongest of them shall
+            reconstruct what the others left out.
     """
-    target, pre = (hidden - sae.b_pre) / sae.scale, sae.pre(hidden)
-    code = sae.top(pre)
-    rest = target - sae.total(code)
-    error = rest.square().mean()
+    normalised, pre = (hidden - sae.b_pre) / sae.scale, sae.pre_activations(hidden)
+    code = sae.top_k(pre)
+    residual = normalised - sae.decode_normalised(code)
+    error = residual.square().mean()
     count = min(sae.config.dim // 2, int(dead.sum()))
     if count == 0:
         return error, torch.zeros_like(error), code
-    revived = Code(*pre.masked_fill(~dead, -math.inf).topk(count, dim=-1, sorted=False))
-    told = sae.total(Code(revived.values.relu(), revived.indices))
-    wanted = rest.detach()
-    return error, (told - wanted).square().mean() / wanted.square().mean().clamp_min(1e-8), code
+    values, indices = pre.masked_fill(~dead, -math.inf).topk(count, dim=-1, sorted=False)
+    revived, target = sae.decode_normalised(Code(values.relu(), indices)), residual.detach()
+    return error, (revived - target).square().mean() / target.square().mean().clamp_min(1e-8), code
 
 
 def train(
@@ -205,7 +210,6 @@ def train(
     batches: Iterable[Batch],
     steps: int,
     rate: float | None = None,
-    aux: float = 1 / 32,
     dead_after: int = 10_000_000,
     log_every: int = 50,
     progress: bool = False,
@@ -214,10 +218,9 @@ def train(
 
     Args:
         saes: by site; trained in place. One that was trained before goes on from there.
-        batches: activations by site, ``[tokens, dim]`` each; see :func:`mixed`.
+        batches: activations by site, ``[tokens, dim]`` each; see :func:`shuffle_buffer`.
         steps: optimiser steps.
         rate: of Adam, after a warm-up and before a linear decay; None for 2e-4 / sqrt(latents / 2^14).
-        aux: weight of the AuxK error.
         dead_after: tokens without firing after which a feature counts as dead.
         log_every: steps between log rows.
         progress: show a progress bar.
@@ -231,7 +234,7 @@ def train(
     """
     from tqdm.auto import tqdm
 
-    optimisers = {site: _adam(sae, rate, steps) for site, sae in saes.items()}
+    optimisers = {site: make_optimiser(sae, rate, steps) for site, sae in saes.items()}
     fired = {site: torch.zeros_like(sae.idle) for site, sae in saes.items()}
     seen, rows, stream = 0, [], iter(batches)
     for step in tqdm(range(steps), disable=not progress, desc="sae", leave=False):
@@ -240,17 +243,16 @@ def train(
             raise InputError(f"the stream of activations ended after {step} of {steps} steps: give it more prompts")
         for site, sae in saes.items():
             hidden = batch[site].float()
-            if step == 0 and not sae.started:
-                sae.start(hidden)
+            if step == 0 and not sae.initialised:
+                sae.initialise(hidden)
             error, revival, code = losses(sae.train(), hidden, sae.idle > dead_after)
-            _step(sae, *optimisers[site], error + aux * revival)
-            _note(sae, code, len(hidden), fired[site])
+            take_step(sae, *optimisers[site], error + AUXK * revival)
+            fired[site] += count_firings(sae, code, len(hidden))
             if step % log_every == log_every - 1 or step == steps - 1:
                 tokens = seen + len(hidden)
-                rows.append(
-                    {"step": step + 1, "site": site}
-                    | _figures(sae, hidden, code, error, fired[site] / tokens, dead_after)
-                )
+                about = _log_row(sae, hidden, code, error, dead_after)
+                frequent = float((fired[site] > FREQUENT * tokens).float().mean())
+                rows.append({"step": step + 1, "site": site, **about, "frequent": frequent})
                 fired[site].zero_()
         seen = 0 if step % log_every == log_every - 1 else seen + len(hidden)
     for sae in saes.values():
@@ -258,7 +260,10 @@ def train(
     return pd.DataFrame(rows)
 
 
-def _adam(sae: SparseAutoencoder, rate: float | None, steps: int) -> tuple[torch.optim.Optimizer, Any]:
+def make_optimiser(
+    sae: SparseAutoencoder, rate: float | None, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Make Adam and its schedule: a warm-up, then a linear decay; ``rate`` as for :func:`train`."""
     peak = rate or 2e-4 / math.sqrt(sae.config.latents / 2**14)
     optimiser = torch.optim.Adam(sae.parameters(), lr=peak, eps=6.25e-10)
     warm = max(1, min(1000, steps // 20))
@@ -267,36 +272,38 @@ def _adam(sae: SparseAutoencoder, rate: float | None, steps: int) -> tuple[torch
     )
 
 
-def _step(sae: SparseAutoencoder, optimiser: torch.optim.Optimizer, schedule: Any, loss: Tensor) -> None:
-    """One step of a loss that is a mean over dimensions; as their sum its gradient is nearly always cut to length 1."""
+def take_step(
+    sae: SparseAutoencoder,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    loss: Tensor,
+) -> None:
+    """Step on a loss that is a mean over dimensions; as their sum its gradient is nearly always cut to length 1."""
     optimiser.zero_grad()
     (sae.config.dim * loss).backward()
-    sae.tidy_gradient()
+    sae.project_gradient()
     nn.utils.clip_grad_norm_(sae.parameters(), 1.0)
     optimiser.step()
     schedule.step()
-    sae.tidy_rows()
+    sae.normalise_decoder()
 
 
 @torch.no_grad()
-def _note(sae: SparseAutoencoder, code: Code, tokens: int, fired: Tensor) -> None:
-    """Count how often each feature fired, and for how many tokens it has not."""
+def count_firings(sae: SparseAutoencoder, code: Code, tokens: int) -> Tensor:
+    """Count how often each feature fired, int64 ``[latents]``, and note for how many tokens the others have not."""
     counts = torch.bincount(code.indices[code.values > 0], minlength=sae.config.latents)
-    fired += counts
     sae.idle.add_(tokens)[counts > 0] = 0
+    return counts
 
 
 @torch.no_grad()
-def _figures(
-    sae: SparseAutoencoder, hidden: Tensor, code: Code, error: Tensor, frequency: Tensor, dead_after: int
-) -> dict[str, float]:
-    spread = ((hidden - hidden.mean(dim=0)) / sae.scale).square().mean()
+def _log_row(sae: SparseAutoencoder, hidden: Tensor, code: Code, error: Tensor, dead_after: int) -> dict[str, float]:
+    variance = ((hidden - hidden.mean(dim=0)) / sae.scale).square().mean()
     return {
         "error": float(error),
-        "explained_variance": 1 - float(error / spread),
+        "explained_variance": 1 - float(error / variance),
         "l0": float((code.values > 0).sum(dim=1).float().mean()),
         "dead": float((sae.idle > dead_after).float().mean()),
-        "frequent": float((frequency > 0.1).float().mean()),
     }
 
 
@@ -335,8 +342,8 @@ def activations(
         rounds += 1
 
 
-def mixed(stream: Iterable[Batch], tokens: int, buffer: int, seed: int = 0) -> Iterator[dict[str, Tensor]]:
-    """Batches of single tokens shuffled across clips and steps, the same tokens at every site.
+def shuffle_buffer(stream: Iterable[Batch], tokens: int, buffer: int, seed: int = 0) -> Iterator[dict[str, Tensor]]:
+    """Serve batches of single tokens, shuffled across clips and steps, the same tokens at every site.
 
     Args:
         stream: activations by site, ``[any, dim]``.
@@ -371,7 +378,7 @@ Score = Literal["tfidf", "difference", "cohen"]
 
 @torch.no_grad()
 def feature_moments(sae: SparseAutoencoder, hidden: Tensor, activity: Activity = "topk") -> tuple[Tensor, Tensor]:
-    """Mean and variance of every feature's activity.
+    """Compute the mean and variance of every feature's activity.
 
     Args:
         sae: the autoencoder.
@@ -387,13 +394,13 @@ def feature_moments(sae: SparseAutoencoder, hidden: Tensor, activity: Activity =
     if hidden.dim() > 2:
         parts = [feature_moments(sae, part, activity) for part in hidden]
         return torch.stack([mean for mean, _ in parts]), torch.stack([variance for _, variance in parts])
-    pre = sae.pre(hidden.to(sae.W_dec))
+    active = sae.pre_activations(hidden.to(sae.W_dec)).relu()
     if activity == "relu":
-        return pre.relu().mean(dim=0), pre.relu().var(dim=0, correction=0)
-    code = Code(*pre.relu().topk(sae.config.k, dim=-1, sorted=False))
-    flat, zeros = code.indices.flatten(), pre.new_zeros(sae.config.latents)
-    mean = zeros.index_add(0, flat, code.values.flatten()) / len(hidden)
-    return mean, zeros.index_add(0, flat, code.values.flatten().square()) / len(hidden) - mean.square()
+        return active.mean(dim=0), active.var(dim=0, correction=0)
+    values, indices = (part.flatten() for part in active.topk(sae.config.k, dim=-1, sorted=False))
+    zeros = active.new_zeros(sae.config.latents)
+    mean = zeros.index_add(0, indices, values) / len(hidden)
+    return mean, zeros.index_add(0, indices, values.square()) / len(hidden) - mean.square()
 
 
 def scores(
@@ -404,14 +411,14 @@ def scores(
     activity: Activity = "topk",
     epsilon: float = 1e-6,
 ) -> Tensor:
-    """How much each feature speaks for a concept (eq. 6).
+    """Score how much each feature speaks for a concept (eq. 6).
 
     Args:
         sae: the autoencoder.
         positive: activations with the concept, ``[tokens, dim]``, or ``[steps, tokens, dim]`` for a score per step.
         negative: activations without it, likewise.
         kind: ``"tfidf"`` (eq. 6), ``"difference"`` of means, or ``"cohen"``'s d.
-        activity: as in :func:`feature_moments`.
+        activity: ``"topk"`` as the paper writes, or ``"relu"`` as the authors' code does.
         epsilon: of equation 6.
 
     Returns:
@@ -427,7 +434,7 @@ def scores(
 
 
 def vector(sae: SparseAutoencoder, site: str, score: Tensor, tau: int, info: Mapping[str, Any] | None = None) -> Vector:
-    """The steering vector of the ``tau`` features with the highest scores: the sum of their directions (eq. 7).
+    """Sum the directions of the ``tau`` features with the highest scores to a steering vector (eq. 7).
 
     Args:
         sae: the autoencoder.

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from tada.errors import InputError
-from tada.sae.model import Batch, SaeConfig, SparseAutoencoder, train
+from tada.sae.model import FREQUENT, Batch, SaeConfig, SparseAutoencoder, train
 
 EXPANSIONS, SPARSITIES = (2, 4, 8, 16), (16, 32, 64)
 """The paper's m and k (section 4.2); it chose m = 4 and k = 64."""
 
-OFTEN = 0.1
-"""A feature that fires on more than this share of the tokens counts as high-frequency."""
-
 
 @torch.no_grad()
 def measure(sae: SparseAutoencoder, hidden: Tensor, batch: int = 4096) -> dict[str, float]:
-    """What an autoencoder makes of activations that it was not trained on.
+    """Measure an autoencoder on activations that it was not trained on.
 
     Args:
         sae: the autoencoder.
@@ -40,13 +38,13 @@ def measure(sae: SparseAutoencoder, hidden: Tensor, batch: int = 4096) -> dict[s
         on = code.values > 0
         active += float(on.sum())
         fired += torch.bincount(code.indices[on], minlength=sae.config.latents)
-    spread = float((hidden.float() - hidden.float().mean(dim=0)).square().sum())
+    variance = float((hidden.float() - hidden.float().mean(dim=0)).square().sum())
     return {
-        "unexplained": error / spread,
-        "explained_variance": 1 - error / spread,
+        "unexplained": error / variance,
+        "explained_variance": 1 - error / variance,
         "l0": active / len(hidden),
         "dead": float((fired == 0).float().mean()),
-        "frequent": float((fired > OFTEN * len(hidden)).float().mean()),
+        "frequent": float((fired > FREQUENT * len(hidden)).float().mean()),
     }
 
 
@@ -56,10 +54,8 @@ def search(
     steps: int,
     expansions: Sequence[int] = EXPANSIONS,
     sparsities: Sequence[int] = SPARSITIES,
-    rate: float | None = None,
-    dead_after: int = 10_000_000,
     seed: int = 0,
-    progress: bool = False,
+    **training: Any,
 ) -> tuple[pd.DataFrame, dict[tuple[int, int], SparseAutoencoder]]:
     """Train every combination on the same tokens, and measure each on others.
 
@@ -69,10 +65,8 @@ def search(
         steps: of training.
         expansions: m, features per dimension.
         sparsities: k, active features per token; those above a combination's number of features are left out.
-        rate: as for ``tada.sae.train``.
-        dead_after: as for ``tada.sae.train``.
         seed: of the weights.
-        progress: show a progress bar.
+        training: ``rate``, ``dead_after`` and ``progress`` of ``tada.sae.train``.
 
     Returns:
         One row a combination: ``m, k, latents``, the columns of :func:`measure`, ``rule`` and ``chosen``; and the
@@ -82,21 +76,21 @@ def search(
         ValueError: no combination.
     """
     dim = held_out.shape[-1]
-    found: dict[tuple[int, int], SparseAutoencoder] = {}
+    saes: dict[tuple[int, int], SparseAutoencoder] = {}
     for m in expansions:
         for k in sparsities:
             if k <= m * dim:
                 torch.manual_seed(seed)
-                found[m, k] = SparseAutoencoder(SaeConfig(dim, m * dim, k)).to(held_out.device)
-    if not found:
+                saes[m, k] = SparseAutoencoder(SaeConfig(dim, m * dim, k)).to(held_out.device)
+    if not saes:
         raise InputError(f"got m={list(expansions)} and k={list(sparsities)} for width {dim}; expected k <= m * width")
-    named = {f"m{m} k{k}": sae for (m, k), sae in found.items()}
-    train(named, _shared(batches, named), steps, rate, dead_after=dead_after, log_every=steps, progress=progress)
-    rows = [{"m": m, "k": k, "latents": m * dim, **measure(sae, held_out)} for (m, k), sae in found.items()]
-    return choose(pd.DataFrame(rows)), found
+    named = {f"m{m} k{k}": sae for (m, k), sae in saes.items()}
+    train(named, _shared(batches, named), steps, log_every=steps, **training)
+    rows = [{"m": m, "k": k, "latents": m * dim, **measure(sae, held_out)} for (m, k), sae in saes.items()]
+    return choose(pd.DataFrame(rows)), saes
 
 
-DEAD = 0.1
+MAX_DEAD = 0.1
 """Share of dead features above which a combination is passed over."""
 
 
@@ -105,7 +99,7 @@ def choose(table: pd.DataFrame) -> pd.DataFrame:
 
     The paper selects "based on the lowest reconstruction error and fraction of both dead and high-frequency features"
     and gives no formula. All three are shares, so they are added up here: the least sum wins, of equal ones the
-    smaller m, then the smaller k. Where there are any whose dead features are at most :data:`DEAD`, it is one of those.
+    smaller m, then the smaller k. Combinations with more than :data:`MAX_DEAD` dead features count if all have more.
 
     Args:
         table: ``m, k, unexplained, dead, frequent``.
@@ -114,7 +108,7 @@ def choose(table: pd.DataFrame) -> pd.DataFrame:
         The table with ``rule`` (the sum) and ``chosen``, in the order of m and k.
     """
     ranked = table.assign(rule=table["unexplained"] + table["dead"] + table["frequent"])
-    alive = ranked[ranked["dead"] <= DEAD]
+    alive = ranked[ranked["dead"] <= MAX_DEAD]
     best = (alive if len(alive) else ranked).sort_values(["rule", "m", "k"]).index[0]
     return ranked.assign(chosen=ranked.index == best).sort_values(["m", "k"]).reset_index(drop=True)
 
