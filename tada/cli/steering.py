@@ -280,8 +280,9 @@ def _train(
             used.model, site, Setting(used.seconds, used.sampling, batch=batch), tokens, held_out, seed, captions
         )
         table, found = searching.search(
-            training, rest, updates, expansions, sparsities, rate, updates * tokens // 10, seed, progress=True
-        )
+            training, rest, updates, expansions, sparsities, seed,
+            rate=rate, dead_after=updates * tokens // 10, progress=True,
+        )  # fmt: skip
         best = table[table["chosen"]].iloc[0]
         info = {"site": site, "checkpoint": used.model.checkpoint, "seconds": used.seconds, "updates": updates}
         folder = found[int(best["m"]), int(best["k"])].save(Path(out), info)
