@@ -21,6 +21,9 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+import nbformat
+import yaml
+
 from tada.book import checks, notebooks, provenance
 from tada.book.notebooks import Execution
 from tada.book.pages import PageSpec, check_profile, load_yaml, select
@@ -234,8 +237,6 @@ def configuration(path: Path) -> dict[str, Any]:
 
 def stage(book: Path, source: Path, pages: Sequence[Page], profile: str = DEFAULT_PROFILE) -> None:
     """Lay out what Sphinx reads in `source`: configuration, contents, the written pages, the executed notebooks."""
-    import yaml
-
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(book / "book", source / "book", ignore=shutil.ignore_patterns("_static"))
     if (book / "book" / "_static").is_dir():
@@ -269,8 +270,6 @@ def present(page: Page, spec: PageSpec, chosen: Mapping[str, object]) -> str:
 
     papermill's records are removed, and a box of what the page was run with takes the place of the parameters' code.
     """
-    import nbformat
-
     notebook = _with_heading(nbformat.read(page.output, as_version=4), spec)
     notebook.metadata.pop("papermill", None)
     facts = provenance.facts(page.provenance, chosen, spec.after)
@@ -285,8 +284,6 @@ def present(page: Page, spec: PageSpec, chosen: Mapping[str, object]) -> str:
 
 
 def _markdown(text: str, identity: str) -> Any:
-    import nbformat
-
     return nbformat.v4.new_markdown_cell(text, id=identity)
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from bs4 import BeautifulSoup
+
 from tada.book import notebooks, pages
 from tada.errors import BookError
 
@@ -226,8 +228,6 @@ def _name(site: Path, page: Path) -> str:
 
 @lru_cache(maxsize=512)
 def _soup(page: Path) -> Any:
-    from bs4 import BeautifulSoup
-
     return BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tada.book import notebooks
 from tada.errors import BookError, NotebookError, unknown
 
@@ -123,7 +125,6 @@ def load_yaml(path: Path) -> dict[str, Any]:
     Raises:
         BookError: a key is given twice, of which YAML would keep the last without a word.
     """
-    import yaml
 
     class Strict(yaml.SafeLoader):
         pass

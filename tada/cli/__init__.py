@@ -69,10 +69,8 @@ cli_table.register(app)
 )
 def sweep(name: str, checkpoint: str | None, workers: int, store: str, **choices: Any) -> None:
     """Route every layer of a model for prompt pairs, and write each layer's impact on each concept."""
-    from tada.book import pages
     from tada.experiments import localisation as localise
 
-    pages.check_profile(choices["profile"])
     try:
         table = localise.run(name, checkpoint, workers, store, tell=click.echo, **choices)
     except (KeyError, ValueError, OSError, IndexError, ImportError) as error:

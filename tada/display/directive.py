@@ -6,31 +6,33 @@ import json
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
 from tada.display import slider
 
 
 def setup(app: Any) -> dict[str, Any]:
     """Register the extension with Sphinx."""
-    from docutils import nodes
-    from sphinx.util.docutils import SphinxDirective
-
-    class SteeringSlider(SphinxDirective):
-        """The slider whose clips fit a pattern `page/name`; its content where this build has none."""
-
-        required_arguments = 1
-        has_content = True
-
-        def run(self) -> list[nodes.Node]:
-            found = find_clips(Path(self.env.app.srcdir), self.arguments[0])
-            if found:
-                base, folder = found
-                return [nodes.raw("", slider.render(slider.read(folder), base), format="html")]
-            container = nodes.container()
-            self.state.nested_parse(self.content, 0, container)
-            return list(container.children)
-
     app.add_directive("steering-slider", SteeringSlider)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+class SteeringSlider(SphinxDirective):
+    """The slider whose clips fit a pattern `page/name`; its content where this build has none."""
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Return what stands in the directive's place."""
+        found = find_clips(Path(self.env.app.srcdir), self.arguments[0])
+        if found:
+            base, folder = found
+            return [nodes.raw("", slider.render(slider.read(folder), base), format="html")]
+        container = nodes.container()
+        self.state.nested_parse(self.content, 0, container)
+        return list(container.children)
 
 
 def find_clips(source: Path, pattern: str) -> tuple[str, Path] | None:
