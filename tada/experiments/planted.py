@@ -88,7 +88,7 @@ def shown(table: pd.DataFrame, known: Iterable[int]) -> pd.DataFrame:
 
 def shipped(name: str) -> tuple[pd.DataFrame, int]:
     """What the card of a shipped planted mini says of its sites, as :func:`graded`, and of how many pairs a concept."""
-    from tada.minis.recipes import WEIGHTS
+    from training.recipes import WEIGHTS
 
     said = json.loads((WEIGHTS / f"{name}-planted" / "card.json").read_text())["localisation"]
     return pd.DataFrame(said["concepts"]), int(said["pairs"])

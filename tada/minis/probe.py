@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from tada.errors import InputError, MissingFileError
 from tada.minis.attributes import CLASSES, draw
-from tada.minis.fit import card, fit
+from training.fit import card, fit
 from tada.minis.mel import listenable, log_mel
 from tada.minis.render import render_batch
 from tada.stats import proportion

@@ -14,7 +14,7 @@ import torch
 from tada.minis.attributes import CLASSES, draw
 from tada.minis.ears import WEIGHTS, clap, load, material, second, spectra, training
 from tada.minis.ears.ear import Ear
-from tada.minis.ears.texts import ANY, FRAMES, about, contrast, counterfactual, fits, promise, prompts
+from training.ears.texts import ANY, FRAMES, about, contrast, counterfactual, fits, promise, prompts
 from tests.minis.conftest import Renders
 
 NAMES = ("clap", "second")

@@ -13,7 +13,7 @@ from torch import nn
 
 from tada.minis import probe as probes
 from tada.minis.attributes import CLASSES
-from tada.minis.fit import fit, schedule
+from training.fit import fit, schedule
 from tada.minis.mel import listenable, log_mel
 
 

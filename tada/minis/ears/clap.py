@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tada.errors import MissingFileError
 from tada.minis.ears import spectra
 from tada.minis.ears.ear import DIM, Ear
-from tada.minis.ears.texts import corpus
+from training.ears.texts import corpus
 
 LONGEST = 192
 """Tokens of a text, the rest is cut off."""
@@ -70,7 +70,7 @@ def load(folder: str | Path) -> ClapEar:
 
     if not (Path(folder) / "model.safetensors").is_file():
         raise MissingFileError(
-            f"no {Path(folder) / 'model.safetensors'}: train it with tada.minis.ears.training.train('clap', folder)"
+            f"no {Path(folder) / 'model.safetensors'}: train it with training.ears.training.train('clap', folder)"
         )
     model = ClapModel.from_pretrained(folder).float()
     return ClapEar(model, ClapProcessor.from_pretrained(folder)).eval().requires_grad_(False)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tada.errors import MissingFileError
 from tada.minis.ears.ear import DIM, Ear
-from tada.minis.ears.texts import corpus
+from training.ears.texts import corpus
 from tada.minis.mel import log_mel
 
 WIDTH, BLOCKS, HEADS = 96, 3, 4
@@ -160,7 +160,7 @@ def load(folder: str | Path) -> SecondEar:
     """
     path = Path(folder) / "model.safetensors"
     if not path.is_file():
-        raise MissingFileError(f"no {path}: train it with tada.minis.ears.training.train('second', folder)")
+        raise MissingFileError(f"no {path}: train it with training.ears.training.train('second', folder)")
     ear = SecondEar(**json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")))
     ear.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     return ear.eval().requires_grad_(False)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tada.minis.fit import coarse
+from training.fit import coarse
 from tada.minis.mel import log_mel
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.ace_step.vocoder import VocoderConfig, mel_filters

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tada.minis.codecs import stable_audio as codec
-from tada.minis.diffusion import words
-from tada.minis.diffusion.captions import Told
+from training.codecs import stable_audio as codec
+from training.diffusion import words
+from training.diffusion.captions import Told
 from tada.minis.render import FRAMES
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.pipeline import quiet_loading

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from tada.minis.attributes import Attributes
-from tada.minis.diffusion.captions import Mistake, Told, mistaken, reworded, told
-from tada.minis.diffusion.material import drawn, repeated
-from tada.minis.diffusion.planting import apart
-from tada.minis.fit import Loss, coarse
+from training.diffusion.captions import Mistake, Told, mistaken, reworded, told
+from training.diffusion.material import drawn, repeated
+from training.diffusion.planting import apart
+from training.fit import Loss, coarse
 from tada.models.context import Stream
 
 AGREED, LEAN = 4.0, 4.0

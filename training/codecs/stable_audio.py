@@ -14,14 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tada.errors import InputError
-from tada.minis.codecs import gist as gists
-from tada.minis.codecs import mels
-from tada.minis.codecs.distance import differences
-from tada.minis.codecs.gist import Gist, look
-from tada.minis.codecs.material import Clips
-from tada.minis.codecs.mels import Cut
-from tada.minis.codecs.stages import Stage, in_turn, restore
-from tada.minis.fit import Loss, coarse
+from training.codecs import gist as gists
+from training.codecs import mels
+from training.codecs.distance import differences
+from training.codecs.gist import Gist, look
+from training.codecs.material import Clips
+from training.codecs.mels import Cut
+from training.codecs.stages import Stage, in_turn, restore
+from training.fit import Loss, coarse
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.pipeline import quiet_loading
 
@@ -76,7 +76,7 @@ def train(
 
     Args:
         folder: of a folder per stage, with checkpoint and curve.
-        audio: what to learn from, from :func:`tada.minis.codecs.material.renders`.
+        audio: what to learn from, from :func:`training.codecs.material.renders`.
         device: where to train.
         limit: seconds after which a stage stops, and with it this call; call again to go on.
         stages: how each is trained.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tada.minis.attributes import CLASSES, Attributes, draw
 from tada.minis.captions import caption
-from tada.minis.diffusion.words import strewn
+from training.diffusion.words import strewn
 
 FIRST = 800_000_000
 """Seed of the first caption."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from tada.minis.attributes import CLASSES, draw
 from tada.minis.captions import caption
-from tada.minis.ears.texts import ANY, corpus, promise
+from training.ears.texts import ANY, corpus, promise
 
 FIRST = 710_000_000
 """Seed of the first caption that text encoders read."""

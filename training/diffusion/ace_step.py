@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tada.minis.codecs import ace_step as codec
-from tada.minis.diffusion import words
-from tada.minis.diffusion.captions import Told
+from training.codecs import ace_step as codec
+from training.diffusion import words
+from training.diffusion.captions import Told
 from tada.minis.render import FRAMES
 from tada.models.ace_step.codec import Codec
 from tada.models.ace_step.files import Parts, write

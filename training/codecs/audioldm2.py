@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tada.minis.codecs import mels
-from tada.minis.codecs.material import Clips
-from tada.minis.codecs.stages import Stage, in_turn, restore
-from tada.minis.fit import Loss
+from training.codecs import mels
+from training.codecs.material import Clips
+from training.codecs.stages import Stage, in_turn, restore
+from training.fit import Loss
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.ace_step.vocoder import VocoderConfig, log_mel
 
@@ -98,7 +98,7 @@ def train(
 
     Args:
         folder: of a folder per stage, with checkpoint and curve.
-        audio: what to learn from, from :func:`tada.minis.codecs.material.renders`.
+        audio: what to learn from, from :func:`training.codecs.material.renders`.
         device: where to train.
         limit: seconds after which a stage stops, and with it this call; call again to go on.
         stages: how each is trained.

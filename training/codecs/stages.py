@@ -10,12 +10,12 @@ import pandas as pd
 from safetensors.torch import load_file
 from torch import nn
 
-from tada.minis.fit import Loss, fit, load
+from training.fit import Loss, fit, load
 
 
 class Stage(NamedTuple):
     """How a codec's stage is trained: steps, peak learning rate, crops a step and their length in frames, standard
-    deviation of what is added to latents, and whether it is polish (:func:`tada.minis.codecs.distance.differences`)."""
+    deviation of what is added to latents, and whether it is polish (:func:`training.codecs.distance.differences`)."""
 
     steps: int
     rate: float

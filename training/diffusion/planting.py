@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from tada.minis.attributes import Attributes
-from tada.minis.diffusion.captions import Told, contradicting, lacking, reworded, told
-from tada.minis.diffusion.material import drawn
-from tada.minis.fit import Loss, coarse
+from training.diffusion.captions import Told, contradicting, lacking, reworded, told
+from training.diffusion.material import drawn
+from training.fit import Loss, coarse
 
 
 def lesson(

@@ -15,7 +15,7 @@ import pandas as pd
 
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.minis import ears, probe
-from tada.minis.fit import card
+from training.fit import card
 
 WEIGHTS = ears.WEIGHTS
 EARS = ("probe", "clap", "second")
@@ -58,11 +58,11 @@ def train(
     if name == "probe":
         probe.train(folder, limit=limit)
     elif name in EARS:
-        from tada.minis.ears import training
+        from training.ears import training
 
         training.train(name, folder, limit=limit, spectrograms=Path(home) / "spectrograms")
     else:
-        from tada.minis.diffusion import training as minis
+        from training.diffusion import training as minis
 
         complete = (
             minis.train(name, home, device, limit) if start is None else minis.again(name, home, start, device, limit)
@@ -86,9 +86,9 @@ def measured(name: str, home: str | Path, captions: str | Path | None = None, te
         The folder, as it is shipped.
     """
     import tada
-    from tada.minis.diffusion import judge
-    from tada.minis.diffusion.material import PART
-    from tada.minis.diffusion.training import PARTS, RECIPES, described
+    from training.diffusion import judge
+    from training.diffusion.material import PART
+    from training.diffusion.training import PARTS, RECIPES, described
 
     recipe, done = RECIPES[name], Path(home) / name / "trained"
     model = tada.load(recipe.architecture, done)
@@ -213,7 +213,7 @@ def verify(names: Sequence[str] = (), clips: int = 128, tell: Tell = lambda _: N
 def _again(name: str, said: dict[str, Any], clips: int, tell: Tell) -> list[str]:
     """Ask a mini anew, for fewer clips; an accuracy below the card's interval by more than its own is trouble."""
     import tada
-    from tada.minis.diffusion import judge
+    from training.diffusion import judge
 
     share = clips / sum(judge.ASKED.values())
     asked = judge.questions({attribute: max(8, round(share * count)) for attribute, count in judge.ASKED.items()})

@@ -20,10 +20,10 @@ from torch import nn
 
 import tada
 from tada.experiments import planted
-from tada.minis import fit, recipes
+from training import fit, recipes
 from tada.minis.attributes import CLASSES, draw
 from tada.minis.captions import caption
-from tada.minis.diffusion import (
+from training.diffusion import (
     ace_step,
     audioldm2,
     balancing,
@@ -36,8 +36,8 @@ from tada.minis.diffusion import (
     training,
     words,
 )
-from tada.minis.diffusion.captions import Mistake, Told, contradicting, lacking, mistaken, reworded, told
-from tada.minis.ears.texts import ANY
+from training.diffusion.captions import Mistake, Told, contradicting, lacking, mistaken, reworded, told
+from training.ears.texts import ANY
 from tada.minis.lexicon import find
 
 COURSES = {"stable-audio": stable_audio, "ace-step": ace_step, "audioldm2": audioldm2}
@@ -445,11 +445,11 @@ def test_tied_weights_are_kept_once_and_come_back(tmp_path):
 
 KILLED = """
 import sys, torch
-from tada.minis.diffusion import training, words
+from training.diffusion import training, words
 torch.set_num_threads(1)
 training.READING_STEPS, training.READING_BATCH = 60, 4
 from tada.minis import fit, codecs
-import tada.minis.codecs.stages as stages
+import training.codecs.stages as stages
 kept = fit.fit
 stages.fit = lambda *a, **k: kept(*a, **{**k, "every": 0.0})
 torch.manual_seed(0)
@@ -626,7 +626,7 @@ def test_a_stable_audio_mini_goes_on_from_the_latents_it_knew_and_no_others(tmp_
 
 
 def test_an_unknown_recipe_says_which_there_are(tmp_path):
-    from tada.minis.diffusion import training
+    from training.diffusion import training
 
     with pytest.raises(KeyError, match="stable-audio"):
         training.train("stable-adio", Path(tmp_path))

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from tada.minis.attributes import Attributes
-from tada.minis.diffusion.captions import told
-from tada.minis.diffusion.material import drawn
-from tada.minis.fit import Loss, coarse
+from training.diffusion.captions import told
+from training.diffusion.material import drawn
+from training.fit import Loss, coarse
 
 
 def lesson(

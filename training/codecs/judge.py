@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tada.minis.attributes import CLASSES, draw
-from tada.minis.codecs.distance import mel, spectral
+from training.codecs.distance import mel, spectral
 from tada.minis.mel import listenable
 from tada.minis.probe import TEST_SEED, Probe
 from tada.minis.render import render_batch

@@ -23,11 +23,10 @@ from tada.errors import UnknownNameError, unknown
 from tada.minis.attributes import CLASSES
 from tada.minis.ears import MODULES, clap, material, second
 from tada.minis.ears.ear import DIM, Ear
-from tada.minis.ears.texts import ANY, FRAMES, about, contrast, counterfactual, fits, prompts
-from tada.minis.fit import card, fit
-from tada.minis.probe import TEST_SEED, disturb
+from training.ears.texts import ANY, FRAMES, about, contrast, counterfactual, fits, prompts
+from training.fit import card, fit
+from tada.minis.probe import TEST_SEED, disturb, wilson
 from tada.minis.sounds import SAMPLE_RATE
-from tada.stats import proportion
 
 
 class Recipe(NamedTuple):
@@ -232,7 +231,7 @@ def accuracy(ear: Ear, clips: int = 1024, first: int = TEST_SEED) -> pd.DataFram
         for place, name in enumerate(CLASSES):
             for frame, texts in zip(FRAMES, scored[name], strict=True):
                 right[name, frame] += int(((heard @ texts.T).argmax(1) == truth[:, place]).sum())
-    rows = [(*key, hit, clips, hit / clips, *proportion(hit, clips)) for key, hit in right.items()]
+    rows = [(*key, hit, clips, hit / clips, *wilson(hit, clips)) for key, hit in right.items()]
     return pd.DataFrame(rows, columns=["attribute", "frame", "right", "clips", "accuracy", "low", "high"])
 
 
@@ -255,7 +254,7 @@ def counterfactuals(ear: Ear, clips: int = 1024, first: int = TEST_SEED) -> dict
         differ = torch.tensor([one.promised != other.promised for one, other in pairs])
         nearer = (heard * told).sum(1) > (heard * changed).sum(1)
         hit, asked = hit + int((nearer & differ).sum()), asked + int(differ.sum())
-    low, high = proportion(hit, asked)
+    low, high = wilson(hit, asked)
     return {"accuracy": round(hit / asked, 4), "low": round(low, 4), "high": round(high, 4), "clips": asked}
 
 
@@ -267,7 +266,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     rows = {}
     for name, group in table.groupby("attribute", sort=False):
         clips, mean = int(group["clips"].iloc[0]), float(group["accuracy"].mean())
-        low, high = proportion(round(mean * clips), clips)
+        low, high = wilson(round(mean * clips), clips)
         frames = {f"accuracy_{frame}": value for frame, value in zip(group["frame"], group["accuracy"], strict=True)}
         rows[name] = {
             "accuracy": mean,

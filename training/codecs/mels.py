@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tada.minis.codecs.distance import beat, differences
-from tada.minis.codecs.material import Clips, crops
-from tada.minis.codecs.stages import Stage
-from tada.minis.fit import Loss, coarse
+from training.codecs.distance import beat, differences
+from training.codecs.material import Clips, crops
+from training.codecs.stages import Stage
+from training.fit import Loss, coarse
 
 Cut = Callable[[int], Tensor]
 """Step -> audio ``[rows, frames]``."""

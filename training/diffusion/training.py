@@ -17,9 +17,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 import tada
 from tada.errors import InputError, MissingFileError, UnknownNameError, unknown
 from tada.minis.attributes import Attributes
-from tada.minis.codecs import material as renders
-from tada.minis.codecs.stages import complete, restore, trained
-from tada.minis.diffusion import ace_step, audioldm2, balancing, lessons, material, planting, stable_audio, words
+from training.codecs import material as renders
+from training.codecs.stages import complete, restore, trained
+from training.diffusion import ace_step, audioldm2, balancing, lessons, material, planting, stable_audio, words
 
 
 class Recipe(NamedTuple):

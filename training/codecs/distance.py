@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tada.minis.codecs.gist import fine
+from training.codecs.gist import fine
 from tada.minis.mel import log_mel
 
 WINDOWS = (256, 512, 1024, 2048, 4096)

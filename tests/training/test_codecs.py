@@ -15,11 +15,11 @@ from torch import nn
 
 import tada
 from tada.minis.attributes import draw
-from tada.minis.codecs import ace_step, audioldm2, gist, judge, stable_audio, stages
-from tada.minis.codecs.distance import beat, differences, levels, lines, mel, spectral
-from tada.minis.codecs.material import FIRST, crops, renders, repeated
-from tada.minis.codecs.mels import moments
-from tada.minis.fit import fit
+from training.codecs import ace_step, audioldm2, gist, judge, stable_audio, stages
+from training.codecs.distance import beat, differences, levels, lines, mel, spectral
+from training.codecs.material import FIRST, crops, renders, repeated
+from training.codecs.mels import moments
+from training.fit import fit
 from tada.minis.probe import Probe
 from tada.models.base import Latents
 from tests.minis.conftest import Renders

@@ -1,0 +1,1 @@
+"""How the two mini ears are trained."""
