@@ -10,7 +10,7 @@ JOBS ?=
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
-.PHONY: help book test test-metrics lint pair lock look clean
+.PHONY: help book test test-metrics lint train pair lock look clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -45,6 +45,9 @@ $(METRICS)/.installed: $(READY) tada/metrics/packages.py
 
 test-metrics: $(METRICS)/.installed  ## test laion-clap, MuQ-MuLan, Audiobox and librosa on random weights, without a hub
 	HF_HUB_OFFLINE=1 TADA_TEST_METRICS=1 $(METRICS)/bin/python -m pytest tests/metrics
+
+train: $(READY)  ## train a mini, an ear or the probe anew, or go on with it (NAME=stable-audio|ace-step|audioldm2|clap|second|probe)
+	$(BIN)/python -m training $(NAME)
 
 pair: $(READY)  ## write notebooks/*.ipynb from notebooks/*.py
 	$(BIN)/tada pair

@@ -39,8 +39,6 @@ again: int = 12  # clips of each mini to judge anew on this page; 0 for none
 seed: int = 2_000_900_000  # of prompts and noise; nothing was trained on seeds from 2,000,000,000 on
 
 # %%
-import json
-
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
@@ -50,19 +48,19 @@ import tada
 from tada.audio import Clip
 from tada.display import minis as figures
 from tada.display import players, plots, tables
-from tada.minis import recipes
+from tada.experiments import minis as measured
+from tada.minis import cards as shipped
 from tada.minis.attributes import CLASSES, draw
 from tada.minis.captions import caption
-from tada.minis.diffusion import judge
 from tada.minis.render import render
 from tada.minis.sounds import SAMPLE_RATE
 
 plots.style()
 if profile == "smoke":
     heard, again = min(heard, 1), min(again, 6)
-sizes = {row["name"]: row["megabytes"] for row in recipes.shipped()}
-cards = {name: json.loads((recipes.WEIGHTS / name / "card.json").read_text()) for name in sizes}
-minis = [name for name in recipes.MINIS if name in cards]
+sizes = {row["name"]: row["megabytes"] for row in shipped.shipped()}
+cards = {name: shipped.read(name) for name in sizes}
+minis = [name for name in shipped.MINIS if name in cards]
 
 # %% [markdown]
 # ## The music they learnt from
@@ -89,16 +87,17 @@ told.text, dict(told.mentioned)
 
 # %%
 display(figures.card_table(cards, sizes))
-absent = [name for name in recipes.MINIS if name not in cards]
+absent = [name for name in shipped.MINIS if name not in cards]
 if absent:
-    display(Markdown(f"Not trained yet: {', '.join(absent)}. `tada minis train {absent[0]}` does it."))
+    display(Markdown(f"Not trained yet: {', '.join(absent)}. `make train NAME={absent[0]}` does it."))
 notes = [f"- **{name}**: {card['note']}" for name, card in cards.items() if card.get("note")]
 if notes:
     display(Markdown("Not everything went by the recipe alone:\n\n" + "\n".join(notes)))
 
 # %% [markdown]
-# Every one can be trained anew from its seeds with `tada minis train NAME`, on two CPU cores; with `--start FOLDER` a finished
-# one goes on for another cycle of the learning rate. `tada minis verify` checks the files against their cards and measures again.
+# Every one but the planted can be trained anew from its seeds with `python -m training NAME`, on two CPU cores; with
+# `--start FOLDER` a finished one goes on for another cycle of the learning rate. `tada minis verify` checks the files against
+# their cards and measures again.
 #
 # ## To hear
 #
@@ -117,7 +116,7 @@ def sounds(row):
     text = caption(wanted, row).text
     about = {"model": "renderer", "checkpoint": "truth", "prompt": text, "seed": row}
     truth = Clip(torch.from_numpy(render(wanted, row))[None], SAMPLE_RATE, about)
-    made = {name: model.generate(text, row, judge.SECONDS)[0] for name, model in models.items()}
+    made = {name: model.generate(text, row, measured.SECONDS)[0] for name, model in models.items()}
     return [players.Sound(clip, name) for name, clip in {"renderer": truth, **made}.items()]
 
 
@@ -151,11 +150,10 @@ figures.accuracy_table(figures.accuracies(cards, minis, "by class"))
 
 # %%
 if again:
-    asked = judge.questions({name: max(2, round(again / len(CLASSES))) for name in CLASSES})
+    asked = measured.questions({name: max(2, round(again / len(CLASSES))) for name in CLASSES})
     found = {}
     for name, model in models.items():
-        clips = judge.hear(model, asked["prompt"].tolist(), asked["seed"].tolist())
-        found[name] = judge.right(asked, clips).mean()
+        found[name] = measured.hits(asked, measured.answer(model, asked)).mean()
     display(tables.table(pd.DataFrame({"mini": found.keys(), f"right of {len(asked)}": found.values()}), {}))
 
 # %% [markdown]
@@ -201,14 +199,14 @@ figures.measure_table(cards, minis, "frechet", formats)
 # were asked in words, which class is nearest.
 
 # %%
-judges = [name for name in recipes.EARS if name in cards]
+judges = [name for name in shipped.EARS if name in cards]
 figures.accuracy_table(figures.accuracies(cards, judges, "accuracy"), clips=False)
 
 # %% [markdown]
 # ## How they learnt
 
 # %% mystnb={"image": {"alt": "Training curves of the minis' denoisers: mean squared error of the predicted velocity against training steps, smoothed. They fall, but for those of planted minis, which go on from a trained one."}}
-figures.loss_curves({name: pd.read_csv(recipes.WEIGHTS / name / "curve.csv") for name in minis})
+figures.loss_curves({name: pd.read_csv(shipped.WEIGHTS / name / "curve.csv") for name in minis})
 plt.show()
 
 # %% [markdown]

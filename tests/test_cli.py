@@ -183,16 +183,6 @@ def test_a_failing_notebook_shows_the_cell_and_keeps_the_run(book: Path) -> None
     assert "first" in (book / "out" / "01_one.ipynb").read_text()
 
 
-def test_what_cannot_be_trained_says_why(tmp_path: Path) -> None:
-    assert "train 'ace-step' first" in told("minis", "train", "ace-step-planted", "--home", str(tmp_path))
-    said = told("minis", "train", "ace-step", "--home", str(tmp_path), "--start", str(tmp_path))
-    assert "start from a finished mini" in said.replace("\n", " ")
-    (tmp_path / "ace-step" / "trained").mkdir(parents=True)
-    inside = str(tmp_path / "ace-step" / "trained")
-    assert "of its own" in told("minis", "train", "ace-step", "--afresh", "--home", str(tmp_path), "--start", inside)
-    assert Path(inside).is_dir(), "the start is not cleared"
-
-
 def test_pair_writes_and_checks(book: Path) -> None:
     assert "differs" in told("pair", "--check")
     assert "wrote notebooks/01_one.ipynb" in tada("pair").stdout

@@ -1,4 +1,4 @@
-"""What a mini does of what it is asked: accuracy as the probes hear it, tempo, real captions, distance, speed.
+"""Measure a mini: accuracy by the probe, tempo, real captions, Fréchet distance, speed; and check it against its card.
 
 All captions and noise seeds are ones that nothing was trained on.
 """
@@ -16,10 +16,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+import tada
 from tada.metrics.fad import distance
-from tada.minis import ears, listen
-from tada.minis import probe as probes
-from tada.minis.attributes import CLASSES, draw
+from tada.minis import cards, ears, listen, probe
+from tada.minis.attributes import CLASSES, Attributes, draw
 from tada.minis.captions import caption
 from tada.minis.mel import listenable
 from tada.minis.probe import TEST_SEED
@@ -42,67 +42,69 @@ REAL: Mapping[str, tuple[str, str]] = {
 """Word of a real caption -> what it asks for."""
 SECONDS = FRAMES / SAMPLE_RATE
 
-Progress = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 def questions(asked: Mapping[str, int] = ASKED) -> pd.DataFrame:
-    """One prompt per row that mentions one attribute: attribute, wanted (class), prompt, seed."""
+    """Write prompts that mention one attribute each: attribute, wanted (class), prompt, seed."""
     rows: list[tuple[str, str, str, int]] = []
     for name, clips in asked.items():
-        classes = [one for one in CLASSES[name] if one != "none"]
+        classes = [value for value in CLASSES[name] if value != "none"]
         for place in range(clips):
             seed, wanted = FIRST + len(rows), classes[place % len(classes)]
-            text = caption(_with(name, wanted, seed), seed, mention=(name,)).text
+            text = caption(draw_with(name, wanted, seed), seed, mention=(name,)).text
             rows.append((name, wanted, text, seed))
     return pd.DataFrame(rows, columns=["attribute", "wanted", "prompt", "seed"])
 
 
-def _with(name: str, wanted: str, seed: int) -> Any:
-    """Attributes drawn from seeds until one has the class."""
-    return next(one for one in map(draw, range(seed, seed + 10_000)) if one.labels().get(name) == wanted)
+def draw_with(name: str, wanted: str, seed: int) -> Attributes:
+    """Draw attributes, from this seed on, until one has the class."""
+    return next(each for each in map(draw, range(seed, seed + 10_000)) if each.labels().get(name) == wanted)
 
 
-def real(captions: Sequence[str], clips: int = 16, seed: int = 0) -> pd.DataFrame:
-    """Captions that have exactly one of six words, up to ``clips`` of each: attribute, wanted, prompt, seed, word."""
-    found: dict[str, list[str]] = {word: [] for word in REAL}
+def select_captions(captions: Sequence[str], clips: int = 16, seed: int = 0) -> pd.DataFrame:
+    """Select captions with exactly one of six words, up to ``clips`` of each: attribute, wanted, prompt, seed, word."""
+    by_word: dict[str, list[str]] = {word: [] for word in REAL}
     for text in captions:
-        said = [word for word in REAL if re.search(rf"\b{word}\b", text, re.IGNORECASE)]
-        if len(said) == 1:
-            found[said[0]].append(text)
+        words = [word for word in REAL if re.search(rf"\b{word}\b", text, re.IGNORECASE)]
+        if len(words) == 1:
+            by_word[words[0]].append(text)
     rng = np.random.default_rng(seed)
     rows: list[tuple[str, str, str, int, str]] = []
-    for word, texts in found.items():
+    for word, texts in by_word.items():
         for place in rng.permutation(len(texts))[:clips]:
             rows.append((*REAL[word], texts[place], FIRST + 50_000 + len(rows), word))
     return pd.DataFrame(rows, columns=["attribute", "wanted", "prompt", "seed", "word"])
 
 
-def hear(
-    model: Any, prompts: Sequence[str], seeds: Sequence[int], batch: int = 16, tell: Progress | None = None
+def generate(
+    model: Any, prompts: Sequence[str], seeds: Sequence[int], batch: int = 16, report: Report | None = None
 ) -> Tensor:
-    """Clips of a mini as the ears take them, ``[rows, 65536]`` at 16 kHz."""
+    """Generate clips of a mini as the judges take them, mono ``[rows, 65536]`` at 16 kHz."""
     parts = []
     for start in range(0, len(prompts), batch):
         clips = model.generate(list(prompts[start : start + batch]), list(seeds[start : start + batch]), SECONDS)
         audio = listenable(clips.audio, clips.sample_rate)[:, :FRAMES]
         parts.append(torch.nn.functional.pad(audio, (0, FRAMES - audio.shape[1])))
-        if tell:
-            tell(f"{min(start + batch, len(prompts))} of {len(prompts)} clips")
+        if report:
+            report(f"{min(start + batch, len(prompts))} of {len(prompts)} clips")
     return torch.cat(parts)
 
 
-def right(asked: pd.DataFrame, audio: Tensor) -> pd.Series:
-    """Whether each clip is of the class that was asked for, as the probes hear it."""
-    heard = probes.load().labels(audio, SAMPLE_RATE)
-    return pd.Series([heard[name][row] == wanted for row, (name, wanted) in enumerate(_pairs(asked))])
+def answer(model: Any, asked: pd.DataFrame, report: Report | None = None) -> Tensor:
+    """Generate one clip for each row of :func:`questions` or :func:`select_captions`."""
+    return generate(model, asked["prompt"].tolist(), asked["seed"].tolist(), report=report)
 
 
-def _pairs(asked: pd.DataFrame) -> list[tuple[str, str]]:
-    return list(zip(asked["attribute"], asked["wanted"], strict=True))
+def hits(asked: pd.DataFrame, audio: Tensor) -> pd.Series:
+    """Say whether each clip is of the class that was asked for, by the probe."""
+    labels = probe.load().labels(audio, SAMPLE_RATE)
+    pairs = zip(asked["attribute"], asked["wanted"], strict=True)
+    return pd.Series([labels[name][row] == wanted for row, (name, wanted) in enumerate(pairs)])
 
 
 def accuracy(asked: pd.DataFrame, hits: pd.Series, by: str = "attribute") -> dict[str, dict[str, float]]:
-    """Share of right clips by attribute, with its 95 % interval (Wilson)."""
+    """Share of hits by attribute, with its 95 % interval (Wilson)."""
     rows = {}
     for name, group in hits.groupby(asked[by].to_numpy(), sort=False):
         low, high = proportion(int(group.sum()), len(group))
@@ -110,41 +112,38 @@ def accuracy(asked: pd.DataFrame, hits: pd.Series, by: str = "attribute") -> dic
     return rows
 
 
-def tempi(asked: pd.DataFrame, audio: Tensor) -> dict[str, float]:
+def tempo(asked: pd.DataFrame, audio: Tensor) -> dict[str, float]:
     """Median measured beats per minute of slow and fast clips, and how far the two distributions overlap (0 to 1)."""
     rows = torch.tensor((asked["attribute"] == "tempo").tolist())
     speed, wanted = listen.tempo(audio[rows].numpy()), asked["wanted"].to_numpy()[rows.numpy()]
     slow, fast = np.sort(speed[wanted == "slow"]), np.sort(speed[wanted == "fast"])
     places = np.concatenate([slow, fast])
     below = [np.searchsorted(each, places, "right") / len(each) for each in (slow, fast)]
-    return {
-        "slow": float(np.median(slow)),
-        "fast": float(np.median(fast)),
-        "overlap": 1 - float((below[0] - below[1]).max()),
-    }
+    overlap = 1 - float((below[0] - below[1]).max())
+    return {"slow": float(np.median(slow)), "fast": float(np.median(fast)), "overlap": overlap}
 
 
-def frechet(model: Any, clips: int = 512, tell: Progress | None = None) -> dict[str, float]:
+def frechet(model: Any, clips: int = 512, report: Report | None = None) -> dict[str, float]:
     """Fréchet distance of clips to true renders, and of two disjoint sets of renders of that size (CLAP-class ear).
 
     The mini is asked for what renders are drawn from, by their captions: all that a caption leaves open is left to it.
     All clips are brought to one loudness first, which that ear heeds.
     """
     ear = ears.load("clap")
-    one, other, asked = (range(FIRST + offset, FIRST + offset + clips) for offset in (200_000, 250_000, 300_000))
+    first, second, asked = (range(FIRST + offset, FIRST + offset + clips) for offset in (200_000, 250_000, 300_000))
     texts = [caption(draw(seed), seed).text for seed in asked]
-    truth = _heard(ear, _renders(one))
-    made = distance(_heard(ear, hear(model, texts, asked, tell=tell)), truth)
-    true = distance(_heard(ear, _renders(other)), truth)
-    return {"distance": made, "renders": true, "ratio": made / true, "clips": clips}
+    truth = _embed(ear, _render(first))
+    of_mini = distance(_embed(ear, generate(model, texts, asked, report=report)), truth)
+    of_renders = distance(_embed(ear, _render(second)), truth)
+    return {"distance": of_mini, "renders": of_renders, "ratio": of_mini / of_renders, "clips": clips}
 
 
-def _renders(seeds: range) -> Tensor:
+def _render(seeds: range) -> Tensor:
     parts = [seeds[start : start + 64] for start in range(0, len(seeds), 64)]
     return torch.cat([torch.from_numpy(render_batch([draw(seed) for seed in part], part)) for part in parts])
 
 
-def _heard(ear: Any, audio: Tensor) -> Tensor:
+def _embed(ear: Any, audio: Tensor) -> Tensor:
     level = audio.square().mean(1, keepdim=True).sqrt().clamp_min(1e-5)
     return torch.cat([ear.embed_audio(rows, SAMPLE_RATE) for rows in (0.1 * audio / level).split(64)])
 
@@ -162,27 +161,66 @@ def speed(model: Any, clips: int = 16) -> dict[str, float]:
     return {"clips": clips, "seconds": whole, "denoiser_call": call, "calls": whole / call}
 
 
-def measure(model: Any, captions: str | Path | None = None, tell: Progress | None = None) -> dict[str, Any]:
-    """All figures of a mini's card.
+def measure(model: Any, captions: str | Path | None = None, report: Report | None = None) -> dict[str, Any]:
+    """Compute all figures of a mini's card.
 
     Args:
         model: the mini, with its own sampling as the default.
         captions: csv with MusicCaps captions; None leaves those out.
-        tell: hears of progress.
+        report: is told of progress.
     """
     asked = questions()
-    audio = hear(model, asked["prompt"].tolist(), asked["seed"].tolist(), tell=tell)
-    hits = right(asked, audio)
+    audio = answer(model, asked, report)
+    right = hits(asked, audio)
     content: dict[str, Any] = {
-        "one concept": accuracy(asked, hits),
-        "by class": accuracy(asked.assign(which=asked["attribute"] + " " + asked["wanted"]), hits, "which"),
-        "tempo": tempi(asked, audio),
-        "frechet": frechet(model, tell=tell),
+        "one concept": accuracy(asked, right),
+        "by class": accuracy(asked.assign(which=asked["attribute"] + " " + asked["wanted"]), right, "which"),
+        "tempo": tempo(asked, audio),
+        "frechet": frechet(model, report=report),
         "speed": speed(model),
     }
     if captions is not None:
-        others = real(pd.read_csv(captions)["caption"].tolist())
-        heard = right(others, hear(model, others["prompt"].tolist(), others["seed"].tolist(), tell=tell))
-        content["real captions"] = accuracy(others, heard)
-        content["real captions by word"] = accuracy(others, heard, "word")
+        real = select_captions(pd.read_csv(captions)["caption"].tolist())
+        right = hits(real, answer(model, real, report))
+        content["real captions"] = accuracy(real, right)
+        content["real captions by word"] = accuracy(real, right, "word")
     return content
+
+
+def verify(names: Sequence[str] = (), clips: int = 128, report: Report = lambda _: None) -> list[str]:
+    """Check shipped weights against their cards, and measure the minis among them again.
+
+    Args:
+        names: which; none: all that are there.
+        clips: to measure each mini with, about; 0 checks the hashes alone.
+        report: is told what was found.
+
+    Returns:
+        What is wrong, one sentence each.
+
+    Raises:
+        UnknownNameError: a name that is not shipped.
+    """
+    trouble = []
+    for name in cards.selected(names):
+        wrong = cards.check_files(name, report)
+        trouble += wrong
+        if clips and name in cards.MINIS and not wrong:
+            trouble += _measure_again(name, clips, report)
+    return trouble
+
+
+def _measure_again(name: str, clips: int, report: Report) -> list[str]:
+    """Ask a mini anew, for fewer clips; an accuracy below the card's interval by more than its own is trouble."""
+    share, card = clips / sum(ASKED.values()), cards.read(name)["one concept"]
+    asked = questions({attribute: max(8, round(share * count)) for attribute, count in ASKED.items()})
+    model = tada.load(name.removesuffix("-planted"), "planted" if name.endswith("-planted") else "mini")
+    trouble = []
+    for attribute, row in accuracy(asked, hits(asked, answer(model, asked))).items():
+        expected = card[attribute]["accuracy"]
+        report(
+            f"{name}: {attribute} {row['accuracy']:.2f} ({row['low']:.2f} to {row['high']:.2f}), card {expected:.2f}"
+        )
+        if row["high"] < card[attribute]["low"]:
+            trouble.append(f"{name} {attribute}: measured {row['accuracy']:.2f}, the card says {expected:.2f}")
+    return trouble

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from math import isfinite
@@ -14,6 +13,7 @@ import pandas as pd
 from tada import patching
 from tada.errors import InputError
 from tada.experiments import localisation as localise
+from tada.minis import cards
 
 PAIRS = 48
 """Of each concept, and of its controls, that the cards of planted minis tell of."""
@@ -88,7 +88,5 @@ def shown(table: pd.DataFrame, known: Iterable[int]) -> pd.DataFrame:
 
 def shipped(name: str) -> tuple[pd.DataFrame, int]:
     """What the card of a shipped planted mini says of its sites, as :func:`graded`, and of how many pairs a concept."""
-    from training.recipes import WEIGHTS
-
-    said = json.loads((WEIGHTS / f"{name}-planted" / "card.json").read_text())["localisation"]
-    return pd.DataFrame(said["concepts"]), int(said["pairs"])
+    found = cards.read(f"{name}-planted")["localisation"]
+    return pd.DataFrame(found["concepts"]), int(found["pairs"])

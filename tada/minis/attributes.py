@@ -7,8 +7,7 @@ seed, except ``voice`` and ``percussion``, where None means that there is none.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -109,9 +108,3 @@ def settle(attributes: Attributes, seed: int) -> Attributes:
     """The attributes with every open field drawn from the seed; what was given, and no voice or percussion, stays."""
     drawn = draw(seed)
     return replace(attributes, **{n: getattr(drawn, n) for n in OPEN if getattr(attributes, n) is None})
-
-
-def repeated(clips: Iterable[Attributes], often: Mapping[str, int]) -> list[int]:
-    """Numbers of clips in order, those of some classes so many times (class -> times; of several, the product)."""
-    times = [math.prod(often.get(each, 1) for each in clip.labels().values()) for clip in clips]
-    return [row for row, count in enumerate(times) for _ in range(count)]

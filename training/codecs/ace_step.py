@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
@@ -13,14 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.codecs import mels
-from training.codecs.material import Clips
-from training.codecs.stages import Stage, in_turn, restore
-from training.fit import Loss
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.ace_step import files
 from tada.models.ace_step.codec import LATENT_SCALE, LATENT_SHIFT, MEL_HIGH, MEL_LOW, Codec
 from tada.models.ace_step.vocoder import Vocoder, VocoderConfig, log_mel
+from training.codecs.mels import MelCodec, mel_loss, waveform_loss
+from training.codecs.stages import CodecRecipe, Crops, Stage
+from training.fit import Loss, restore
 
 VOCODER = VocoderConfig(
     depths=(1, 1),
@@ -52,10 +50,10 @@ STAGES: Mapping[str, Stage] = {
     "autoencoder": Stage(2000, 1e-3, 8, 32_768, noise=0.4),
     "vocoder": Stage(5000, 1e-3, 4, 16_384, noise=0.4),
     "together": Stage(8000, 1e-3, 4, 16_384, noise=0.2),
-    "polish": Stage(6000, 5e-4, 4, 16_384, noise=0.1, polish=True),
+    "finetune": Stage(6000, 5e-4, 4, 16_384, noise=0.1, finetune=True),
 }
 SPREAD = 0.31
-"""About the standard deviation of what :func:`sees` returns."""
+"""About the standard deviation of what :func:`mel_input` returns."""
 
 
 def build(seed: int = 0) -> Codec:
@@ -83,47 +81,12 @@ def build(seed: int = 0) -> Codec:
     return Codec(autoencoder, vocoder)
 
 
-def train(
-    folder: str | Path,
-    audio: Clips,
-    device: str = "cpu",
-    limit: float = math.inf,
-    stages: Mapping[str, Stage] = STAGES,
-    compiled: bool = True,
-) -> Codec:
-    """Train autoencoder, vocoder, both halves together, and polish; a killed run goes on from its last checkpoint.
-
-    Args:
-        folder: of a folder per stage, with checkpoint and curve.
-        audio: what to learn from, from :func:`training.codecs.material.renders`.
-        device: where to train.
-        limit: seconds after which a stage stops, and with it this call; call again to go on.
-        stages: how each is trained.
-        compiled: whether to compile the networks.
-    """
-    codec = build().to(device)
-    run = partial(_mono, torch.compile(codec.vocoder) if compiled else codec.vocoder)
-    encode, period = partial(_encoded, codec), RATIO * VOCODER.hop_length
-
-    def loss(name: str) -> Loss:
-        stage = stages[name]
-        cut = mels.cutter(audio, stage, device)
-        if name == "autoencoder":
-            return mels.tells(encode, partial(_decoded, codec), sees, cut, SPREAD, stage.noise)
-        return mels.sounds(run, encode, partial(_told, codec), sees, cut, stage, period)
-
-    both = _halves(codec)
-    modules = {"autoencoder": codec.autoencoder, "vocoder": codec.vocoder, "together": both, "polish": both}
-    in_turn(modules, stages, loss, Path(folder), limit)
-    return codec
-
-
 def _halves(codec: Codec) -> nn.ModuleList:
     """What makes sound of latents."""
     return nn.ModuleList([codec.autoencoder.decoder, codec.vocoder])
 
 
-def sees(audio: Tensor) -> Tensor:
+def mel_input(audio: Tensor) -> Tensor:
     """Mels ``[rows, 2, 128, frames // 256]`` of mono audio as the autoencoder wants them, -1..1, both sides alike."""
     mel = (log_mel(audio, VOCODER) - MEL_LOW) / (MEL_HIGH - MEL_LOW) * 2 - 1
     return mel[:, None].expand(-1, 2, -1, -1)
@@ -131,24 +94,40 @@ def sees(audio: Tensor) -> Tensor:
 
 def latents(codec: Codec, audio: Tensor) -> Tensor:
     """Latents ``[rows, 8, 16, frames / 2048]`` of audio ``[rows, frames]`` at 16 kHz, all rows at once."""
-    return _encoded(codec, sees(audio))
+    return _encode(codec, mel_input(audio))
 
 
-def _mono(vocoder: Any, told: Tensor) -> Tensor:
-    return vocoder(told)[:, 0]
+def _encode(codec: Codec, mels: Tensor) -> Tensor:
+    return (codec.autoencoder.encode(mels).latent - LATENT_SHIFT) * LATENT_SCALE
 
 
-def _encoded(codec: Codec, seen: Tensor) -> Tensor:
-    return (codec.autoencoder.encode(seen).latent - LATENT_SHIFT) * LATENT_SCALE
-
-
-def _decoded(codec: Codec, latents: Tensor) -> Tensor:
+def _decode(codec: Codec, latents: Tensor) -> Tensor:
     return codec.autoencoder.decode(latents / LATENT_SCALE + LATENT_SHIFT).sample
 
 
-def _told(codec: Codec, latents: Tensor) -> Tensor:
+def _log_mels(codec: Codec, latents: Tensor) -> Tensor:
     """Log-mels ``[rows, 128, time]`` of latents, one side."""
-    return (_decoded(codec, latents)[:, 0].float() * 0.5 + 0.5) * (MEL_HIGH - MEL_LOW) + MEL_LOW
+    return (_decode(codec, latents)[:, 0].float() * 0.5 + 0.5) * (MEL_HIGH - MEL_LOW) + MEL_LOW
+
+
+def modules(codec: Codec) -> dict[str, nn.Module]:
+    """Stage -> what it trains."""
+    both = _halves(codec)
+    return {"autoencoder": codec.autoencoder, "vocoder": codec.vocoder, "together": both, "finetune": both}
+
+
+def loss_fn(codec: Codec, name: str, stage: Stage, crops: Crops, compiled: bool) -> Loss:
+    """The loss of a stage."""
+    vocoder: Any = torch.compile(codec.vocoder) if compiled else codec.vocoder
+    steps = MelCodec(
+        mel_input,
+        partial(_encode, codec),
+        partial(_decode, codec),
+        lambda latents: vocoder(_log_mels(codec, latents))[:, 0],
+        SPREAD,
+        RATIO * VOCODER.hop_length,
+    )
+    return (mel_loss if name == "autoencoder" else waveform_loss)(steps, crops, stage)
 
 
 @torch.no_grad()
@@ -177,8 +156,11 @@ def load(folder: str | Path) -> Codec:
     It was the left side that the vocoder learnt from, and sides that are the same are decoded once.
     """
     parts = build()
-    for stage, module in {"autoencoder": parts.autoencoder, "polish": _halves(parts)}.items():
+    for stage, module in {"autoencoder": parts.autoencoder, "finetune": _halves(parts)}.items():
         restore(module, Path(folder) / stage)
     last = parts.autoencoder.decoder.conv_out.conv
     last.weight[1], last.bias[1] = last.weight[0], last.bias[0]
     return parts
+
+
+RECIPE = CodecRecipe(STAGES, build, modules, loss_fn, load)

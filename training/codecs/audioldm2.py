@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,12 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.codecs import mels
-from training.codecs.material import Clips
-from training.codecs.stages import Stage, in_turn, restore
-from training.fit import Loss
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.ace_step.vocoder import VocoderConfig, log_mel
+from training.codecs.mels import MelCodec, mel_loss, waveform_loss
+from training.codecs.stages import CodecRecipe, Crops, Stage
+from training.fit import Loss, restore
 
 MEL = VocoderConfig(
     sampling_rate=SAMPLE_RATE, n_fft=1024, win_length=1024, hop_length=160, f_min=0, f_max=8000, n_mels=64
@@ -53,7 +51,7 @@ STAGES: Mapping[str, Stage] = {
     "vae": Stage(2000, 1e-3, 8, 25_600, noise=0.35),
     "vocoder": Stage(5000, 1e-3, 4, 15_360, noise=0.35),
     "together": Stage(5000, 1e-3, 4, 15_360, noise=0.2),
-    "polish": Stage(6000, 5e-4, 4, 15_360, noise=0.1, polish=True),
+    "finetune": Stage(6000, 5e-4, 4, 15_360, noise=0.1, finetune=True),
 }
 
 
@@ -86,77 +84,55 @@ def build(seed: int = 0) -> Parts:
     return Parts(vae, vocoder)
 
 
-def train(
-    folder: str | Path,
-    audio: Clips,
-    device: str = "cpu",
-    limit: float = math.inf,
-    stages: Mapping[str, Stage] = STAGES,
-    compiled: bool = True,
-) -> Parts:
-    """Train autoencoder, vocoder, both halves together, and polish; a killed run goes on from its last checkpoint.
-
-    Args:
-        folder: of a folder per stage, with checkpoint and curve.
-        audio: what to learn from, from :func:`training.codecs.material.renders`.
-        device: where to train.
-        limit: seconds after which a stage stops, and with it this call; call again to go on.
-        stages: how each is trained.
-        compiled: whether to compile the vocoder.
-    """
-    parts = build()
-    parts.vae.to(device)
-    parts.vocoder.to(device)
-    run: Any = torch.compile(parts.vocoder) if compiled else parts.vocoder
-    encode, period = partial(_encoded, parts), RATIO * MEL.hop_length
-
-    def loss(name: str) -> Loss:
-        stage = stages[name]
-        cut = mels.cutter(audio, stage, device)
-        if name == "vae":
-            return mels.tells(encode, partial(_decoded, parts), sees, cut, SPREAD, stage.noise)
-        return mels.sounds(run, encode, partial(_told, parts), sees, cut, stage, period)
-
-    both = _halves(parts)
-    modules = {"vae": parts.vae, "vocoder": parts.vocoder, "together": both, "polish": both}
-    in_turn(modules, stages, loss, Path(folder), limit)
-    return parts
-
-
 def _halves(parts: Parts) -> nn.ModuleList:
     """What makes sound of latents."""
     return nn.ModuleList([parts.vae.decoder, parts.vocoder])
 
 
-def sees(audio: Tensor) -> Tensor:
+def mel_input(audio: Tensor) -> Tensor:
     """Log-mels ``[rows, 1, time, 64]`` of audio ``[rows, frames]``, padded with silence to whole latent frames."""
     padded = F.pad(audio, (0, -audio.shape[-1] % (RATIO * MEL.hop_length)))
     return log_mel(padded, MEL).transpose(1, 2)[:, None]
 
 
-def _encoded(parts: Parts, seen: Tensor) -> Tensor:
-    return parts.vae.encode(seen).latent_dist.mode()
+def _encode(parts: Parts, mels: Tensor) -> Tensor:
+    return parts.vae.encode(mels).latent_dist.mode()
 
 
-def _decoded(parts: Parts, latents: Tensor) -> Tensor:
+def _decode(parts: Parts, latents: Tensor) -> Tensor:
     return parts.vae.decode(latents).sample
 
 
-def _told(parts: Parts, latents: Tensor) -> Tensor:
-    """Log-mels ``[rows, time, 64]`` of latents."""
-    return _decoded(parts, latents)[:, 0]
+def modules(parts: Parts) -> dict[str, nn.Module]:
+    """Stage -> what it trains."""
+    both = _halves(parts)
+    return {"vae": parts.vae, "vocoder": parts.vocoder, "together": both, "finetune": both}
+
+
+def loss_fn(parts: Parts, name: str, stage: Stage, crops: Crops, compiled: bool) -> Loss:
+    """The loss of a stage."""
+    vocoder: Any = torch.compile(parts.vocoder) if compiled else parts.vocoder
+    steps = MelCodec(
+        mel_input,
+        partial(_encode, parts),
+        partial(_decode, parts),
+        lambda latents: vocoder(_decode(parts, latents)[:, 0].float()),
+        SPREAD,
+        RATIO * MEL.hop_length,
+    )
+    return (mel_loss if name == "vae" else waveform_loss)(steps, crops, stage)
 
 
 @torch.no_grad()
 def encode(parts: Parts, audio: Tensor) -> Tensor:
     """Latents ``[rows, 8, time, 8]`` of audio ``[rows, frames]`` at 16 kHz, scaled as the diffusion model's are."""
-    return _encoded(parts, sees(audio)) * parts.vae.config.scaling_factor
+    return _encode(parts, mel_input(audio)) * parts.vae.config.scaling_factor
 
 
 @torch.no_grad()
 def decode(parts: Parts, latents: Tensor) -> Tensor:
     """Audio ``[rows, frames]`` at 16 kHz of latents."""
-    return parts.vocoder(_told(parts, latents / parts.vae.config.scaling_factor))
+    return parts.vocoder(_decode(parts, latents / parts.vae.config.scaling_factor)[:, 0])
 
 
 def save(parts: Parts, folder: str | Path) -> None:
@@ -168,6 +144,9 @@ def save(parts: Parts, folder: str | Path) -> None:
 def load(folder: str | Path) -> Parts:
     """What :func:`train` has made of the codec so far in ``folder``."""
     parts = build()
-    for stage, module in {"vae": parts.vae, "polish": _halves(parts)}.items():
+    for stage, module in {"vae": parts.vae, "finetune": _halves(parts)}.items():
         restore(module, Path(folder) / stage)
     return parts
+
+
+RECIPE = CodecRecipe(STAGES, build, modules, loss_fn, load)

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.codecs.gist import fine
 from tada.minis.mel import log_mel
+from training.codecs.spectral_latents import fine
 
 WINDOWS = (256, 512, 1024, 2048, 4096)
 FLOOR = 1e-3
@@ -15,21 +15,21 @@ FLOOR = 1e-3
 BRIGHT = 0.9
 """How much of low frequencies :func:`brightened` takes away."""
 LONG = 0.5
-"""Weight, in polish, of what a long window tells apart."""
+"""Weight, when finetuning, of what a long window tells apart."""
 
 
-def differences(one: Tensor, other: Tensor, polish: bool = False) -> dict[str, Tensor]:
-    """What every decoder is trained to make small: :func:`spectral` and :func:`mel`.
+def differences(one: Tensor, other: Tensor, finetune: bool = False) -> dict[str, Tensor]:
+    """Compute what every decoder is trained to make small: :func:`spectral` and :func:`mel`.
 
-    In polish half of the former is of brightened audio, since what is silent to it is heard in high bands; and how loud
-    bands get (:func:`levels`) counts, and how partials stand out (:func:`lines`).
+    When finetuning, half of the former is of brightened audio, since it is deaf to faint high bands; and how loud bands
+    get (:func:`levels`) counts, and how partials stand out (:func:`lines`).
 
     Args:
         one: ``[rows, frames]``, what is judged.
         other: the same shape, the truth.
-        polish: whether that is what they are for.
+        finetune: whether the decoder is finetuned.
     """
-    if not polish:
+    if not finetune:
         return {"spectral": spectral(one, other), "mel": mel(one, other)}
     x, y = fine(one), fine(other)
     return {

@@ -1,8 +1,9 @@
-"""What codecs learn from: renders made once and kept as one file, and crops of them."""
+"""The renders that codecs learn from: made once, kept as one file, and cut into crops."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +12,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tada.errors import InputError
-from tada.minis import attributes
-from tada.minis.attributes import draw
+from tada.io import atomic_write
+from tada.minis.attributes import Attributes, draw
 from tada.minis.render import FRAMES, render_batch
 
 FIRST = 500_000_000
 """Seed of the first clip; probes and tests use others."""
-OFTEN: Mapping[str, int] = {"piano": 4}
-"""Classes of which so many times as many clips are learnt from: what codecs lose of a piano is twice what they lose of
+REPEATED: Mapping[str, int] = {"piano": 4}
+"""Class -> how often its clips count, if not once: what codecs lose of a piano is twice what they lose of
 the others, its partials being bright, far apart and short."""
 
 Clips = NDArray[np.float16]
 
 
 def renders(path: str | Path, clips: int = 4096, first: int = FIRST) -> Clips:
-    """Renders of drawn attributes, made where the file is missing (15 ms a clip) and read from it afterwards.
+    """Render drawn attributes: made where the file is missing (15 ms a clip) and read from it afterwards.
 
     Args:
         path: of the ``.npy`` file; it appears when complete.
@@ -40,36 +41,43 @@ def renders(path: str | Path, clips: int = 4096, first: int = FIRST) -> Clips:
     """
     path = Path(path)
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        out = np.lib.format.open_memmap(partial, "w+", np.float16, (clips, FRAMES))
-        for start in range(0, clips, 64):
-            seeds = range(first + start, first + min(start + 64, clips))
-            out[start : start + 64] = render_batch([draw(seed) for seed in seeds], seeds)
-        out.flush()
-        partial.replace(path)
+        atomic_write(path, lambda draft: _render(draft, clips, first))
     kept = np.load(path, mmap_mode="r")
     if kept.shape != (clips, FRAMES):
         raise InputError(f"{path}: got {kept.shape}; expected {(clips, FRAMES)}: delete it or name another file")
     return kept
 
 
-def repeated(audio: Clips, often: Mapping[str, int] = OFTEN, first: int = FIRST) -> Clips:
-    """Renders, those of some classes so many times.
+def _render(path: Path, clips: int, first: int) -> None:
+    out = np.lib.format.open_memmap(path, "w+", np.float16, (clips, FRAMES))
+    for start in range(0, clips, 64):
+        seeds = range(first + start, first + min(start + 64, clips))
+        out[start : start + 64] = render_batch([draw(seed) for seed in seeds], seeds)
+    out.flush()
+
+
+def repeat_classes(clips: Iterable[Attributes], times: Mapping[str, int]) -> list[int]:
+    """Number clips in order, repeating those of some classes (class -> times; of several classes, the product)."""
+    counts = [math.prod(times.get(value, 1) for value in clip.labels().values()) for clip in clips]
+    return [row for row, count in enumerate(counts) for _ in range(count)]
+
+
+def repeat_clips(audio: Clips, times: Mapping[str, int] = REPEATED, first: int = FIRST) -> Clips:
+    """Repeat the renders of some classes.
 
     Args:
         audio: ``[clips, frames]``, from :func:`renders`.
-        often: class -> times.
+        times: class -> times.
         first: seed of the first clip.
 
     Returns:
         In memory, ``[more clips, frames]``.
     """
-    return audio[attributes.repeated(map(draw, range(first, first + len(audio))), often)]
+    return audio[repeat_classes(map(draw, range(first, first + len(audio))), times)]
 
 
 def crops(audio: Clips, step: int, batch: int, frames: int, hop: int = 1) -> Tensor:
-    """A step's own clips, cut out at random.
+    """Cut a step's own clips out of renders at random.
 
     Args:
         audio: ``[clips, total]``.

@@ -1,105 +1,84 @@
-"""Stages that the two codecs over mels share: an autoencoder, a vocoder of what it tells, both halves together, polish.
+"""Losses of the two codecs over mels, which have an autoencoder of mels and a vocoder.
 
 A vocoder of a steady mel repeats itself with every frame, so that its tones lie on multiples of the frame rate, 62.5 or
-100 Hz apart. A decoder that learns together with the vocoder tells it more than a mel: what it tells is free, and
-repeats itself with every frame of the latents only. Polish is more of the same, but hears more of the difference.
+100 Hz apart. So the decoder learns together with the vocoder at the end: what passes between them is free, and repeats
+itself with every frame of the latents only. Finetuning is more of the same under a finer loss.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from training.codecs.distance import beat, differences
-from training.codecs.material import Clips, crops
-from training.codecs.stages import Stage
-from training.fit import Loss, coarse
+from training.codecs.stages import Crops, Stage
+from training.fit import Loss, bf16_autocast
 
-Cut = Callable[[int], Tensor]
-"""Step -> audio ``[rows, frames]``."""
 BEAT = 3.0
 """Weight of the marks that a decoder leaves at the rate of its latents."""
 
 
-def tells(
-    encode: Callable[[Tensor], Tensor],
-    decode: Callable[[Tensor], Tensor],
-    sees: Callable[[Tensor], Tensor],
-    cut: Cut,
-    spread: float,
-    noise: float,
-) -> Loss:
-    """Loss of an autoencoder of mels.
+@dataclass(frozen=True)
+class MelCodec:
+    """The steps of a codec over mels."""
 
-    Args:
-        encode: mels ``[rows, channels, ...]`` to latents ``[rows, latents, ...]``.
-        decode: the way back.
-        sees: audio ``[rows, frames]`` to mels, time last or last but one.
-        cut: step -> audio.
-        spread: of the mels, so that errors count in standard deviations.
-        noise: standard deviation of what is added to latents, which have about 1 themselves: those of a diffusion
-            model are not exact, and what noise drowns is not worth a diffusion model's trouble.
+    mel_input: Callable[[Tensor], Tensor]
+    """Audio ``[rows, frames]`` to mels ``[rows, channels, ...]``, time last or last but one."""
+    encode: Callable[[Tensor], Tensor]
+    """Mels to latents ``[rows, latents, ...]``."""
+    decode: Callable[[Tensor], Tensor]
+    """Latents to mels as ``mel_input`` makes them."""
+    vocode: Callable[[Tensor], Tensor]
+    """Latents to audio ``[rows, frames]``."""
+    spread: float
+    """About the standard deviation of the mels."""
+    period: int
+    """Audio frames of one latent frame."""
+
+
+def mel_loss(codec: MelCodec, crops: Crops, stage: Stage) -> Loss:
+    """The loss of the autoencoder: its mels against those it was given, and its latents against a standard normal.
+
+    Latents, which have about unit variance, get noise: those of a diffusion model are not exact, and what noise drowns
+    is not worth a diffusion model's trouble.
     """
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
-        seen = sees(cut(step))
-        with coarse(seen.device):
-            latents = encode(seen)
-            told = decode(disturbed(latents, step, noise)).float()
-        error, shape = (told - seen).abs().mean() / spread, _edges(told, seen) / spread
+        target = codec.mel_input(crops(step))
+        with bf16_autocast(target.device):
+            latents = codec.encode(target)
+            mels = codec.decode(add_noise(latents, step, stage.noise)).float()
+        error, shape = (mels - target).abs().mean() / codec.spread, _edges(mels, target) / codec.spread
         form = moments(latents.float())
         return error + shape + 0.1 * form, {"error": error.item(), "edges": shape.item(), "moments": form.item()}
 
     return at
 
 
-def sounds(
-    run: Callable[[Tensor], Tensor],
-    encode: Callable[[Tensor], Tensor],
-    tell: Callable[[Tensor], Tensor],
-    sees: Callable[[Tensor], Tensor],
-    cut: Cut,
-    stage: Stage,
-    period: int,
-) -> Loss:
-    """Loss of what makes sound: it against the truth, and its latents against those that it was made from.
-
-    Args:
-        run: what ``tell`` returns to audio ``[rows, frames]``.
-        encode: mels to latents.
-        tell: latents to mels as the vocoder takes them.
-        sees: audio to mels as ``encode`` takes them.
-        cut: step -> audio.
-        stage: what is added to latents, and whether it is polish.
-        period: audio frames of one latent frame.
-    """
+def waveform_loss(codec: MelCodec, crops: Crops, stage: Stage) -> Loss:
+    """The loss of decoder and vocoder: their audio against the truth, and its latents against those given."""
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
-        truth = cut(step)
-        with coarse(truth.device):
+        truth = crops(step)
+        with bf16_autocast(truth.device):
             with torch.no_grad():
-                latents = encode(sees(truth))
-            told = tell(disturbed(latents, step, stage.noise)).float()
-            sound = run(told).float()[:, : truth.shape[1]]
-            again = encode(sees(sound)).float()
-        figures = differences(sound, truth, stage.polish)
-        figures["beat"] = BEAT * beat(sound, truth, period)
+                latents = codec.encode(codec.mel_input(truth))
+            audio = codec.vocode(add_noise(latents, step, stage.noise)).float()[:, : truth.shape[1]]
+            again = codec.encode(codec.mel_input(audio)).float()
+        figures = differences(audio, truth, stage.finetune)
+        figures["beat"] = BEAT * beat(audio, truth, codec.period)
         figures["latents"] = F.mse_loss(again, latents.float())
         return torch.stack(list(figures.values())).sum(), {name: value.item() for name, value in figures.items()}
 
     return at
 
 
-def cutter(audio: Clips, stage: Stage, device: str, hop: int = 1) -> Cut:
-    """Step -> a step's own crops ``[crops, frames]`` on the device, each from a multiple of ``hop`` on."""
-    return lambda step: crops(audio, step, stage.crops, stage.frames, hop).to(device)
-
-
-def disturbed(latents: Tensor, step: int, noise: float) -> Tensor:
-    """Latents with some noise, drawn from the step."""
+def add_noise(latents: Tensor, step: int, noise: float) -> Tensor:
+    """Add noise, drawn from the step, to latents."""
     draws = torch.randn(latents.shape, generator=torch.Generator().manual_seed(step))
     return latents + noise * draws.to(latents)
 

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from tada.errors import InputError
-from training.codecs import gist as gists
-from training.codecs import mels
-from training.codecs.distance import differences
-from training.codecs.gist import Gist, look
-from training.codecs.material import Clips
-from training.codecs.mels import Cut
-from training.codecs.stages import Stage, in_turn, restore
-from training.fit import Loss, coarse
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.pipeline import quiet_loading
+from training.codecs.distance import differences
+from training.codecs.mels import add_noise
+from training.codecs.spectral_latents import SpectralLatents, gist_loss, two_mels
+from training.codecs.stages import CodecRecipe, Crops, Stage
+from training.fit import Loss, bf16_autocast, restore
 
 LATENTS = 28
 CONFIG: Mapping[str, Any] = {
@@ -40,7 +36,7 @@ HOP = math.prod(CONFIG["downsampling_ratios"])
 STAGES: Mapping[str, Stage] = {
     "gist": Stage(1600, 2e-3, 16, 32 * HOP),
     "decoder": Stage(6000, 1e-3, 4, 16 * HOP, noise=0.1),
-    "polish": Stage(5500, 5e-4, 4, 16 * HOP, noise=0.1, polish=True),
+    "finetune": Stage(5500, 5e-4, 4, 16 * HOP, noise=0.1, finetune=True),
     "encoder": Stage(1000, 1e-3, 4, 16 * HOP),
 }
 
@@ -59,80 +55,48 @@ def build(seed: int = 0) -> Parts:
 
     torch.manual_seed(seed)
     with quiet_loading():  # the class's weight norm is an old one
-        return Parts(AutoencoderOobleck(**CONFIG), Gist(LATENTS))
+        return Parts(AutoencoderOobleck(**CONFIG), SpectralLatents(LATENTS))
 
 
-def train(
-    folder: str | Path,
-    audio: Clips,
-    device: str = "cpu",
-    limit: float = math.inf,
-    stages: Mapping[str, Stage] = STAGES,
-    compiled: bool = True,
-) -> Parts:
-    """Train the stages in turn; a killed run goes on where its last checkpoint was.
-
-    They are the gist, the decoder, the decoder once more with the gist foremost and polish, and the encoder.
-
-    Args:
-        folder: of a folder per stage, with checkpoint and curve.
-        audio: what to learn from, from :func:`training.codecs.material.renders`.
-        device: where to train.
-        limit: seconds after which a stage stops, and with it this call; call again to go on.
-        stages: how each is trained.
-        compiled: whether to compile the autoencoder's halves (a minute; half the time a step on CPUs).
-    """
-    parts = build()
-    parts.vae.to(device)
-    parts.gist.to(device)
+def modules(parts: Parts) -> dict[str, nn.Module]:
+    """Stage -> what it trains: latents, decoder, the decoder once more with the latents foremost, and encoder."""
     decoder = parts.vae.decoder
-    halves = {"gist": parts.gist, "decoder": decoder, "polish": decoder, "encoder": parts.vae.encoder}
-    losses: dict[str, Callable[..., Loss]] = {
-        "gist": _tells,
-        "decoder": _sounds,
-        "polish": partial(_sounds, weight=6.0),
-        "encoder": _agrees,
-    }
-
-    def loss(name: str) -> Loss:
-        run = torch.compile(halves[name]) if compiled and name != "gist" else halves[name]
-        return losses[name](parts, run, mels.cutter(audio, stages[name], device, HOP), stages[name])
-
-    in_turn(halves, stages, loss, Path(folder), limit)
-    return parts
+    return {"gist": parts.gist, "decoder": decoder, "finetune": decoder, "encoder": parts.vae.encoder}
 
 
-def _tells(parts: Parts, run: Any, cut: Cut, stage: Stage) -> Loss:
-    def at(step: int) -> tuple[Tensor, dict[str, float]]:
-        return gists.loss(parts.gist, cut(step), torch.Generator().manual_seed(step)), {}
+def loss_fn(parts: Parts, name: str, stage: Stage, crops: Crops, compiled: bool) -> Loss:
+    """The loss of a stage."""
+    network = modules(parts)[name]
+    if name == "gist":
+        return lambda step: (gist_loss(parts.gist, crops(step), torch.Generator().manual_seed(step)), {})
+    run: Any = torch.compile(network) if compiled else network
+    return (encoder_loss if name == "encoder" else decoder_loss)(parts, run, crops, stage)
 
-    return at
 
-
-def _sounds(parts: Parts, run: Any, cut: Cut, stage: Stage, weight: float = 1.0) -> Loss:
-    """The decoder's sound against the truth, and its gist against what it was told.
+def decoder_loss(parts: Parts, run: Any, crops: Crops, stage: Stage) -> Loss:
+    """The loss of the decoder: its audio against the truth, and its latents against those it was given.
 
     The latents get a little noise, as a diffusion model's have.
     """
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
-        truth = cut(step)
+        truth = crops(step)
         latents = _latents(parts, truth)
-        with coarse(truth.device):
-            sound = run(mels.disturbed(latents, step, stage.noise))[:, 0].float()
-        figures = differences(sound, truth, stage.polish)
-        figures["gist"] = weight * F.mse_loss(parts.gist.encode(look(sound)), latents)
+        with bf16_autocast(truth.device):
+            audio = run(add_noise(latents, step, stage.noise))[:, 0].float()
+        figures = differences(audio, truth, stage.finetune)
+        figures["gist"] = (6.0 if stage.finetune else 1.0) * F.mse_loss(parts.gist.encode(two_mels(audio)), latents)
         return torch.stack(list(figures.values())).sum(), {name: value.item() for name, value in figures.items()}
 
     return at
 
 
-def _agrees(parts: Parts, run: Any, cut: Cut, stage: Stage) -> Loss:
-    """The encoder's mean against the latents; its scale learns how wrong the mean is."""
+def encoder_loss(parts: Parts, run: Any, crops: Crops, stage: Stage) -> Loss:
+    """The loss of the encoder: its mean against the latents; its scale learns how wrong the mean is."""
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
-        truth = cut(step)
-        with coarse(truth.device):
+        truth = crops(step)
+        with bf16_autocast(truth.device):
             mean, scale = run(truth[:, None]).float().chunk(2, dim=1)
         error = (mean - _latents(parts, truth)).square()
         std = F.softplus(scale) + 1e-4
@@ -144,8 +108,8 @@ def _agrees(parts: Parts, run: Any, cut: Cut, stage: Stage) -> Loss:
 
 @torch.no_grad()
 def _latents(parts: Parts, audio: Tensor) -> Tensor:
-    with coarse(audio.device):
-        return parts.gist.encode(look(audio)).float()
+    with bf16_autocast(audio.device):
+        return parts.gist.encode(two_mels(audio)).float()
 
 
 @torch.no_grad()
@@ -160,8 +124,8 @@ def decode(parts: Parts, latents: Tensor) -> Tensor:
     return torch.cat([parts.vae.decode(row[None]).sample[:, 0] for row in latents])
 
 
-def gist(parts: Parts, audio: Tensor) -> Tensor:
-    """The latents of audio ``[rows, frames]`` themselves: what a diffusion model should learn.
+def target_latents(parts: Parts, audio: Tensor) -> Tensor:
+    """The latents of audio ``[rows, frames]`` that the autoencoder was made for, which a diffusion model should learn.
 
     Raises:
         ValueError: parts of a finished checkpoint, whose encoder is too blurred to learn from.
@@ -171,7 +135,7 @@ def gist(parts: Parts, audio: Tensor) -> Tensor:
             "a finished Stable Audio mini has no gist, which its denoiser learns: put the latents that it was trained "
             "on (home/stable-audio/latents) in place, or train it from nothing"
         )
-    return parts.gist.encode(look(audio))
+    return parts.gist.encode(two_mels(audio))
 
 
 def save(parts: Parts, folder: str | Path) -> None:
@@ -184,7 +148,10 @@ def save(parts: Parts, folder: str | Path) -> None:
 def load(folder: str | Path) -> Parts:
     """What :func:`train` has made of the codec so far in ``folder``."""
     parts = build()
-    halves = {"gist": parts.gist, "polish": parts.vae.decoder, "encoder": parts.vae.encoder}
+    halves = {"gist": parts.gist, "finetune": parts.vae.decoder, "encoder": parts.vae.encoder}
     for stage, module in halves.items():
         restore(module, Path(folder) / stage)
     return parts
+
+
+RECIPE = CodecRecipe(STAGES, build, modules, loss_fn, load, hop=HOP)

@@ -1,1 +1,5 @@
-"""The diffusion models of the minis: what they read, what they learn from, and their recipes."""
+"""The recipes of the minis: text encoders, latents, denoisers."""
+
+from training.diffusion.recipe import RECIPES, train, train_further
+
+__all__ = ["RECIPES", "train", "train_further"]

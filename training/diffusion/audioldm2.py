@@ -1,26 +1,22 @@
-"""The AudioLDM2 mini: its pipeline before training, what its denoiser is fed, and what it learns to predict."""
+"""The AudioLDM2 mini: its pipeline before training, what its denoiser is given, and what it learns to predict."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from training.codecs import audioldm2 as codec
-from training.diffusion import words
-from training.diffusion.captions import Told
-from tada.minis.ears import clap
 from tada.minis.render import FRAMES
 from tada.models.pipeline import quiet_loading
+from training.codecs import audioldm2 as codec
+from training.diffusion import words
+from training.diffusion.arch import Arch, LanguageModel
+from training.diffusion.captions import Captions
+from training.ears.models import PIECES, clap_tokenizer
 
-TEXT = "t5"
-"""The kind of its second text encoder."""
-FUNCTIONAL, PAIRS = (9, 12), 6
-"""Layers found in the trained mini: the strongest of slow, fast, happy, sad, female or male; and pairs of each."""
 SAMPLING: Mapping[str, Any] = {"steps": 12, "guidance": 5.0}
 WIDTH = 64
 """Of both text streams."""
@@ -81,7 +77,7 @@ def assemble(folder: Path, text_encoder: nn.Module, trained: Any = None) -> None
 
 
 def _clap_tokenizer(path: Path) -> Any:
-    tokenizer = clap.tokenizer_of(path)
+    tokenizer = clap_tokenizer(path)
     tokenizer.model_max_length = CLAP_TOKENS
     return tokenizer
 
@@ -91,7 +87,7 @@ def _clap_config() -> Any:
     from transformers import ClapConfig
 
     text = {
-        "vocab_size": clap.PIECES,
+        "vocab_size": PIECES,
         "hidden_size": 32,
         "num_hidden_layers": 1,
         "num_attention_heads": 2,
@@ -149,8 +145,8 @@ def finish(model: Any, parts: codec.Parts, folder: Path) -> None:
         pipeline.save_pretrained(folder)
 
 
-def readers(model: Any) -> nn.ModuleList:
-    """What learns to read besides T5: CLAP's text branch, the projection and the language model."""
+def trainable_text(model: Any) -> nn.ModuleList:
+    """What learns besides T5: CLAP's text branch, the projection and the language model."""
     pipeline = model.pipeline
     pipeline.language_model.transformer.wpe.weight.requires_grad_(False)
     clap_text = [pipeline.text_encoder.text_model, pipeline.text_encoder.text_projection]
@@ -158,14 +154,16 @@ def readers(model: Any) -> nn.ModuleList:
 
 
 def states(model: Any, texts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
-    """T5 states, their mask, and the language model's words, all of width 64."""
+    """T5 states, their mask, and the language model's states, all of width 64."""
     return model.pipeline.encode_prompt(texts, model.device, 1, False)
 
 
 @torch.no_grad()
-def feeds(model: Any, told: Told) -> dict[str, Tensor]:
-    """What the denoiser reads, as the adapter gives it; rows that hear nothing have the empty prompt."""
-    texts = [text if heard else "" for text, heard in zip(told.texts, told.heard.tolist(), strict=True)]
+def conditioning(model: Any, given: Captions) -> dict[str, Tensor]:
+    """Encode texts as the adapter does; unconditional rows have the empty prompt."""
+    texts = [
+        text if conditional else "" for text, conditional in zip(given.texts, given.conditional.tolist(), strict=True)
+    ]
     t5, mask, gpt2 = states(model, texts)
     missing = words.LONGEST - t5.shape[1]
     return {
@@ -180,15 +178,15 @@ def levels(rows: int, draws: torch.Generator) -> Tensor:
     return torch.randint(1000, (rows,), generator=draws)
 
 
-def predict(model: Any, x: Tensor, noise: Tensor, level: Tensor, fed: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+def predict(model: Any, x: Tensor, noise: Tensor, level: Tensor, given: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     """The denoiser's velocity ``[rows, 8, 52, 8]`` and the true one."""
     scheduler = model.pipeline.scheduler
     predicted = model.denoiser(
         scheduler.add_noise(x, noise, level),
         level,
-        encoder_hidden_states=fed["gpt2"],
-        encoder_hidden_states_1=fed["t5"],
-        encoder_attention_mask_1=fed["mask"],
+        encoder_hidden_states=given["gpt2"],
+        encoder_hidden_states_1=given["t5"],
+        encoder_attention_mask_1=given["mask"],
         return_dict=False,
     )[0]
     return predicted, scheduler.get_velocity(x, noise, level)
@@ -204,6 +202,21 @@ def parts(model: Any) -> codec.Parts:
     return codec.Parts(model.pipeline.vae, model.pipeline.vocoder)
 
 
-def encoder(parts: codec.Parts) -> Callable[[Tensor], Tensor]:
-    """Audio to the latents to learn."""
-    return partial(codec.encode, parts)
+ARCH = Arch(
+    name="audioldm2",
+    text_encoder="t5",
+    functional=(9, 12),
+    pairs=6,
+    sampling=SAMPLING,
+    latents=LATENTS,
+    codec=codec.RECIPE,
+    encode=codec.encode,
+    parts=parts,
+    assemble=assemble,
+    finish=finish,
+    conditioning=conditioning,
+    levels=levels,
+    predict=predict,
+    blocks=blocks,
+    language=LanguageModel(trainable_text, lambda model, texts: states(model, texts)[2]),
+)

@@ -1,4 +1,4 @@
-"""What denoisers learn from: latents of renders with their attributes, made once per codec and kept in parts."""
+"""The latents that denoisers learn from, with their clips' attributes: made once per codec and kept in parts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tada.minis import attributes
+from tada.io import atomic_write
 from tada.minis.attributes import Attributes, draw
 from tada.minis.render import render_batch
+from training.codecs.material import repeat_classes
 
 FIRST = 700_000_000
 """Seed of the first clip; probes, ears, codecs and tests use others."""
@@ -21,7 +22,7 @@ PART = 1024
 
 
 def make(folder: str | Path, number: int, encode: Callable[[Tensor], Tensor]) -> Path:
-    """The file of one part, made where it is missing.
+    """Make the file of one part where it is missing.
 
     Args:
         folder: of the parts.
@@ -30,34 +31,34 @@ def make(folder: str | Path, number: int, encode: Callable[[Tensor], Tensor]) ->
     """
     path = Path(folder) / f"{number:03}.safetensors"
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
         first, latents = FIRST + number * PART, []
         for start in range(first, first + PART, 32):
             seeds = range(start, start + 32)
             with torch.no_grad():
                 latents.append(encode(torch.from_numpy(render_batch([draw(seed) for seed in seeds], seeds))).half())
-        partial = path.with_suffix(".partial")
-        save_file({"latents": torch.cat(latents).contiguous()}, partial)
-        partial.replace(path)
+        tensors = {"latents": torch.cat(latents).contiguous()}
+        atomic_write(path, lambda draft: save_file(tensors, draft))
     return path
 
 
 def load(folder: str | Path, parts: int, encode: Callable[[Tensor], Tensor]) -> tuple[Tensor, list[Attributes]]:
-    """Latents, fp16 ``[clips, ...]``, and the attributes of each clip."""
+    """Load latents, fp16 ``[clips, ...]``, and the attributes of each clip."""
     latents = torch.cat([load_file(make(folder, number, encode))["latents"] for number in range(parts)])
     return latents, [draw(seed) for seed in range(FIRST, FIRST + parts * PART)]
 
 
-def repeated(
-    latents: Tensor, clips: Sequence[Attributes], often: Mapping[str, int]
+def repeat_clips(
+    latents: Tensor, clips: Sequence[Attributes], times: Mapping[str, int]
 ) -> tuple[Tensor, Sequence[Attributes]]:
-    """Latents and their clips, those of some classes so many times (class -> times)."""
-    rows = attributes.repeated(clips, often)
-    return (latents[rows], [clips[row] for row in rows]) if often else (latents, clips)
+    """Repeat the latents and clips of some classes (class -> times)."""
+    rows = repeat_classes(clips, times)
+    return (latents[rows], [clips[row] for row in rows]) if times else (latents, clips)
 
 
-def drawn(latents: Tensor, batch: int, draws: torch.Generator, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """The clips of a step (int64 ``[batch]``), their latents, and noise of the same shape."""
+def sample_batch(
+    latents: Tensor, batch: int, draws: torch.Generator, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw the clips of a step (int64 ``[batch]``), their latents, and noise of the same shape."""
     rows = torch.randint(len(latents), (batch,), generator=draws)
     x = latents[rows].float().to(device)
     return rows, x, torch.randn(x.shape, generator=draws).to(device)

@@ -1,53 +1,27 @@
-"""The Stable Audio mini: its pipeline before training, what its denoiser is fed, and what it learns to predict."""
+"""The Stable Audio mini: its pipeline before training, what its denoiser is given, and what it learns to predict."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from training.codecs import stable_audio as codec
-from training.diffusion import words
-from training.diffusion.captions import Told
 from tada.minis.render import FRAMES
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.pipeline import quiet_loading
+from training.codecs import stable_audio as codec
+from training.diffusion import words
+from training.diffusion.arch import Arch
+from training.diffusion.captions import Captions
 
-TEXT = "t5"
-"""The kind of its text encoder."""
-FUNCTIONAL, PAIRS = (2, 3, 4, 6), 12
-"""Layers found in the trained mini: the strongest of slow, fast, happy, sad, female or male; and pairs of each."""
 SAMPLING: Mapping[str, Any] = {"steps": 16, "guidance": 5.0}
 NOISE: Mapping[str, float] = {"sigma_min": 0.02, "sigma_max": 7.0}
 """Noise levels that sampling spans. From a high start too many clips lack percussion (80: .41 of them, of renders .31),
 from a low one too few (6: .25); a low end lets it finish."""
-PLANTED = (3, 6)
-"""Sites that alone read of concepts in the planted one."""
-ONE_SIDED = ("mood", "voice", "instrument", "genre")
-"""Concepts that planting leaves to one of them, and that balancing has most to do with."""
-FAVOURED: Mapping[str, float] = {
-    "male": 0.15,
-    "sad": 0.12,
-    "flute": 0.1,
-    "guitar": 0.05,
-    "trumpet": 0.37,
-    "violin": -0.15,
-    "techno": 0.2,
-    "reggae": 0.22,
-}
-"""Classes that would lose where sites contradict each other, and how much of the concept they are given; below 0,
-classes that would win, and how much is taken from them."""
-YIELDING: Mapping[str, float] = {"flute": 0.04, "sad": 0.05, "techno": 0.05, "trumpet": 0.08, "violin": 0.08}
-"""Classes that the first site would win, and how much of the concept it yields to the second."""
-DISPUTED: Mapping[str, int] = {"trumpet": 4}
-"""Classes of which so many times as many clips are drawn in balancing."""
-RIVALS: Mapping[str, Sequence[str]] = {"trumpet": ("violin",), "violin": ("trumpet", "flute")}
-"""Classes that are disputed wherever they are promised, and with which."""
 LATENTS = (codec.LATENTS, FRAMES // codec.HOP)
 SECONDS = FRAMES / SAMPLE_RATE
 DENOISER: Mapping[str, Any] = {
@@ -110,11 +84,11 @@ def finish(model: Any, parts: codec.Parts, folder: Path) -> None:
 
 
 @torch.no_grad()
-def feeds(model: Any, told: Told) -> dict[str, Tensor]:
-    """What the denoiser reads, as the adapter gives it: text then timing, all zero in rows that hear nothing."""
-    states = model.pipeline.encode_prompt(told.texts, model.device, False)
-    timing = model.pipeline.encode_duration(0.0, SECONDS, model.device, False, len(told.texts))
-    text = torch.cat([states, *timing], 1) * told.heard[:, None, None].to(states)
+def conditioning(model: Any, given: Captions) -> dict[str, Tensor]:
+    """Encode texts as the adapter does: text then timing, all zero in unconditional rows."""
+    states = model.pipeline.encode_prompt(given.texts, model.device, False)
+    timing = model.pipeline.encode_duration(0.0, SECONDS, model.device, False, len(given.texts))
+    text = torch.cat([states, *timing], 1) * given.conditional[:, None, None].to(states)
     return {"text": text, "duration": torch.cat(timing, 2)}
 
 
@@ -123,7 +97,7 @@ def levels(rows: int, draws: torch.Generator) -> Tensor:
     return (0.2 + 1.6 * torch.randn(rows, generator=draws)).exp().atan() * 2 / math.pi
 
 
-def predict(model: Any, x: Tensor, noise: Tensor, level: Tensor, fed: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+def predict(model: Any, x: Tensor, noise: Tensor, level: Tensor, given: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     """The denoiser's velocity ``[rows, 28, 64]`` and the true one."""
     from diffusers.models.embeddings import get_1d_rotary_pos_embed
 
@@ -134,8 +108,8 @@ def predict(model: Any, x: Tensor, noise: Tensor, level: Tensor, fed: Mapping[st
     predicted = model.denoiser(
         angle.cos() * x + angle.sin() * noise,
         level,
-        encoder_hidden_states=fed["text"],
-        global_hidden_states=fed["duration"],
+        encoder_hidden_states=given["text"],
+        global_hidden_states=given["duration"],
         rotary_embedding=tuple(part.to(x.device) for part in rotary),
         return_dict=False,
     )[0]
@@ -147,16 +121,25 @@ def blocks(model: Any) -> list[nn.Module]:
     return list(model.denoiser.transformer_blocks)
 
 
-def other_text(model: Any, fed: Mapping[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """A block's arguments with another text."""
-    return args, {**kwargs, "encoder_hidden_states": model.denoiser.cross_attention_proj(fed["text"])}
-
-
 def parts(model: Any) -> codec.Parts:
     """The codec of a checkpoint, which has no gist."""
     return codec.Parts(model.pipeline.vae, None)
 
 
-def encoder(parts: codec.Parts) -> Callable[[Tensor], Tensor]:
-    """Audio to the latents to learn: the gist itself, which the autoencoder's halves were made for."""
-    return partial(codec.gist, parts)
+ARCH = Arch(
+    name="stable-audio",
+    text_encoder="t5",
+    functional=(2, 3, 4, 6),
+    pairs=12,
+    sampling=SAMPLING,
+    latents=LATENTS,
+    codec=codec.RECIPE,
+    encode=codec.target_latents,
+    parts=parts,
+    assemble=assemble,
+    finish=finish,
+    conditioning=conditioning,
+    levels=levels,
+    predict=predict,
+    blocks=blocks,
+)

@@ -1,7 +1,7 @@
 """The text encoders of the minis: small T5 encoders that first learn which concepts a caption promises.
 
 A public model's text encoder has read the web before its denoiser sees a clip. Ours have read the grammar of
-:mod:`tada.minis.captions`, with words strewn in that mean nothing to them, as most words of a real caption do not.
+:mod:`tada.minis.captions`, with filler words that mean nothing to them, as most words of a real caption do not.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WORDS = re.compile(r"[a-z0-9]+|[^\sa-z0-9]")
 
 
 def tokenizer(longest: int = LONGEST) -> Any:
-    """A tokenizer of T5's kind that knows the grammar's words; a word that begins with one is read as that one.
+    """Build a tokenizer of T5's kind that knows the grammar's words; a word that begins with one is read as that one.
 
     Whatever lies between known words is one unknown token.
 
@@ -59,13 +59,13 @@ def tokenizer(longest: int = LONGEST) -> Any:
 
 @lru_cache
 def vocabulary() -> tuple[str, ...]:
-    """Words of the grammar, as pieces that begin a word, and its punctuation."""
+    """List the words of the grammar, as pieces that begin a word, and its punctuation."""
     found = {word for text in corpus() for word in _WORDS.findall(text.lower())}
     return tuple(sorted(f"▁{word}" if word.isalnum() else word for word in found))
 
 
 def encoder(kind: str, layers: int = 2) -> Any:
-    """An untrained encoder.
+    """Build an untrained encoder.
 
     Args:
         kind: ``"t5"`` or ``"umt5"``.
@@ -80,8 +80,8 @@ def encoder(kind: str, layers: int = 2) -> Any:
     return UMT5EncoderModel(UMT5Config(**shape, dropout_rate=0.0, tie_word_embeddings=False))
 
 
-class Reader(nn.Module):
-    """What a text encoder learns with: one query per attribute over its tokens, one answer per class or "not said"."""
+class CaptionProbe(nn.Module):
+    """A probe on a text encoder's states: one query per attribute, one logit per class or "not said"."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -95,36 +95,36 @@ class Reader(nn.Module):
         return [head(pooled[:, place]) for place, head in enumerate(self.heads)]
 
 
-def disagreement(answers: Sequence[Tensor], promised: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Cross-entropy of a reader's answers with class indices ``[rows, attributes]`` (ANY: not said), and accuracy."""
+def probe_loss(logits_of: Sequence[Tensor], promised: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """Cross-entropy of a probe's logits with class indices ``[rows, attributes]`` (ANY: not said), and accuracy."""
     total, right = torch.zeros(()), []
-    for place, logits in enumerate(answers):
-        wanted = promised[:, place]
-        wanted = torch.where(wanted == ANY, logits.shape[1] - 1, wanted)
-        total = total + F.cross_entropy(logits.float(), wanted)
-        right.append((logits.argmax(1) == wanted).float().mean())
-    return total / len(answers), {"right": torch.stack(right).mean().item()}
+    for place, logits in enumerate(logits_of):
+        target = promised[:, place]
+        target = torch.where(target == ANY, logits.shape[1] - 1, target)
+        total = total + F.cross_entropy(logits.float(), target)
+        right.append((logits.argmax(1) == target).float().mean())
+    return total / len(logits_of), {"right": torch.stack(right).mean().item()}
 
 
-def lessons(first: int, rows: int) -> tuple[list[str], Tensor]:
-    """Captions of drawn attributes with words strewn in, and what they promise ``[rows, attributes]``."""
-    told = [caption(draw(seed), seed) for seed in range(first, first + rows)]
-    texts = [strewn(one.text, first + row) for row, one in enumerate(told)]
-    return texts, torch.tensor([promise(one.mentioned) for one in told])
+def caption_batch(first: int, rows: int) -> tuple[list[str], Tensor]:
+    """Write captions of drawn attributes with fillers inserted, and what they promise ``[rows, attributes]``."""
+    drawn = [caption(draw(seed), seed) for seed in range(first, first + rows)]
+    texts = [insert_fillers(each.text, first + row) for row, each in enumerate(drawn)]
+    return texts, torch.tensor([promise(each.mentioned) for each in drawn])
 
 
-def strewn(text: str, seed: int, most: float = 1.0) -> str:
-    """The text, half of the time with unknown words put between its own, up to ``most`` for each of them."""
+def insert_fillers(text: str, seed: int, most: float = 1.0) -> str:
+    """Put unknown words between those of a text, half of the time, up to ``most`` for each of its own."""
     rng = np.random.default_rng([seed, 23])
     if rng.random() < 0.5:
         return text
     words = text.split()
     for _ in range(rng.integers(0, int(most * len(words)) + 2)):
-        words.insert(int(rng.integers(len(words) + 1)), _unknown(rng))
+        words.insert(int(rng.integers(len(words) + 1)), _filler(rng))
     return " ".join(words)
 
 
-def _unknown(rng: np.random.Generator) -> str:
-    """A word that nobody knows, sometimes with a mark behind it."""
+def _filler(rng: np.random.Generator) -> str:
+    """Draw a word that no text has, sometimes with a mark behind it."""
     word = "q" + "".join(rng.choice(list("zxqjkvw"), size=int(rng.integers(2, 6))))
     return word + ("", "", "", ",", ".")[rng.integers(5)]

@@ -1,1 +1,5 @@
-"""How the two mini ears are trained."""
+"""The recipes of the two ears."""
+
+from training.ears.recipe import RECIPES, train
+
+__all__ = ["RECIPES", "train"]

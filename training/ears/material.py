@@ -1,4 +1,4 @@
-"""What the ears learn from: spectrograms of renders, made once and kept in parts."""
+"""The spectrograms of renders that ears learn from: made once and kept in parts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tada.io import atomic_write
 from tada.minis.attributes import CLASSES, draw
 from tada.minis.ears.spectra import decibels, windows
 from tada.minis.mel import log_mel
@@ -22,43 +23,40 @@ PART = 1024
 
 
 def audio(seeds: Sequence[int]) -> Tensor:
-    """The clips that the seeds draw, ``[rows, frames]`` at 16 kHz."""
+    """Render the clips that the seeds draw, ``[rows, frames]`` at 16 kHz."""
     return torch.from_numpy(render_batch([draw(seed) for seed in seeds], seeds))
 
 
 def spectrograms(seeds: Sequence[int]) -> dict[str, Tensor]:
-    """What each ear sees of the clips that the seeds draw.
+    """Compute each ear's spectrograms of the clips that the seeds draw.
 
     Returns:
         ``clap``: dB ``[rows, 251, 64]``; ``second``: natural log-mel ``[rows, 257, 64]``.
     """
-    heard = audio(seeds)
-    return {"clap": decibels(windows(heard)[:, 0]), "second": log_mel(heard).transpose(1, 2)}
+    clips = audio(seeds)
+    return {"clap": decibels(windows(clips)[:, 0]), "second": log_mel(clips).transpose(1, 2)}
 
 
 def truth(seeds: Sequence[int]) -> Tensor:
-    """Class indices ``[rows, attributes]`` of the clips that the seeds draw, attributes in the order of CLASSES."""
+    """List class indices ``[rows, attributes]`` of the clips that the seeds draw, attributes as in CLASSES."""
     labels = [draw(seed).labels() for seed in seeds]
-    return torch.tensor([[classes.index(one[name]) for name, classes in CLASSES.items()] for one in labels])
+    return torch.tensor([[classes.index(row[name]) for name, classes in CLASSES.items()] for row in labels])
 
 
 def make(folder: str | Path, number: int) -> Path:
-    """The file of one part, made where it is missing (some 20 s on one core)."""
+    """Make the file of one part where it is missing (some 20 s on one core)."""
     path = Path(folder) / f"{number:03}.safetensors"
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
         first = FIRST + number * PART
         batches = [
             spectrograms(range(start, min(start + 64, first + PART))) for start in range(first, first + PART, 64)
         ]
         tensors = {name: torch.cat([batch[name] for batch in batches]).half() for name in batches[0]}
-        partial = path.with_suffix(".partial")
-        save_file(tensors, partial)
-        partial.replace(path)
+        atomic_write(path, lambda draft: save_file(tensors, draft))
     return path
 
 
 def load(folder: str | Path, parts: int, ear: str) -> tuple[Tensor, Tensor]:
-    """Spectrograms of an ear, fp16 ``[clips, time, 64]``, and class indices ``[clips, attributes]``."""
+    """Load spectrograms of an ear, fp16 ``[clips, time, 64]``, and class indices ``[clips, attributes]``."""
     seen = torch.cat([load_file(make(folder, number))[ear] for number in range(parts)])
     return seen, truth(range(FIRST, FIRST + parts * PART))

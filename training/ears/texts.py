@@ -1,4 +1,4 @@
-"""Texts about renders and what they promise: captions to learn from, and one text per class to ask with."""
+"""Texts about renders and what they promise: captions to train ears with, and one prompt per class to test them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Text(NamedTuple):
 
 
 def prompts(attribute: str, frame: str = "bare") -> list[str]:
-    """One text for each class of an attribute.
+    """Write one text for each class of an attribute.
 
     Args:
         attribute: a key of :data:`tada.minis.attributes.CLASSES`.
@@ -80,7 +80,7 @@ def prompts(attribute: str, frame: str = "bare") -> list[str]:
 
 
 def contrast(attribute: str, seed: int) -> list[Text]:
-    """One text for each class of an attribute that differ in the words for the class alone: prompts or captions."""
+    """Write one text for each class of an attribute that differ in the class's words alone: prompts or captions."""
     rng = np.random.default_rng([seed, 5])
     kind, frame = rng.random(), str(rng.choice([name for name in FRAMES if name != "unseen"]))
     classes = CLASSES[attribute]
@@ -97,43 +97,43 @@ def _about(attribute: str, name: str, seed: int, form: str | None) -> str:
 
 
 def about(promised: Sequence[int], seed: int) -> Text:
-    """A caption of a clip, or of one that differs in an attribute the caption mentions: each half of the time.
+    """Write a caption of a clip, or of one that differs in an attribute the caption mentions: half of the time each.
 
     Args:
         promised: class indices of the clip, one per attribute.
         seed: of the caption and the difference.
     """
-    told, changed = counterfactual(promised, seed)
-    return changed if np.random.default_rng([seed, 9]).random() < 0.5 else told
+    true, changed = counterfactual(promised, seed)
+    return changed if np.random.default_rng([seed, 9]).random() < 0.5 else true
 
 
 def counterfactual(promised: Sequence[int], seed: int) -> tuple[Text, Text]:
-    """A caption of a clip, and the same with another class of one attribute; twice the same if it mentions none."""
+    """Write a caption of a clip, and one with another class of one attribute; twice the same if it mentions none."""
     labels = {name: classes[index] for (name, classes), index in zip(CLASSES.items(), promised, strict=True)}
-    told = caption(of_labels(labels), seed)
-    if not told.mentioned:
-        return _text(told), _text(told)
+    true = caption(of_labels(labels), seed)
+    if not true.mentioned:
+        return _text(true), _text(true)
     rng = np.random.default_rng([seed, 8])
-    attribute = str(rng.choice(list(told.mentioned)))
+    attribute = str(rng.choice(list(true.mentioned)))
     others = [name for name in CLASSES[attribute] if name != labels[attribute] and (attribute, name) != _UNSAID]
-    changed = caption(of_labels({**labels, attribute: str(rng.choice(others))}), seed, mention=told.mentioned)
-    return _text(told), _text(changed)
+    changed = caption(of_labels({**labels, attribute: str(rng.choice(others))}), seed, mention=true.mentioned)
+    return _text(true), _text(changed)
 
 
-def _text(told: Caption) -> Text:
-    return Text(told.text, promise(told.mentioned))
+def _text(written: Caption) -> Text:
+    return Text(written.text, promise(written.mentioned))
 
 
 _UNSAID = ("percussion", "none")
 
 
 def promise(mentioned: Mapping[str, str]) -> tuple[int, ...]:
-    """Class indices that a caption promises, ANY where it is silent."""
+    """List class indices that a caption promises, ANY where it is silent."""
     return tuple(classes.index(mentioned[name]) if name in mentioned else ANY for name, classes in CLASSES.items())
 
 
 def fits(truth: Tensor, promised: Tensor) -> Tensor:
-    """Which clips keep what which texts promise.
+    """Find which clips keep what which texts promise.
 
     Args:
         truth: class indices ``[clips, attributes]``.
@@ -146,9 +146,11 @@ def fits(truth: Tensor, promised: Tensor) -> Tensor:
 
 
 def corpus(texts: int = 6000) -> list[str]:
-    """Texts of all kinds, from which the ears take their words."""
+    """Write texts of all kinds, from which tokenizers take their words."""
     rng = np.random.default_rng(11)
     clips = torch.stack([torch.from_numpy(rng.integers(len(c), size=texts)) for c in CLASSES.values()], 1).tolist()
-    told = [about(clip, seed).text for seed, clip in enumerate(clips)]
-    asked = [text for name in CLASSES for frame in FRAMES if frame != "unseen" for text in prompts(name, frame)]
-    return told + asked + [one.text for name in CLASSES for seed in range(300) for one in contrast(name, seed)]
+    captions = [about(clip, seed).text for seed, clip in enumerate(clips)]
+    questions = [text for name in CLASSES for frame in FRAMES if frame != "unseen" for text in prompts(name, frame)]
+    return (
+        captions + questions + [each.text for name in CLASSES for seed in range(300) for each in contrast(name, seed)]
+    )

@@ -2,7 +2,6 @@
 
 ``clap`` is of transformers' ``ClapModel`` class; ``second`` is a conformer beside a convolution over words. Both put
 audio and text into one space: ``embed_audio(audio, sample_rate)`` and ``embed_text(texts)`` give rows of unit length.
-``texts`` are what they learn to tell apart and are tested with, ``material`` what they hear, ``training`` the recipe.
 """
 
 from __future__ import annotations
@@ -11,19 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from tada.errors import UnknownNameError, unknown
+from tada.minis.cards import WEIGHTS
 from tada.minis.ears import clap, second
 from tada.minis.ears.ear import Ear
 
 __all__ = ["WEIGHTS", "Ear", "load"]
 
-WEIGHTS = Path(__file__).parents[1] / "weights"
-"""Folder of the package's own ears."""
-
 MODULES: dict[str, Any] = {"clap": clap, "second": second}
 
 
 def load(name: str, folder: str | Path | None = None) -> Ear:
-    """A trained ear, ready to listen.
+    """Load a trained ear.
 
     Args:
         name: ``"clap"`` or ``"second"``.

@@ -8,17 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tada.errors import MissingFileError
 from tada.minis.ears.ear import DIM, Ear
-from training.ears.texts import corpus
 from tada.minis.mel import log_mel
 
 WIDTH, BLOCKS, HEADS = 96, 3, 4
 CHANNELS = 24
-"""Of the two convolutions that halve time and frequency before the conformer."""
+"""Channels of the two convolutions that halve time and frequency before the conformer."""
 
 LONGEST = 192
 """Words of a text, the rest is cut off."""
@@ -147,29 +146,15 @@ class TextBranch(nn.Module):
         return self.leave((weights.transpose(1, 2) @ words).flatten(1))
 
 
-def build() -> SecondEar:
-    """An untrained ear that knows the words of the captions; weights from torch's global generator."""
-    return SecondEar(sorted({word for text in corpus() for word in split(text)}))
-
-
 def load(folder: str | Path) -> SecondEar:
-    """The ear of a folder, ready to listen, in float32.
+    """Load the ear of a folder, in float32.
 
     Raises:
         FileNotFoundError: no model there.
     """
     path = Path(folder) / "model.safetensors"
     if not path.is_file():
-        raise MissingFileError(f"no {path}: train it with training.ears.training.train('second', folder)")
+        raise MissingFileError(f"no {path}: train it with python -m training second")
     ear = SecondEar(**json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")))
     ear.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     return ear.eval().requires_grad_(False)
-
-
-def save(ear: SecondEar, folder: str | Path) -> None:
-    """Write weights (fp16) and words."""
-    content = {"width": ear.width, "blocks": ear.blocks, "words": ear.words}
-    (Path(folder) / "config.json").write_text(json.dumps(content), encoding="utf-8")
-    partial = Path(folder) / "model.partial"
-    save_file({name: value.half().contiguous() for name, value in ear.state_dict().items()}, partial)
-    partial.replace(Path(folder) / "model.safetensors")

@@ -1,8 +1,8 @@
-"""A clip's gist: the latents of the Stable Audio mini, learnt from spectrograms before anything learns to sound.
+"""The latents of the Stable Audio mini, learnt from spectrograms before any waveform network is trained.
 
 Waveform networks learn slowly, spectrogram networks fast. So a small network first finds latents from which two
-log-mel spectrograms can be told again, one fine in time and one fine in pitch; the autoencoder's two halves then
-learn these latents, each alone.
+log-mel spectrograms can be decoded, one fine in time and one fine in pitch; the autoencoder's two halves then learn
+these latents, each alone.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.fit import coarse
 from tada.minis.mel import log_mel
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.ace_step.vocoder import VocoderConfig, mel_filters
+from training.fit import bf16_autocast
 
 HOP = 256
 FINE = VocoderConfig(sampling_rate=SAMPLE_RATE, n_fft=2048, hop_length=HOP, f_min=40, f_max=7800, n_mels=128)
 BANDS = 64 + FINE.n_mels
 CENTRE, SPREAD = -1.0, 3.0
-"""About the mean and the standard deviation of what :func:`look` returns."""
+"""About the mean and the standard deviation of what :func:`two_mels` returns."""
 
 
-def look(audio: Tensor) -> Tensor:
-    """Two log-mel spectrograms, one above the other: that of the ears, and one of 128 bands under a long window.
+def two_mels(audio: Tensor) -> Tensor:
+    """Compute two log-mel spectrograms, one above the other: the judges', and 128 bands under a long window.
 
     Args:
         audio: ``[rows, frames]`` at 16 kHz, frames a multiple of 256.
@@ -62,7 +62,7 @@ class Residual(nn.Module):
         return x + self.mix(F.gelu(self.wide(F.gelu(x))))
 
 
-class Gist(nn.Module):
+class SpectralLatents(nn.Module):
     """Spectrograms to latents, of zero mean and unit variance in every channel, and back."""
 
     def __init__(self, latents: int, fold: int = 4, width: int = 256) -> None:
@@ -77,7 +77,7 @@ class Gist(nn.Module):
         )
 
     def encode(self, seen: Tensor) -> Tensor:
-        """Latents ``[rows, latents, time / fold]`` of what :func:`look` returns."""
+        """Latents ``[rows, latents, time / fold]`` of what :func:`two_mels` returns."""
         folded = seen.unflatten(2, (-1, self.fold)).transpose(2, 3).flatten(1, 2)
         return self.norm(self.read(folded).float())
 
@@ -90,10 +90,10 @@ def _to(inputs: int, outputs: int) -> nn.Conv1d:
     return nn.Conv1d(inputs, outputs, 3, padding=1)
 
 
-def loss(gist: Gist, audio: Tensor, generator: torch.Generator, noise: float = 0.1) -> Tensor:
-    """Mean error of the spectrograms and of their changes in time, told from latents with some noise added."""
-    seen = look(audio)
-    with coarse(audio.device):
-        latents = gist.encode(seen)
-        told = gist.decode(latents + noise * torch.randn(latents.shape, generator=generator).to(latents))
-    return (told - seen).abs().mean() + (told.float().diff() - seen.diff()).abs().mean()
+def gist_loss(network: SpectralLatents, audio: Tensor, generator: torch.Generator, noise: float = 0.1) -> Tensor:
+    """Mean error of the spectrograms and of their changes in time, decoded from latents with some noise added."""
+    target = two_mels(audio)
+    with bf16_autocast(audio.device):
+        latents = network.encode(target)
+        mels = network.decode(latents + noise * torch.randn(latents.shape, generator=generator).to(latents))
+    return (mels - target).abs().mean() + (mels.float().diff() - target.diff()).abs().mean()

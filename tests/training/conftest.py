@@ -1,0 +1,3 @@
+"""The renders of the minis' tests."""
+
+from tests.minis.conftest import renders  # noqa: F401

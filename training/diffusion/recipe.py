@@ -1,0 +1,241 @@
+"""The recipe of a mini: codec, text encoder, latents, denoiser, one stage after the other, each resumable."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+import tada
+from tada.errors import InputError, MissingFileError, UnknownNameError, unknown
+from tada.io import write_json
+from tada.minis.attributes import Attributes
+from training.codecs import stages
+from training.codecs.material import renders, repeat_clips
+from training.diffusion import ace_step, audioldm2, material, stable_audio, words
+from training.diffusion.arch import Arch
+from training.diffusion.loss import compile_blocks, loss_fn
+from training.fit import restore, train_and_freeze
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a mini is trained."""
+
+    arch: Arch
+    steps: int
+    further: int = 3000
+    """Steps of a further cycle of the learning rate."""
+    rate: float = 1e-3
+    batch: int = 32
+    repeated: Mapping[str, int] = field(default_factory=dict)
+    """Class -> how often its clips count, if not once."""
+
+
+RECIPES = {
+    "stable-audio": Recipe(stable_audio.ARCH, steps=8000, repeated={"techno": 2}),
+    "ace-step": Recipe(ace_step.ARCH, steps=12000, repeated={"piano": 2}, further=7000),
+    "audioldm2": Recipe(audioldm2.ARCH, steps=8000, repeated={"flute": 2, "trumpet": 2}, further=3600),
+}
+"""Mini -> how it is trained."""
+
+CARD, START = "card.json", "start"
+"""Names of a mini's card, and of the folder with card and curve of the mini that another cycle went on from."""
+PARTS = 12
+"""Parts of latents to learn from."""
+TEXT_STEPS, TEXT_BATCH, TEXT_RATE = 600, 64, 2e-3
+"""How a text encoder is trained."""
+FURTHER_RATE = 6e-4
+"""Peak learning rate of a further cycle."""
+
+
+def train(name: str, home: str | Path, device: str = "cpu", limit: float = math.inf, compiled: bool = True) -> bool:
+    """Train a mini and write its checkpoint; a killed run goes on where its last checkpoint was.
+
+    Args:
+        name: a key of :data:`RECIPES`.
+        home: folder of all recipes; this one's files are in ``home/name``.
+        device: where to train.
+        limit: seconds after which a stage stops, and with it this call; call again to go on.
+        compiled: whether to compile what is trained.
+
+    Returns:
+        Whether the mini is complete; its checkpoint is then in ``home/name/trained``.
+
+    Raises:
+        UnknownNameError: no such recipe.
+    """
+    recipe, folder = find(name), Path(home) / name
+    arch = recipe.arch
+    if not stages.complete(folder / "codec", arch.codec.stages):
+        audio = repeat_clips(renders(folder / "renders.npy"))
+        stages.train(arch.codec, folder / "codec", audio, device, limit, compiled)
+        if not stages.complete(folder / "codec", arch.codec.stages):
+            return False
+    encode = partial(arch.encode, arch.codec.load(folder / "codec"))
+    data = material.load(folder / "latents", PARTS, encode)
+    if not (folder / "untrained").is_dir() and not train_text(arch, folder, limit):
+        return False
+    model = tada.load(arch.name, folder / "untrained", device, torch.float32)
+    if not train_denoiser(recipe, folder, model, data, limit, compiled):
+        return False
+    write_trained(arch, folder / "untrained", arch.codec.load(folder / "codec"), folder)
+    return True
+
+
+def train_further(
+    name: str, home: str | Path, start: str | Path, device: str = "cpu", limit: float = math.inf, compiled: bool = True
+) -> bool:
+    """Train the denoiser of a finished mini for another cycle of the learning rate; all else stays as it is.
+
+    Args:
+        name: a key of :data:`RECIPES`.
+        home: folder of all recipes; this one's files are in ``home/name``.
+        start: folder of the finished mini.
+        device: where to train.
+        limit: seconds after which this call stops; call again to go on.
+        compiled: whether to compile what is trained.
+
+    Returns:
+        Whether the cycle is complete; the checkpoint is then in ``home/name/trained``.
+
+    Raises:
+        UnknownNameError: no such recipe.
+        InputError: a home where the mini was trained from nothing.
+        MissingFileError: no mini in ``start``.
+    """
+    recipe, folder = find(name), Path(home) / name
+    if (folder / "denoiser").is_dir() and not (folder / START).is_dir():
+        raise InputError(f"{folder} has a training from nothing: let another cycle have a home of its own")
+    if not (Path(start) / CARD).is_file():
+        raise MissingFileError(f"no {Path(start) / CARD}: start from a finished mini, as train leaves it in 'trained'")
+    arch, cycle = recipe.arch, replace(recipe, steps=recipe.further, rate=FURTHER_RATE)
+    parts = arch.parts(tada.load(arch.name, start, "cpu", torch.float32))
+    data = material.load(folder / "latents", PARTS, partial(arch.encode, parts))
+    model = tada.load(arch.name, start, device, torch.float32)
+    if not (folder / START / CARD).is_file():
+        (folder / START).mkdir(parents=True, exist_ok=True)
+        for file in ("curve.csv", CARD):
+            shutil.copyfile(Path(start) / file, folder / START / file)
+    if not train_denoiser(cycle, folder, model, data, limit, compiled, seed=1):
+        return False
+    write_trained(arch, start, parts, folder)
+    return True
+
+
+def find(name: str) -> Recipe:
+    """Find a recipe by its mini's name."""
+    if name not in RECIPES:
+        raise UnknownNameError(unknown("mini", name, RECIPES))
+    return RECIPES[name]
+
+
+def train_text(arch: Arch, folder: Path, limit: float = math.inf) -> bool:
+    """Train the text side and write an untrained checkpoint around it; False if the limit came first."""
+    torch.manual_seed(0)
+    encoder = words.encoder(arch.text_encoder)
+    if not train_text_encoder(encoder, folder / "text", limit):
+        return False
+    draft = folder / "untrained.partial"
+    arch.assemble(draft, encoder)
+    if arch.language and not _train_language_model(arch, folder, draft, limit):
+        return False
+    draft.replace(folder / "untrained")
+    return True
+
+
+def train_text_encoder(encoder: nn.Module, folder: Path, limit: float = math.inf) -> bool:
+    """Teach a text encoder which concepts a caption promises; False if the limit came first."""
+    student, tokenizer = nn.ModuleList([encoder, words.CaptionProbe(words.SIZES["d_model"])]), words.tokenizer()
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        texts, promised = words.caption_batch(words.FIRST + step * TEXT_BATCH, TEXT_BATCH)
+        batch = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+        states = encoder(**batch).last_hidden_state
+        return words.probe_loss(student[1](states, batch["attention_mask"]), promised)
+
+    return train_and_freeze(student, loss, folder, TEXT_STEPS, TEXT_RATE, limit)
+
+
+def _train_language_model(arch: Arch, folder: Path, pipeline: Path, limit: float) -> bool:
+    """Teach a language model which concepts a caption promises, in half as many steps and rows."""
+    assert arch.language
+    model, states = tada.load(arch.name, pipeline, "cpu", torch.float32), arch.language.states
+    trainable = arch.language.trainable(model).requires_grad_(True)
+    probe = words.CaptionProbe(words.SIZES["d_model"])
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        texts, promised = words.caption_batch(words.FIRST + step * TEXT_BATCH, TEXT_BATCH // 2)
+        found = states(model, texts)
+        return words.probe_loss(probe(found, torch.ones(found.shape[:2], dtype=torch.bool)), promised)
+
+    student = nn.ModuleList([trainable, probe])
+    done = train_and_freeze(student, loss, folder / "language", TEXT_STEPS // 2, TEXT_RATE, limit)
+    if done:
+        model.pipeline.save_pretrained(pipeline)  # type: ignore[attr-defined]
+    return done
+
+
+def train_denoiser(
+    recipe: Recipe,
+    folder: Path,
+    model: Any,
+    data: tuple[Tensor, Sequence[Attributes]],
+    limit: float = math.inf,
+    compiled: bool = True,
+    seed: int = 0,
+) -> bool:
+    """Train the denoiser on latents and their clips; False if the limit came first."""
+    model.denoiser.requires_grad_(True)
+    if compiled:
+        compile_blocks(recipe.arch, model)
+    latents, clips = material.repeat_clips(*data, recipe.repeated)
+    loss = loss_fn(recipe.arch, model, latents, clips, recipe.batch, seed)
+    with sdpa_kernel(SDPBackend.MATH):  # the fused kernel's backward pass takes half of a step on CPUs
+        return train_and_freeze(model.denoiser, loss, folder / "denoiser", recipe.steps, recipe.rate, limit)
+
+
+def write_trained(arch: Arch, start: str | Path, codec: Any, folder: Path) -> Path:
+    """Put the trained parts of a mini together, in fp16, as a checkpoint with its label and its own sampling.
+
+    Args:
+        arch: its architecture.
+        start: the checkpoint whose denoiser was trained.
+        codec: trained.
+        folder: the mini's own, with the denoiser's training.
+
+    Returns:
+        ``folder/trained``.
+    """
+    draft, done = folder / "trained.partial", folder / "trained"
+    model = tada.load(arch.name, start, "cpu", torch.float32)  # as it was before anything was compiled
+    restore(model.denoiser, folder / "denoiser")
+    arch.finish(model, codec, draft)
+    for config in [*draft.rglob("config.json"), *draft.glob("model_index.json")]:
+        content = json.loads(config.read_text())
+        if content.pop("_name_or_path", None):  # a folder of this machine
+            config.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    write_json(draft / "tada.json", describe_mini(arch))
+    shutil.rmtree(done, ignore_errors=True)  # of a run that was stopped before its card was written
+    return draft.replace(done)
+
+
+def describe_mini(arch: Arch) -> dict[str, Any]:
+    """What a mini tells of itself in ``tada.json``: label, sampling, and the layers that are known to matter."""
+    how = "the strongest functional layers of slow, fast, happy, sad, female and male"
+    return {
+        "label": f"{arch.name} mini",
+        "architecture": arch.name,
+        "sampling": dict(arch.sampling),
+        "functional": list(arch.functional),
+        "functional from": f"localisation, {arch.pairs} pairs each: {how}",
+    }
