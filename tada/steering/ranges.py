@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from tada.audio import Clips
+from tada.engine import units
 from tada.errors import InputError
 from tada.hooks import record
 from tada.io import atomic_write
@@ -123,7 +124,7 @@ def calibrate(model: Model, arm: Arm, trial: Trial, judge: JudgeLike, store: Sto
     Raises:
         ValueError: a judge without those metrics.
     """
-    unit = lengths(model, arm.vector, trial, arm.layers)
+    unit = lengths(model, arm.vector, trial, arm.layers, store)
     raw = replace(arm, scale=(100.0, 100.0))
     alphas = [sign * unit * share for sign in (-1, 1) for share in RELATIVE]
     rows = grid(model, raw, trial, [0.0, *alphas], judge, store)
@@ -176,16 +177,33 @@ def strength(percent: float, ends: tuple[float, float]) -> float:
     return abs(ends[1 if percent >= 0 else 0]) * percent / 100
 
 
-def lengths(model: Model, vector: Vector, trial: Trial, layers: Layers | None) -> float:
+def lengths(model: Model, vector: Vector, trial: Trial, layers: Layers | None, store: Store | None = None) -> float:
     """The raw strength as long as the outputs it is added to: median over sites, mean over steps, frames, prompts."""
     sites = vector.sites if layers is None else model.resolve(layers)
-    setting = trial.setting
-    prompts, seed = list(trial.prompts[: setting.batch]), trial.rows[0][1]
-    with record(model, list(sites), reduce=lambda hidden: hidden.float().norm(dim=-1).mean(dim=1)) as kept:
+    found = output_lengths(model, trial, store)
+    own = {site: float(vector.directions[site].norm(dim=-1).mean()) for site in sites}
+    return float(np.median([found[site] / own[site] for site in sites if own[site]]))
+
+
+def output_lengths(model: Model, trial: Trial, store: Store | None = None) -> dict[str, float]:
+    """Site -> mean length of its cross-attention outputs, over steps, frames and the first prompts of a trial.
+
+    Args:
+        model: the model.
+        trial: prompts, at most a batch of them, all made with the seed of the first.
+        store: where lengths are kept, and found again.
+    """
+    setting, seed = trial.setting, trial.rows[0][1]
+    prompts = list(trial.prompts[: setting.batch])
+    name = units(model, setting, None, [{"what": "lengths of outputs", "prompts": prompts, "seed": seed}])[0]
+    known = None if store is None else store.get(name)
+    if known is not None:
+        return dict(known)
+    with record(model, list(model.sites), reduce=lambda hidden: hidden.float().norm(dim=-1).mean(dim=1)) as kept:
         context = model.encode(prompts, lyrics=setting.lyrics)
         model.sample(context, model.noise([seed] * len(prompts), setting.seconds), setting.sampling)
-    own = {site: float(vector.directions[site].norm(dim=-1).mean()) for site in sites}
-    return float(np.median([float(kept[site].mean()) / own[site] for site in sites if own[site]]))
+    found = {site: float(values.mean()) for site, values in kept.items()}
+    return found if store is None else dict(store.get_or_set(name, found))
 
 
 def _end(means: Any, sign: int) -> dict[str, Any]:
