@@ -1,4 +1,4 @@
-"""What every metric is fed: mono float32 clips at its own sample rate, and the windows it hears them in.
+"""Prepare clips for metrics: mono float32 at the metric's sample rate, and windows of them.
 
 Conventions: arrays ``[clips, frames]`` or ``[clips, channels, frames]`` with full scale at 1.0 and their sample rate
 beside them. Channels are averaged, samples beyond full scale are clipped as a file would clip them, rates are
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.signal import resample_poly
+from scipy.signal import firwin, resample_poly
 from torch import Tensor
 
 from tada.errors import InputError
@@ -22,7 +22,7 @@ SHORTEST = 0.1
 
 
 def prepare(audio: Any, sample_rate: int, rate: int, shortest: float = SHORTEST) -> Tensor:
-    """Clips as an ear takes them.
+    """Convert clips to mono at a metric's sample rate.
 
     Args:
         audio: array or tensor, ``[clips, frames]`` or ``[clips, channels, frames]``, full scale at 1.0.
@@ -59,7 +59,7 @@ def prepare(audio: Any, sample_rate: int, rate: int, shortest: float = SHORTEST)
 
 
 def resample(mono: Tensor, sample_rate: int, rate: int) -> Tensor:
-    """``[clips, frames]`` at another rate, by a polyphase filter of 32 zero crossings on either side."""
+    """Resample ``[clips, frames]`` by a polyphase filter of 32 zero crossings on either side."""
     if sample_rate == rate:
         return mono
     common = math.gcd(sample_rate, rate)
@@ -69,14 +69,12 @@ def resample(mono: Tensor, sample_rate: int, rate: int) -> Tensor:
 
 
 def _filter(up: int, down: int) -> np.ndarray:
-    from scipy.signal import firwin
-
     widest = max(up, down)
     return firwin(2 * 32 * widest + 1, 0.96 / widest, window=("kaiser", 9.0)).astype(np.float32)
 
 
 def windows(mono: Tensor, frames: int, hop: int, padding: str = "repeatpad") -> Tensor:
-    """A clip in windows that start every ``hop`` while there is something left; the last one is filled up.
+    """Cut clips into windows that start every ``hop`` while there is something left; the last one is filled up.
 
     Args:
         mono: ``[clips, any]``.
@@ -93,7 +91,7 @@ def windows(mono: Tensor, frames: int, hop: int, padding: str = "repeatpad") -> 
 
 
 def fill(piece: Tensor, frames: int, padding: str) -> Tensor:
-    """``[clips, up to frames]`` as ``[clips, frames]``, see :func:`windows`."""
+    """Fill ``[clips, up to frames]`` up to ``[clips, frames]``, see :func:`windows`."""
     times = {"repeatpad": frames // piece.shape[1], "repeat": math.ceil(frames / piece.shape[1]), "pad": 1}[padding]
     longer = piece.repeat(1, times)[:, :frames]
     return torch.nn.functional.pad(longer, (0, frames - longer.shape[1]))

@@ -4,15 +4,14 @@ What: cosine of an audio and a text embedding, windows of 10 s that overlap by 1
 publish it; a clip of just 10 s has a second window, its last second repeated). Range -1 to 1, higher is closer.
 Conventions: 48 kHz mono; see :mod:`tada.metrics.audio` for what is done to other clips.
 
-The paper's checkpoint is ``music_audioset_epoch_15_esc_90.14.pt`` of laion-clap. It is read by laion-clap itself, or
-by transformers' ``ClapModel`` from the same file (:func:`convert`) or from the hub. The package's own small model is of
-the same class and is loaded by the same code; it takes 5 s at 16 kHz.
+The paper's checkpoint is ``music_audioset_epoch_15_esc_90.14.pt`` of laion-clap. transformers' ``ClapModel`` reads that
+file (:func:`convert`), or the same weights from the hub. The package's own small model is of the same class and is
+loaded by the same code; it takes 5 s at 16 kHz.
 """
 
 from __future__ import annotations
 
 import re
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tada.errors import InputError, MissingFileError, UnknownNameError, unknown
+from tada.errors import InputError, MissingFileError
 from tada.metrics.audio import windows
 from tada.metrics.embedding import AudioTextModel, embed, embed_text, log_model, similarity
-from tada.metrics.packages import need
 from tada.minis.ears import WEIGHTS
 from tada.models.base import pick_device
 
@@ -42,85 +40,16 @@ MINI = WEIGHTS / "clap"
 
 
 class Clap(AudioTextModel):
-    """A CLAP-class model without fusion.
-
-    Attributes:
-        window: frames that it takes at once.
-        hop: frames between the starts of two windows.
-        padding: how a short window is filled, see :func:`tada.metrics.audio.windows`.
-    """
-
-    name = "clap"
-    window: int
-    hop: int
-    padding: str = "repeatpad"
-
-    @abstractmethod
-    def embed_windows(self, pieces: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Embed windows ``[windows, window]``.
-
-        Returns:
-            Unit rows ``[windows, dim]``, and the outputs of the four Swin stages, ``[windows, tokens, channels]`` each.
-        """
-
-    def features(self, mono: Tensor, batch: int = 16) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Embed clips ``[clips, frames]`` at :attr:`rate`.
-
-        Returns:
-            The mean of their windows' unit rows, ``[clips, dim]``, and the outputs of the four Swin stages,
-            ``[clips, windows, tokens, channels]`` each; float32 on the CPU.
-        """
-        pieces = windows(mono, self.window, self.hop, self.padding)
-        parts = [self.embed_windows(some) for some in pieces.flatten(0, 1).split(batch)]
-        rows = torch.cat([rows for rows, _ in parts]).float().cpu().view(*pieces.shape[:2], -1).mean(1)
-        stages = zip(*(stages for _, stages in parts), strict=True)
-        return rows, tuple(torch.cat(outputs).cpu().unflatten(0, pieces.shape[:2]) for outputs in stages)
-
-    def embed_audio(self, mono: Tensor, batch: int) -> Tensor:
-        return torch.cat([self.features(some, batch)[0] for some in mono.split(batch)])
-
-    def __repr__(self) -> str:
-        return f"{super().__repr__()[:-1]}, windows of {self.window / self.rate:g} s>"
-
-
-def load(checkpoint: str | Path | None = None, backend: str = "transformers", device: str = "auto") -> Clap:
-    """Load a CLAP-class model.
-
-    Args:
-        checkpoint: None for the public music checkpoint, ``"mini"`` for the package's own, a hub id or a folder in
-            transformers' layout, or a laion-clap file (``.pt``, ``.safetensors``).
-        backend: ``"transformers"``, or ``"laion"`` for the laion-clap package, which wants a file.
-        device: a torch device; ``"auto"`` takes a GPU if there is one.
-
-    Raises:
-        KeyError: an unknown backend. ValueError: a fusion checkpoint. FileNotFoundError: no such file.
-        ImportError: laion-clap is wanted and not installed, with the line that installs it.
-        OSError: a hub id that cannot be had.
-    """
-    if backend not in BACKENDS:
-        raise UnknownNameError(unknown("backend", backend, BACKENDS))
-    public = {"transformers": PUBLIC, "laion": "music_audioset_epoch_15_esc_90.14.pt"}[backend]
-    model = BACKENDS[backend](str(checkpoint or public), pick_device(device))
-    log_model(model)
-    return model
-
-
-# transformers
-
-
-class TransformersClap(Clap):
-    """CLAP through transformers' ``ClapModel``."""
+    """A CLAP-class model without fusion, through transformers' ``ClapModel``."""
 
     def __init__(self, model: Any, extractor: Any, tokenizer: Any, weights: str) -> None:
         super().__init__()
         if model.config.audio_config.enable_fusion:
             raise InputError(f"{weights} is a fusion checkpoint; expected one without, such as {PUBLIC}")
         self.model, self.extractor, self.tokenizer = model.eval().requires_grad_(False), extractor, tokenizer
-        self.weights, self.padding = weights, str(extractor.padding)
-        self.name = "mini-clap" if weights == "mini" else "clap"
-        self.rate = int(extractor.sampling_rate)
-        self.window = int(extractor.nb_max_samples)
-        self.hop = int(self.window * (1 - OVERLAP))
+        self.weights, self.name = weights, "mini-clap" if weights == "mini" else "clap"
+        self.rate, self.window = int(extractor.sampling_rate), int(extractor.nb_max_samples)
+        self.hop, self.padding = int(self.window * (1 - OVERLAP)), str(extractor.padding)
 
     def spectrogram(self, pieces: Tensor) -> Tensor:
         """Compute the feature extractor's mel spectrograms in dB, for whole batches: ``[windows, 1, time, bands]``."""
@@ -132,10 +61,31 @@ class TransformersClap(Clap):
         return 10 * mel.clamp_min(1e-10).log10().transpose(1, 2)[:, None]
 
     def embed_windows(self, pieces: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Embed windows ``[windows, frames]``.
+
+        Returns:
+            Unit rows ``[windows, dim]``, and the outputs of the four Swin stages, ``[windows, tokens, channels]`` each.
+        """
         spectrograms = self.spectrogram(pieces.to(self.model.logit_scale_a.device)).to(self.model.logit_scale_a.dtype)
         output = self.model.audio_model(input_features=spectrograms, output_hidden_states=True)
         rows = nn.functional.normalize(self.model.audio_projection(output.pooler_output).float(), dim=-1)
         return rows, tuple(stage.flatten(2).transpose(1, 2).float() for stage in output.hidden_states[1:])
+
+    def features(self, mono: Tensor, batch: int = 16) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Embed clips ``[clips, frames]`` at :attr:`rate`.
+
+        Returns:
+            The mean of their windows' unit rows, ``[clips, dim]``, and the outputs of the four Swin stages,
+            ``[clips, windows, tokens, channels]`` each; float32 on the CPU.
+        """
+        pieces = windows(mono, self.window, self.hop, self.padding)
+        parts = [self.embed_windows(some) for some in pieces.flatten(0, 1).split(batch)]
+        rows = torch.cat([rows for rows, _ in parts]).cpu().view(*pieces.shape[:2], -1).mean(1)
+        stages = zip(*(stages for _, stages in parts), strict=True)
+        return rows, tuple(torch.cat(outputs).cpu().unflatten(0, pieces.shape[:2]) for outputs in stages)
+
+    def embed_audio(self, mono: Tensor, batch: int) -> Tensor:
+        return torch.cat([self.features(some, batch)[0] for some in mono.split(batch)])
 
     def embed_text(self, texts: Sequence[str]) -> Tensor:
         words = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
@@ -143,22 +93,41 @@ class TransformersClap(Clap):
         output = self.model.text_model(input_ids=words["input_ids"], attention_mask=words["attention_mask"])
         return nn.functional.normalize(self.model.text_projection(output.pooler_output).float(), dim=-1)
 
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, windows of {self.window / self.rate:g} s>"
 
-def _transformers(checkpoint: str, device: torch.device) -> Clap:
+
+def load(checkpoint: str | Path | None = None, device: str = "auto") -> Clap:
+    """Load a CLAP-class model.
+
+    Args:
+        checkpoint: None for the public music checkpoint, ``"mini"`` for the package's own, a hub id or a folder in
+            transformers' layout, or a laion-clap file (``.pt``, ``.safetensors``).
+        device: a torch device; ``"auto"`` takes a GPU if there is one.
+
+    Raises:
+        ValueError: a fusion checkpoint. FileNotFoundError: no such file. OSError: a hub id that cannot be had.
+    """
+    name = str(checkpoint or PUBLIC)
+    load_model = _load_laion if name.endswith((".pt", ".safetensors")) else _load_transformers
+    model = load_model(name, pick_device(device))
+    log_model(model)
+    return model
+
+
+def _load_transformers(checkpoint: str, device: torch.device) -> Clap:
     from transformers import ClapModel, ClapProcessor
 
-    if checkpoint.endswith((".pt", ".safetensors")):
-        return _converted(checkpoint, device)
     place = str(MINI) if checkpoint == "mini" else checkpoint
     if Path(place).is_absolute() and not Path(place).is_dir():
         raise MissingFileError(f"no folder {place}: expected a folder, a hub id such as {PUBLIC}, or 'mini'")
     model = ClapModel.from_pretrained(place).float().to(device)
     processor = ClapProcessor.from_pretrained(place)
-    return TransformersClap(model, processor.feature_extractor, processor.tokenizer, checkpoint)
+    return Clap(model, processor.feature_extractor, processor.tokenizer, checkpoint)
 
 
-def _converted(path: str, device: torch.device) -> Clap:
-    """A laion-clap file in ``ClapModel``; the tokenizer is that of roberta-base."""
+def _load_laion(path: str, device: torch.device) -> Clap:
+    """Load a laion-clap file into ``ClapModel``; the tokenizer is that of roberta-base."""
     from transformers import AutoTokenizer, ClapConfig, ClapFeatureExtractor, ClapModel
 
     state = read_state(path)
@@ -166,7 +135,7 @@ def _converted(path: str, device: torch.device) -> Clap:
     model.load_state_dict(convert(state))
     extractor = ClapFeatureExtractor(frequency_min=50, truncation="rand_trunc", padding="repeatpad")
     tokenizer = AutoTokenizer.from_pretrained("roberta-base", model_max_length=TOKENS)
-    return TransformersClap(model.to(device), extractor, tokenizer, Path(path).name)
+    return Clap(model.to(device), extractor, tokenizer, Path(path).name)
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
@@ -268,48 +237,3 @@ def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     tensors["text_model.embeddings.position_ids"] = positions  # which laion-clap does not keep
     tensors["text_model.embeddings.token_type_ids"] = torch.zeros_like(positions)
     return tensors
-
-
-# laion-clap
-
-
-class LaionClap(Clap):
-    """CLAP through ``laion_clap.CLAP_Module``."""
-
-    rate, window, hop = 48_000, 480_000, 432_000
-
-    def __init__(self, module: Any, weights: str) -> None:
-        super().__init__()
-        self.module, self.weights = module.eval().requires_grad_(False), weights
-
-    def embed_windows(self, pieces: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        model = self.module.model
-        kept: list[Tensor] = []
-        hooks = [
-            layer.register_forward_hook(lambda module, inputs, output: kept.append(output[0].float()))
-            for layer in model.audio_branch.layers
-        ]
-        try:
-            rows = model.get_audio_embedding([{"waveform": piece, "longer": torch.tensor(False)} for piece in pieces])
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return rows.float(), tuple(kept)
-
-    def embed_text(self, texts: Sequence[str]) -> Tensor:
-        return self.module.get_text_embedding(list(texts), use_tensor=True).float()
-
-
-def _laion(checkpoint: str, device: torch.device) -> Clap:
-    state = read_state(checkpoint)
-    widths = {96: "HTSAT-tiny", 128: "HTSAT-base", 256: "HTSAT-large"}
-    kind = widths.get(config_of(state)["audio_config"]["patch_embeds_hidden_size"])
-    if kind is None:
-        raise InputError(f"{checkpoint} is none of {', '.join(widths.values())}: use backend='transformers'")
-    module = need("laion_clap").CLAP_Module(enable_fusion=False, amodel=kind, device=str(device))
-    known = module.model.state_dict()
-    module.model.load_state_dict({name: value for name, value in state.items() if name in known})
-    return LaionClap(module, Path(checkpoint).name)
-
-
-BACKENDS = {"transformers": _transformers, "laion": _laion}

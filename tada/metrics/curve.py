@@ -1,4 +1,4 @@
-"""What a curve of scores over strengths says: how far it reaches, how smoothly, and at what price.
+"""Curves of scores over strengths: how far it reaches, how smoothly, and at what price.
 
 Three numbers of section 4.2, each as the paper words it and, by name, as the authors' code computes it.
 
@@ -26,7 +26,7 @@ VARIANTS = ("paper", "authors", "authors-v2")
 
 
 def delta(alpha: ArrayLike, score: ArrayLike, opposite: ArrayLike | None = None) -> Any:
-    """Delta alignment: what the whole range of strengths is worth.
+    """Compute delta alignment: what the whole range of strengths is worth.
 
     Args:
         alpha: strengths, ``[n]``.
@@ -56,7 +56,7 @@ def smoothness(
     distance: ArrayLike | None = None,
     cutoffs: tuple[float, float] | None = None,
 ) -> Any:
-    """How uneven the steps between neighbouring strengths are; 0 for a straight line.
+    """Compute how uneven the steps between neighbouring strengths are; 0 for a straight line.
 
     Args:
         alpha: strengths, ``[n]``.
@@ -89,7 +89,7 @@ def smoothness(
 
 
 def auc(alpha: ArrayLike, score: ArrayLike, distance: ArrayLike, cutoffs: tuple[float, float]) -> Any:
-    """Area under the gain in score over the distance from the unsteered clip, mean of both directions.
+    """Compute the area under the gain in score over the distance from the unsteered clip, mean of both directions.
 
     For each direction the strengths in order of size, gain = how much the score moved in the wanted direction;
     trapezoids from distance 0 to the cut-off, where the curve is interpolated. Steps against the wanted direction
@@ -153,7 +153,7 @@ def _deviation(steps: Values, kept: NDArray[np.bool_]) -> Values:
 
 
 def _curve(alpha: ArrayLike, score: ArrayLike) -> tuple[Values, Values]:
-    """Strengths in order, and the scores at them."""
+    """Sort strengths, with the scores at them."""
     a, s = np.asarray(alpha, dtype=np.float64), np.asarray(score, dtype=np.float64)
     if a.ndim != 1 or s.shape[-1:] != a.shape or len(a) < 2:
         raise InputError(f"got strengths {a.shape} and scores {s.shape}; expected one score a strength, two or more")

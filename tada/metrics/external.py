@@ -1,7 +1,7 @@
-"""Estimators that no text is involved in, to hold the ears' scores against: tempo, onset rate, brightness.
+"""Estimators of the signal alone, independent of any text or training: tempo and brightness.
 
-What: beats per minute, onsets per second, spectral centroid in Hz, one value a clip. They are no distances and have no
-good direction: a concept that was moved should move them (tempo: tempo and onset rate; mood: brightness).
+What: beats per minute and spectral centroid in Hz, one value a clip. They are no distances and have no
+good direction: a concept that was moved should move them (tempo: beats per minute; mood: brightness).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from tada.errors import UnknownNameError, unknown
 from tada.metrics.audio import prepare
 from tada.metrics.packages import installed, need
+from tada.minis import listen
+from tada.minis.sounds import SAMPLE_RATE
 
 Values = NDArray[np.float64]
 
@@ -26,7 +28,7 @@ SIGNALS = {"tempo": "bpm", "mood": "brightness"}
 
 
 def signals(audio: Any, sample_rate: int, ears: str = "mini") -> dict[str, Values]:
-    """All metrics of :data:`SIGNALS` that clips have: short ones have no tempo.
+    """Compute all metrics of :data:`SIGNALS` that clips have: short ones have no tempo.
 
     Args:
         audio: ``[clips, frames]`` or ``[clips, channels, frames]``.
@@ -40,7 +42,7 @@ def signals(audio: Any, sample_rate: int, ears: str = "mini") -> dict[str, Value
 
 
 def tempo(audio: Any, sample_rate: int, estimator: str = "renders") -> Values:
-    """Beats per minute of each clip.
+    """Estimate the beats per minute of each clip.
 
     Args:
         audio: ``[clips, frames]`` or ``[clips, channels, frames]``, at least 3 s.
@@ -58,9 +60,6 @@ def tempo(audio: Any, sample_rate: int, estimator: str = "renders") -> Values:
     if estimator not in ("renders", "librosa"):
         raise UnknownNameError(unknown("tempo estimator", estimator, ("renders", "librosa")))
     if estimator == "renders":
-        from tada.minis import listen
-        from tada.minis.sounds import SAMPLE_RATE
-
         clips = prepare(audio, sample_rate, SAMPLE_RATE, SHORTEST).numpy()
         found = np.asarray(listen.tempo(clips), dtype=float)
     else:
@@ -71,7 +70,7 @@ def tempo(audio: Any, sample_rate: int, estimator: str = "renders") -> Values:
 
 
 def brightness(audio: Any, sample_rate: int) -> Values:
-    """Mean spectral centroid in Hz, ``[clips]``; frames count by their magnitude, silence is NaN."""
+    """Compute the mean spectral centroid in Hz, ``[clips]``; frames count by their magnitude, silence is NaN."""
     clips = prepare(audio, sample_rate, RATE).numpy()
     frames = np.lib.stride_tricks.sliding_window_view(clips, 2048, axis=-1)[:, ::512] * np.hanning(2048)
     spectrum = np.abs(np.fft.rfft(frames, axis=-1))

@@ -1,4 +1,4 @@
-"""FAD and its kin: how far one set of clips is from another, in the embeddings of any ear.
+"""FAD and its kin: how far one set of clips is from another, in the embeddings of any model.
 
 What: Fréchet distance between Gaussians fitted to two sets of embeddings (Kilgour et al. 2019), computed in float64 by
 the identity ``tr sqrt(S1 S2) = ||A1 A2^T||_*`` (sum of singular values), ``A = (X - mean) / sqrt(n - 1)``: no product
@@ -24,7 +24,7 @@ __all__ = ["Extrapolation", "distance", "embed", "extrapolated", "kernel", "spre
 
 
 def distance(x: Any, y: Any) -> float:
-    """Fréchet distance of two sets of embeddings.
+    """Compute the Fréchet distance of two sets of embeddings.
 
     Args:
         x, y: ``[clips, dim]``, at least 2 clips each.
@@ -51,7 +51,7 @@ class Extrapolation(NamedTuple):
 
 
 def extrapolated(x: Any, y: Any, sizes: Sequence[int] | None = None, repeats: int = 4, seed: int = 0) -> Extrapolation:
-    """FAD-infinity: FAD of random subsets of both sets, fitted as ``a + b / n``, at ``1 / n = 0``.
+    """Extrapolate FAD to infinite sets (FAD-infinity): ``a + b / n`` fitted to FAD of random subsets, at ``1 / n = 0``.
 
     Args:
         x, y: ``[clips, dim]``.
@@ -78,7 +78,7 @@ def extrapolated(x: Any, y: Any, sizes: Sequence[int] | None = None, repeats: in
 
 
 def kernel(x: Any, y: Any, bandwidth: float | None = None, scale: float = 100.0, paired: bool = False) -> float:
-    """KAD: unbiased squared maximum mean discrepancy with a Gaussian kernel, times ``scale``.
+    """Compute KAD: unbiased squared maximum mean discrepancy with a Gaussian kernel, times ``scale``.
 
     Args:
         x: embeddings of the clips to judge, ``[clips, dim]``.
@@ -111,7 +111,7 @@ def kernel(x: Any, y: Any, bandwidth: float | None = None, scale: float = 100.0,
 
 
 def spread(x: Any) -> float:
-    """The median distance within a set of embeddings ``[clips, dim]``: the width of a kernel to compare others with."""
+    """Compute the median distance within a set of embeddings ``[clips, dim]``, the width for :func:`kernel`."""
     x, _ = _checked(x, x)
     return float(torch.pdist(x).median())
 
@@ -126,7 +126,7 @@ def _checked(x: Any, y: Any) -> tuple[Tensor, Tensor]:
                 f"NaN or infinite values in {int((~one.isfinite()).any(1).sum())} of {len(one)} embeddings"
             )
     if pair[0].shape[1] != pair[1].shape[1]:
-        raise InputError(f"got embeddings of {pair[0].shape[1]} and {pair[1].shape[1]} values; expected one ear's")
+        raise InputError(f"got embeddings of {pair[0].shape[1]} and {pair[1].shape[1]} values; expected one model's")
     return pair  # type: ignore[return-value]
 
 

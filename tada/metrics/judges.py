@@ -314,26 +314,17 @@ class MetricSuite:
         return concept.replace("_", " ") in JUDGED
 
     def __call__(self, clips: Clips, rows: pd.DataFrame) -> dict[str, Any]:
-        """Judge clips of one concept, each beside the unsteered clip of its prompt and seed.
+        """Judge clips of one concept, all unsteered or all steered, beside the unsteered clip of their prompt and seed.
 
-        Args:
-            clips: all unsteered, or all steered.
-            rows: columns ``concept, prompt, seed, method``. Unsteered clips, whose method is :data:`UNSTEERED`, come
-                before those that are compared with them.
-
-        Returns:
-            The metrics of :meth:`judge`, and ``embedding``, ``[clips, dim]`` by the CLAP-class model.
-
-        Raises:
-            ValueError: several concepts, or no unsteered clip of a prompt and seed.
+        ``rows`` has ``concept, prompt, seed, method``; unsteered clips, whose method is :data:`UNSTEERED`, come first.
+        Beside the metrics of :meth:`judge` there is ``embedding``, ``[clips, dim]`` by the CLAP-class model.
         """
         features, concept = self.listen(clips), _only(rows["concept"])
         places = list(zip(rows["prompt"], rows["seed"], strict=True))
         if rows["method"].iloc[0] == UNSTEERED:
             self._unsteered |= {place: features[[row]] for row, place in enumerate(places)}
-        missing = [place for place in places if place not in self._unsteered]
-        if missing:
-            raise InputError(f"got no unsteered clips of (prompt, seed) {missing[:3]}; they come first")
+        if not self._unsteered.keys() >= set(places):
+            raise InputError("got clips that no unsteered ones came before; expected one of every prompt and seed")
         unsteered = PanelFeatures.join([self._unsteered[place] for place in places])
         for place in list(self._unsteered)[: -max(KEPT, len(places))]:
             del self._unsteered[place]

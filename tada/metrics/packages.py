@@ -1,11 +1,12 @@
-"""Optional packages: imported on use, and if they cannot be, the line that installs them."""
+"""Optional packages: import them on use, or raise the error with the line that installs them."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -40,7 +41,7 @@ INSTALL_HINTS_COLAB = {
 
 
 def need(name: str, module: str | None = None) -> Any:
-    """The module of an optional package.
+    """Import the module of an optional package.
 
     Args:
         name: of the package, a key of :data:`INSTALL_HINTS`.
@@ -50,7 +51,7 @@ def need(name: str, module: str | None = None) -> Any:
         ImportError: it cannot be imported; with the line that installs it, here and on Colab.
     """
     try:
-        with _without_torchvision() if name in ("laion_clap", "muq") else _as_it_is():
+        with _without_torchvision() if name in ("laion_clap", "muq") else nullcontext():
             return import_module(module or name)
     except (ImportError, OSError, RuntimeError) as error:
         raise MissingPackageError(
@@ -60,7 +61,7 @@ def need(name: str, module: str | None = None) -> Any:
 
 
 def installed(name: str) -> bool:
-    """Whether :func:`need` would succeed."""
+    """Tell whether :func:`need` would succeed."""
     try:
         need(name)
     except ImportError:
@@ -69,19 +70,14 @@ def installed(name: str) -> bool:
 
 
 @contextmanager
-def _as_it_is() -> Iterator[None]:
-    yield
-
-
-@contextmanager
 def _without_torchvision() -> Iterator[None]:
-    """laion-clap and muq import torchvision for images, which no clip needs: where it is missing, names stand in.
+    """Let laion-clap and muq import torchvision, which they need for images only, where it is missing.
 
-    They are gone again afterwards, so that nobody else takes them for torchvision.
+    The names that stand in are gone again afterwards, so that nothing else takes them for torchvision.
     """
     import transformers  # noqa: F401  # looks for torchvision once, and must not find what stands in
 
-    if "torchvision" in sys.modules or _find("torchvision"):
+    if "torchvision" in sys.modules or find_spec("torchvision"):
         yield
         return
     names = ("torchvision", "torchvision.ops", "torchvision.ops.misc", "torchvision.transforms", "torchvision.datasets")
@@ -105,12 +101,6 @@ class _Names(ModuleType):
         if name.startswith("__"):
             raise AttributeError(name)
         return type(name, (), {})
-
-
-def _find(name: str) -> bool:
-    from importlib.util import find_spec
-
-    return find_spec(name) is not None
 
 
 def _first_line(error: BaseException) -> str:

@@ -123,7 +123,7 @@ def test_a_query_judge_of_steering_sees_lost_sound(renders: Renders, monkeypatch
         (
             lambda clips: MetricSuite("mini")(clips, rows("mood").assign(prompt="", seed=0, method="CAA")),
             ValueError,
-            "no unsteered clips",
+            "no unsteered ones",
         ),
     ],
 )

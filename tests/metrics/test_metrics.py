@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import pickle
 import sys
@@ -127,7 +128,6 @@ def test_long_clips_are_the_mean_of_their_windows(fresh: clap.Clap) -> None:
 
 
 def test_the_spectrogram_is_the_feature_extractor_s(fresh: clap.Clap) -> None:
-    assert isinstance(fresh, clap.TransformersClap)
     piece = audio.fill(sounds(4.0, RATE, 1), fresh.window, fresh.padding)
     theirs = fresh.extractor(piece[0].numpy(), sampling_rate=RATE, return_tensors="pt")["input_features"]
     assert (fresh.spectrogram(piece) - theirs).abs().max() < 1e-2  # dB
@@ -158,8 +158,6 @@ def test_similarity_is_of_each_clip_and_its_own_text() -> None:
 
 
 def test_ears_that_do_not_exist_are_explained(tmp_path: Path) -> None:
-    with pytest.raises(KeyError, match="did you mean 'transformers'"):
-        clap.load("mini", "transformer")
     with pytest.raises(FileNotFoundError, match=r"lukewys/laion_clap"):
         clap.load(tmp_path / "music.pt")
     with pytest.raises(FileNotFoundError, match="no folder"):
@@ -193,7 +191,6 @@ def test_a_laion_checkpoint_gives_back_the_model_it_was_made_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = clap.load("mini")
-    assert isinstance(one, clap.TransformersClap)
     state = laion_names(one.model.state_dict()) | {"audio_branch.tscam_conv.bias": torch.zeros(3)}
     torch.save({"state_dict": {f"module.{n}": v for n, v in state.items()}, "best": np.float64(1)}, tmp_path / "a.pt")
     read = clap.read_state(tmp_path / "a.pt")
@@ -236,7 +233,7 @@ def test_nothing_stays_of_what_stands_in_for_torchvision() -> None:
         from torchvision.ops.misc import FrozenBatchNorm2d  # type: ignore[import-untyped, unused-ignore]
 
         assert isinstance(FrozenBatchNorm2d, type)
-    assert ("torchvision" in sys.modules) == before or packages._find("torchvision")
+    assert ("torchvision" in sys.modules) == before or importlib.util.find_spec("torchvision") is not None
 
 
 # ---- LPAPS
@@ -373,7 +370,7 @@ def test_kad_of_pairs_is_0_for_a_set_and_itself_and_on_average_for_noise() -> No
 def test_fad_refuses_what_is_no_set(bad: np.ndarray) -> None:
     with pytest.raises(ValueError):
         fad.distance(bad, gaussians(9, 3, 0))
-    with pytest.raises(ValueError, match="one ear's"):
+    with pytest.raises(ValueError, match="one model's"):
         fad.distance(gaussians(9, 4, 0), gaussians(9, 3, 0))
 
 
