@@ -12,6 +12,7 @@ from tada.book import notebooks, pages, provenance
 from tada.book.build import Page
 from tada.book.pages import PageSpec
 from tada.errors import BookError, NotebookError
+from tada.experiments import profiles
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = """\
@@ -89,6 +90,10 @@ def test_select_by_the_start_of_a_name(checkout: Path) -> None:
     assert len(pages.select(folder, [])) == 2
     with pytest.raises(NotebookError, match="no notebook '03'"):
         pages.select(folder, ["03"])
+
+
+def test_the_book_and_the_experiments_have_the_same_profiles() -> None:
+    assert set(pages.PROFILES) == set(profiles.PROFILES)
 
 
 # ---- running and presenting

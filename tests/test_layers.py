@@ -21,6 +21,7 @@ def test_imports_are_read_but_for_those_of_type_checkers(tmp_path: Path) -> None
     )
     (package / "mid" / "part.py").write_text("from pack.mid import other\ndef f():\n    from pack.low import x\n")
     (package / "top.py").write_text("import pack.low\nfrom pack import mid\n")
+    (package / "data.py").write_text("x = 1\n")
     (package / "aside.py").write_text("from pack import low\n")
     assert layers.read_imports(package) == GRAPH
 

@@ -32,7 +32,8 @@ def read_imports(package: Path) -> Graph:
         if name != "__init__":
             found = _imported(ast.parse(file.read_text(encoding="utf-8")), package.name)
             graph.setdefault(name, set()).update(found - {name})
-    return {name: frozenset(found & graph.keys()) for name, found in graph.items()}
+    linked = set().union(*graph.values(), (name for name, found in graph.items() if found))
+    return {name: frozenset(found & graph.keys()) for name, found in graph.items() if name in linked}
 
 
 def _imported(tree: ast.AST, package: str) -> set[str]:
