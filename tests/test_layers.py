@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,14 @@ def test_the_book_is_an_island() -> None:
     graph = layers.read_imports(Path(layers.__file__).parents[1])
     assert graph["book"] <= {"errors", "io"}
     assert [name for name, found in graph.items() if "book" in found] == ["cli"]
+
+
+def test_the_page_on_the_layout_names_what_there_is() -> None:
+    package = Path(layers.__file__).parents[1]
+    text = (package.parent / "book" / "layout.md").read_text()
+    table, where = text.split("## What each folder is for")[1].split("## Where would I change")
+    first = "".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| `"))
+    assert {name.rstrip("/") for name in re.findall(r"`(.*?)`", first)} == set(layers.read_imports(package))
+    paths = re.findall(r"`([\w/]+(?:/|\.py))`", where)
+    assert len(paths) >= 10
+    assert [path for path in paths if not (package / path).exists()] == []
