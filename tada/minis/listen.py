@@ -1,8 +1,7 @@
 """Signal estimators: tempo, voice and mode of clips from their waveforms, none of them trained.
 
-They are a second opinion beside the probes, and tell by how much. Each row is heard by itself. They know the
-renderer's ranges: two bands of tempo that stay apart under doubling and halving, and one stretch of pitch for each
-voice.
+They are a second opinion beside the trained probe; each row is estimated by itself. They know the renderer's ranges:
+two bands of tempo that stay apart under doubling and halving, and one stretch of pitch for each voice.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _LAGS = {1.0: 1.0, 2.0: 1.0, 0.5: 0.5, 0.25: 0.25}
 
 
 def tempo(audio: Audio) -> Signal:
-    """Beats per minute by autocorrelation of onset envelopes.
+    """Estimate beats per minute by autocorrelation of onset envelopes.
 
     Octaves are told apart by range: the pulse's period is found up to a factor of two, and the answer is the one
     tempo in 60 to 80.5 or 161 to 240 that has it. A tempo between those comes out doubled or halved.
@@ -54,7 +53,7 @@ def tempo(audio: Audio) -> Signal:
 
 
 def onsets(audio: Audio) -> Signal:
-    """Onset envelopes by spectral flux.
+    """Compute onset envelopes by spectral flux.
 
     Args:
         audio: float ``[rows, frames]`` at 16 kHz.
@@ -69,7 +68,7 @@ def onsets(audio: Audio) -> Signal:
 
 
 def _smooth(envelope: Signal) -> Signal:
-    """The last axis under a Hann window of 128 ms: nobody plays faster than that, but tones beat faster.
+    """Smooth the last axis by a Hann window of 128 ms, faster than which nobody plays.
 
     A decoder makes a steady tone of partials that lie on multiples of its frame rate; they beat with each other, evenly
     and for as long as the tone lasts, and would be taken for a rhythm.
@@ -79,7 +78,7 @@ def _smooth(envelope: Signal) -> Signal:
 
 
 def _autocorrelation(envelope: Signal) -> Signal:
-    """Unbiased, of the last axis, 1 at lag 0; an envelope of nothing gives 0."""
+    """Compute the unbiased autocorrelation of the last axis, 1 at lag 0; an envelope of nothing gives 0."""
     length = envelope.shape[-1]
     spectrum = rfft(envelope - envelope.mean(-1, keepdims=True), 2 * length)
     products = irfft(np.abs(spectrum) ** 2)[..., :length] / np.arange(length, 0, -1)
@@ -87,7 +86,7 @@ def _autocorrelation(envelope: Signal) -> Signal:
 
 
 def _at(values: Signal, places: Signal) -> Signal:
-    """Values at fractional places of the last axis; 0 where fewer than 40 products were averaged."""
+    """Interpolate at fractional places of the last axis; 0 where fewer than 40 products were averaged."""
     low = np.floor(places).astype(int)
     inside = low + 1 < values.shape[-1] - 40
     low = np.where(inside, low, 0)
@@ -106,14 +105,14 @@ _FFT, _RATE = 4096, 640
 
 
 class Voices(NamedTuple):
-    """Who sings in each row (``"female"``, ``"male"``, ``"none"``), and the median pitch sung in Hz (NaN for none)."""
+    """The voice in each row (``"female"``, ``"male"``, ``"none"``), and the median pitch sung in Hz (NaN for none)."""
 
     label: list[str]
     hertz: Signal
 
 
 def voice(audio: Audio) -> Voices:
-    """Who sings, by fundamental frequency: a full harmonic series in a voice's range whose pitch keeps moving.
+    """Find the voice by fundamental frequency: a full harmonic series in a voice's range whose pitch keeps moving.
 
     Steady tones (piano, organ, trumpet) have the series without the movement, a violin the movement an octave above.
 
@@ -131,7 +130,7 @@ def voice(audio: Audio) -> Voices:
 
 
 def _series(level: Signal, name: str) -> tuple[Signal, Signal]:
-    """How clear the best harmonic series of a band is, and its pitch in semitones, each ``[rows, time]``."""
+    """Measure how clear the best harmonic series of a band is, and its pitch in semitones, each ``[rows, time]``."""
     clear = level @ _comb(name)
     return clear.max(-1), (12 * np.log2(_pitches(name)))[clear.argmax(-1)]
 
@@ -153,13 +152,13 @@ def _comb(name: str) -> Signal:
 
 
 def _moving(clear: Signal, pitch: Signal) -> Signal:
-    """Mean clearness over time, counted where the pitch moves by 3 to 50 cents from one frame to the next."""
+    """Average clearness over time, counted where the pitch moves by 3 to 50 cents from one frame to the next."""
     step = np.abs(np.diff(pitch, axis=1))
     return np.where((step > 0.03) & (step < 0.5), (clear[:, 1:] + clear[:, :-1]) / 2, 0).mean(1)
 
 
 def _median_pitch(clear: Signal, pitch: Signal) -> Signal:
-    """In Hz, over the frames of above-median clearness."""
+    """Compute the median pitch in Hz of the frames of above-median clearness."""
     kept = np.where(clear >= np.median(clear, 1, keepdims=True), pitch, np.nan)
     return 2 ** (np.nanmedian(kept, 1) / 12)
 
@@ -173,7 +172,7 @@ _SCALES = {
 
 
 def mode(audio: Audio) -> list[str]:
-    """``"major"`` or ``"minor"`` of each row: the scale that its pitch classes fit, with the tonic in the first bass.
+    """Find ``"major"`` or ``"minor"`` of each row: the scale that its pitch classes fit, tonic in the first bass.
 
     The weakest of the estimators: clips of four seconds have two or three chords, and relative keys share theirs.
 
@@ -188,12 +187,12 @@ def mode(audio: Audio) -> list[str]:
 
 
 def _templates() -> Signal:
-    """The two scales on all tonics, ``[24, 12]``."""
+    """Build the two scales on all tonics, ``[24, 12]``."""
     return np.stack([np.roll(_standard(np.array(scale)), tonic) for scale in _SCALES.values() for tonic in range(12)])
 
 
 def _chroma(power: Signal, low: float, high: float) -> Signal:
-    """Power of the pitch classes between two frequencies, C first, ``[rows, 12]``, from spectra ``[rows, 4097]``."""
+    """Sum the power of the pitch classes between two frequencies, C first, ``[rows, 12]``, from spectra ``[rows, 4097]``."""
     frequency = np.maximum(np.fft.rfftfreq(8192, 1 / SAMPLE_RATE), 1)
     pitch = 69 + 12 * np.log2(frequency / 440)
     near = np.exp(-(((pitch - np.round(pitch)) / 0.2) ** 2)) * ((frequency >= low) & (frequency < high))
@@ -206,6 +205,6 @@ def _standard(values: Signal) -> Signal:
 
 
 def _magnitudes(audio: Audio, window: int, hop: int, length: int) -> Signal:
-    """Magnitudes ``[rows, time, length // 2 + 1]`` of Hann-windowed frames, zero-padded to a length."""
+    """Compute magnitudes ``[rows, time, length // 2 + 1]`` of Hann-windowed frames, zero-padded to a length."""
     frames = np.lib.stride_tricks.sliding_window_view(audio, window, axis=-1)[:, ::hop]
     return np.abs(rfft(frames * np.hanning(window).astype(np.float32), length, axis=-1))

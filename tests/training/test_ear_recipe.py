@@ -194,7 +194,7 @@ def test_accuracy_counts_what_is_nearest() -> None:
 def test_gradients_reach_all_of_an_ear(words: Path) -> None:
     for one in (build(name, words) for name in NAMES):
         trainer = recipe.EarTrainer(one)
-        seen = one.seen(noise(4, 4.096), 16_000)[:, 0]
+        seen = one.features(noise(4, 4.096), 16_000)[:, 0]
         trainer(seen, material.truth(range(4)), 0)[0].backward()
         idle = [name for name, value in trainer.named_parameters() if value.grad is None or not value.grad.any()]
         # transformers' own scales are set from ours at the end; a key's bias does not change a softmax

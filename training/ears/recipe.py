@@ -72,7 +72,7 @@ class EarTrainer(nn.Module):
         contrasts = [contrast(name, len(CLASSES) * step + place) for place, name in enumerate(CLASSES)]
         texts = captions + [text for group in contrasts for text in group]
         promised = torch.tensor([text.promised for text in texts]).to(truth)
-        clips, words = self.ear.hear(spectrograms), embed_texts(self.ear, [text.text for text in texts])
+        clips, words = self.ear.encode_audio(spectrograms), embed_texts(self.ear, [text.text for text in texts])
         scale, count = self.scale.exp().clamp(max=100), len(captions)
         scores = scale * clips @ words.T
         groups = scores[:, count:].split([len(group) for group in contrasts], 1)
@@ -101,7 +101,7 @@ def embed_texts(ear: Ear, texts: Sequence[str]) -> Tensor:
     """Embed short and long texts apart, since texts are padded to the longest of their batch."""
     order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
     halves = order[: len(order) // 2], order[len(order) // 2 :]
-    rows = torch.cat([ear.read([texts[place] for place in half]) for half in halves])
+    rows = torch.cat([ear.encode_text([texts[place] for place in half]) for half in halves])
     return rows[torch.tensor(order).argsort()]
 
 

@@ -26,14 +26,14 @@ class ClapEar(Ear):
         super().__init__()
         self.model, self.processor = model, processor
 
-    def look(self, audio: Tensor) -> Tensor:
+    def spectrogram(self, audio: Tensor) -> Tensor:
         return spectra.decibels(audio)
 
-    def hear(self, spectrograms: Tensor) -> Tensor:
+    def encode_audio(self, spectrograms: Tensor) -> Tensor:
         heard = self.model.audio_model(input_features=spectrograms[:, None]).pooler_output
         return nn.functional.normalize(self.model.audio_projection(heard), dim=-1)
 
-    def read(self, texts: Sequence[str]) -> Tensor:
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
         words = self.processor.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
         words = words.to(self.model.logit_scale_a.device)
         told = self.model.text_model(input_ids=words["input_ids"], attention_mask=words["attention_mask"])
@@ -43,7 +43,7 @@ class ClapEar(Ear):
         """Outputs of the four Swin stages; gradients pass.
 
         Args:
-            spectrograms: ``[rows, 251, 64]``, see :meth:`seen`.
+            spectrograms: ``[rows, 251, 64]``, see :meth:`features`.
 
         Returns:
             ``[rows, channels, height, width]`` each: 48 x 16 x 16, 96 x 8 x 8, 192 x 4 x 4 twice.

@@ -1,4 +1,4 @@
-"""What both ears can do: put clips and texts into one space."""
+"""The base of the two mini ears: towers that put clips and texts into one space."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ DIM = 128
 
 
 class Ear(nn.Module):
-    """An audio-text tower; every row is heard and read by itself."""
+    """An audio-text tower; every row is embedded by itself."""
 
     name: str
     frames: int
-    """How much of a clip is heard at once, at 16 kHz; longer ones are heard in pieces, shorter ones are repeated."""
+    """Length of a piece at 16 kHz; longer clips are cut into pieces, shorter ones are repeated."""
 
     @abstractmethod
-    def look(self, audio: Tensor) -> Tensor:
-        """Spectrograms ``[rows, time, 64]`` of pieces ``[rows, frames]`` at 16 kHz."""
+    def spectrogram(self, audio: Tensor) -> Tensor:
+        """Compute spectrograms ``[rows, time, 64]`` of pieces ``[rows, frames]`` at 16 kHz."""
 
     @abstractmethod
-    def hear(self, spectrograms: Tensor) -> Tensor:
-        """Unit rows ``[rows, dim]``; gradients pass."""
+    def encode_audio(self, spectrograms: Tensor) -> Tensor:
+        """Embed spectrograms: unit rows ``[rows, dim]``; gradients pass."""
 
     @abstractmethod
-    def read(self, texts: Sequence[str]) -> Tensor:
-        """Unit rows ``[rows, dim]``; gradients pass."""
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts: unit rows ``[rows, dim]``; gradients pass."""
 
     @torch.no_grad()
     def embed_audio(self, audio: Tensor, sample_rate: int, batch: int = 64) -> Tensor:
-        """Embeddings of clips.
+        """Embed clips.
 
         Args:
             audio: ``[rows, frames]`` or ``[rows, channels, frames]``; channels are averaged.
-            sample_rate: in Hz, any; the ear hears at 16 kHz.
+            sample_rate: in Hz; any.
             batch: pieces at a time.
 
         Returns:
@@ -50,12 +50,12 @@ class Ear(nn.Module):
         Raises:
             ValueError: audio of another shape, or shorter than 0.1 s.
         """
-        seen = self.seen(audio, sample_rate)
-        heard = torch.cat([self.hear(rows) for rows in seen.flatten(0, 1).split(batch)])
-        return nn.functional.normalize(heard.view(*seen.shape[:2], -1).mean(1), dim=-1)
+        spectrograms = self.features(audio, sample_rate)
+        pieces = torch.cat([self.encode_audio(rows) for rows in spectrograms.flatten(0, 1).split(batch)])
+        return nn.functional.normalize(pieces.view(*spectrograms.shape[:2], -1).mean(1), dim=-1)
 
-    def seen(self, audio: Tensor, sample_rate: int) -> Tensor:
-        """Spectrograms ``[rows, pieces, time, 64]`` of clips; arguments as for :meth:`embed_audio`."""
+    def features(self, audio: Tensor, sample_rate: int) -> Tensor:
+        """Compute spectrograms ``[rows, pieces, time, 64]`` of clips; arguments as for :meth:`embed_audio`."""
         if audio.ndim not in (2, 3):
             raise InputError(
                 f"got audio of shape {list(audio.shape)}; expected [rows, frames] or [rows, channels, frames]"
@@ -63,15 +63,17 @@ class Ear(nn.Module):
         if audio.shape[-1] < 0.1 * sample_rate:
             raise InputError(f"got {audio.shape[-1] / sample_rate:.3f} s of audio; expected at least 0.1 s")
         pieces = windows(listenable(audio, sample_rate), self.frames)
-        return self.look(pieces.flatten(0, 1)).unflatten(0, pieces.shape[:2])
+        return self.spectrogram(pieces.flatten(0, 1)).unflatten(0, pieces.shape[:2])
 
     @torch.no_grad()
     def embed_text(self, texts: Sequence[str], batch: int = 256) -> Tensor:
-        """Embeddings of texts, float32 ``[rows, dim]``, unit length.
+        """Embed texts: float32 ``[rows, dim]``, unit length.
 
         Raises:
             ValueError: a single string, which would be taken for a list of letters, or no text at all.
         """
         if isinstance(texts, str) or not len(texts):
             raise InputError(f"got texts={texts!r}; expected a list of texts, such as ['a piano song']")
-        return torch.cat([self.read(list(texts[start : start + batch])) for start in range(0, len(texts), batch)])
+        return torch.cat(
+            [self.encode_text(list(texts[start : start + batch])) for start in range(0, len(texts), batch)]
+        )

@@ -35,13 +35,13 @@ class SecondEar(Ear):
         self.audio, self.text = AudioBranch(width, blocks), TextBranch(len(self.words) + 2, width)
         self._index = {word: place + 2 for place, word in enumerate(self.words)}
 
-    def look(self, audio: Tensor) -> Tensor:
+    def spectrogram(self, audio: Tensor) -> Tensor:
         return log_mel(audio).transpose(1, 2)
 
-    def hear(self, spectrograms: Tensor) -> Tensor:
+    def encode_audio(self, spectrograms: Tensor) -> Tensor:
         return nn.functional.normalize(self.audio(spectrograms), dim=-1)
 
-    def read(self, texts: Sequence[str]) -> Tensor:
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
         rows = [[self._index.get(word, UNKNOWN) for word in split(text)][:LONGEST] or [UNKNOWN] for text in texts]
         longest = max(map(len, rows))
         padded = torch.tensor([row + [PADDING] * (longest - len(row)) for row in rows])
