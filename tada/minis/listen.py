@@ -192,7 +192,7 @@ def _templates() -> Signal:
 
 
 def _chroma(power: Signal, low: float, high: float) -> Signal:
-    """Sum the power of the pitch classes between two frequencies, C first, ``[rows, 12]``, from spectra ``[rows, 4097]``."""
+    """Sum the power of pitch classes between two frequencies, C first: ``[rows, 12]`` from spectra ``[rows, 4097]``."""
     frequency = np.maximum(np.fft.rfftfreq(8192, 1 / SAMPLE_RATE), 1)
     pitch = 69 + 12 * np.log2(frequency / 440)
     near = np.exp(-(((pitch - np.round(pitch)) / 0.2) ** 2)) * ((frequency >= low) & (frequency < high))
