@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,22 @@ _HOME = {
     "metrics": "tada.metrics",
     "evaluation": "tada.evaluation",
 }
+
+_MOVED = {
+    "calibrate": "tada.steering.ranges",
+    "claims": "tada.experiments.claims",
+    "features": "tada.sae.features",
+    "impact": "tada.patching",
+    "library": "tada.steering.library",
+    "localise": "tada.experiments.localisation",
+    "players": "tada.display.players",
+    "plots": "tada.display.plots",
+    "prompts": "tada.concepts.steered",
+    "search": "tada.sae.search",
+    "slider": "tada.display.slider",
+    "widgets": "tada.display.widgets",
+}
+"""Modules under the names that they had before; they go with the next release."""
 
 __all__ = [
     "ARCHITECTURES",
@@ -75,6 +92,9 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     """Import public names when they are first used, so that ``import tada`` costs nothing."""
+    if name in _MOVED:
+        warnings.warn(f"tada.{name} is {_MOVED[name]} now", DeprecationWarning, stacklevel=2)
+        return import_module(_MOVED[name])
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'tada' has no attribute {name!r}")
