@@ -76,6 +76,9 @@ def test_ranges_are_kept_with_the_vector_one_for_each_manner(subject, tmp_path):
     vector, entry, _ = calibrated(subject, judge(lambda x: x))
     again = steering.Vector.load(vector.save(tmp_path / "v"))
     assert calibrate.limits(model, Arm("caa", again, LAYERS)) == (entry["low"], entry["high"])
+    assert again.at("50%") == again.at(50, "1+5") == pytest.approx(entry["high"] / 2)
+    with pytest.raises(ValueError, match="no range for layers '2'"):
+        again.at(50, "2")
     twice, _, _ = calibrated((model, again), judge(lambda x: np.clip(x, -0.25, 0.25)))
     assert len(twice.info["ranges"]) == 1
     with pytest.raises(ValueError, match="not calibrated for layers 2"):
@@ -85,11 +88,11 @@ def test_ranges_are_kept_with_the_vector_one_for_each_manner(subject, tmp_path):
 
 
 def test_per_cent():
-    assert calibrate.strength(50, (-4.0, 2.0)) == 1.0
-    assert calibrate.strength(-50, (-4.0, 2.0)) == -2.0
-    assert calibrate.strength(0, (-4.0, 2.0)) == 0.0
+    assert steering.strength(50, (-4.0, 2.0)) == 1.0
+    assert steering.strength(-50, (-4.0, 2.0)) == -2.0
+    assert steering.strength(0, (-4.0, 2.0)) == 0.0
     with pytest.raises(ValueError, match="finite"):
-        calibrate.strength(float("nan"), (-4.0, 2.0))
+        steering.strength(float("nan"), (-4.0, 2.0))
 
 
 def test_one_length_is_the_norm_of_what_the_layers_put_out(subject):

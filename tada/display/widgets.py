@@ -15,8 +15,9 @@ from tada.concepts.steered import CONCEPTS
 from tada.display import players, slider
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.models.base import Layers, Model
+from tada.steering import strength
 from tada.steering.arms import Arm, Trial
-from tada.steering.ranges import clips, limits, strength
+from tada.steering.ranges import clips, limits
 from tada.steering.vector import Vector
 
 INSTALL = "pip install 'tada-companion[book]'"

@@ -2,8 +2,8 @@
 
 from tada.steering.arms import Arm, Trial, cross, digest, steer
 from tada.steering.library import Recipe, fit
-from tada.steering.ranges import calibrate, calibrated, grid, lengths, limits, strength
-from tada.steering.vector import Vector, combine, contrast, means, orthogonalise
+from tada.steering.ranges import calibrate, calibrated, grid, lengths, limits
+from tada.steering.vector import Vector, combine, contrast, means, orthogonalise, strength
 
 __all__ = [
     "Arm",

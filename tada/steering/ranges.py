@@ -170,13 +170,6 @@ def limits(model: Model, arm: Arm) -> tuple[float, float]:
     )
 
 
-def strength(percent: float, ends: tuple[float, float]) -> float:
-    """The raw strength at so many percent of a range, -100 to 100 and beyond; 0 is 0."""
-    if not np.isfinite(percent):
-        raise InputError(f"got {percent} percent; expected a finite number")
-    return abs(ends[1 if percent >= 0 else 0]) * percent / 100
-
-
 def lengths(model: Model, vector: Vector, trial: Trial, layers: Layers | None, store: Store | None = None) -> float:
     """The raw strength as long as the outputs it is added to: median over sites, mean over steps, frames, prompts."""
     sites = vector.sites if layers is None else model.resolve(layers)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from tada.engine import Setting
-from tada.errors import InputError, UnknownNameError
+from tada.errors import InputError, UnknownNameError, unknown
 from tada.hooks import Edit, Passes, Steps, When, edit, record
 from tada.io import atomic_write
 from tada.models.base import Layers, Model, versions
@@ -149,6 +150,26 @@ class Vector:
 
         with edit(model, self._edits(model, layers, project), passes, steps):
             yield
+
+    def at(self, percent: float | str, layers: str | None = None) -> float:
+        """The raw strength at a share of the calibrated range.
+
+        Args:
+            percent: -100 to 100 and beyond, as a number or as text such as ``"80%"``.
+            layers: of the range: a layer set's name or indices such as ``"6+7"``; None where there is one range only.
+
+        Raises:
+            ValueError: no number, or not one range for these layers.
+        """
+        ranges = {str(entry["layers"]): entry for entry in self.info.get("ranges", ())}
+        name = next(iter(ranges)) if layers is None and len(ranges) == 1 else layers
+        if name not in ranges:
+            raise InputError(unknown("range for layers", name, ranges, "tada.steering.calibrate finds one."))
+        try:
+            number = float(str(percent).strip().removesuffix("%"))
+        except ValueError:
+            raise InputError(f'got {percent!r}; expected percent such as 80 or "80%"') from None
+        return strength(number, (ranges[name]["low"], ranges[name]["high"]))
 
     def save(self, path: str | Path) -> Path:
         """Write ``path`` (safetensors) and the json beside it, each replaced only when complete; return the first."""
@@ -340,6 +361,13 @@ def combine(vectors: Sequence[Vector], weights: Sequence[float] | None = None, o
         directions[site] = sum((p * w for p, (_, w) in zip(parts, pairs, strict=True)), torch.zeros(shape))
     info = {"method": "combination", "weights": weights, "parts": [dict(v.info) for v in vectors], "sites": list(sites)}
     return Vector(directions, info | ({"checkpoint": checkpoints.pop()} if checkpoints else {}))
+
+
+def strength(percent: float, ends: tuple[float, float]) -> float:
+    """The raw strength at so many percent of a range, -100 to 100 and beyond; 0 is 0."""
+    if not math.isfinite(percent):
+        raise InputError(f"got {percent} percent; expected a finite number")
+    return abs(ends[1 if percent >= 0 else 0]) * percent / 100
 
 
 def orthogonalise(directions: Sequence[Tensor]) -> list[Tensor]:
