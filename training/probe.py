@@ -89,7 +89,7 @@ def _write(probe: Probe, folder: Path, recipe: Mapping[str, int], curve: pd.Data
         **recipe,
         **describe(curve),
         "sha256": {path.name: sha256(path)},
-        "accuracy": accuracy(load.__wrapped__(folder)).round(4).to_dict("index"),
+        "accuracy": accuracy(load(folder)).round(4).to_dict("index"),
     }
     write_json(folder / "card.json", content)
 

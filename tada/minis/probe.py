@@ -6,7 +6,6 @@ per clip.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -53,7 +52,7 @@ class Probe(nn.Module):
 
     @torch.no_grad()
     def probabilities(self, audio: Tensor, sample_rate: int, batch: int = 64) -> dict[str, Tensor]:
-        """What each clip is.
+        """Estimate the attributes of clips.
 
         Args:
             audio: ``[rows, frames]`` or ``[rows, channels, frames]``, at least a second.
@@ -69,14 +68,13 @@ class Probe(nn.Module):
         return {name: torch.cat([part[name] for part in parts]).softmax(1) for name in CLASSES}
 
     def labels(self, audio: Tensor, sample_rate: int) -> pd.DataFrame:
-        """The likeliest class of every attribute, one row per clip; arguments as for :meth:`probabilities`."""
+        """Find the likeliest class of every attribute, one row per clip; arguments as for :meth:`probabilities`."""
         heard = self.probabilities(audio, sample_rate)
         return pd.DataFrame({name: [CLASSES[name][i] for i in heard[name].argmax(1)] for name in CLASSES})
 
 
-@lru_cache
 def load(folder: str | Path = WEIGHTS) -> Probe:
-    """The trained probe, ready to listen, in float32.
+    """Load the trained probe, in float32.
 
     Raises:
         FileNotFoundError: no weights there.

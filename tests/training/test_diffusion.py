@@ -140,7 +140,7 @@ def test_velocity_of_stable_audio_leads_the_scheduler_to_the_data():
 
 
 def test_ace_step_learns_details_too():
-    levels = ace_step.levels(4000, torch.Generator().manual_seed(0))
+    levels = ace_step.ARCH.levels(4000, torch.Generator().manual_seed(0))
     assert levels.shape == (4000,) and levels.min() > 0 and levels.max() <= 1
     assert 0.05 < (levels < 0.2).float().mean() < 0.08 and (levels > 0.5).float().mean() > 0.65
 
@@ -208,7 +208,8 @@ def test_a_killed_recipe_ends_as_if_it_had_not_been(tmp_path):
 
 
 def test_a_checkpoint_is_written_anew_over_one_without_a_card(tmp_path, monkeypatch):
-    arch = replace(ace_step.ARCH, sampling={"steps": 7}, finish=lambda model, parts, to: to.mkdir())
+    arch = ace_step.AceStep()
+    arch.sampling, arch.finish = {"steps": 7}, lambda model, codec, to: to.mkdir()
     monkeypatch.setattr(recipe.tada, "load", lambda *_: SimpleNamespace(denoiser=None))
     monkeypatch.setattr(recipe, "restore", lambda *_: None)
     (tmp_path / "trained").mkdir(parents=True)
@@ -220,7 +221,7 @@ def test_a_checkpoint_is_written_anew_over_one_without_a_card(tmp_path, monkeypa
 
 def test_sampling_of_a_checkpoint_is_its_own(tmp_path):
     torch.manual_seed(0)
-    ace_step.assemble(tmp_path, words.encoder("umt5"))
+    ace_step.ARCH.assemble(tmp_path, words.encoder("umt5"))
     plain = tada.load("ace-step", tmp_path)
     assert plain.sampling().steps == 60
     (tmp_path / "tada.json").write_text(json.dumps(recipe.describe_mini(ace_step.ARCH)))

@@ -16,7 +16,7 @@ from tada.models.ace_step.text import text_states, tokenise
 from tada.models.ace_step.tokenizer import NO_LYRICS
 from tada.models.ace_step.transformer import AceStepTransformer, TransformerConfig
 from tada.models.context import Stream
-from training.codecs import ace_step as codec
+from training.codecs import ace_step as codecs
 from training.diffusion import words
 from training.diffusion.arch import Arch
 from training.diffusion.captions import Captions
@@ -48,38 +48,59 @@ DENOISER = TransformerConfig(
 )
 
 
-def assemble(folder: Path, text_encoder: nn.Module, trained: Any = None) -> None:
-    """Write a checkpoint whose denoiser is untrained; it does not heed lyrics, which no caption has.
+class AceStep(Arch):
+    """What the recipe of the mini needs to know of the architecture."""
 
-    Args:
-        folder: where to.
-        text_encoder: trained.
-        trained: the codec; None for an untrained one.
-    """
-    music = trained or codec.build()
-    denoiser = AceStepTransformer(DENOISER)
-    for value in denoiser.lyric_proj.parameters():
-        nn.init.zeros_(value)
-    write(Parts(denoiser, music.autoencoder, music.vocoder, text_encoder, words.tokenizer()), folder)
+    name, text_encoder = "ace-step", "umt5"
+    functional, pairs = (0, 3, 4), 12
+    sampling, latents, codec = SAMPLING, LATENTS, codecs.RECIPE
 
+    def assemble(self, folder: Path, text_encoder: nn.Module) -> None:
+        """Write a checkpoint whose denoiser is untrained; it does not heed lyrics, which no caption has."""
+        music = codecs.build()
+        denoiser = AceStepTransformer(DENOISER)
+        for value in denoiser.lyric_proj.parameters():
+            nn.init.zeros_(value)
+        write(Parts(denoiser, music.autoencoder, music.vocoder, text_encoder, words.tokenizer()), folder)
 
-def finish(model: Any, music: Codec, folder: Path) -> None:
-    """Write the trained checkpoint in fp16."""
-    parts = model.parts
-    half = (part.half() for part in (parts.transformer, music.autoencoder, music.vocoder, parts.text_encoder))
-    write(Parts(*half, parts.tokenizer), folder)  # type: ignore[call-arg, arg-type]
+    def finish(self, model: Any, codec: Codec, folder: Path) -> None:
+        """Write the trained checkpoint in fp16."""
+        parts = model.parts
+        half = (part.half() for part in (parts.transformer, codec.autoencoder, codec.vocoder, parts.text_encoder))
+        write(Parts(*half, parts.tokenizer), folder)  # type: ignore[call-arg, arg-type]
 
+    @torch.no_grad()
+    def conditioning(self, model: Any, given: Captions) -> dict[str, Stream]:
+        """Encode texts, and no lyrics, as the adapter does; the text is zero in unconditional rows."""
+        ids, mask = _whole(*tokenise(model.parts.tokenizer, given.texts, model.device, words.LONGEST))
+        states = text_states(model.parts.text_encoder, ids, mask) * given.conditional[:, None, None].to(model.device)
+        rows = len(given.texts)
+        positions = torch.arange(ids.shape[1], device=model.device).expand(rows, -1)
+        none = torch.full((rows, 1), NO_LYRICS, device=model.device)
+        lyrics = Stream(none, torch.zeros_like(none, dtype=torch.bool), torch.zeros_like(none))
+        return {"text": Stream(states, mask, positions), "lyrics": lyrics}
 
-@torch.no_grad()
-def conditioning(model: Any, given: Captions) -> dict[str, Stream]:
-    """Encode texts, and no lyrics, as the adapter does; the text is zero in unconditional rows."""
-    ids, mask = _whole(*tokenise(model.parts.tokenizer, given.texts, model.device, words.LONGEST))
-    states = text_states(model.parts.text_encoder, ids, mask) * given.conditional[:, None, None].to(model.device)
-    rows = len(given.texts)
-    positions = torch.arange(ids.shape[1], device=model.device).expand(rows, -1)
-    none = torch.full((rows, 1), NO_LYRICS, device=model.device)
-    lyrics = Stream(none, torch.zeros_like(none, dtype=torch.bool), torch.zeros_like(none))
-    return {"text": Stream(states, mask, positions), "lyrics": lyrics}
+    def levels(self, rows: int, draws: torch.Generator) -> Tensor:
+        """Noise levels ``[rows]`` to learn at, 0 to 1: mostly the higher ones, at which a clip takes shape, but in a
+        quarter of the rows any, or little is learnt of details."""
+        anywhere = torch.rand(rows // 4, generator=draws)
+        high = (0.7 + torch.randn(rows - rows // 4, generator=draws)).sigmoid()
+        return torch.cat([anywhere, high]).clamp_min(0.003)
+
+    def predict(
+        self, model: Any, x: Tensor, noise: Tensor, level: Tensor, given: Mapping[str, Any]
+    ) -> tuple[Tensor, Tensor]:
+        """The denoiser's velocity ``[rows, 8, 16, T]`` and the true one."""
+        sigma = level[:, None, None, None]
+        encoder = model.denoiser.encode(given["text"], given["lyrics"])
+        return model.denoiser(sigma * noise + (1 - sigma) * x, 1000 * level, encoder), noise - x
+
+    def parts(self, model: Any) -> Codec:
+        """The codec of a checkpoint."""
+        return Codec(model.parts.autoencoder, model.parts.vocoder)
+
+    def encode(self, codec: Any, audio: Tensor) -> Tensor:
+        return codecs.latents(codec, audio)
 
 
 def _whole(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,45 +109,4 @@ def _whole(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return nn.functional.pad(ids, (0, missing)), nn.functional.pad(mask, (0, missing))
 
 
-def levels(rows: int, draws: torch.Generator) -> Tensor:
-    """Noise levels ``[rows]`` to learn at, 0 to 1: mostly the higher ones, at which a clip takes shape, but in a
-    quarter of the rows any, or little is learnt of details."""
-    anywhere = torch.rand(rows // 4, generator=draws)
-    high = (0.7 + torch.randn(rows - rows // 4, generator=draws)).sigmoid()
-    return torch.cat([anywhere, high]).clamp_min(0.003)
-
-
-def predict(model: Any, x: Tensor, noise: Tensor, level: Tensor, given: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """The denoiser's velocity ``[rows, 8, 16, T]`` and the true one."""
-    sigma = level[:, None, None, None]
-    encoder = model.denoiser.encode(given["text"], given["lyrics"])
-    return model.denoiser(sigma * noise + (1 - sigma) * x, 1000 * level, encoder), noise - x
-
-
-def blocks(model: Any) -> list[nn.Module]:
-    """The denoiser's blocks, one site in each."""
-    return list(model.denoiser.transformer_blocks)
-
-
-def parts(model: Any) -> Codec:
-    """The codec of a checkpoint."""
-    return Codec(model.parts.autoencoder, model.parts.vocoder)
-
-
-ARCH = Arch(
-    name="ace-step",
-    text_encoder="umt5",
-    functional=(0, 3, 4),
-    pairs=12,
-    sampling=SAMPLING,
-    latents=LATENTS,
-    codec=codec.RECIPE,
-    encode=codec.latents,
-    parts=parts,
-    assemble=assemble,
-    finish=finish,
-    conditioning=conditioning,
-    levels=levels,
-    predict=predict,
-    blocks=blocks,
-)
+ARCH = AceStep()

@@ -1,15 +1,16 @@
-"""The interface of an architecture's recipe: its numbers and functions, as fields."""
+"""The interface of an architecture's recipe: its numbers and what it does its own way."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tada.models.pipeline import quiet_loading
 from training.codecs.stages import CodecRecipe
 from training.diffusion.captions import Captions
 
@@ -17,46 +18,81 @@ Conditioning = Mapping[str, Any]
 """What a denoiser is given beside latents: its text streams by name."""
 
 
-@dataclass(frozen=True)
-class LanguageModel:
-    """A text side that learns beside the text encoder."""
+class Arch(ABC):
+    """One architecture, as the recipe of its mini needs it.
 
-    trainable: Callable[[Any], nn.Module]
-    """Model -> what learns."""
-    states: Callable[[Any, list[str]], Tensor]
-    """Model and texts -> states ``[rows, tokens, width]``."""
-
-
-@dataclass(frozen=True)
-class Arch:
-    """One architecture, as the recipe of its mini needs it."""
+    Attributes:
+        text_encoder: kind of its text encoder, ``"t5"`` or ``"umt5"``.
+        functional: layers found in the trained mini: the strongest of slow, fast, happy, sad, female and male.
+        pairs: of each concept, that they were found with.
+        sampling: the mini's own, in place of the architecture's.
+        latents: shape of a clip's latents.
+    """
 
     name: str
     text_encoder: str
-    """Kind of its text encoder, ``"t5"`` or ``"umt5"``."""
     functional: tuple[int, ...]
-    """Layers found in the trained mini: the strongest of slow, fast, happy, sad, female and male."""
     pairs: int
-    """Pairs of each concept that they were found with."""
     sampling: Mapping[str, Any]
-    """The mini's own sampling, in place of the architecture's."""
     latents: tuple[int, ...]
-    """Shape of a clip's latents."""
     codec: CodecRecipe
-    encode: Callable[[Any, Tensor], Tensor]
-    """Codec and audio ``[rows, frames]`` at 16 kHz -> the latents to learn."""
-    parts: Callable[[Any], Any]
-    """Model -> its codec."""
-    assemble: Callable[[Path, nn.Module], None]
-    """Write a checkpoint with a trained text encoder and an untrained denoiser."""
-    finish: Callable[[Any, Any, Path], None]
-    """Write the trained checkpoint, of a model and a codec, in fp16."""
-    conditioning: Callable[[Any, Captions], Conditioning]
-    """Model and captions -> what the denoiser is given, as the adapter gives it."""
-    levels: Callable[[int, torch.Generator], Tensor]
-    """Rows -> noise levels ``[rows]`` to learn at."""
-    predict: Callable[[Any, Tensor, Tensor, Tensor, Conditioning], tuple[Tensor, Tensor]]
-    """Model, latents, noise, levels and conditioning -> the denoiser's velocity and the true one."""
-    blocks: Callable[[Any], list[nn.Module]]
-    """Model -> the parts of its denoiser that are compiled."""
-    language: LanguageModel | None = None
+
+    @abstractmethod
+    def encode(self, codec: Any, audio: Tensor) -> Tensor:
+        """Encode audio ``[rows, frames]`` at 16 kHz to the latents to learn."""
+
+    @abstractmethod
+    def parts(self, model: Any) -> Any:
+        """The codec of a checkpoint."""
+
+    @abstractmethod
+    def assemble(self, folder: Path, text_encoder: nn.Module) -> None:
+        """Write a checkpoint with a trained text encoder; all else is untrained."""
+
+    @abstractmethod
+    def finish(self, model: Any, codec: Any, folder: Path) -> None:
+        """Write the trained checkpoint, of a model and a codec, in fp16."""
+
+    @abstractmethod
+    def conditioning(self, model: Any, given: Captions) -> Conditioning:
+        """Encode captions as the adapter does."""
+
+    @abstractmethod
+    def levels(self, rows: int, draws: torch.Generator) -> Tensor:
+        """Draw noise levels ``[rows]`` to learn at."""
+
+    @abstractmethod
+    def predict(
+        self, model: Any, x: Tensor, noise: Tensor, level: Tensor, given: Conditioning
+    ) -> tuple[Tensor, Tensor]:
+        """Predict the velocity of noisy latents, and compute the true one."""
+
+    def blocks(self, model: Any) -> list[nn.Module]:
+        """The parts of the denoiser that are compiled."""
+        return list(model.denoiser.transformer_blocks)
+
+    def language_model(self, model: Any) -> nn.Module | None:
+        """What learns to read beside the text encoder; None: nothing."""
+        return None
+
+    def language_states(self, model: Any, texts: list[str]) -> Tensor:
+        """States ``[rows, tokens, width]`` of what learns beside the text encoder."""
+        raise NotImplementedError
+
+
+class PipelineArch(Arch):
+    """An architecture that is a pipeline of diffusers."""
+
+    shipped: tuple[str, ...] = ("vae",)
+    """The codec's parts that the pipeline has."""
+
+    def finish(self, model: Any, codec: Any, folder: Path) -> None:
+        """Write the trained pipeline in fp16."""
+        pipeline = model.pipeline
+        for name in self.shipped:
+            setattr(pipeline, name, getattr(codec, name))
+        for part in pipeline.components.values():
+            if isinstance(part, nn.Module):
+                part.half()
+        with quiet_loading():
+            pipeline.save_pretrained(folder)

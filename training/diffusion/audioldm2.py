@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from tada.minis.render import FRAMES
 from tada.models.pipeline import quiet_loading
-from training.codecs import audioldm2 as codec
+from training.codecs import audioldm2 as codecs
 from training.diffusion import words
-from training.diffusion.arch import Arch, LanguageModel
+from training.diffusion.arch import PipelineArch
 from training.diffusion.captions import Captions
 from training.ears.models import PIECES, clap_tokenizer
 
@@ -22,7 +22,7 @@ WIDTH = 64
 """Of both text streams."""
 CLAP_TOKENS = 77
 """To which CLAP's text is cut and padded."""
-LATENTS = (8, -(-FRAMES // (codec.RATIO * codec.MEL.hop_length)), codec.MEL.n_mels // codec.RATIO)
+LATENTS = (8, -(-FRAMES // (codecs.RATIO * codecs.MEL.hop_length)), codecs.MEL.n_mels // codecs.RATIO)
 DENOISER: Mapping[str, Any] = {
     "sample_size": LATENTS[1],
     "in_channels": LATENTS[0],
@@ -47,33 +47,91 @@ NOISE: Mapping[str, Any] = {
 }
 
 
-def assemble(folder: Path, text_encoder: nn.Module, trained: Any = None) -> None:
-    """Write a pipeline whose denoiser, language model and CLAP are untrained.
+class AudioLDM2(PipelineArch):
+    """What the recipe of the mini needs to know of the architecture."""
 
-    Args:
-        folder: where to.
-        text_encoder: trained T5.
-        trained: the codec; None for an untrained one.
-    """
-    from diffusers import AudioLDM2Pipeline, AudioLDM2ProjectionModel, AudioLDM2UNet2DConditionModel, DDIMScheduler
-    from transformers import ClapFeatureExtractor, ClapModel
+    name, text_encoder = "audioldm2", "t5"
+    functional, pairs = (9, 12), 6
+    sampling, latents, codec = SAMPLING, LATENTS, codecs.RECIPE
+    shipped = ("vae", "vocoder")
 
-    parts = trained or codec.build()
-    with quiet_loading():
-        AudioLDM2Pipeline(
-            vae=parts.vae,
-            text_encoder=ClapModel(_clap_config()),
-            text_encoder_2=text_encoder,
-            projection_model=AudioLDM2ProjectionModel(WIDTH, WIDTH, WIDTH),
-            language_model=_language_model(),
-            tokenizer=_clap_tokenizer(folder / "words.json"),
-            tokenizer_2=words.tokenizer(),
-            feature_extractor=ClapFeatureExtractor(),
-            unet=AudioLDM2UNet2DConditionModel(**DENOISER),
-            scheduler=DDIMScheduler(**NOISE),
-            vocoder=parts.vocoder,
-        ).save_pretrained(folder)
-    (folder / "words.json").unlink()
+    def assemble(self, folder: Path, text_encoder: nn.Module) -> None:
+        """Write a pipeline whose denoiser, language model and CLAP are untrained."""
+        from diffusers import AudioLDM2Pipeline, AudioLDM2ProjectionModel, AudioLDM2UNet2DConditionModel, DDIMScheduler
+        from transformers import ClapFeatureExtractor, ClapModel
+
+        parts = codecs.build()
+        with quiet_loading():
+            AudioLDM2Pipeline(
+                vae=parts.vae,
+                text_encoder=ClapModel(_clap_config()),
+                text_encoder_2=text_encoder,
+                projection_model=AudioLDM2ProjectionModel(WIDTH, WIDTH, WIDTH),
+                language_model=_language_model(),
+                tokenizer=_clap_tokenizer(folder / "words.json"),
+                tokenizer_2=words.tokenizer(),
+                feature_extractor=ClapFeatureExtractor(),
+                unet=AudioLDM2UNet2DConditionModel(**DENOISER),
+                scheduler=DDIMScheduler(**NOISE),
+                vocoder=parts.vocoder,
+            ).save_pretrained(folder)
+        (folder / "words.json").unlink()
+
+    def language_model(self, model: Any) -> nn.ModuleList:
+        """What learns besides T5: CLAP's text branch, the projection and the language model."""
+        pipeline = model.pipeline
+        pipeline.language_model.transformer.wpe.weight.requires_grad_(False)
+        clap_text = [pipeline.text_encoder.text_model, pipeline.text_encoder.text_projection]
+        return nn.ModuleList([*clap_text, pipeline.projection_model, pipeline.language_model.transformer])
+
+    def states(self, model: Any, texts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """T5 states, their mask, and the language model's states, all of width 64."""
+        return model.pipeline.encode_prompt(texts, model.device, 1, False)
+
+    @torch.no_grad()
+    def conditioning(self, model: Any, given: Captions) -> dict[str, Tensor]:
+        """Encode texts as the adapter does; unconditional rows have the empty prompt."""
+        texts = [text if flag else "" for text, flag in zip(given.texts, given.conditional.tolist(), strict=True)]
+        t5, mask, gpt2 = self.states(model, texts)
+        missing = words.LONGEST - t5.shape[1]
+        return {
+            "gpt2": gpt2,
+            "t5": nn.functional.pad(t5, (0, 0, 0, missing)),
+            "mask": nn.functional.pad(mask.bool(), (0, missing)),
+        }
+
+    def levels(self, rows: int, draws: torch.Generator) -> Tensor:
+        """Timesteps ``[rows]`` to learn at, 0 to 999."""
+        return torch.randint(1000, (rows,), generator=draws)
+
+    def predict(
+        self, model: Any, x: Tensor, noise: Tensor, level: Tensor, given: Mapping[str, Any]
+    ) -> tuple[Tensor, Tensor]:
+        """The denoiser's velocity ``[rows, 8, 52, 8]`` and the true one."""
+        scheduler = model.pipeline.scheduler
+        predicted = model.denoiser(
+            scheduler.add_noise(x, noise, level),
+            level,
+            encoder_hidden_states=given["gpt2"],
+            encoder_hidden_states_1=given["t5"],
+            encoder_attention_mask_1=given["mask"],
+            return_dict=False,
+        )[0]
+        return predicted, scheduler.get_velocity(x, noise, level)
+
+    def blocks(self, model: Any) -> list[nn.Module]:
+        """What is compiled: the whole U-Net."""
+        return [model.denoiser]
+
+    def parts(self, model: Any) -> codecs.Parts:
+        """The codec of a checkpoint."""
+        return codecs.Parts(model.pipeline.vae, model.pipeline.vocoder)
+
+    def encode(self, codec: Any, audio: Tensor) -> Tensor:
+        return codecs.encode(codec, audio)
+
+    def language_states(self, model: Any, texts: list[str]) -> Tensor:
+        return self.states(model, texts)[2]
 
 
 def _clap_tokenizer(path: Path) -> Any:
@@ -134,89 +192,4 @@ def _language_model() -> Any:
     return model
 
 
-def finish(model: Any, parts: codec.Parts, folder: Path) -> None:
-    """Write the trained pipeline in fp16."""
-    pipeline = model.pipeline
-    pipeline.vae, pipeline.vocoder = parts.vae, parts.vocoder
-    for part in pipeline.components.values():
-        if isinstance(part, nn.Module):
-            part.half()
-    with quiet_loading():
-        pipeline.save_pretrained(folder)
-
-
-def trainable_text(model: Any) -> nn.ModuleList:
-    """What learns besides T5: CLAP's text branch, the projection and the language model."""
-    pipeline = model.pipeline
-    pipeline.language_model.transformer.wpe.weight.requires_grad_(False)
-    clap_text = [pipeline.text_encoder.text_model, pipeline.text_encoder.text_projection]
-    return nn.ModuleList([*clap_text, pipeline.projection_model, pipeline.language_model.transformer])
-
-
-def states(model: Any, texts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
-    """T5 states, their mask, and the language model's states, all of width 64."""
-    return model.pipeline.encode_prompt(texts, model.device, 1, False)
-
-
-@torch.no_grad()
-def conditioning(model: Any, given: Captions) -> dict[str, Tensor]:
-    """Encode texts as the adapter does; unconditional rows have the empty prompt."""
-    texts = [
-        text if conditional else "" for text, conditional in zip(given.texts, given.conditional.tolist(), strict=True)
-    ]
-    t5, mask, gpt2 = states(model, texts)
-    missing = words.LONGEST - t5.shape[1]
-    return {
-        "gpt2": gpt2,
-        "t5": nn.functional.pad(t5, (0, 0, 0, missing)),
-        "mask": nn.functional.pad(mask.bool(), (0, missing)),
-    }
-
-
-def levels(rows: int, draws: torch.Generator) -> Tensor:
-    """Timesteps ``[rows]`` to learn at, 0 to 999."""
-    return torch.randint(1000, (rows,), generator=draws)
-
-
-def predict(model: Any, x: Tensor, noise: Tensor, level: Tensor, given: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """The denoiser's velocity ``[rows, 8, 52, 8]`` and the true one."""
-    scheduler = model.pipeline.scheduler
-    predicted = model.denoiser(
-        scheduler.add_noise(x, noise, level),
-        level,
-        encoder_hidden_states=given["gpt2"],
-        encoder_hidden_states_1=given["t5"],
-        encoder_attention_mask_1=given["mask"],
-        return_dict=False,
-    )[0]
-    return predicted, scheduler.get_velocity(x, noise, level)
-
-
-def blocks(model: Any) -> list[nn.Module]:
-    """What is compiled: the whole U-Net."""
-    return [model.denoiser]
-
-
-def parts(model: Any) -> codec.Parts:
-    """The codec of a checkpoint."""
-    return codec.Parts(model.pipeline.vae, model.pipeline.vocoder)
-
-
-ARCH = Arch(
-    name="audioldm2",
-    text_encoder="t5",
-    functional=(9, 12),
-    pairs=6,
-    sampling=SAMPLING,
-    latents=LATENTS,
-    codec=codec.RECIPE,
-    encode=codec.encode,
-    parts=parts,
-    assemble=assemble,
-    finish=finish,
-    conditioning=conditioning,
-    levels=levels,
-    predict=predict,
-    blocks=blocks,
-    language=LanguageModel(trainable_text, lambda model, texts: states(model, texts)[2]),
-)
+ARCH = AudioLDM2()

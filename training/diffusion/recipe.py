@@ -147,7 +147,7 @@ def train_text(arch: Arch, folder: Path, limit: float = math.inf) -> bool:
         return False
     draft = folder / "untrained.partial"
     arch.assemble(draft, encoder)
-    if arch.language and not _train_language_model(arch, folder, draft, limit):
+    if not _train_language_model(arch, folder, draft, limit):
         return False
     draft.replace(folder / "untrained")
     return True
@@ -167,18 +167,18 @@ def train_text_encoder(encoder: nn.Module, folder: Path, limit: float = math.inf
 
 
 def _train_language_model(arch: Arch, folder: Path, pipeline: Path, limit: float) -> bool:
-    """Teach a language model which concepts a caption promises, in half as many steps and rows."""
-    assert arch.language
-    model, states = tada.load(arch.name, pipeline, "cpu", torch.float32), arch.language.states
-    trainable = arch.language.trainable(model).requires_grad_(True)
-    probe = words.CaptionProbe(words.SIZES["d_model"])
+    """Teach a language model, if there is one, which concepts a caption promises, in half as many steps and rows."""
+    model = tada.load(arch.name, pipeline, "cpu", torch.float32)
+    language = arch.language_model(model)
+    if language is None:
+        return True
+    student = nn.ModuleList([language.requires_grad_(True), words.CaptionProbe(words.SIZES["d_model"])])
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         texts, promised = words.caption_batch(words.FIRST + step * TEXT_BATCH, TEXT_BATCH // 2)
-        found = states(model, texts)
-        return words.probe_loss(probe(found, torch.ones(found.shape[:2], dtype=torch.bool)), promised)
+        states = arch.language_states(model, texts)
+        return words.probe_loss(student[1](states, torch.ones(states.shape[:2], dtype=torch.bool)), promised)
 
-    student = nn.ModuleList([trainable, probe])
     done = train_and_freeze(student, loss, folder / "language", TEXT_STEPS // 2, TEXT_RATE, limit)
     if done:
         model.pipeline.save_pretrained(pipeline)  # type: ignore[attr-defined]

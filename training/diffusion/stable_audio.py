@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from tada.minis.render import FRAMES
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.pipeline import quiet_loading
-from training.codecs import stable_audio as codec
+from training.codecs import stable_audio as codecs
 from training.diffusion import words
-from training.diffusion.arch import Arch
+from training.diffusion.arch import PipelineArch
 from training.diffusion.captions import Captions
 
 SAMPLING: Mapping[str, Any] = {"steps": 16, "guidance": 5.0}
 NOISE: Mapping[str, float] = {"sigma_min": 0.02, "sigma_max": 7.0}
 """Noise levels that sampling spans. From a high start too many clips lack percussion (80: .41 of them, of renders .31),
 from a low one too few (6: .25); a low end lets it finish."""
-LATENTS = (codec.LATENTS, FRAMES // codec.HOP)
+LATENTS = (codecs.LATENTS, FRAMES // codecs.HOP)
 SECONDS = FRAMES / SAMPLE_RATE
 DENOISER: Mapping[str, Any] = {
     "sample_size": LATENTS[1],
@@ -39,107 +39,77 @@ DENOISER: Mapping[str, Any] = {
 }
 
 
-def assemble(folder: Path, text_encoder: nn.Module, vae: Any = None) -> None:
-    """Write a pipeline whose denoiser is untrained.
+class StableAudio(PipelineArch):
+    """What the recipe of the mini needs to know of the architecture."""
 
-    Args:
-        folder: where to.
-        text_encoder: trained.
-        vae: the codec's autoencoder; None for an untrained one.
-    """
-    from diffusers import (
-        CosineDPMSolverMultistepScheduler,
-        StableAudioDiTModel,
-        StableAudioPipeline,
-        StableAudioProjectionModel,
-    )
+    name, text_encoder = "stable-audio", "t5"
+    functional, pairs = (2, 3, 4, 6), 12
+    sampling, latents, codec = SAMPLING, LATENTS, codecs.RECIPE
 
-    width = DENOISER["cross_attention_input_dim"]
-    with quiet_loading():
-        StableAudioPipeline(
-            vae=vae or codec.build().vae,
-            text_encoder=text_encoder,
-            projection_model=StableAudioProjectionModel(width, width, min_value=0, max_value=16),
-            tokenizer=words.tokenizer(),
-            transformer=StableAudioDiTModel(**DENOISER),
-            scheduler=CosineDPMSolverMultistepScheduler(
-                **NOISE,
-                solver_order=2,
-                prediction_type="v_prediction",
-                sigma_data=1.0,
-                sigma_schedule="exponential",
-            ),
-        ).save_pretrained(folder)
+    def assemble(self, folder: Path, text_encoder: nn.Module) -> None:
+        """Write a pipeline whose denoiser is untrained."""
+        from diffusers import (
+            CosineDPMSolverMultistepScheduler,
+            StableAudioDiTModel,
+            StableAudioPipeline,
+            StableAudioProjectionModel,
+        )
 
+        width = DENOISER["cross_attention_input_dim"]
+        with quiet_loading():
+            StableAudioPipeline(
+                vae=codecs.build().vae,
+                text_encoder=text_encoder,
+                projection_model=StableAudioProjectionModel(width, width, min_value=0, max_value=16),
+                tokenizer=words.tokenizer(),
+                transformer=StableAudioDiTModel(**DENOISER),
+                scheduler=CosineDPMSolverMultistepScheduler(
+                    **NOISE,
+                    solver_order=2,
+                    prediction_type="v_prediction",
+                    sigma_data=1.0,
+                    sigma_schedule="exponential",
+                ),
+            ).save_pretrained(folder)
 
-def finish(model: Any, parts: codec.Parts, folder: Path) -> None:
-    """Write the trained pipeline in fp16."""
-    pipeline = model.pipeline
-    pipeline.vae = parts.vae
-    for part in pipeline.components.values():
-        if isinstance(part, nn.Module):
-            part.half()
-    with quiet_loading():
-        pipeline.save_pretrained(folder)
+    @torch.no_grad()
+    def conditioning(self, model: Any, given: Captions) -> dict[str, Tensor]:
+        """Encode texts as the adapter does: text then timing, all zero in unconditional rows."""
+        states = model.pipeline.encode_prompt(given.texts, model.device, False)
+        timing = model.pipeline.encode_duration(0.0, SECONDS, model.device, False, len(given.texts))
+        text = torch.cat([states, *timing], 1) * given.conditional[:, None, None].to(states)
+        return {"text": text, "duration": torch.cat(timing, 2)}
 
+    def levels(self, rows: int, draws: torch.Generator) -> Tensor:
+        """Noise levels ``[rows]`` to learn at: fractions of a quarter turn, noise to data as sine to cosine."""
+        return (0.2 + 1.6 * torch.randn(rows, generator=draws)).exp().atan() * 2 / math.pi
 
-@torch.no_grad()
-def conditioning(model: Any, given: Captions) -> dict[str, Tensor]:
-    """Encode texts as the adapter does: text then timing, all zero in unconditional rows."""
-    states = model.pipeline.encode_prompt(given.texts, model.device, False)
-    timing = model.pipeline.encode_duration(0.0, SECONDS, model.device, False, len(given.texts))
-    text = torch.cat([states, *timing], 1) * given.conditional[:, None, None].to(states)
-    return {"text": text, "duration": torch.cat(timing, 2)}
+    def predict(
+        self, model: Any, x: Tensor, noise: Tensor, level: Tensor, given: Mapping[str, Any]
+    ) -> tuple[Tensor, Tensor]:
+        """The denoiser's velocity ``[rows, 28, 64]`` and the true one."""
+        from diffusers.models.embeddings import get_1d_rotary_pos_embed
 
+        angle = (level * math.pi / 2)[:, None, None]
+        rotary = get_1d_rotary_pos_embed(
+            model.pipeline.rotary_embed_dim, x.shape[2] + 1, use_real=True, repeat_interleave_real=False
+        )
+        predicted = model.denoiser(
+            angle.cos() * x + angle.sin() * noise,
+            level,
+            encoder_hidden_states=given["text"],
+            global_hidden_states=given["duration"],
+            rotary_embedding=tuple(part.to(x.device) for part in rotary),
+            return_dict=False,
+        )[0]
+        return predicted, angle.cos() * noise - angle.sin() * x
 
-def levels(rows: int, draws: torch.Generator) -> Tensor:
-    """Noise levels ``[rows]`` to learn at: fractions of a quarter turn, noise to data as sine to cosine."""
-    return (0.2 + 1.6 * torch.randn(rows, generator=draws)).exp().atan() * 2 / math.pi
+    def parts(self, model: Any) -> codecs.Parts:
+        """The codec of a checkpoint, which has no gist."""
+        return codecs.Parts(model.pipeline.vae, None)
 
-
-def predict(model: Any, x: Tensor, noise: Tensor, level: Tensor, given: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """The denoiser's velocity ``[rows, 28, 64]`` and the true one."""
-    from diffusers.models.embeddings import get_1d_rotary_pos_embed
-
-    angle = (level * math.pi / 2)[:, None, None]
-    rotary = get_1d_rotary_pos_embed(
-        model.pipeline.rotary_embed_dim, x.shape[2] + 1, use_real=True, repeat_interleave_real=False
-    )
-    predicted = model.denoiser(
-        angle.cos() * x + angle.sin() * noise,
-        level,
-        encoder_hidden_states=given["text"],
-        global_hidden_states=given["duration"],
-        rotary_embedding=tuple(part.to(x.device) for part in rotary),
-        return_dict=False,
-    )[0]
-    return predicted, angle.cos() * noise - angle.sin() * x
+    def encode(self, codec: Any, audio: Tensor) -> Tensor:
+        return codecs.target_latents(codec, audio)
 
 
-def blocks(model: Any) -> list[nn.Module]:
-    """The denoiser's blocks, one site in each."""
-    return list(model.denoiser.transformer_blocks)
-
-
-def parts(model: Any) -> codec.Parts:
-    """The codec of a checkpoint, which has no gist."""
-    return codec.Parts(model.pipeline.vae, None)
-
-
-ARCH = Arch(
-    name="stable-audio",
-    text_encoder="t5",
-    functional=(2, 3, 4, 6),
-    pairs=12,
-    sampling=SAMPLING,
-    latents=LATENTS,
-    codec=codec.RECIPE,
-    encode=codec.target_latents,
-    parts=parts,
-    assemble=assemble,
-    finish=finish,
-    conditioning=conditioning,
-    levels=levels,
-    predict=predict,
-    blocks=blocks,
-)
+ARCH = StableAudio()

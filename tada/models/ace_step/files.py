@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from tada.errors import InputError
-from tada.io import atomic_write, write_json
+from tada.io import atomic_write
 from tada.models.ace_step.transformer import AceStepTransformer, TransformerConfig
 from tada.models.ace_step.vocoder import Vocoder, VocoderConfig
 
@@ -102,7 +102,7 @@ def save(module: nn.Module, folder: Path, config: Mapping[str, Any]) -> None:
     from safetensors.torch import save_file
 
     tensors = {name: value.contiguous() for name, value in module.state_dict().items()}
-    write_json(folder / "config.json", dict(config))
+    atomic_write(folder / "config.json", json.dumps(dict(config), indent=2) + "\n")  # bytes as in shipped cards
     atomic_write(folder / WEIGHTS, lambda draft: save_file(tensors, draft))
 
 
