@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
 
 import tada
 from checks import SECONDS
 from tada import steering
-from tada.sae import SaeConfig, SparseAutoencoder, exchange
 from tada.steering import library
 
 QUICK = tada.Sampling(steps=2, guidance=3.0)
@@ -54,42 +51,3 @@ def test_a_concept_without_vector(tiny_model, tmp_path):
         library.find(tmp_path, model, "tempos")
     with pytest.raises(FileNotFoundError, match="did you mean"):
         library.by_name(tmp_path, "ace-step/tiny-random-ace-step-seed-0/moods-caa")
-
-
-def test_a_vector_through_a_hub_folder(tmp_path):
-    vector = steering.Vector({"b": torch.randn(2, 3), "a": torch.randn(2, 3)}, {"concept": "mood", "sites": ["b", "a"]})
-    folder = exchange.export_vector(vector, tmp_path / "v")
-    again = exchange.load_vector(folder)
-    assert again.sites == ("b", "a") and torch.equal(again.directions["a"], vector.directions["a"])
-    card = (folder / "README.md").read_text()
-    assert card.startswith("---\nlicense:") and "mood" in card
-
-
-def test_pickled_vectors_are_refused(tmp_path):
-    (tmp_path / "sv.pkl").write_bytes(b"x")
-    with pytest.raises(FileNotFoundError, match="sv.pkl, and pickles run code"):
-        exchange.load_vector(tmp_path)
-    with pytest.raises(FileNotFoundError, match="no hub id"):
-        exchange.load_vector(tmp_path / "none" / "at" / "all")
-
-
-@pytest.mark.parametrize("bias", [False, True])
-def test_an_autoencoder_in_our_layout_and_in_the_authors(tmp_path, bias):
-    torch.manual_seed(0)
-    sae = SparseAutoencoder(SaeConfig(8, 32, 4, encoder_bias=bias)).eval()
-    with torch.no_grad():
-        sae.scale.fill_(2.5)
-        sae.b_pre.normal_()
-        if bias:
-            sae.b_enc.normal_(std=0.1)
-    hidden = torch.randn(40, 8) * 3
-    folder = exchange.export_sae(sae, tmp_path / "s", {"site": "x"})
-    ours, theirs = exchange.load_sae(folder), exchange.load_sae(folder / "authors")
-    assert torch.equal(ours(hidden), sae(hidden))
-    torch.testing.assert_close(theirs(hidden), sae(hidden), atol=1e-5, rtol=1e-5)
-    assert set(json.loads((folder / "authors" / "cfg.json").read_text())) >= {"d_in", "num_latents", "k"}
-    with pytest.raises(FileNotFoundError, match="no cfg.json"):
-        exchange.load_sae(tmp_path)
-    (folder / "authors" / "cfg.json").unlink()
-    with pytest.raises(FileNotFoundError, match="no cfg.json"):
-        exchange.load_sae(folder / "authors")

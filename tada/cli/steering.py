@@ -136,7 +136,6 @@ def vectors() -> None:
 @click.option("--prompts", "tried", default=4, show_default=True, metavar="N", help="Prompts of that search.")
 @click.option("--batch", default=8, show_default=True, metavar="N", help="Clips in one run.")
 @click.option("--folder", default=VECTORS, show_default=True, metavar="FOLDER", help="Where vectors are kept.")
-@click.option("--export", "exported", metavar="FOLDER", help="Also write a folder for a model hub.")
 def fit(
     concepts: Sequence[str],
     count: int,
@@ -145,14 +144,12 @@ def fit(
     tried: int,
     batch: int,
     folder: str,
-    exported: str | None,
     **model_options: Any,
 ) -> None:
     """Fit the vector of each concept (CAA) and keep it."""
     with _told():
         from tada.concepts import steered as prompts
         from tada.engine import Setting
-        from tada.sae import exchange
         from tada.steering import Arm, Trial, calibrate, cross, library
 
         for concept in concepts:
@@ -167,8 +164,6 @@ def fit(
                 trial = Trial(concept, cross(prompts.neutral(concept, tried, used.words), [0]), setting)
                 vector = calibrate(used.model, arm, trial, _judge(used.words)).vector
                 vector.save(library.path(folder, used.model, concept))
-            if exported:
-                exchange.export_vector(vector, Path(exported) / library.slug(concept))
             click.echo(f"{concept}: {library.path(folder, used.model, concept)}{_ranges(vector.info)}")
 
 
