@@ -49,7 +49,6 @@ ATTRIBUTES = {name: attribute for attribute, classes in CLASSES.items() for name
 WEIGHTS = ("mini", "public")
 """Whose audio-text models judge: the package's own, for synthetic music, or those of the paper, for music."""
 
-
 UNSTEERED = "none"
 """The method of clips without steering."""
 
@@ -322,7 +321,9 @@ class MetricSuite:
         features, concept = self.listen(clips), _only(rows["concept"])
         places = list(zip(rows["prompt"], rows["seed"], strict=True))
         if rows["method"].iloc[0] == UNSTEERED:
-            self._unsteered |= {place: features[[row]] for row, place in enumerate(places)}
+            for row, place in enumerate(places):
+                self._unsteered.pop(place, None)  # the newest are last
+                self._unsteered[place] = features[[row]]
         if not self._unsteered.keys() >= set(places):
             raise InputError("got clips that no unsteered ones came before; expected one of every prompt and seed")
         unsteered = PanelFeatures.join([self._unsteered[place] for place in places])

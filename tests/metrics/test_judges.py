@@ -157,6 +157,19 @@ def test_a_suite_has_a_metric_of_each_kind(renders: Renders, suite: MetricSuite)
     assert torch.equal(joined.embedding, features.embedding) and joined.others.keys() == features.others.keys()
 
 
+def test_a_suite_keeps_the_newest_unsteered_clips(
+    renders: Renders, suite: MetricSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tada.metrics.judges.KEPT", 2)
+    clips = tada.Clips(renders[1][:1, None], RATE)
+    plain = {seed: rows("mood").assign(prompt="newest", seed=seed, method="none") for seed in range(3)}
+    for seed in (0, 1, 0, 2):
+        suite(clips, plain[seed])
+    assert suite(clips, plain[0].assign(method="CAA"))["lpaps"] == 0
+    with pytest.raises(ValueError, match="no unsteered ones"):
+        suite(clips, plain[1].assign(method="CAA"))
+
+
 @pytest.mark.parametrize("loudness", [None, -20.0])
 def test_a_suite_takes_silence_stereo_and_any_rate(loudness: float | None) -> None:
     suite = MetricSuite("mini", loudness=loudness)

@@ -45,7 +45,7 @@ def fresh(mini: clap.Clap) -> clap.Clap:
     return mini
 
 
-# ---- what ears are fed
+# ---- clips
 
 
 def test_clips_are_made_mono_and_clipped_at_full_scale() -> None:
@@ -91,11 +91,11 @@ def test_windows_start_every_hop_and_the_last_is_filled() -> None:
     assert audio.fill(clip[:, :3], 10, "pad")[0].tolist() == [1, 2, 3] + [0] * 7
 
 
-# ---- CLAP and the second ear
+# ---- audio-text models
 
 
 @pytest.mark.parametrize(("metric", "name"), [(clap, "clap"), (muq, "second")])
-def test_the_mini_ears_hear_through_the_metric_as_they_do_alone(
+def test_minis_embed_through_the_metric_as_alone(
     metric: object, name: str, renders: tuple[list[Attributes], Tensor]
 ) -> None:
     one, alone = metric.load("mini"), mini_ears.load(name)  # type: ignore[attr-defined]
@@ -105,7 +105,7 @@ def test_the_mini_ears_hear_through_the_metric_as_they_do_alone(
 
 
 @pytest.mark.parametrize("metric", [clap, muq])
-def test_a_clip_is_heard_the_same_in_any_batch_and_at_any_rate(metric: object) -> None:
+def test_embeddings_depend_on_no_batch_and_no_rate(metric: object) -> None:
     one = metric.load("mini")  # type: ignore[attr-defined]
     together = embedding.embed(one, sounds(4.096, RATE, 3), RATE)
     one.audio_memory.clear()
@@ -133,17 +133,10 @@ def test_the_spectrogram_is_the_feature_extractor_s(fresh: clap.Clap) -> None:
     assert (fresh.spectrogram(piece) - theirs).abs().max() < 1e-2  # dB
 
 
-def test_silence_has_an_embedding_and_clipping_is_that_of_a_file(fresh: clap.Clap) -> None:
-    silent = embedding.embed(fresh, torch.zeros(1, 65_536), RATE)
-    assert silent.isfinite().all() and silent.norm() == pytest.approx(1, abs=1e-4)
-    loud = 40 * sounds(4.096, RATE, 1)
-    assert torch.equal(embedding.embed(fresh, loud, RATE), embedding.embed(fresh, loud.clamp(-1, 1), RATE))
-
-
-def test_a_clip_is_heard_once(fresh: clap.Clap, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clip_is_embedded_once(fresh: clap.Clap, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = sounds(4.096, RATE, 2)
     first = embedding.embed(fresh, clips, RATE)
-    monkeypatch.setattr(type(fresh), "embed_audio", lambda *args: pytest.fail("heard again"))
+    monkeypatch.setattr(type(fresh), "embed_audio", lambda *args: pytest.fail("embedded again"))
     assert torch.equal(embedding.embed(fresh, clips.flip(0), RATE), first.flip(0))
 
 
@@ -187,9 +180,7 @@ def laion_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return named
 
 
-def test_a_laion_checkpoint_gives_back_the_model_it_was_made_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_laion_file_gives_back_the_model_it_was_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = clap.load("mini")
     state = laion_names(one.model.state_dict()) | {"audio_branch.tscam_conv.bias": torch.zeros(3)}
     torch.save({"state_dict": {f"module.{n}": v for n, v in state.items()}, "best": np.float64(1)}, tmp_path / "a.pt")
@@ -250,7 +241,7 @@ def test_lpaps_of_known_features() -> None:
     assert lpaps.distance(x * 4, y * 4).item() == pytest.approx(4 * channel, abs=1e-6)
 
 
-def test_lpaps_is_0_for_a_clip_and_itself_and_the_same_in_any_batch(fresh: clap.Clap) -> None:
+def test_lpaps_is_0_for_equal_clips_and_the_same_in_any_batch(fresh: clap.Clap) -> None:
     clips = sounds(4.096, RATE, 3)
     features = lpaps.embed(fresh, clips, RATE)
     assert [tuple(stage.shape) for stage in features] == [
@@ -271,17 +262,6 @@ def test_lpaps_is_0_for_a_clip_and_itself_and_the_same_in_any_batch(fresh: clap.
         lpaps.distance(features, lpaps.embed(fresh, sounds(7.0, RATE, 3), RATE))
 
 
-def test_lpaps_at_any_rate(fresh: clap.Clap) -> None:
-    reference = lpaps.between(fresh, sounds(4.096, RATE, 2)[:1], sounds(4.096, RATE, 2)[1:], RATE)
-    for rate in (22_050, 44_100, 48_000):
-        clips = sounds(4.096, rate, 2)
-        assert lpaps.between(fresh, clips[:1], clips[1:], rate).item() == pytest.approx(reference.item(), rel=0.01)
-
-
-def test_lpaps_of_silence_and_silence_is_0(fresh: clap.Clap) -> None:
-    assert lpaps.between(fresh, torch.zeros(2, 65_536), torch.zeros(1, 65_536), RATE).tolist() == [0, 0]
-
-
 # ---- FAD
 
 
@@ -293,11 +273,6 @@ def textbook(x: np.ndarray, y: np.ndarray) -> float:
     """The Fréchet distance as it is written, with scipy's matrix square root."""
     a, b = np.cov(x.T), np.cov(y.T)
     return float(((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(a + b - 2 * sqrtm(a @ b).real))
-
-
-def test_fad_of_a_set_with_itself_is_0() -> None:
-    for n in (40, 200):
-        assert abs(fad.distance(gaussians(n, 64, 1), gaussians(n, 64, 1))) < 1e-9
 
 
 def test_fad_of_two_gaussians_is_the_closed_form() -> None:
@@ -322,10 +297,11 @@ def test_fad_is_scipy_s_square_root(n: int) -> None:
     x, y = gaussians(n, 32, 1), gaussians(n + 7, 32, 2, 0.2, 1.3) @ turn
     assert fad.distance(x, y) == pytest.approx(textbook(x, y), rel=1e-6)
     assert fad.distance(x, y) == pytest.approx(fad.distance(y, x), rel=1e-12)
+    assert abs(fad.distance(x, x)) < 1e-9
     assert fad.distance(torch.tensor(x).float(), y) == pytest.approx(fad.distance(x, y), rel=1e-5)
 
 
-def test_fad_is_biased_by_set_size_and_its_extrapolation_is_not() -> None:
+def test_fad_is_biased_and_its_extrapolation_is_not() -> None:
     dim = 64
     true = float(((np.linspace(0.3, 1.5, dim) * 0.2) ** 2).sum() + dim * 0.1**2)
     x, y = gaussians(512, dim, 5, 0.0, 1.2), gaussians(512, dim, 6, 0.1, 1.0)
@@ -338,7 +314,7 @@ def test_fad_is_biased_by_set_size_and_its_extrapolation_is_not() -> None:
         fad.extrapolated(x, y, sizes=[100, 600])
 
 
-def test_kad_is_0_on_average_for_sets_of_one_kind_and_grows_with_distance() -> None:
+def test_kad_is_0_on_average_and_grows_with_distance() -> None:
     same = [fad.kernel(gaussians(40, 8, i), gaussians(60, 8, 1000 + i)) for i in range(60)]
     assert abs(np.mean(same)) < 3 * np.std(same) / np.sqrt(60)
     assert min(same) < 0 < max(same)
@@ -357,7 +333,7 @@ def test_kad_of_two_points_by_hand() -> None:
         fad.kernel(x, np.zeros((3, 1)), 1.0, paired=True)
 
 
-def test_kad_of_pairs_is_0_for_a_set_and_itself_and_on_average_for_noise() -> None:
+def test_kad_of_pairs_is_0_for_equal_sets_and_unbiased() -> None:
     x = gaussians(30, 8, 1)
     assert fad.kernel(x, x, paired=True) == pytest.approx(0, abs=1e-12) and fad.kernel(x, x) < -1
     found = [fad.kernel(gaussians(30, 8, i), gaussians(30, 8, i) + 0.8 * gaussians(30, 8, 999 + i), 2.0, paired=True)
@@ -374,7 +350,7 @@ def test_fad_refuses_what_is_no_set(bad: np.ndarray) -> None:
         fad.distance(gaussians(9, 4, 0), gaussians(9, 3, 0))
 
 
-def test_fad_tells_renders_of_one_genre_from_another(renders: tuple[list[Attributes], Tensor]) -> None:
+def test_kad_tells_renders_of_one_genre_from_another(renders: tuple[list[Attributes], Tensor]) -> None:
     attributes, clips = renders
     rows = fad.embed(clap.load("mini"), clips, RATE)
     jazz = np.array([one.genre == "jazz" for one in attributes])
@@ -405,7 +381,7 @@ def test_published_rows_give_the_published_auc(piano: pd.DataFrame, method: str)
     ("method", "delta", "first"),
     [("caa_all", (0.155, 0.072), 0.0033), ("caa_loc", (0.258, 0.114), 0.0058), ("sae", (0.303, 0.114), 0.0073)],
 )
-def test_published_rows_give_the_known_delta_and_smoothness(
+def test_published_rows_give_known_delta_and_smoothness(
     piano: pd.DataFrame, method: str, delta: tuple[float, float], first: float
 ) -> None:
     rows = piano[piano["method"] == method].sort_values("alpha")

@@ -101,7 +101,7 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return aesthetics.load(path)
 
 
-def test_aesthetics_gives_four_ratings_a_clip_that_do_not_depend_on_neighbours(predictor: Any) -> None:
+def test_aesthetics_rates_each_clip_by_itself(predictor: Any) -> None:
     clips = music(4, 16_000)
     table = aesthetics.score(predictor, clips, 16_000)
     assert list(table.columns) == list(aesthetics.AXES) and len(table) == 2
