@@ -56,7 +56,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 
 import tada
 from tada import steering
@@ -236,12 +236,18 @@ again = rerun_command(
 )
 
 # %%
-ways = {
-    name: [widgets.Way(vectors[name], layers, f"caa-{layers}", f"CAA, {names[layers]} layers") for layers in names]
+options = {
+    name: [
+        widgets.SteeringOption(steering.Arm("CAA", vectors[name], layers), f"caa-{layers}", f"CAA, {words} layers")
+        for layers, words in names.items()
+    ]
     for name in concepts
 }
-settings = {name: run.heard(name) for name in concepts}
-widgets.steering(model, ways, settings, "caa", run.profile.strengths, live, again, kept / "clips")
+trials = {name: run.heard(name) for name in concepts}
+if live:
+    display(widgets.SteeringWidget(model, options, trials[concepts[0]]).box)
+else:
+    display(widgets.prepared_slider(model, options, trials, "caa", run.profile.strengths, again, kept / "clips"))
 
 # %% [markdown]
 # ## Several at once, and variants

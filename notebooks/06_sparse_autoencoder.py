@@ -238,19 +238,23 @@ again = rerun_command(
     captions=captions,
 )
 
+
 # %%
-ways = {
-    name: [
-        widgets.Way(vectors[name], None, "sae", f"autoencoder, layer {chosen}", renorm=False),
-        *(
-            widgets.Way(caa[name], layers, f"caa-{layers}", f"CAA, {figures.LAYER_SETS[layers]} layers")
-            for layers in run.layer_sets
-        ),
-    ]
-    for name in concepts
-}
-settings = {name: run.heard(name) for name in concepts}
-widgets.steering(model, ways, settings, "sae", run.profile.strengths, live, again, kept / "clips")
+def options(name):
+    """The autoencoder's vector at its layer, and CAA at every layer set."""
+    arm = steering.Arm("SAE", vectors[name], None, renorm=False)
+    yield widgets.SteeringOption(arm, "sae", f"autoencoder, layer {chosen}")
+    for layers in run.layer_sets:
+        label = f"CAA, {figures.LAYER_SETS[layers]} layers"
+        yield widgets.SteeringOption(steering.Arm("CAA", caa[name], layers), f"caa-{layers}", label)
+
+
+every = {name: list(options(name)) for name in concepts}
+trials = {name: run.heard(name) for name in concepts}
+if live:
+    display(widgets.SteeringWidget(model, every, trials[concepts[0]]).box)
+else:
+    display(widgets.prepared_slider(model, every, trials, "sae", run.profile.strengths, again, kept / "clips"))
 
 # %% [markdown]
 # ## Limits

@@ -18,6 +18,7 @@ from bs4 import BeautifulSoup
 from tada.audio import Clip
 from tada.display import slider
 from tada.display.players import Sound
+from tada.io import sha256
 from tada.loudness import filters, lufs
 
 
@@ -29,11 +30,11 @@ def manifest() -> dict[str, Any]:
         {"file": "p100.mp3", "alpha": 3.25, "percent": 100, "spectrogram": "p100.webp", **level},
         {"file": "zero.mp3", "alpha": 0.0, "percent": 0, "metrics": {"clap": 0.2}, **level},
     ]
-    ladder = {"concept": "tempo", "method": "caa", "label": "CAA", "prompt": 'a "<b>" & song', "seed": 3}
-    ladder["clips"] = clips
+    sweep = {"concept": "tempo", "method": "caa", "label": "CAA", "prompt": 'a "<b>" & song', "seed": 3}
+    sweep["clips"] = clips
     return {
         **{"title": "Tempo", "model": "stable-audio", "seconds": 1.0, "sample_rate": 16000},
-        **{"command": "tada run x -p y 'z'", "metrics": {"clap": "CLAP"}, "ladders": [ladder]},
+        **{"command": "tada run x -p y 'z'", "metrics": {"clap": "CLAP"}, "sweeps": [sweep]},
     }
 
 
@@ -42,9 +43,9 @@ def folder(manifest: dict[str, Any], tmp_path: Path) -> Path:
     folder = tmp_path / "tempo"
     folder.mkdir()
     tone = (0.1 * np.sin(np.arange(16000) / 5)).astype(np.float32)
-    for clip in manifest["ladders"][0]["clips"]:
+    for clip in manifest["sweeps"][0]["clips"]:
         soundfile.write(folder / clip["file"], tone, 16000)
-        clip["lufs"] = lufs(*soundfile.read(folder / clip["file"]))
+        clip["sha256"] = sha256(folder / clip["file"])
     slider.spectrogram(tone, 16000, folder / "p100.webp")
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
@@ -79,10 +80,7 @@ def test_text_is_escaped_everywhere(manifest: dict[str, Any]) -> None:
 
 def test_a_metric_that_a_clip_lacks_is_a_dash(manifest: dict[str, Any]) -> None:
     assert soup(slider.render(manifest)).select("tbody tr")[2].select("td")[-1].get_text() == "–"
-
-
-def test_the_ends_of_a_ladder_are_named(manifest: dict[str, Any]) -> None:
-    manifest["ladders"][0] |= {"low": "slower", "high": "faster"}
+    manifest["sweeps"][0] |= {"low": "slower", "high": "faster"}
     assert "from slower to faster" in slider.render(manifest)
 
 
@@ -91,27 +89,20 @@ def test_a_folder_of_clips_is_read_and_passes_its_check(folder: Path) -> None:
     assert slider.read(folder) == slider.read(folder / "manifest.json") == slider.read(slider.read(folder))
 
 
-def test_check_finds_what_is_missing_damaged_changed_unequal_or_heavy(folder: Path, manifest: dict[str, Any]) -> None:
-    clips = manifest["ladders"][0]["clips"]
-    clips[0] |= {"sha256": "0" * 64, "lufs": -3.0}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    first, second = slider.check(folder)
-    assert first == "m100.mp3: is not the file that the manifest names"
-    assert re.fullmatch(r"m100.mp3: is at -\d\d.\d LUFS, the manifest says -3.0", second)
-    soundfile.write(folder / "m100.mp3", np.zeros(8000, np.float32), 16000)
-    (folder / "zero.mp3").write_bytes(b"no sound")
+def test_check_finds_what_is_missing_changed_or_heavy(folder: Path) -> None:
+    (folder / "m100.mp3").write_bytes(b"another sound")
     (folder / "p100.mp3").unlink()
     (folder / "p100.webp").write_bytes(bytes(40_000))
-    found = "\n".join(slider.check(folder))
-    for problem in ("p100.mp3: is not there", "zero.mp3: cannot be decoded", "p100.webp: is over 30 kB"):
-        assert problem in found
-    soundfile.write(folder / "p100.mp3", np.zeros(16000, np.float32), 16000)
-    assert "clips differ in length" in "\n".join(slider.check(folder))
+    assert slider.check(folder) == [
+        "m100.mp3: is not the file that the manifest names",
+        "p100.mp3: is not there",
+        "p100.webp: is over 30 kB",
+    ]
 
 
 def test_on_a_page_of_the_book_clips_are_files_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TADA_PAGE", str(tmp_path / "05_steering"))
-    shown = slider.steer([ladder()], "tempo", command="tada run x")
+    shown = slider.steer([alpha_sweep()], "tempo", command="tada run x")
     assert slider.check(tmp_path / "05_steering" / "tempo") == []
     sources = [player["src"] for player in soup(shown.html).select("audio")]
     assert len(sources) == 3
@@ -123,61 +114,61 @@ def test_on_a_page_of_the_book_clips_are_files_beside_it(tmp_path: Path, monkeyp
 
 def test_in_a_live_notebook_the_output_needs_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TADA_PAGE", raising=False)
-    shown = slider.steer([ladder()], "tempo")
+    shown = slider.steer([alpha_sweep()], "tempo")
     assert shown.html.count('src="data:audio/mpeg;base64,') == 3
     assert "customElements.define" in shown.html
     assert shown._repr_html_() == shown.html
     assert repr(shown) == "Slider: 3 clips of 1.0 s, tempo"
 
 
-def ladder(method: str = "caa", gain: float = 1.0, frames: int = 16000) -> slider.Ladder:
+def alpha_sweep(method: str = "caa", gain: float = 1.0, frames: int = 16000) -> slider.AlphaSweep:
     record = {"prompt": "a song", "seed": 3, "model": "stable-audio", "checkpoint": "mini"}
     tones = sum(torch.sin(torch.arange(frames) * pitch / 16000 * 6.2832)[None] for pitch in (300, 700, 1900)) * 0.05
     clips = [(share, Clip(tones * (1 + gain * share / 200), 16000, record)) for share in (-100, 0, 100)]
     sounds = [Sound(clip, f"{share} %", share / 10, share, {"CLAP": share / 1000}) for share, clip in clips]
-    return slider.Ladder("tempo", method, sounds, low="slower", high="faster", layers=[6, 7])
+    return slider.AlphaSweep("tempo", method, sounds, low="slower", high="faster", layers=[6, 7])
 
 
 def test_written_clips_keep_their_own_loudness_and_the_unsteered_one_is_shared(tmp_path: Path) -> None:
-    folder = slider.write([ladder(), ladder("sae", 0.5)], tmp_path / "tempo")
+    folder = slider.write([alpha_sweep(), alpha_sweep("sae", 0.5)], tmp_path / "tempo")
     manifest = slider.read(folder)
-    levels = [clip["lufs"] for clip in manifest["ladders"][0]["clips"]]
+    levels = [clip["lufs"] for clip in manifest["sweeps"][0]["clips"]]
     steps = np.diff(levels)
     assert steps == pytest.approx([20 * np.log10(2), 20 * np.log10(1.5)], abs=0.05)
-    zeros = {one["clips"][1]["file"] for one in manifest["ladders"]}
+    zeros = {one["clips"][1]["file"] for one in manifest["sweeps"]}
     assert len(zeros) == 1
     assert len(list(folder.glob("*.mp3"))) == 5
-    assert manifest["ladders"][0]["layers"] == [6, 7]
+    assert manifest["sweeps"][0]["layers"] == [6, 7]
     assert manifest["metrics"] == {"CLAP": "CLAP"}
     assert manifest["checkpoint"] == "mini"
 
 
 def test_clips_over_full_scale_are_turned_down_together(tmp_path: Path) -> None:
-    loud = ladder()
+    loud = alpha_sweep()
     loud = replace(loud, sounds=[replace(s, clip=replace(s.clip, samples=s.clip.samples * 9)) for s in loud.sounds])
-    clips = slider.read(slider.write([loud], tmp_path / "tempo"))["ladders"][0]["clips"]
+    clips = slider.read(slider.write([loud], tmp_path / "tempo"))["sweeps"][0]["clips"]
     assert 0.9 < max(clip["peak"] for clip in clips) <= 1
     assert clips[2]["peak"] / clips[1]["peak"] == pytest.approx(1.5, rel=0.02)
 
 
 @pytest.mark.parametrize(
-    ("ladders", "name", "expected"),
+    ("sweeps", "name", "expected"),
     [
         ([], "tempo", "got no clips"),
-        ([ladder()], "../tempo", "got the name '..'|got the name"),
-        ([ladder("caa+")], "tempo", r"got the name 'caa\+'; expected letters"),
-        ([ladder(), ladder("sae", frames=8000)], "tempo", "expected all alike"),
+        ([alpha_sweep()], "../tempo", "got the name 'a\\+b'"),
+        ([alpha_sweep("caa+")], "tempo", r"got the name 'caa\+'; expected letters"),
+        ([alpha_sweep(), alpha_sweep("sae", frames=8000)], "tempo", "expected all alike"),
         (
-            [replace(ladder(), sounds=[replace(ladder().sounds[0], strength=None)])],
+            [replace(alpha_sweep(), sounds=[replace(alpha_sweep().sounds[0], strength=None)])],
             "tempo",
-            "got no strength or share for '-100 %'",
+            "got no strength or percent for '-100 %'",
         ),
-        ([replace(ladder(), sounds=[*ladder().sounds, ladder().sounds[1]])], "tempo", "each once"),
+        ([replace(alpha_sweep(), sounds=[*alpha_sweep().sounds, alpha_sweep().sounds[1]])], "tempo", "each once"),
     ],
 )
-def test_what_cannot_be_a_slider_says_why(ladders: Any, name: str, expected: str, tmp_path: Path) -> None:
+def test_what_cannot_be_a_slider_says_why(sweeps: Any, name: str, expected: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=expected):
-        slider.write(ladders, f"{tmp_path}/x/{name}/" if name == "tempo" else f"{tmp_path}/a+b")
+        slider.write(sweeps, f"{tmp_path}/x/{name}/" if name == "tempo" else f"{tmp_path}/a+b")
 
 
 # ---- loudness
@@ -211,11 +202,11 @@ def test_loudness_ignores_silence_and_quiet_passages() -> None:
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
-        (lambda m: m.pop("ladders"), "got no ladders"),
-        (lambda m: m["ladders"][0].pop("prompt"), "a ladder lacks prompt; expected concept, method"),
-        (lambda m: m["ladders"][0]["clips"][1].pop("lufs"), "tempo, caa: a clip lacks lufs"),
-        (lambda m: m["ladders"][0]["clips"][1].update(percent=0), r"strengths \[-100, 0, 0\]; expected .* each once"),
-        (lambda m: m["ladders"][0]["clips"].clear(), "expected at least one"),
+        (lambda m: m.pop("sweeps"), "got no sweeps"),
+        (lambda m: m["sweeps"][0].pop("prompt"), "a sweep lacks prompt; expected concept, method"),
+        (lambda m: m["sweeps"][0]["clips"][1].pop("lufs"), "tempo, caa: a clip lacks lufs"),
+        (lambda m: m["sweeps"][0]["clips"][1].update(percent=0), r"strengths \[-100, 0, 0\]; expected .* each once"),
+        (lambda m: m["sweeps"][0]["clips"].clear(), "expected at least one"),
     ],
 )
 def test_a_faulty_manifest_says_what_is_wrong(manifest: dict[str, Any], spoil: Any, expected: str) -> None:

@@ -17,48 +17,52 @@ QUICK = tada.Sampling(steps=2, guidance=3.0)
 TRIAL = Trial("mood", (("a song", 7),), tada.Setting(SECONDS, QUICK))
 
 
+def option(vector, layers):
+    return widgets.SteeringOption(steering.Arm("CAA", vector, layers), "caa", "CAA, some layers")
+
+
 @pytest.fixture(scope="module")
-def ways(tiny_model):
+def options(tiny_model):
     model = tiny_model("stable-audio")
     vector = steering.contrast(model, ["a happy song"], ["a sad song"], 1, TRIAL.setting)
     sites = list(model.sites)
     entry = {"layers": "all", "sites": sites, "passes": "cond", "renorm": True, "low": -2.0, "high": 4.0}
     vector = steering.Vector(vector.directions, {**vector.info, "ranges": [entry]})
-    return model, vector, {"mood": [widgets.Way(vector, "all", "caa-all", "CAA, all layers")]}
+    return model, vector, {"mood": [option(vector, "all")]}
 
 
-def test_on_a_page_prepared_clips_stand_in(ways, tmp_path, monkeypatch):
-    model, vector, some = ways
+def test_on_a_page_prepared_clips_stand_in(options, tmp_path, monkeypatch):
+    model, vector, some = options
     monkeypatch.setenv("TADA_PAGE", str(tmp_path / "page"))
-    shown = widgets.steering(model, some, TRIAL, "demo", (-100.0, 0.0, 50.0))
-    ladder = shown.manifest["ladders"][0]
-    assert [clip["alpha"] for clip in ladder["clips"]] == [-2.0, 0.0, 2.0]
-    assert (ladder["low"], ladder["high"]) == ("sad", "happy")
+    shown = widgets.prepared_slider(model, some, {"mood": TRIAL}, "demo", (-100.0, 0.0, 50.0))
+    sweep = shown.manifest["sweeps"][0]
+    assert [clip["alpha"] for clip in sweep["clips"]] == [-2.0, 0.0, 2.0]
+    assert (sweep["low"], sweep["high"]) == ("sad", "happy")
     assert shown.html.count("<audio") == 3
 
 
-def test_live_the_widgets_steer(ways):
+def test_live_the_widgets_steer(options):
     pytest.importorskip("ipywidgets")
-    model, vector, some = ways
-    panel = widgets.Panel(model, some, TRIAL)
+    model, vector, some = options
+    panel = widgets.SteeringWidget(model, some, TRIAL)
     panel.percent.value = 50.0
     panel.generate()
     with vector.apply(model, 2.0, "all"):
         expected = model.generate("a song", 7, SECONDS, QUICK)
     torch.testing.assert_close(panel.clips.audio, expected.audio, atol=1e-4, rtol=1e-3)
     assert "strength +2" in panel.status.value
-    assert widgets.steering(model, some, TRIAL, live=True).children
+    assert panel.box.children
 
 
-def test_what_goes_wrong_live_is_said(ways):
+def test_what_goes_wrong_live_is_said(options):
     pytest.importorskip("ipywidgets")
-    model, vector, _ = ways
-    panel = widgets.Panel(model, {"mood": [widgets.Way(vector, [1], "one", "layer 1")]}, TRIAL)
+    model, vector, _ = options
+    panel = widgets.SteeringWidget(model, {"mood": [option(vector, [1])]}, TRIAL)
     panel.generate()
     assert "not calibrated for layers 1" in panel.status.value
     assert not panel.button.disabled
     with pytest.raises(ValueError, match="no ways"):
-        widgets.steering(model, {}, TRIAL)
+        widgets.prepared_slider(model, {}, {}, "demo", (0.0,))
 
 
 # ---- runs by profile

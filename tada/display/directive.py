@@ -44,6 +44,6 @@ def find_clips(source: Path, pattern: str) -> tuple[str, Path] | None:
     """
     root = source / "files"
     for path in sorted((root / "notebooks").glob(f"{pattern}/manifest.json")):
-        if "ladders" in json.loads(path.read_text(encoding="utf-8")):
+        if "sweeps" in json.loads(path.read_text(encoding="utf-8")):
             return f"../{path.parent.relative_to(root).as_posix()}", path.parent
     return None

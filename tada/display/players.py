@@ -1,38 +1,56 @@
-"""Players for pages: clips as small files beside the page, with a table that says what each of them is.
+"""Clips for pages: mono mp3 files with one manifest, and a table of players that says what each clip is.
 
-On a page of the book a player loads its file when it is played; nothing is embedded. In a live notebook, where no page
-is built, the sound travels with the cell's output instead.
+A manifest is one json beside its clips; those of players and of steering sliders have the same entries::
+
+    {"command", "metrics": {name: label}, "clips": [
+      {"file", "title", "prompt", "seed", "model", "checkpoint", "alpha", "percent", "seconds", "lufs",
+       "lufs_before", "peak", "metrics": {name: value}, "sha256"}]}
+
+``alpha`` is the strength of a steering as the method takes it, ``percent`` the same in percent of the calibrated range,
+both null where nothing is steered. ``lufs`` is the loudness of the file, ``lufs_before`` that of the clip as made,
+``peak`` the largest sample of the file, 1.0 at full scale.
+
+On a page of the book a player loads its file when it is played. In a live notebook, where no page is built, the sound
+travels with the cell's output instead.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import html
 import json
 import os
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from tada.audio import Clip, source
-from tada.errors import InputError
-from tada.io import PAGE, atomic_write, write_json
+from tada.errors import InputError, MissingPackageError
+from tada.io import PAGE, atomic_write, sha256, write_json
+from tada.loudness import SILENCE, lufs
 
 if TYPE_CHECKING:
     from IPython.display import HTML
 
 LEVEL = -20.0
-"""Root mean square of a clip in a player, in dB of full scale."""
+"""Loudness of clips in a table of players, in LUFS."""
 
 CEILING = 0.98
+"""Largest sample of a clip that was made louder."""
+
 KILOBITS = {"low": 64, "high": 96}
-"""Constant rate of the mp3 files, in kb/s: up to 24 kHz, and above."""
+"""Constant rate of the mp3 files in kb/s: up to 24 kHz, and above."""
+
+MEDIA_TYPES = {".mp3": "audio/mpeg", ".webp": "image/webp", ".png": "image/png"}
+
+Locate = Callable[[str], str]
+"""Finds the address of a file of the manifest, as the page sees it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,106 +61,153 @@ class Sound:
         clip: with its record (prompt, seed, checkpoint), as from a model.
         title: what it is, in a few words.
         strength: of a steering, None where there is none.
-        share: the strength in percent of its range.
+        percent: the strength in percent of its range.
         scores: name -> value, shown beside the player.
     """
 
     clip: Clip
     title: str
     strength: float | None = None
-    share: float | None = None
+    percent: float | None = None
     scores: Mapping[str, float] | None = None
+
+    @property
+    def samples(self) -> np.ndarray:
+        """The mean of the channels, float64 ``[frames]``."""
+        return self.clip.samples.double().mean(0).numpy()
 
 
 def show(sounds: Sequence[Sound], name: str, command: str = "") -> HTML:
-    """A table of players; all are matched in loudness, and what each was before is shown.
+    """Show a table of players; all are matched in loudness, and what each was before is said.
 
     Args:
         sounds: one a row.
-        name: of the group, used in file names; once a page.
+        name: of the group, which names its folder; once a page.
         command: that makes these clips again.
 
     Raises:
-        ValueError: no sounds, or a name with characters other than letters, digits and hyphens.
+        InputError: no sounds, or a name with characters other than letters, digits and hyphens.
     """
     from IPython.display import HTML
 
     if not sounds:
         raise InputError("got no sounds; expected one or more")
-    if not name or not name.replace("-", "").isalnum():
-        raise InputError(f"got the name {name!r}; expected letters, digits and hyphens, such as 'top-layer'")
-    entries = [_entry(sound, f"{name}-{number}", command) for number, sound in enumerate(sounds)]
-    folder = page_folder()
-    if folder is not None:
-        _note(folder, entries)
-    return HTML(_table(entries, command))
+    with clip_folder(name) as (folder, locate):
+        clips = [write_clip(sound, folder, matching_gain(sound)) for sound in sounds]
+        metrics = metric_names(sounds)
+        write_json(folder / "manifest.json", {"command": command, "metrics": metrics, "clips": clips})
+        rows = clip_table(clips, metrics, locate)
+    checkpoints = html.escape(", ".join(dict.fromkeys(map(source, clips))))
+    note = f"Checkpoint: {checkpoints}. Loudness is that of the clip as it was made; all are played at {LEVEL:g} LUFS."
+    again = f"<br>To make them again: <code>{html.escape(command)}</code>" if command else ""
+    return HTML(f"<div class='tada-players' style='overflow-x: auto'>{rows}</div><p><small>{note}{again}</small></p>")
 
 
 def page_folder() -> Path | None:
-    """Where files of the page that is being built go; None in a live notebook."""
+    """Return the folder for files of the page that is being built; None in a live notebook."""
     page = os.environ.get(PAGE)
     return Path(page) if page else None
 
 
-def save(clip: Clip, path: str | Path, level: float | None = LEVEL) -> Path:
-    """Write a clip as mono mp3 of 64 or 96 kb/s, or in another format that the suffix names (ogg, flac, wav).
+@contextmanager
+def clip_folder(name: str) -> Iterator[tuple[Path, Locate]]:
+    """Give a folder for clips and where a page finds its files: beside the page, or inside the output if there is none.
 
     Args:
-        clip: any.
-        path: ends in ``.mp3`` or another suffix that soundfile writes.
-        level: root mean square in dB of full scale, lower where peaks would be cut; None leaves the clip as it is.
+        name: of the group of clips; once a page.
 
-    Returns:
-        The path.
+    Raises:
+        InputError: a name with characters other than letters, digits and hyphens.
     """
-    path = Path(path)
-    return atomic_write(path, encode(matched(clip, level), clip.sample_rate, path.suffix.lstrip(".")))
+    require_name(name)
+    page = page_folder()
+    if page is not None:
+        yield page / name, lambda file: f"{page.name}/{name}/{file}"
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / name, lambda file: inline(Path(folder) / name / file)
 
 
-def loudness(clip: Clip) -> float:
-    """Root mean square of the channels' mean, in dB of full scale; minus infinity for silence."""
-    level = float(np.sqrt(np.square(mono(clip)).mean()))
-    return 20 * float(np.log10(level)) if level else -np.inf
+def require_name(name: str) -> None:
+    """Raise InputError where a name has characters other than letters, digits and hyphens."""
+    if not name.replace("-", "").isalnum() or not name.isascii():
+        raise InputError(f"got the name {name!r}; expected letters, digits and hyphens, such as 'caa-functional'")
 
 
-def mono(clip: Clip) -> np.ndarray:
-    """The mean of the channels, float64 ``[frames]``."""
-    samples: Tensor = clip.samples
-    return samples.double().mean(0).numpy()
+def inline(path: Path) -> str:
+    """Return a file as an address that holds all of it."""
+    return f"data:{MEDIA_TYPES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def matched(clip: Clip, level: float | None = LEVEL) -> np.ndarray:
-    """The mean of the channels at a level, less where it would exceed full scale; silence stays silent."""
-    samples, now = mono(clip), loudness(clip)
-    if level is None or not np.isfinite(now):
-        return samples
-    gain = 10 ** ((level - now) / 20)
-    return samples * min(gain, CEILING / float(np.abs(samples).max()))
+def metric_names(sounds: Sequence[Sound]) -> dict[str, str]:
+    """Name every score of some sounds, as a manifest does: name -> label."""
+    return {score: score for sound in sounds for score in sound.scores or {}}
 
 
-def encode(samples: np.ndarray, sample_rate: int, suffix: str = "mp3") -> bytes:
-    """A sound file's content.
+def matching_gain(sound: Sound) -> float:
+    """Return the gain in dB that brings a clip to :data:`LEVEL`, less where it would exceed full scale."""
+    now, peak = lufs(sound.samples, sound.clip.sample_rate), float(np.abs(sound.samples).max())
+    return min(LEVEL - now, 20 * float(np.log10(CEILING / peak))) if peak and now > SILENCE else 0.0
+
+
+def write_clip(sound: Sound, folder: Path, gain: float = 0.0) -> dict[str, Any]:
+    """Write a clip as mono mp3 and return its entry in a manifest.
+
+    Args:
+        sound: the clip.
+        folder: where it goes.
+        gain: in dB.
+    """
+    import soundfile
+
+    rate, record = sound.clip.sample_rate, sound.clip.record
+    content = encode(sound.samples * 10 ** (gain / 20), rate)
+    digest = sha256(content)
+    path = atomic_write(folder / f"{_stem(sound)}-{digest[:10]}.mp3", content)
+    heard, _ = soundfile.read(path)  # encoders change the level by a fraction of a decibel
+    return {
+        "file": path.name,
+        "title": sound.title,
+        "prompt": record.get("prompt"),
+        "seed": record.get("seed"),
+        "model": record.get("model"),
+        "checkpoint": record.get("checkpoint"),
+        "alpha": sound.strength,
+        "percent": sound.percent,
+        "seconds": round(sound.clip.seconds, 3),
+        "lufs": round(lufs(heard, rate), 2),
+        "lufs_before": round(lufs(sound.samples, rate), 2),
+        "peak": round(float(np.abs(heard).max()), 4),
+        "metrics": {name: float(value) for name, value in (sound.scores or {}).items()},
+        "sha256": digest,
+    }
+
+
+def _stem(sound: Sound) -> str:
+    if not sound.percent:
+        return "clip" if sound.percent is None else "zero"
+    return f"{'m' if sound.percent < 0 else 'p'}{abs(round(sound.percent)):03d}"
+
+
+def encode(samples: np.ndarray, sample_rate: int) -> bytes:
+    """Encode samples as mp3 of 64 or 96 kb/s.
 
     Args:
         samples: ``[frames]``, full scale at 1.0.
         sample_rate: in Hz.
-        suffix: of the format.
 
     Raises:
-        ValueError: a format that the installed libsndfile cannot write.
+        MissingPackageError: the installed libsndfile cannot write mp3.
     """
     import soundfile
 
-    if suffix.upper() not in soundfile.available_formats():
-        raise InputError(
-            f"the installed libsndfile {soundfile.__libsndfile_version__} cannot write {suffix}: expected one of "
-            f"{', '.join(sorted(soundfile.available_formats())).lower()}; version 1.1 and later write mp3"
+    if "MP3" not in soundfile.available_formats():
+        raise MissingPackageError(
+            f"the installed libsndfile {soundfile.__libsndfile_version__} cannot write mp3: version 1.1 and later can"
         )
     buffer = BytesIO()
-    quality: dict[str, Any] = {}
-    if suffix == "mp3":
-        quality = {"bitrate_mode": "CONSTANT", "compression_level": _compression(sample_rate)}
-    soundfile.write(buffer, samples, sample_rate, format=suffix.upper(), **quality)
+    level = _compression(sample_rate)
+    soundfile.write(buffer, samples, sample_rate, format="MP3", bitrate_mode="CONSTANT", compression_level=level)
     return buffer.getvalue()
 
 
@@ -153,84 +218,78 @@ def _compression(sample_rate: int) -> float:
     return (highest - KILOBITS["high" if high else "low"]) / (highest - lowest)
 
 
-# ---- a row of the table
+# ---- the table of players
 
 
-def _entry(sound: Sound, name: str, command: str) -> dict[str, Any]:
-    """What the manifest says of a clip, and where a player finds it."""
-    record = sound.clip.record
-    content = encode(matched(sound.clip), sound.clip.sample_rate)
-    digest = hashlib.sha256(content).hexdigest()
-    file = f"{name}-{digest[:8]}.mp3"
-    folder = page_folder()
-    if folder is None:
-        source = f"data:audio/mpeg;base64,{base64.b64encode(content).decode()}"
-    else:
-        atomic_write(folder / file, content)
-        source = f"{folder.name}/{file}"
-    return {
-        "file": file,
-        "title": sound.title,
-        "prompt": record.get("prompt"),
-        "seed": record.get("seed"),
-        "model": record.get("model"),
-        "checkpoint": record.get("checkpoint"),
-        "interventions": list(record.get("interventions", ())),
-        "strength": sound.strength,
-        "strength_percent": sound.share,
-        "seconds": round(sound.clip.seconds, 3),
-        "loudness_db": round(loudness(sound.clip), 2) if loudness(sound.clip) > -np.inf else None,
-        "matched_db": LEVEL,
-        "scores": dict(sound.scores or {}),
-        "sha256": digest,
-        "command": command,
-        "source": source,
-    }
+def clip_table(
+    clips: Sequence[Mapping[str, Any]],
+    metrics: Mapping[str, str],
+    locate: Locate,
+    caption: str = "",
+    concept: str = "",
+) -> str:
+    """Write clips as an HTML table, a row each with its player; what a script needs is in data attributes.
+
+    Args:
+        clips: entries of a manifest.
+        metrics: name -> label, a column each.
+        locate: finds files.
+        caption: of the table.
+        concept: what is steered, where rows begin with strengths; empty where they begin with titles and end with
+            prompts.
+    """
+    raw = any(clip["alpha"] is not None for clip in clips)
+    heads = ["Strength" if concept else "Clip", "Listen", *(["Raw strength"] if raw else []), "Loudness"]
+    heads += [*metrics.values(), *([] if concept else ["Prompt and seed"])]
+    rows = []
+    for clip in clips:
+        first = f"{signed(clip['percent'])} %" if concept else str(clip["title"])
+        values = [number(clip["alpha"])] if raw else []
+        values += [f"{signed(clip.get('lufs_before', clip['lufs']), 1)} LUFS"]
+        values += [number(clip.get("metrics", {}).get(name)) for name in metrics]
+        cells = _player_cell(clip, locate, f"{concept} at {first}" if concept else first)
+        cells += "".join(f"<td>{value}</td>" for value in values) + ("" if concept else _prompt_cell(clip))
+        rows.append(f"<tr{_row_data(clip, metrics, locate)}><th scope=row>{text(first)}</th>{cells}</tr>")
+    head = "".join(f"<th scope=col>{text(head)}</th>" for head in heads)
+    said = f"<caption>{text(caption)}</caption>" if caption else ""
+    body = "".join(rows)
+    return f'<table class="steer-table">{said}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def _note(folder: Path, entries: Sequence[Mapping[str, Any]]) -> None:
-    """Add clips to the manifest of a page."""
-    path = folder / "manifest.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    known |= {entry["file"]: {key: entry[key] for key in entry if key not in ("file", "source")} for entry in entries}
-    write_json(path, known)
+def _player_cell(clip: Mapping[str, Any], locate: Locate, name: str) -> str:
+    label = f"{name}: {clip['prompt'] or 'no prompt'}"
+    where = f'src="{text(locate(clip["file"]))}" aria-label="{text(label)}"'
+    return f'<td><audio controls preload="none" {where}></audio></td>'
 
 
-def _table(entries: Sequence[Mapping[str, Any]], command: str) -> str:
-    """Rows with a player each; what all have in common stands below."""
-    strength = any(entry["strength"] is not None for entry in entries)
-    scores = list(dict.fromkeys(name for entry in entries for name in entry["scores"]))
-    head = ["clip", *(["strength"] if strength else []), *scores, "prompt and seed", "was at"]
-    lines = "".join(_row(entry, strength, scores) for entry in entries)
-    shared = ", ".join(dict.fromkeys(map(source, entries)))
-    note = f"Checkpoint: {html.escape(shared)}. All are played at {LEVEL:g} dB (root mean square)."
-    again = f"<br>To make them again: <code>{html.escape(command)}</code>" if command else ""
-    cells = "".join(f"<th>{html.escape(name)}</th>" for name in head)
-    return (
-        f'<table class="dataframe tada-table tada-players"><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody>'
-        f"</table><p><small>{note}{again}</small></p>"
-    )
+def _prompt_cell(clip: Mapping[str, Any]) -> str:
+    prompt = f"{text(clip['prompt'] or '–')} <i>Seed {clip['seed']}.</i>"
+    return f'<td style="min-width: 16rem; white-space: normal; line-height: 1.35"><small>{prompt}</small></td>'
 
 
-def _row(entry: Mapping[str, Any], strength: bool, scores: Sequence[str]) -> str:
-    label = f"{entry['title']}: {entry['prompt'] or 'no prompt'}, seed {entry['seed']}"
-    player = (
-        f'<audio controls preload="none" aria-label="{html.escape(label)}" src="{entry["source"]}" '
-        'style="width: 15rem; max-width: 60vw; height: 2.2rem"></audio>'
-    )
-    cells = [f"<b>{html.escape(entry['title'])}</b><br>{player}"]
-    if strength:
-        cells.append(_strength(entry))
-    cells += [f"{entry['scores'][name]:.2f}" if name in entry["scores"] else "–" for name in scores]
-    prompt = f"{html.escape(str(entry['prompt'] or '–'))} <i>Seed {entry['seed']}.</i>"
-    cells.append(f'<small style="display: inline-block; min-width: 16rem; line-height: 1.35">{prompt}</small>')
-    level = "silence" if entry["loudness_db"] is None else f"{entry['loudness_db']:.1f} dB"
-    cells.append(f'<span style="white-space: nowrap">{level}</span>')
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+def _row_data(clip: Mapping[str, Any], metrics: Mapping[str, str], locate: Locate) -> str:
+    values = {name: clip.get(name) for name in ("percent", "alpha", "lufs", "peak", "sha256")}
+    rounded = {name: round(value, 3) for name, value in clip.get("metrics", {}).items() if name in metrics}
+    values["metrics"] = json.dumps(rounded)
+    values["spectrogram"] = locate(clip["spectrogram"]) if clip.get("spectrogram") else None
+    return data_attributes(values)
 
 
-def _strength(entry: Mapping[str, Any]) -> str:
-    if entry["strength"] is None:
-        return "–"
-    percent = "" if entry["strength_percent"] is None else f" ({entry['strength_percent']:+.0f} %)"
-    return f"{entry['strength']:+g}{percent}"
+def data_attributes(values: Mapping[str, Any]) -> str:
+    """Write values as data attributes of HTML; those that are None or empty are left out."""
+    return "".join(f' data-{name}="{text(value)}"' for name, value in values.items() if value not in (None, ""))
+
+
+def text(value: Any) -> str:
+    """Escape a value for HTML."""
+    return html.escape(str(value), quote=True)
+
+
+def signed(value: float, digits: int = 0) -> str:
+    """Write a number with its sign, a true minus; 0 has none."""
+    return f"{value:+.{digits}f}".replace("-", "−") if value else "0"
+
+
+def number(value: float | None) -> str:
+    """Write a number to three digits, with a true minus; a dash for None."""
+    return "–" if value is None else f"{value:.3g}".replace("-", "−")

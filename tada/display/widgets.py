@@ -1,6 +1,6 @@
 """Steering by hand in a live notebook: choose a concept, layers and a strength, generate, listen.
 
-On a page of the book, where nothing can be generated, the same call shows a slider over clips made beforehand.
+On a page of the book, where nothing can be generated, a slider over clips made beforehand stands in.
 """
 
 from __future__ import annotations
@@ -12,132 +12,118 @@ from typing import Any
 
 from tada.audio import Clips
 from tada.concepts.steered import CONCEPTS
-from tada.display import players, slider
+from tada.display import slider
+from tada.display.players import Sound
 from tada.errors import InputError, UnknownNameError, unknown
-from tada.models.base import Layers, Model
-from tada.steering import strength
+from tada.models.base import Model
 from tada.steering.arms import Arm, Trial
-from tada.steering.ranges import clips, limits
-from tada.steering.vector import Vector
+from tada.steering.ranges import calibrated, clips
 
 INSTALL = "pip install 'tada-companion[book]'"
-PERCENTS = (-100.0, -50.0, 0.0, 50.0, 100.0)
-"""Strengths of prepared clips, in per cent of the range."""
 
 
 @dataclass(frozen=True, eq=False)
-class Way:
-    """One way to steer a concept.
+class SteeringOption:
+    """A way to steer a concept that a reader can choose.
 
     Attributes:
-        vector: calibrated for these layers.
-        layers: where to steer; None for all sites of the vector.
-        name: short name of the way, letters, digits and hyphens.
+        arm: its vector is calibrated for these layers.
+        name: short name, letters, digits and hyphens.
         label: in words.
-        renorm: as for ``vector.apply``.
     """
 
-    vector: Vector
-    layers: Layers | None
+    arm: Arm
     name: str
     label: str
-    renorm: bool = True
 
     def raw(self, model: Model, percent: float) -> float:
-        """The strength at so many per cent of the range; ValueError if the vector has none for these layers."""
-        return strength(percent, limits(model, self.arm))
-
-    @property
-    def arm(self) -> Arm:
-        """The way without its names."""
-        return Arm(self.name, self.vector, self.layers, renorm=self.renorm)
+        """Return the strength at a percentage of the range; InputError if the vector was not calibrated for this."""
+        return calibrated(model, self.arm).raw(percent)
 
 
-def steering(
+Options = Mapping[str, Sequence[SteeringOption]]
+"""Concept -> ways to steer it."""
+
+
+def prepared_slider(
     model: Model,
-    ways: Mapping[str, Sequence[Way]],
-    trial: Trial | Mapping[str, Trial],
-    name: str = "steering",
-    percents: Sequence[float] = PERCENTS,
-    live: bool | None = None,
+    options: Options,
+    trials: Mapping[str, Trial],
+    name: str,
+    percents: Sequence[float],
     command: str = "",
     keep: str | Path | None = None,
-) -> Any:
-    """A slider: live widgets where cells can be run again, prepared clips where they cannot.
+) -> slider.Slider:
+    """Show a slider over clips of every concept and option at several strengths.
 
     Args:
         model: the model.
-        ways: concept -> ways to steer it; all vectors calibrated.
-        trial: how clips are made, one for all concepts or one each; the first prompt and seed are steered.
-        name: of the prepared clips, letters, digits and hyphens; once a page.
-        percents: strengths of the prepared clips, in per cent of the range.
-        live: None: prepared while a page is built (see ``tada.display.players.PAGE``), live elsewhere.
-        command: that makes the prepared clips again.
-        keep: a folder where prepared clips are kept and found again.
+        options: concept -> ways to steer it.
+        trials: concept -> how clips are made; the first prompt and seed are steered.
+        name: of the clips, letters, digits and hyphens; once a page.
+        percents: strengths, in percent of the range.
+        command: that makes the clips again.
+        keep: a folder where clips are kept and found again.
 
     Raises:
-        ValueError: no ways, or a vector that was not calibrated. ModuleNotFoundError: live without ipywidgets.
+        InputError: no options, or a vector that was not calibrated.
     """
-    if not ways or not all(ways.values()):
-        raise InputError("got no ways to steer; expected at least one for every concept")
-    live = players.page_folder() is None if live is None else live
-    trials = {concept: trial[concept] if isinstance(trial, Mapping) else trial for concept in ways}
-    if live:
-        return Panel(model, ways, trials[next(iter(ways))]).box
-    return slider.steer(ladders(model, ways, trials, percents, keep), name, command=command)
+    _require_options(options)
+    sweeps = [
+        _sweep(model, option, replace(trials[concept], concept=concept, rows=trials[concept].rows[:1]), percents, keep)
+        for concept, some in options.items()
+        for option in some
+    ]
+    return slider.steer(sweeps, name, command=command)
 
 
-def ladders(
-    model: Model,
-    ways: Mapping[str, Sequence[Way]],
-    trials: Mapping[str, Trial],
-    percents: Sequence[float] = PERCENTS,
-    keep: str | Path | None = None,
-) -> list[slider.Ladder]:
-    """Clips of every concept and way at several strengths, from its trial's first prompt and seed."""
-    ones = {name: replace(trial, rows=trial.rows[:1]) for name, trial in trials.items()}
-    return [_ladder(model, name, way, ones[name], percents, keep) for name, some in ways.items() for way in some]
-
-
-def _ladder(
-    model: Model, concept: str, way: Way, trial: Trial, percents: Sequence[float], keep: str | Path | None
-) -> slider.Ladder:
-    alphas = [way.raw(model, percent) for percent in percents]
-    made = clips(model, way.arm, trial, alphas, keep)
+def _sweep(
+    model: Model, option: SteeringOption, trial: Trial, percents: Sequence[float], keep: str | Path | None
+) -> slider.AlphaSweep:
+    alphas = [option.raw(model, percent) for percent in percents]
+    made = clips(model, option.arm, trial, alphas, keep)
     sounds = [
-        players.Sound(clip, f"{concept} at {percent:+g} %", strength=alpha, share=percent)
+        Sound(clip, f"{trial.concept} at {percent:+g} %", alpha, percent)
         for clip, alpha, percent in zip(made, alphas, percents, strict=True)
     ]
-    poles = CONCEPTS.get(concept)
-    return slider.Ladder(
-        concept=concept,
-        method=way.name,
+    poles = CONCEPTS.get(trial.concept)
+    return slider.AlphaSweep(
+        concept=trial.concept,
+        method=option.name,
         sounds=sounds,
-        label=way.label,
+        label=option.label,
         low=poles.negative if poles else "",
         high=poles.positive if poles else "",
-        layers=[int(part) for part in model.label(way.arm.sites(model)).split("+")],
+        layers=[int(part) for part in model.label(option.arm.sites(model)).split("+")],
     )
 
 
+def _require_options(options: Options) -> None:
+    if not options or not all(options.values()):
+        raise InputError("got no ways to steer; expected at least one for every concept")
+
+
 @dataclass(eq=False)
-class Panel:
-    """The live widgets: two menus, a prompt, a seed, a strength, a button, and the clip.
+class SteeringWidget:
+    """Live widgets: two menus, a prompt, a seed, a strength, a button, and the clip.
 
     Attributes:
-        model, ways, trial: as for :func:`steering`.
+        model: the model.
+        options: concept -> ways to steer it.
+        trial: how clips are made; its first prompt and seed are where the widgets begin.
         box: what a notebook displays.
     """
 
     model: Model
-    ways: Mapping[str, Sequence[Way]]
+    options: Options
     trial: Trial
     clips: Clips | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        _require_options(self.options)
         w = _widgets()
         wide = {"style": {"description_width": "5rem"}, "layout": w.Layout(width="32rem", max_width="95%")}
-        self.concept = w.Dropdown(options=list(self.ways), description="concept", **wide)
+        self.concept = w.Dropdown(options=list(self.options), description="concept", **wide)
         self.layers = w.Dropdown(description="layers", **wide)
         self.prompt = w.Text(self.trial.rows[0][0], description="prompt", **wide)
         self.seed = w.IntText(self.trial.rows[0][1], description="seed", **wide)
@@ -153,26 +139,26 @@ class Panel:
         self.box = w.VBox(parts)
 
     def _offer(self) -> None:
-        some = self.ways[self.concept.value]
-        self.layers.options = [(way.label, way.name) for way in some]
+        some = self.options[self.concept.value]
+        self.layers.options = [(option.label, option.name) for option in some]
         self.layers.value = some[0].name
 
     @property
-    def way(self) -> Way:
-        """The chosen way; KeyError if the concept has no such way."""
-        ways = {way.name: way for way in self.ways[self.concept.value]}
-        if self.layers.value not in ways:
-            raise UnknownNameError(unknown("way to steer", self.layers.value, ways))
-        return ways[self.layers.value]
+    def option(self) -> SteeringOption:
+        """The chosen option; UnknownNameError if the concept has no such option."""
+        options = {option.name: option for option in self.options[self.concept.value]}
+        if self.layers.value not in options:
+            raise UnknownNameError(unknown("way to steer", self.layers.value, options))
+        return options[self.layers.value]
 
     def generate(self) -> None:
         """Make the clip that the widgets describe, and show its player; what goes wrong is said below the button."""
         self.button.disabled, self.status.value = True, "generating ..."
         try:
-            way = self.way
-            alpha = way.raw(self.model, self.percent.value)
+            option = self.option
+            alpha = option.raw(self.model, self.percent.value)
             trial = replace(self.trial, rows=((self.prompt.value, int(self.seed.value)),))
-            self.clips = clips(self.model, way.arm, trial, [alpha])
+            self.clips = clips(self.model, option.arm, trial, [alpha])
             self._play(alpha)
         except Exception as error:  # a traceback in a callback is swallowed by the notebook
             self.status.value = str(error.args[0] if isinstance(error, KeyError) else error)
@@ -183,7 +169,7 @@ class Panel:
         from IPython.display import Audio, display
 
         assert self.clips is not None
-        self.status.value = f"{self.concept.value}, {self.way.label}: strength {alpha:+.3g}"
+        self.status.value = f"{self.concept.value}, {self.option.label}: strength {alpha:+.3g}"
         self.out.clear_output(wait=True)
         with self.out:
             display(Audio(self.clips[0].samples.numpy(), rate=self.clips.sample_rate))

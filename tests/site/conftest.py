@@ -35,7 +35,7 @@ FLAGS = (
 )
 
 
-def ladder(method: str, seed: int, gains: Mapping[int, float]) -> slider.Ladder:
+def ladder(method: str, seed: int, gains: Mapping[int, float]) -> slider.AlphaSweep:
     """Tempo as a stand-in for strength: the same music from slow to fast."""
     record = {"prompt": "a <calm> & “odd” song", "seed": seed, "model": "stable-audio", "checkpoint": "mini"}
     sounds = []
@@ -43,7 +43,7 @@ def ladder(method: str, seed: int, gains: Mapping[int, float]) -> slider.Ladder:
         audio = torch.from_numpy(render(Attributes(tempo=114 + 0.5 * percent), seed))[None] * gains.get(percent, 1.0)
         scores = {"BPM": 114 + 0.5 * percent}
         sounds.append(Sound(Clip(audio, RATE, record), f"{percent} %", percent / 30, percent, scores))
-    return slider.Ladder("tempo", method, sounds, method.replace("-", " "), "slower", "faster", (6, 7))
+    return slider.AlphaSweep("tempo", method, sounds, method.replace("-", " "), "slower", "faster", (6, 7))
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +56,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def name(clips: Path, number: int, percent: int) -> str:
     """The file of one clip of a ladder."""
-    return next(clip["file"] for clip in slider.read(clips)["ladders"][number]["clips"] if clip["percent"] == percent)
+    return next(clip["file"] for clip in slider.read(clips)["sweeps"][number]["clips"] if clip["percent"] == percent)
 
 
 @pytest.fixture
