@@ -94,7 +94,7 @@ def test_who_judges_follows_from_the_checkpoint(tmp_path):
     public = localise.judge("", None)
     assert public.unit == "similarity" and public.key == "tada.metrics.concept_score public clap 1"
     assert localise.judge("paper", "mini").key == "tada.metrics.concept_score public paper 1"
-    assert localise.judge("tada.minis.probe:wilson").key == "tada.minis.probe.wilson"
+    assert localise.judge("tada.minis.probe:load").key == "tada.minis.probe.load"
     with pytest.raises(ValueError, match="no score for the folder"):
         localise.judge("", tmp_path)
     with pytest.raises(ValueError, match=r"no score 'prob'.*expected probe"):
