@@ -1,5 +1,5 @@
-"""The minis: synthetic music whose attributes are known, captions for it, and ears that judge it.
+"""The minis: synthetic music whose attributes are known, captions for it, and what judges it.
 
-``attributes``, ``score``, ``sounds``, ``singing`` and ``render`` make clips; ``captions`` and ``lexicon``
-say what is in them; ``listen`` estimates it from the signal; ``probe`` has learnt to hear it; ``fit`` trains.
+``attributes``, ``composition``, ``sounds``, ``singing`` and ``render`` make clips; ``captions`` and ``lexicon`` tell
+what is in them; ``listen`` estimates it from the signal; ``probe`` and ``ears`` are trained; ``cards`` lists weights.
 """

@@ -1,4 +1,4 @@
-"""What a synthetic clip is asked to be: the paper's concepts as six attributes.
+"""The six attributes of a synthetic clip, which are the paper's concepts.
 
 Drums and maracas are instruments in the paper. Here they are an attribute of their own, ``percussion``, since a band
 has a tune and a beat at once; ``instrument`` is the one that plays the tune. An open field (None) is drawn from the
@@ -82,14 +82,14 @@ def _check(name: str, value: object) -> None:
 
 
 def draw(seed: int) -> Attributes:
-    """Attributes drawn from a seed, every class of an attribute equally likely and independent of the others."""
+    """Draw attributes from a seed: every class of an attribute equally likely and independent of the others."""
     rng = np.random.default_rng([seed, 0])
     labels = {name: str(rng.choice(classes)) for name, classes in CLASSES.items()}
     return of_labels(labels, float(rng.random()))
 
 
 def of_labels(labels: Mapping[str, str], place: float = 0.5) -> Attributes:
-    """Attributes from class names.
+    """Make attributes from class names.
 
     Args:
         labels: attribute -> class name; attributes left out stay open.
@@ -105,6 +105,6 @@ def of_labels(labels: Mapping[str, str], place: float = 0.5) -> Attributes:
 
 
 def settle(attributes: Attributes, seed: int) -> Attributes:
-    """The attributes with every open field drawn from the seed; what was given, and no voice or percussion, stays."""
+    """Draw every open field of attributes from the seed; what was given, and no voice or percussion, stays."""
     drawn = draw(seed)
     return replace(attributes, **{n: getattr(drawn, n) for n in OPEN if getattr(attributes, n) is None})

@@ -55,7 +55,7 @@ _SILENT: Mapping[str, tuple[str, ...]] = TABLES["silent_templates"]
 def caption(
     attributes: Attributes, seed: int, mention: Iterable[str] | None = None, form: str | None = None
 ) -> Caption:
-    """A caption of a clip.
+    """Write a caption of a clip.
 
     Args:
         attributes: of the clip; open fields cannot be mentioned, nor can the absence of percussion.

@@ -57,7 +57,7 @@ class Span(NamedTuple):
 
 @lru_cache
 def words() -> Mapping[str, Word]:
-    """Every concept word, in lower case."""
+    """List every concept word, in lower case, with what it promises."""
     table = {word: Word("voice", "none", neutral) for word, neutral in SILENT.items()}
     for neutral, group in FOREIGN.items():
         table |= {word: Word("foreign", word, neutral) for word in group}
@@ -70,13 +70,13 @@ def words() -> Mapping[str, Word]:
 
 
 def find(text: str) -> tuple[Span, ...]:
-    """The concept words of a text, whole words in any case, the longest where they overlap."""
+    """Find the concept words of a text: whole words in any case, the longest where they overlap."""
     hits = (match for match in _pattern().finditer(text))
     return tuple(Span(*hit.span("word"), *words()[hit["word"].lower()][:2]) for hit in hits)
 
 
 def neutralise(text: str) -> str:
-    """The text with neutral words in place of all concept words; articles and capitals are put right.
+    """Put neutral words in place of all concept words of a text; articles and capitals are put right.
 
     >>> neutralise("An energetic song with a piano")
     'A steady song with an instrument'

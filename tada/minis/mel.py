@@ -1,4 +1,4 @@
-"""The log-mel spectrogram that the mini ears look at."""
+"""The log-mel spectrogram that probe and ears take."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BANDS, WINDOW, HOP = 64, 1024, 256
 
 
 def log_mel(audio: Tensor) -> Tensor:
-    """Natural logarithm of the mel power spectrogram.
+    """Compute the natural logarithm of the mel power spectrogram.
 
     Args:
         audio: float ``[rows, frames]`` at 16 kHz, at least 1,024 frames.
@@ -37,7 +37,7 @@ def _filters() -> Tensor:
 
 
 def listenable(audio: Tensor, sample_rate: int) -> Tensor:
-    """Clips as the mini ears take them.
+    """Convert clips to what probe and ears take.
 
     Args:
         audio: ``[rows, frames]`` or ``[rows, channels, frames]``.

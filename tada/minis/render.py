@@ -14,20 +14,20 @@ from scipy.fft import irfft, rfft
 
 from tada.errors import InputError
 from tada.minis.attributes import Attributes, settle
-from tada.minis.score import SECONDS, Event, generator, write
+from tada.minis.composition import SECONDS, Event, generator, write
 from tada.minis.singing import sing
 from tada.minis.sounds import SAMPLE_RATE, VARIANTS, Audio, sound
 
 FRAMES = round(SECONDS * SAMPLE_RATE)
 
 LOUDNESS = -18.0
-"""Of every clip before the limiter, in LUFS without gates."""
+"""Loudness of every clip before the limiter, in LUFS without gates."""
 
 _PADDED = 81_920  # room for the reverb's tail, and a quick length for FFT
 
 GAINS = {"tune": 0.9, "song": 1.15, "comping": 0.26, "bass": 0.7, "percussion": 1.3}
 SENDS = {"tune": 0.55, "song": 0.55, "comping": 0.45, "bass": 0.0, "percussion": 0.2}
-"""Of each part: its gain, and how much of it goes to the reverb."""
+"""Part -> its gain, and how much of it goes to the reverb."""
 
 _BACKING = 0.6
 """Gain of the tune while somebody sings."""
@@ -39,7 +39,7 @@ _JITTER = {"jazz": 0.007, "techno": 0.0015, "reggae": 0.005}
 
 
 def render(attributes: Attributes, seed: int) -> Audio:
-    """A clip of music.
+    """Render a clip of music.
 
     Args:
         attributes: what is asked for; open fields are drawn from the seed.
@@ -60,7 +60,7 @@ def render(attributes: Attributes, seed: int) -> Audio:
 
 
 def render_batch(attributes: Sequence[Attributes], seeds: Sequence[int]) -> Audio:
-    """Clips, float32 ``[rows, 65536]``; row i is ``render(attributes[i], seeds[i])``."""
+    """Render clips, float32 ``[rows, 65536]``; row i is ``render(attributes[i], seeds[i])``."""
     if len(attributes) != len(seeds):
         raise InputError(f"got {len(attributes)} attributes and {len(seeds)} seeds; expected one seed for each")
     out = np.empty((len(seeds), FRAMES), np.float32)
@@ -70,7 +70,7 @@ def render_batch(attributes: Sequence[Attributes], seeds: Sequence[int]) -> Audi
 
 
 def mix(attributes: Attributes, events: Sequence[Event], seed: int, rng: np.random.Generator) -> tuple[Audio, Audio]:
-    """The dry sum of all events and what goes to the reverb, each ``[65536]``."""
+    """Sum all events, dry and as they go to the reverb, each ``[65536]``."""
     dry, wet = np.zeros(FRAMES, np.float32), np.zeros(FRAMES, np.float32)
     for name in GAINS:
         part = [event for event in events if event.part == name]
@@ -127,7 +127,7 @@ def _song(attributes: Attributes, events: Sequence[Event], seed: int) -> Audio:
 
 
 def master(dry: Audio, wet: Audio, attributes: Attributes, rng: np.random.Generator) -> Audio:
-    """The finished clip: reverb, tilt, loudness, limiter, ends without clicks."""
+    """Finish a clip: reverb, tilt, loudness, limiter, ends without clicks."""
     room, amount = int(rng.integers(_ROOMS)), rng.uniform(0.15, 0.4)
     tilt = (0.1 if attributes.mood == "happy" else -0.15) + rng.uniform(-0.05, 0.05)
     spectrum = (rfft(dry, _PADDED) + amount * rfft(wet, _PADDED) * _room(room)) * _colour(tilt)

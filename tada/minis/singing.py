@@ -36,7 +36,7 @@ def sing(
     frames: int,
     rng: np.random.Generator,
 ) -> Audio:
-    """A sung line.
+    """Sing a line.
 
     Args:
         voice: ``"female"`` or ``"male"``.

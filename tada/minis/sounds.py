@@ -36,7 +36,7 @@ def hertz(pitch: float) -> float:
 
 @lru_cache(maxsize=2048)
 def sound(name: str, pitch: int = 0, variant: int = 0) -> Audio:
-    """One note of an instrument or one stroke of percussion.
+    """Make one note of an instrument or one stroke of percussion.
 
     Args:
         name: a key of ``NOTES`` or ``STROKES``.

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tada.minis import score
+from tada.minis import composition
 from tada.minis.attributes import CLASSES, OPEN, TEMPI, Attributes, draw, of_labels, settle
 from tada.minis.render import FRAMES, LOUDNESS, limit, render, render_batch
 from tada.minis.sounds import NOTES, SAMPLE_RATE, STROKES, hertz, sound
@@ -68,7 +68,7 @@ def test_onsets_lie_on_the_beat() -> None:
     from tada.minis.render import _stage
 
     wanted = Attributes(None, 180.0, "happy", "piano", "drums", "techno")
-    kicks = [event for event in score.write(wanted, 5) if event.sound == "deep kick"]
+    kicks = [event for event in composition.write(wanted, 5) if event.sound == "deep kick"]
     bus = _stage(wanted, kicks, np.random.default_rng(0))
     peaks = [np.abs(bus[int(i * SAMPLE_RATE / 3) :][:1600]).argmax() / SAMPLE_RATE for i in range(12)]
     assert len(kicks) == 13
@@ -79,8 +79,8 @@ def test_the_mood_is_the_third() -> None:
     for seed in range(12):
         for mood, third in (("happy", 4), ("sad", 3)):
             wanted = settle(Attributes(mood=mood), seed)
-            harmony = score.harmonise(wanted, seed)
-            played = {(event.pitch - harmony.tonic) % 12 for event in score.write(wanted, seed) if event.pitch}
+            harmony = composition.harmonise(wanted, seed)
+            played = {(event.pitch - harmony.tonic) % 12 for event in composition.write(wanted, seed) if event.pitch}
             assert third in played
             assert 7 - third not in played
             assert played <= set(harmony.scale)
@@ -89,14 +89,14 @@ def test_the_mood_is_the_third() -> None:
 def test_voices_sing_in_their_range() -> None:
     for voice, low, high in (("male", 90, 160), ("female", 190, 335)):
         for seed in range(8):
-            events = score.write(settle(Attributes(voice=voice), seed), seed)
+            events = composition.write(settle(Attributes(voice=voice), seed), seed)
             assert all(low <= hertz(event.pitch) <= high for event in events if event.part == "song")
 
 
 def test_changing_one_attribute_leaves_the_other_parts_alone() -> None:
-    plain, sung = score.write(replace(BASE, voice=None), 9), score.write(BASE, 9)
+    plain, sung = composition.write(replace(BASE, voice=None), 9), composition.write(BASE, 9)
     assert plain == [event for event in sung if event.part != "song"]
-    drummed = score.write(replace(BASE, percussion="maracas"), 9)
+    drummed = composition.write(replace(BASE, percussion="maracas"), 9)
     assert [e for e in drummed if e.part != "percussion"] == [e for e in sung if e.part != "percussion"]
 
 

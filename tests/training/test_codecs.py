@@ -5,80 +5,88 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import tada
 from tada.minis.attributes import draw
-from tada.models.base import Latents
+from tada.models.base import Latents, Model
 from tests.minis.conftest import Renders
 from training import fit as fits
 from training.codecs import ace_step, audioldm2, spectral_latents, stable_audio, stages
 from training.codecs.distance import beat, differences, levels, lines, mel, spectral
 from training.codecs.material import FIRST, crops, renders, repeat_clips
 from training.codecs.mels import moments
+from training.diffusion import RECIPES, words
+from training.diffusion.arch import Arch
 
 CODECS = {"stable-audio": stable_audio, "ace-step": ace_step, "audioldm2": audioldm2}
-SHAPES = {"stable-audio": (28, 64), "ace-step": (8, 16, 32), "audioldm2": (8, 52, 8)}
-RATES = {"stable-audio": 16_000, "ace-step": 48_000, "audioldm2": 16_000}
 
 
-def networks(parts: Any) -> list[nn.Module]:
-    if isinstance(parts, nn.Module):
-        return [parts]
-    return [getattr(parts, name) for name in ("vae", "vocoder") if hasattr(parts, name)]
+def networks(codec: Any) -> list[nn.Module]:
+    """The parts of a codec that are shipped."""
+    return [getattr(codec, name) for name in ("vae", "autoencoder", "vocoder") if hasattr(codec, name)]
+
+
+class Written(NamedTuple):
+    """An untrained codec, the recipe of its mini, and the mini that was written with it."""
+
+    codec: Any
+    arch: Arch
+    model: Model
+
+    @torch.no_grad()
+    def encode(self, audio: Tensor) -> Tensor:
+        return self.arch.encode(self.codec, audio)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return self.model.decode(Latents(latents, tuple(range(len(latents))), 1.024)).audio
 
 
 @pytest.fixture(params=CODECS, scope="module")
-def recipe(request: pytest.FixtureRequest) -> tuple[str, ModuleType, Any]:
-    module = CODECS[request.param]
-    parts = module.build()
-    for network in networks(parts):
-        network.eval()
-    return request.param, module, parts
+def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Written:
+    arch, folder = RECIPES[request.param].arch, tmp_path_factory.mktemp(request.param)
+    arch.assemble(folder / "untrained", words.encoder(arch.text_encoder))
+    codec = arch.codec.build()
+    for network in [*networks(codec), getattr(codec, "gist", None)]:
+        if network:
+            network.eval()
+    arch.finish(tada.load(request.param, folder / "untrained"), arch.codec.build(), folder / "mini")
+    return Written(codec, arch, tada.load(request.param, folder / "mini"))
 
 
-def test_a_codec_has_its_shapes_and_keeps_within_its_size(
-    recipe: tuple[str, ModuleType, Any], renders: Renders
-) -> None:
-    name, module, parts = recipe
-    audio = torch.from_numpy(renders.audio[:2])
-    latents = module.encode(parts, audio)
-    assert tuple(latents.shape[1:]) == SHAPES[name]
-    sound = module.decode(parts, latents)
-    assert sound.shape[-1] >= audio.shape[1] * RATES[name] // 16_000
-    assert sound.isfinite().all()
-    assert sum(value.numel() for network in networks(parts) for value in network.parameters()) <= 1_200_000
+def test_a_codec_has_its_shapes_and_keeps_within_its_size(written: Written, renders: Renders) -> None:
+    latents = written.encode(torch.from_numpy(renders.audio[:2]))
+    assert tuple(latents.shape[1:]) == written.arch.latents
+    sound = written.decode(latents)
+    assert sound.shape[-1] >= 1.024 * written.model.sample_rate and sound.isfinite().all()
+    assert sum(value.numel() for network in networks(written.codec) for value in network.parameters()) <= 1_200_000
 
 
-def test_rows_are_independent(recipe: tuple[str, ModuleType, Any], renders: Renders) -> None:
-    _, module, parts = recipe
+def test_rows_are_independent(written: Written, renders: Renders) -> None:
     audio = torch.from_numpy(renders.audio[:2, :16_384])
-    together, alone = module.encode(parts, audio), module.encode(parts, audio[1:])
+    together, alone = written.encode(audio), written.encode(audio[1:])
     assert torch.allclose(together[1:], alone, atol=1e-5)
-    assert torch.allclose(module.decode(parts, together)[1:], module.decode(parts, alone), atol=1e-4)
+    assert torch.allclose(written.decode(together)[1:], written.decode(alone), atol=1e-4)
 
 
-def test_the_adapters_open_what_is_saved(recipe: tuple[str, ModuleType, Any], renders: Renders, tmp_path: Path) -> None:
-    name, module, parts = recipe
-    audio = torch.from_numpy(renders.audio[:2, :16_384])
-    if name == "audioldm2":
-        plain = module.encode(parts, audio)
-        parts.vae.register_to_config(scaling_factor=0.7)  # a factor of 1 could be forgotten and nobody would notice
-        assert torch.allclose(module.encode(parts, audio), 0.7 * plain)
-    latents = module.encode(parts, audio)
-    module.save(parts, tada.tiny.build(name, tmp_path))
-    model = tada.load(name, tmp_path, device="cpu")
-    sound = model.decode(Latents(latents, (0, 1), 1.024)).audio
-    expected = module.decode(parts, latents).reshape(2, sound.shape[1], -1)[..., : sound.shape[-1]]
-    assert sound.shape[-1] >= 1.0 * model.sample_rate == RATES[name]
-    assert (sound - expected).abs().max() < 0.02 * expected.abs().max()  # the weights were rounded to fp16
+def test_the_adapters_open_what_is_written(written: Written) -> None:
+    opened = networks(written.arch.parts(written.model))
+    for own, other in zip(networks(written.codec), opened, strict=True):
+        assert all(torch.equal(a.half().float(), b) for a, b in _pairs(own, other))
+
+
+def test_latents_have_the_scale_of_the_pipeline(renders: Renders) -> None:
+    codec, audio = audioldm2.build(), torch.from_numpy(renders.audio[:1, :16_384])
+    with torch.no_grad():
+        plain = audioldm2.encode(codec, audio)
+        codec.vae.register_to_config(scaling_factor=0.7)
+        assert torch.allclose(audioldm2.encode(codec, audio), 0.7 * plain)
 
 
 def test_the_ace_step_codec_starts_as_one_without_the_adapters_constants(renders: Renders) -> None:
@@ -221,7 +229,7 @@ def test_the_ace_step_mini_tells_both_sides_alike(renders: Renders, tmp_path: Pa
     train("ace-step", tmp_path, steps=1)
     codec = ace_step.load(tmp_path)
     with torch.no_grad():
-        mels = codec.mels(ace_step.encode(codec, short))
+        mels = codec.mels(ace_step.latents(codec, short))
     assert torch.equal(mels[:, 0], mels[:, 1])
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from tada.minis.sounds import SAMPLE_RATE
-from tada.models.ace_step import files
 from tada.models.ace_step.codec import LATENT_SCALE, LATENT_SHIFT, MEL_HIGH, MEL_LOW, Codec
 from tada.models.ace_step.vocoder import Vocoder, VocoderConfig, log_mel
 from training.codecs.mels import MelCodec, mel_loss, waveform_loss
@@ -130,30 +127,10 @@ def loss_fn(codec: Codec, name: str, stage: Stage, crops: Crops, compiled: bool)
     return (mel_loss if name == "autoencoder" else waveform_loss)(steps, crops, stage)
 
 
-@torch.no_grad()
-def encode(codec: Codec, audio: Tensor) -> Tensor:
-    """Latents ``[rows, 8, 16, frames / 2048]`` of audio ``[rows, frames]`` at 16 kHz."""
-    return codec.encode(audio[:, None].expand(-1, 2, -1), SAMPLE_RATE)
-
-
-@torch.no_grad()
-def decode(codec: Codec, latents: Tensor) -> Tensor:
-    """Audio ``[rows, 2, frames]`` at 48 kHz of latents."""
-    return codec.decode(latents)
-
-
-def save(codec: Codec, folder: str | Path) -> None:
-    """Write autoencoder and vocoder in fp16 where an ACE-Step folder has them."""
-    _, autoencoder, vocoder, _ = (Path(folder) / part for part in files.PARTS)
-    half = copy.deepcopy(codec).half()
-    half.autoencoder.save_pretrained(autoencoder)
-    files.save(half.vocoder, vocoder, {"_class_name": "ADaMoSHiFiGANV1", **asdict(codec.vocoder.config)})
-
-
 def load(folder: str | Path) -> Codec:
-    """What :func:`train` has made of the codec so far in ``folder``, with both sides told by what tells the left one.
+    """What :func:`train` has made of the codec so far in ``folder``, with both sides decoded as the left one.
 
-    It was the left side that the vocoder learnt from, and sides that are the same are decoded once.
+    The vocoder learnt from the left side, and sides that are the same are decoded once.
     """
     parts = build()
     for stage, module in {"autoencoder": parts.autoencoder, "finetune": _halves(parts)}.items():

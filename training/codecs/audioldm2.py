@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -123,22 +122,9 @@ def loss_fn(parts: Parts, name: str, stage: Stage, crops: Crops, compiled: bool)
     return (mel_loss if name == "vae" else waveform_loss)(steps, crops, stage)
 
 
-@torch.no_grad()
 def encode(parts: Parts, audio: Tensor) -> Tensor:
     """Latents ``[rows, 8, time, 8]`` of audio ``[rows, frames]`` at 16 kHz, scaled as the diffusion model's are."""
     return _encode(parts, mel_input(audio)) * parts.vae.config.scaling_factor
-
-
-@torch.no_grad()
-def decode(parts: Parts, latents: Tensor) -> Tensor:
-    """Audio ``[rows, frames]`` at 16 kHz of latents."""
-    return parts.vocoder(_decode(parts, latents / parts.vae.config.scaling_factor)[:, 0])
-
-
-def save(parts: Parts, folder: str | Path) -> None:
-    """Write autoencoder and vocoder in fp16 where an AudioLDM2 pipeline's folder has them."""
-    for name in ("vae", "vocoder"):
-        copy.deepcopy(getattr(parts, name)).half().save_pretrained(Path(folder) / name)
 
 
 def load(folder: str | Path) -> Parts:

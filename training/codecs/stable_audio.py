@@ -112,18 +112,6 @@ def _latents(parts: Parts, audio: Tensor) -> Tensor:
         return parts.gist.encode(two_mels(audio)).float()
 
 
-@torch.no_grad()
-def encode(parts: Parts, audio: Tensor) -> Tensor:
-    """Latents ``[rows, 28, frames / 1024]`` of audio ``[rows, frames]`` at 16 kHz, as the autoencoder hears them."""
-    return torch.cat([parts.vae.encode(row[None, None]).latent_dist.mode() for row in audio])
-
-
-@torch.no_grad()
-def decode(parts: Parts, latents: Tensor) -> Tensor:
-    """Audio ``[rows, frames]`` at 16 kHz of latents, row by row, which is quicker on CPUs."""
-    return torch.cat([parts.vae.decode(row[None]).sample[:, 0] for row in latents])
-
-
 def target_latents(parts: Parts, audio: Tensor) -> Tensor:
     """The latents of audio ``[rows, frames]`` that the autoencoder was made for, which a diffusion model should learn.
 
@@ -136,13 +124,6 @@ def target_latents(parts: Parts, audio: Tensor) -> Tensor:
             "on (home/stable-audio/latents) in place, or train it from nothing"
         )
     return parts.gist.encode(two_mels(audio))
-
-
-def save(parts: Parts, folder: str | Path) -> None:
-    """Write the autoencoder in fp16 where a Stable Audio pipeline's folder has it."""
-    half = build().vae.half()
-    half.load_state_dict(parts.vae.state_dict())
-    half.save_pretrained(Path(folder) / "vae")
 
 
 def load(folder: str | Path) -> Parts:

@@ -17,7 +17,7 @@ LOW, HIGH = 50, 7900
 
 
 def decibels(audio: Tensor) -> Tensor:
-    """Mel spectrogram in dB.
+    """Compute the mel spectrogram in dB.
 
     Args:
         audio: float32 ``[rows, 80000]`` at 16 kHz, see :func:`windows`.
@@ -39,7 +39,7 @@ def _bank() -> Tensor:
 
 
 def windows(audio: Tensor, frames: int = SECONDS * RATE) -> Tensor:
-    """A clip as pieces of one length: repeated if it is shorter, else as few pieces as cover it, evenly spaced.
+    """Cut clips into pieces of one length: repeated if it is shorter, else as few pieces as cover it, evenly spaced.
 
     Args:
         audio: ``[rows, any]``.

@@ -1,4 +1,4 @@
-"""What is played: the events of a clip, from its attributes and its seed.
+"""Compose a clip: its notes and strokes, from its attributes and its seed.
 
 Each part (harmony, tune, song, bass, comping, percussion, feel) draws from a generator of its own, so that changing one
 attribute leaves the parts that do not depend on it as they were.
@@ -93,7 +93,7 @@ SONGS = {"slow": ((0, 0.5, 1), (0, 1), (0, 0.5, 1, 1.5)), "fast": ((0, 1, 2), (0
 
 
 def write(attributes: Attributes, seed: int) -> list[Event]:
-    """The events of a clip, in no order.
+    """Compose the events of a clip, in no order.
 
     Args:
         attributes: with no open field.
