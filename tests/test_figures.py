@@ -1,0 +1,166 @@
+"""Figures and tables of the notebooks: what is drawn and written is what was found."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tada import evaluation
+from tada.display import claims as claim_figures
+from tada.display import localisation, minis, pairs, sites, steering, table_1, tables, validity
+from tada.experiments import claims
+from tada.experiments import validity as measured
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    yield
+    plt.close("all")
+
+
+def titles(figure):
+    return [axis.get_title("left") for axis in figure.axes if axis.get_title("left")]
+
+
+def test_strength_curves_have_a_panel_a_concept_and_a_line_a_layer_set():
+    rows = [
+        (name, layers, percent, 0.5 + percent / 400, 0.4, 0.6)
+        for name in ("tempo", "mood")
+        for layers in ("functional", "all")
+        for percent in (-100, 0, 100)
+    ]
+    curves = pd.DataFrame(rows, columns=["concept", "layers", "percent", "mean", "low", "high"])
+    figure = steering.strength_curves(curves, ["tempo", "mood"], "layers", {"all": "every layer"}, "value", "the range")
+    assert titles(figure) == ["tempo: from slow to fast", "mood: from sad to happy"]
+    (line,) = figure.axes[0].lines
+    assert line.get_label() == "every layer" and line.get_ydata().tolist() == [0.25, 0.5, 0.75]
+    assert "the range" in figure.axes[-1].get_xlabel()
+
+
+def results() -> pd.DataFrame:
+    rows = [
+        (method, layers, prompt, percent, metric, value)
+        for prompt in ("a", "b")
+        for method, layers, percent, probe, distance in (
+            ("none", "none", 0.0, 0.5, 0.0), ("CAA", "all", -100.0, 0.2, 2.0), ("CAA", "all", 100.0, 0.9, 3.0),
+            ("SAE", "7", -100.0, 0.5, 1.0), ("SAE", "7", 100.0, 0.6, 1.0),
+        )
+        for metric, value in (("probe", probe), ("lpaps", distance))
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["method", "layers", "prompt", "percent", "metric", "value"])
+    return frame.assign(concept="tempo", alpha=frame["percent"] / 50)
+
+
+def test_gains_are_positive_in_the_wanted_direction_and_drawn_so():
+    gains = evaluation.gains(results(), "probe")
+    assert gains["gain"].tolist() == pytest.approx([0.3, 0.4, 0.0, 0.1])
+    figure = steering.gain_curves(gains, "probe")
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    assert lines["CAA, all"].get_xdata().tolist() == [0, 3] and lines["SAE, layer 7"].get_linestyle() == "-"
+    assert titles(figure) == ["tempo"]
+    text = table_1.raw_strength_table(results()).to_html()
+    assert "+2.00" in text and "-2.00" in text
+
+
+def test_table_1_marks_directions_and_leaves_gaps_to_a_table_of_their_own():
+    cells = pd.DataFrame([
+        {"column": column, "layers": layers, "value": value, "best": best, "better": better, "note": note}
+        for column, better, note, values in (("lpaps", "lower", "", (1, 2)), ("CE", "higher", "run x", [np.nan] * 2))
+        for layers, value, best in zip(("functional", "all"), values, (True, False), strict=True)
+    ]).assign(checkpoint="k", concept="tempo", method="CAA", low=0.5, high=2.5, tied=False)  # fmt: skip
+    text = table_1.block_tables(cells).data
+    assert "lpaps ↓" in text and "CAA, functional" in text and "<b>1.000</b>" in text and "CE" not in text
+    assert text.count(">tempo<") == 1, "a concept is named once"
+    assert "run x" in table_1.gap_table(cells).to_html()
+    assert "1 (1)" in table_1.win_table(cells).to_html() and "0 (0)" in table_1.win_table(cells).to_html()
+    assert "CAA" in table_1.published_table().to_html()
+
+
+def test_localisation_tables_say_what_is_functional_and_controlled():
+    row = {"concept": "sad", "method": "patch", "none": 0.1, "all": 0.9, "effect": 0.8, "effect_low": 0.7}
+    row |= {"effect_high": 0.9, "checkpoint": "k", "metric": "m", "margin": np.nan, "margin_low": 0, "margin_high": 0}
+    rows = [
+        {**row, "layers": "0", "impact": 0.5, "low": 0.4, "high": 0.6, "known": True, "functional": True},
+        {**row, "layers": "1", "impact": 0.0, "low": -0.1, "high": 0.1, "known": True, "functional": False},
+    ]
+    called = pd.DataFrame(rows)
+    assert "0: 0.50 [0.40, 0.60]" in localisation.verdict_table(called).to_html()
+    assert localisation.impact_values(called)["sad"].tolist() == ["0.50 [0.40, 0.60]", "0.00 [-0.10, 0.10]"]
+    assert localisation.control_values(called).empty
+    control = {**rows[0], "method": "patch-unrelated", "impact": 0.1, "low": 0.0, "high": 0.2}
+    control |= {"margin": 0.4, "margin_low": 0.3, "margin_high": 0.5}
+    (cell,) = localisation.control_values(pd.DataFrame([*rows, control])).to_dict("records")
+    assert cell["the concept"] == "0.50 [0.40, 0.60]" and cell["unrelated"] == "0.10 [0.00, 0.20]"
+    assert cell["margin over unrelated"] == "0.40 [0.30, 0.50]"
+
+
+def test_changes_are_struck_out_and_escaped():
+    changes = [{"start": 4, "end": 8, "before": "slow", "after": "fast"}]
+    assert pairs.mark_changes("a < slow song", changes[:0]) == "a &lt; slow song"
+    assert pairs.mark_changes("The slow song", changes) == "The <del>slow</del> <b>fast</b> song"
+    frame = pd.DataFrame({"concept": ["x", "x", "y"], "target": ["one", "one two three", "one two"]})
+    axis = pairs.length_boxes(frame).axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["x", "y"]
+    assert "50%" in pairs.kept_rule_table(["x", "x", "y"], [[], ["capital"], []]).to_html()
+    assert "capital" in pairs.broken_rule_table([[], ["capital"], []]).to_html()
+
+
+def test_sites_are_bars_in_order_with_their_blocks(tiny_model):
+    model = tiny_model("audioldm2")
+    rows = sites.site_rows(model)
+    assert rows["site"].tolist() == list(model.sites) and rows["block"].iloc[0].startswith("down")
+    axis = sites.site_bars({"audioldm2": model}).axes[0]
+    assert [bar.get_height() for bar in axis.patches] == rows["width"].tolist()
+    assert "44, 45, 50, 51" in sites.overview_table({"audioldm2": model}).to_html()
+    assert "up 1" in sites.block_table({"audioldm2": model}).to_html()
+    figure = sites.recorded_maps(torch.rand(3, 5), torch.randn(7, 4), 2, 2, "k")
+    assert titles(figure) == ["Size of each site's output", "Layer 2 at step 2"]
+    assert figure.axes[0].collections[0].get_array().shape == (3, 5)
+
+
+def test_cards_become_points_with_intervals():
+    value = {"accuracy": 0.9, "low": 0.8, "high": 0.95, "clips": 96}
+    cards = {"one": {"part": {"tempo": value}, "tempo": {"slow": 70.2}}, "two": {}}
+    found = minis.accuracies(cards, cards, "part")
+    assert found.to_dict("records") == [{"mini": "one", "attribute": "tempo", **value}]
+    axis = minis.accuracy_points(found, "title").axes[0]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["tempo"]
+    assert "0.900 [0.800, 0.950]" in minis.accuracy_table(found).to_html()
+    assert ">70<" in minis.measure_table(cards, ["one"], "tempo", {"slow": "{:.0f}"}).to_html()
+
+
+def test_verdicts_are_worded_and_effects_scaled():
+    row = {"claim": claims.CLAIMS[0].name, "model": "ace-step", "checkpoint": "mini", "judge": "probe", "command": ""}
+    row |= {"status": claims.SUPPORTED, "value": 0.6, "low": 0.3, "high": 0.9, "bar": 0.1, "over": ""}
+    missing = {**row, "checkpoint": "planted", "status": claims.NOT_RUN, "value": np.nan, "command": "tada run <x>"}
+    verdicts = pd.DataFrame([row, missing])
+    text = claim_figures.claim_sections(verdicts).data
+    assert "truth (probe): <b class='tada-supported'>supported</b> <small>0.6 [0.3, 0.9]</small>" in text
+    assert "Not run:</i> ACE-Step v1, planted" in text and "tada run &lt;x&gt;" in text
+    assert "+" in claim_figures.glance_table(verdicts).to_html()
+    (line,) = [one for one in claim_figures.effect_intervals(verdicts).axes[0].lines if one.get_linewidth() == 1.6]
+    assert line.get_xdata() == pytest.approx([0.25, 1.0]), "less the bar, over the larger end"
+
+
+def test_evenness_of_answers_and_their_curves():
+    answers = pd.DataFrame(
+        {"even": [0.0, 0.5, 1.0], "odd": [0.0, 1.0, 0.9]}, index=pd.Index([60, 120, 180], name="tempo")
+    )
+    steps = measured.evenness(answers).set_index("ear")
+    assert steps.loc["even"].tolist() == [1.0, 0.5] and steps.loc["odd"].tolist() == [0.5, 1.0]
+    assert len(validity.tempo_curves(answers).axes[0].lines) == 2
+    sets = pd.DataFrame({"sets": "same", "n": [4, 4, 8], "fad": [1.0, 3.0, 0.5], "kad": 0.0})
+    line = validity.distance_curves(sets, {"same": 0.1}).axes[0].lines[0]
+    assert line.get_ydata().tolist() == [2.0, 0.5]
+
+
+def test_folded_tables_and_facts_are_escaped():
+    assert "<summary>a &lt; b</summary><pre>x &amp; y</pre>" in tables.folded("x & y", "a < b").data
+    assert "&lt;k&gt;" in tables.fact_table({"checkpoint": "<k>"}).to_html()
