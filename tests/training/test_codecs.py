@@ -89,7 +89,7 @@ def test_latents_have_the_scale_of_the_pipeline(renders: Renders) -> None:
         assert torch.allclose(audioldm2.encode(codec, audio), 0.7 * plain)
 
 
-def test_the_ace_step_codec_starts_as_one_without_the_adapters_constants(renders: Renders) -> None:
+def test_the_ace_step_codec_absorbs_the_adapters_constants(renders: Renders) -> None:
     codec = ace_step.build()
     torch.manual_seed(0)
     plain = type(codec.autoencoder).from_config(codec.autoencoder.config)
@@ -112,7 +112,7 @@ def train(name: str, folder: Path, steps: int = 2, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", CODECS)
-def test_a_recipe_killed_in_its_last_stage_ends_as_if_it_had_not_been(
+def test_a_recipe_killed_in_its_last_stage_ends_as_if_not(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, fit = train(name, tmp_path / "whole"), fits.fit

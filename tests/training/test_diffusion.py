@@ -123,7 +123,7 @@ def test_predictions_and_targets_have_the_latents_shape(student):
     assert target.std() > 0.5
 
 
-def test_velocity_of_stable_audio_leads_the_scheduler_to_the_data():
+def test_stable_audio_velocity_leads_the_scheduler_to_the_data():
     """One solver step with the true velocity from any noise level denoises to the data."""
     from diffusers import CosineDPMSolverMultistepScheduler
 
