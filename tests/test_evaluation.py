@@ -386,8 +386,8 @@ def test_results_that_cannot_be_tabled_are_refused() -> None:
     signal = whole[whole["metric"] == "lpaps"].assign(metric="brightness")
     dark = pd.concat([whole, signal.assign(value=signal["value"].where(signal["alpha"] < 10))])
     assert set(evaluation.table(dark)["column"]) == set(evaluation.table(whole)["column"]), "a silent clip has none"
-    assert all("brightness" not in one.scores for one in results.arms(dark).values())
-    assert all("brightness" in one.scores for one in results.arms(pd.concat([whole, signal])).values())
+    assert all("brightness" not in one.scores for one in results.by_arm(dark).values())
+    assert all("brightness" in one.scores for one in results.by_arm(pd.concat([whole, signal])).values())
 
 
 def test_columns_take_the_direction_that_their_metric_says() -> None:

@@ -2,7 +2,7 @@
 
 from tada.evaluation.grid import GRID, SEED, auc, missing, read, run, seeded
 from tada.evaluation.layout import BLOCKS, blocks, latex, layout, write
-from tada.evaluation.results import CASE, SETS, Column, arms, columns, common_reach, gains, moved, table
+from tada.evaluation.results import CASE, SETS, Column, by_arm, columns, common_cutoffs, gains, mean_shift, table
 from tada.steering.arms import ARM, BASELINE, Arm
 
 __all__ = [
@@ -15,16 +15,16 @@ __all__ = [
     "SETS",
     "Arm",
     "Column",
-    "arms",
     "auc",
     "blocks",
+    "by_arm",
     "columns",
-    "common_reach",
+    "common_cutoffs",
     "gains",
     "latex",
     "layout",
+    "mean_shift",
     "missing",
-    "moved",
     "read",
     "run",
     "seeded",

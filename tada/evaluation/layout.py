@@ -23,13 +23,13 @@ BLOCKS = {
 
 
 def blocks(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The cells of ``tada.evaluation.table`` in the groups of Table 1."""
+    """Divide the cells of ``tada.evaluation.table`` into the groups of Table 1."""
     first = cells["column"].str.split().str[0]
     return {name: cells[first.isin(starts)] for name, starts in BLOCKS.items() if first.isin(starts).any()}
 
 
 def layout(cells: pd.DataFrame, style: str = "text", digits: int = 3, intervals: bool = True) -> pd.DataFrame:
-    """The cells of ``tada.evaluation.table`` as Table 1 is laid out.
+    """Lay the cells of ``tada.evaluation.table`` out as Table 1.
 
     Args:
         cells: as from ``tada.evaluation.table``.
@@ -64,7 +64,7 @@ def layout(cells: pd.DataFrame, style: str = "text", digits: int = 3, intervals:
 
 
 def latex(cells: pd.DataFrame, digits: int = 3) -> str:
-    """Table 1 as a LaTeX ``tabular``, best and tied rows bold, without intervals."""
+    """Write Table 1 as a LaTeX ``tabular``, best and tied rows bold, without intervals."""
     wide = layout(cells, "latex", digits, intervals=False).reset_index()
     lines = [" & ".join(map(str, row)).replace("_", r"\_") + r" \\" for row in [wide.columns, *wide.to_numpy()]]
     lines[0] += r" \hline"
@@ -72,7 +72,7 @@ def latex(cells: pd.DataFrame, digits: int = 3) -> str:
 
 
 def write(cells: pd.DataFrame, place: str | Path) -> list[Path]:
-    """The table as ``table.csv`` (all cells with intervals), ``table.tex`` and ``table.html``."""
+    """Write the table as ``table.csv`` (all cells with intervals), ``table.tex`` and ``table.html``."""
     place = Path(place)
     page = layout(cells, "html").reset_index().to_html(index=False, escape=False, border=0)
     return [

@@ -1,4 +1,4 @@
-"""From scores of steering runs to Table 1: means over prompts, intervals, what is best and what may well be."""
+"""Table 1 from scores of steering runs: means over prompts, intervals, the best row and those tied with it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Column(NamedTuple):
 
 
 def columns(metrics: Sequence[str], cutoffs: Cutoffs | None = None, smoothness: str = "paper") -> list[Column]:
-    """The columns that can be made of ``metrics``; AUC needs ``cutoffs``."""
+    """List the columns that can be made of ``metrics``; AUC needs ``cutoffs``."""
 
     def uneven(alpha: Values, curves: Values, ways: Values | None) -> Any:
         return curve.smoothness(alpha, curves, smoothness, ways, cutoffs)
@@ -100,7 +100,7 @@ def table(
     seed: int = 0,
     smoothness: str = "paper",
 ) -> pd.DataFrame:
-    """Table 1, one row a cell, with intervals.
+    """Make Table 1, one row a cell, with intervals.
 
     Preservation (``lpaps``, ``fad``, ``kad``) is the mean over all strengths but 0, ``delta`` the score at the largest
     strength less that at the smallest, ``smoothness`` the standard deviation of its consecutive differences, ratings
@@ -129,12 +129,12 @@ def table(
     cells: list[dict[str, Any]] = []
     for case, part in results.groupby(CASE, sort=False):
         about: dict[str, Any] = dict(zip(CASE, case, strict=True))
-        found = arms(part)
-        given = (cutoffs or {}).get(about["concept"]) or common_reach(found.values())
-        drawn = draws(len(next(iter(found.values())).prompts), resamples, seed)
+        scores = by_arm(part)
+        given = (cutoffs or {}).get(about["concept"]) or common_cutoffs(scores.values())
+        drawn = draws(len(next(iter(scores.values())).prompts), resamples, seed)
         for column in columns(part["metric"].unique().tolist(), given, smoothness):
-            cells += [about | cell for cell in _cells(column, found, drawn, confidence)]
-        cells += [{**about, **dict(zip(ARM, arm, strict=True)), **gap} for gap in _gaps(part) for arm in found]
+            cells += [about | cell for cell in compare_arms(column, scores, drawn, confidence)]
+        cells += [{**about, **dict(zip(ARM, arm, strict=True)), **gap} for gap in _unmeasured(part) for arm in scores]
     return pd.DataFrame(cells)
 
 
@@ -148,8 +148,8 @@ class Scores(NamedTuple):
     sets: dict[str, pd.DataFrame]
 
 
-def arms(part: pd.DataFrame) -> dict[tuple[str, str], Scores]:
-    """``(method, layers)`` -> scores of every arm of one concept, strength 0 put in its place in each.
+def by_arm(part: pd.DataFrame) -> dict[tuple[str, str], Scores]:
+    """Give the scores of every arm ``(method, layers)`` of one concept, strength 0 put in its place in each.
 
     Raises:
         ValueError: no strength 0, no steered clips, gaps, or several runs mixed.
@@ -193,33 +193,33 @@ def _pivoted(rows: pd.DataFrame, where: str) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def common_reach(found: Iterable[Scores]) -> Cutoffs | None:
-    """The largest mean LPAPS on the positive and the negative side that every arm gets to, None if it is 0."""
-    far = []
-    for arm in found:
+def common_cutoffs(scores: Iterable[Scores]) -> Cutoffs | None:
+    """Find the largest mean LPAPS on either side that every arm reaches, None if it is 0."""
+    furthest = []
+    for arm in scores:
         if "lpaps" not in arm.scores or not {-1.0, 1.0} <= set(np.sign(arm.alpha)):
             return None
-        way = arm.scores["lpaps"].mean(0)
-        far.append([way[arm.alpha > 0].max(), way[arm.alpha < 0].max()])
-    up, down = np.min(far, axis=0)
+        distance = arm.scores["lpaps"].mean(0)
+        furthest.append([distance[arm.alpha > 0].max(), distance[arm.alpha < 0].max()])
+    up, down = np.min(furthest, axis=0)
     return (float(up), float(down)) if min(up, down) > 0 else None
 
 
-def moved(sets: pd.DataFrame) -> pd.Series:
-    """Distance between sets, mean over all strengths but 0, of all prompts and without each group."""
+def mean_shift(sets: pd.DataFrame) -> pd.Series:
+    """Average the distance between sets over all strengths but 0, of all prompts and without each group."""
     return sets.drop(columns=0.0, errors="ignore").mean(axis=1)
 
 
-def _cells(
-    column: Column, found: Mapping[tuple[str, str], Scores], drawn: Values, confidence: float
+def compare_arms(
+    column: Column, scores: Mapping[tuple[str, str], Scores], drawn: Values, confidence: float
 ) -> list[dict[str, Any]]:
-    """A column of one concept: the value of every arm, its interval, and which is the best."""
+    """Give the cells of a column of one concept: the value of every arm, its interval, and whether it is the best."""
     count = drawn.shape[1]
 
     def bounds(values: Values) -> tuple[float, float]:
         return jackknife(values, confidence) if column.of is None else bootstrap(values, count, confidence)
 
-    values = {arm: _values(column, scores, drawn) for arm, scores in found.items()}
+    values = {arm: _resample(column, own, drawn) for arm, own in scores.items()}
     sign = 1 if column.better == "higher" else -1
     best = max(values, key=lambda arm: np.nan_to_num(sign * values[arm][0], nan=-np.inf))
     cells = []
@@ -234,15 +234,15 @@ def _cells(
     return cells
 
 
-def _values(column: Column, arm: Scores, drawn: Values) -> Values:
-    """A column's number for the sample and for its resamples, or without each group of prompts."""
+def _resample(column: Column, arm: Scores, drawn: Values) -> Values:
+    """Compute a column for the sample and for its resamples, or without each group of prompts."""
     if column.of is None:
-        return moved(arm.sets[column.metric]).to_numpy()
+        return mean_shift(arm.sets[column.metric]).to_numpy()
     ways = arm.scores.get("lpaps")
     return column.of(arm.alpha, drawn @ arm.scores[column.metric], None if ways is None else drawn @ ways)
 
 
-def _gaps(part: pd.DataFrame) -> list[dict[str, Any]]:
+def _unmeasured(part: pd.DataFrame) -> list[dict[str, Any]]:
     """Cells of Table 1 that these results have no metric for, with what fills them."""
     from tada.metrics.packages import INSTALL_HINTS
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tada.evaluation.results import Scores, arms
+from tada.evaluation.results import Scores, by_arm
 from tada.patching.impacts import resample
 from tada.stats import RESAMPLES, bootstrap
 
@@ -105,7 +105,7 @@ class Evidence:
         return {
             str(concept): {
                 name: scores
-                for (method, layers), scores in arms(part).items()
+                for (method, layers), scores in by_arm(part).items()
                 if (name := ROWS.get((method, layers), ROWS.get((method, None))))
             }
             for concept, part in self.results.groupby("concept", sort=False)

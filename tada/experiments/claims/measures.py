@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tada.evaluation.results import Cutoffs, Scores, common_reach
+from tada.evaluation.results import Cutoffs, Scores, common_cutoffs
 from tada.experiments.claims.effects import Effect, Evidence, Measure, Values
 from tada.metrics import curve
 from tada.models import ARCHITECTURES
@@ -153,7 +153,7 @@ def functional(of: Quantity, pool: str = "every", most: float = np.inf) -> Measu
 
 def mean_curves(rows: Mapping[str, Scores], metrics: Sequence[str]) -> dict[str, Curve]:
     """Take mean curves of rows of one concept by the mean of some metrics; the same prompts are drawn for all."""
-    cutoffs, found = common_reach(rows.values()), {}
+    cutoffs, found = common_cutoffs(rows.values()), {}
     for row, scores in rows.items():
         drawn = draws(len(scores.prompts))
         score = np.mean([scores.scores[metric] for metric in metrics], axis=0)

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import pandas as pd
 
-from tada.evaluation.results import moved
+from tada.evaluation.results import mean_shift
 from tada.experiments.claims.effects import Measure
 from tada.experiments.claims.measures import (
     area,
@@ -203,23 +203,23 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "preservation (FAD)", "The same by the distance between sets of clips.", "section 4.2",
         "Fréchet distance to the unsteered clips, all others less functional layers, is above 0",
-        sets_apart("fad", ["functional", "others"], lambda c: moved(c["others"]) - moved(c["functional"])),
+        sets_apart("fad", ["functional", "others"], lambda c: mean_shift(c["others"]) - mean_shift(c["functional"])),
     ),
     Claim(
         "global steering degrades", "Steering all layers often degrades the sound.", "section 1; section 4.2",
         "Fréchet distance to true renders (in place of ratings), all layers less the unsteered clips, is above 0",
-        sets_apart("fad-truth", ["all"], lambda c: moved(c["all"]) - c["all"][0.0]),
+        sets_apart("fad-truth", ["all"], lambda c: mean_shift(c["all"]) - c["all"][0.0]),
     ),
     Claim(
         "quality kept", "Localised steering does not degrade the sound.", "section 1; section 5",
         "Fréchet distance to true renders, that of the unsteered clips and a tenth less that of the functional layers, "
         "is above 0",
-        sets_apart("fad-truth", ["functional"], lambda c: 1.1 * c["functional"][0.0] - moved(c["functional"])),
+        sets_apart("fad-truth", ["functional"], lambda c: 1.1 * c["functional"][0.0] - mean_shift(c["functional"])),
     ),
     Claim(
         "quality (truth)", "Localised steering degrades the sound less than steering all layers.",
         "section 4.2; section 5", "Fréchet distance to true renders, all layers less functional ones, is above 0",
-        sets_apart("fad-truth", ["functional", "all"], lambda c: moved(c["all"]) - moved(c["functional"])),
+        sets_apart("fad-truth", ["functional", "all"], lambda c: mean_shift(c["all"]) - mean_shift(c["functional"])),
     ),
     Claim(
         "quality (ratings)", "The same by the ratings of Audiobox Aesthetics.", "section 4.2",
