@@ -159,7 +159,7 @@ def test_links_come_below_the_title_and_the_file_lies_beside_the_page(app: Any) 
 def test_the_slider_of_a_page_is_found_by_its_name(app: Any) -> None:
     source = app.srcdir
     assert directive.find_clips(source, "05*/*") is None
-    for page, content in (("04_where/patched", {}), ("05_steer/tempo", {"ladders": []})):
+    for page, content in (("04_where/patched", {}), ("05_steer/tempo", {"sweeps": []})):
         folder = source / "files" / "notebooks" / page
         folder.mkdir(parents=True)
         (folder / "manifest.json").write_text(json.dumps(content))
