@@ -133,11 +133,11 @@ def plan(
     """
     if words not in ("", "mini", "public"):
         raise UnknownNameError(unknown("vocabulary", words, ("mini", "public")))
+    settings = get_profile(profile).steering
     model = tada.load(name, None if checkpoint in ("", "public") else checkpoint)
     vocabulary = cast(Vocabulary, words or model.vocabulary)
     if functional:
         model = model.with_functional(indices(model, functional))
-    settings = get_profile(profile).steering
     settings = replace(settings, prompts=held_out or settings.prompts)
     preset = "mini" if vocabulary == "mini" else "steering"
     preset = preset if preset in model.presets else "default"
