@@ -228,11 +228,11 @@ def test_runs_that_make_no_sense_are_refused(
 
 @pytest.fixture(scope="module")
 def piano() -> pd.DataFrame:
-    return pd.read_csv(Path(tada.__file__).parent / "data" / "published_steering_piano.csv")
+    return pd.read_csv(Path(__file__).parent / "data" / "published_steering_piano.csv")
 
 
 def test_published_rows_give_the_published_auc(piano: pd.DataFrame) -> None:
-    published = pd.read_csv(Path(tada.__file__).parent / "data" / "published_concepts.csv").query("concept == 'piano'")
+    published = pd.read_csv(Path(__file__).parent / "data" / "published_concepts.csv").query("concept == 'piano'")
     cutoffs = tuple(published[["cutoff_positive", "cutoff_negative"]].iloc[0])
     names = {"caa_all": "CAA", "caa_loc": "CAA (loc.)", "sae": "SAE (loc.)"}
     for method, rows in piano.groupby("method"):

@@ -1,4 +1,4 @@
-"""Ranking layers before a sweep: one denoiser call at a few steps tells where the text has influence."""
+"""Rank layers before a sweep: one denoiser call at a few steps tells where the text has influence."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def screen(
 
     Args:
         model: the model.
-        pairs: as for :func:`sweep`.
-        seeds: as for :func:`sweep`.
-        layer_sets: as for :func:`sweep`.
-        setting: as for :func:`sweep`.
+        pairs: ``concept, target, source`` and optionally ``pair``, as from ``tada.pairs.build``.
+        seeds: one generation of every pair each.
+        layer_sets: indices, site names or names of layer sets; None for every layer by itself.
+        setting: what the generations share.
         steps: how many steps, evenly spread, or which.
 
     Returns:
@@ -56,13 +56,15 @@ def screen(
         for seed in [seeds] if isinstance(seeds, int) else seeds:
             calls = _calls(model, context[0], model.noise(seed, seconds), settings, chosen)
             for step, call in calls.items():
-                moved = _moved(model, context, model.noise(seed, seconds), settings, step, call, list(sets.values()))
-                rows += [(pair.concept, pair.pair, seed, step, name, m) for name, m in zip(sets, moved, strict=True)]
+                changes = _prediction_changes(
+                    model, context, model.noise(seed, seconds), settings, step, call, list(sets.values())
+                )
+                rows += [(pair.concept, pair.pair, seed, step, name, m) for name, m in zip(sets, changes, strict=True)]
     return pd.DataFrame(rows, columns=["concept", "pair", "seed", "step", "layers", "change"])
 
 
 def rank(screened: pd.DataFrame) -> list[str]:
-    """The layer sets of :func:`screen`, the most influential first."""
+    """List the layer sets of :func:`screen`, the most influential first."""
     means = screened.groupby("layers")["change"].mean()
     return [str(name) for name in means.sort_values(ascending=False, kind="stable").index]
 
@@ -103,7 +105,7 @@ def _calls(
     return kept
 
 
-def _moved(
+def _prediction_changes(
     model: Model,
     context: Context,
     noise: Latents,

@@ -7,7 +7,6 @@ autoencoder) are the same thing and are applied the same way.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from torch import Tensor
 from tada.engine import Setting
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.hooks import Edit, Passes, Steps, When, edit, record
-from tada.io import atomic_write
+from tada.io import atomic_write, sha256, write_json
 from tada.models.base import Layers, Model, versions
 
 Alpha = float | Sequence[float] | Tensor
@@ -30,7 +29,7 @@ Alpha = float | Sequence[float] | Tensor
 
 @dataclass(frozen=True, eq=False)
 class Vector:
-    """Directions in which to push what sites add to the hidden states.
+    """Directions in which to push cross-attention outputs.
 
     Attributes:
         directions: site to float32 ``[steps, dim]``; one step serves all steps.
@@ -72,15 +71,15 @@ class Vector:
         return self * -1.0
 
     def unit(self) -> Vector:
-        """The same with every direction of length 1; a direction of length 0 stays."""
+        """Scale every direction to length 1; a direction of length 0 stays."""
         return self._each(_unit)
 
     def step_mean(self) -> Vector:
-        """One unit direction per site for all steps: the mean over steps."""
+        """Average the directions over steps to one unit direction per site, which serves all steps."""
         return self._each(lambda direction: _unit(direction.mean(dim=0, keepdim=True)))
 
     def of(self, model: Model) -> Vector:
-        """The same vector declared fit for the checkpoint of ``model``, which is otherwise refused."""
+        """Declare the vector fit for the checkpoint of ``model``, which is otherwise refused."""
         return replace(self, info={**self.info, "checkpoint": model.checkpoint})
 
     @contextmanager
@@ -129,7 +128,7 @@ class Vector:
         passes: Passes = "cond",
         steps: Steps = None,
     ) -> Iterator[None]:
-        """Project the direction out of what sites put out, inside the block.
+        """Project the direction out of cross-attention outputs, inside the block.
 
         Args:
             model: the model, of the checkpoint that the vector comes from.
@@ -152,7 +151,7 @@ class Vector:
             yield
 
     def at(self, percent: float | str, layers: str | None = None) -> float:
-        """The raw strength at a share of the calibrated range.
+        """Convert a share of the calibrated range to a raw strength.
 
         Args:
             percent: -100 to 100 and beyond, as a number or as text such as ``"80%"``.
@@ -176,11 +175,9 @@ class Vector:
         from safetensors.torch import save
 
         path = Path(path).with_suffix(".safetensors")
-        path.parent.mkdir(parents=True, exist_ok=True)
         data = save({site: direction.contiguous() for site, direction in self.directions.items()})
-        about = {"sha256": hashlib.sha256(data).hexdigest(), "info": dict(self.info)}
         atomic_write(path, data)
-        atomic_write(path.with_suffix(".json"), (json.dumps(about, indent=1) + "\n").encode())
+        write_json(path.with_suffix(".json"), {"sha256": sha256(data), "info": dict(self.info)})
         return path
 
     @classmethod
@@ -194,12 +191,12 @@ class Vector:
 
         path = Path(path).with_suffix(".safetensors")
         data, about = path.read_bytes(), json.loads(path.with_suffix(".json").read_text())
-        if hashlib.sha256(data).hexdigest() != about["sha256"]:
+        if sha256(data) != about["sha256"]:
             raise InputError(
                 f"{path} is not what {path.stem}.json describes: damaged or replaced; fit the vector again"
             )
-        order = about["info"].get("sites") or sorted(load(data))
         tensors = load(data)
+        order = about["info"].get("sites") or sorted(tensors)
         return cls({site: tensors[site] for site in order}, about["info"])
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Vector:
@@ -208,7 +205,7 @@ class Vector:
     def _edits(
         self, model: Model, layers: Layers | None, change: Callable[[Tensor, Tensor], Tensor]
     ) -> dict[str | int, Edit]:
-        """An edit for each layer, with the direction of the step it runs in."""
+        """Make the edit of each layer, with the direction of the step it runs in."""
         fitted = self.info.get("checkpoint", model.checkpoint)
         if fitted != model.checkpoint:
             raise InputError(
@@ -309,7 +306,7 @@ def contrast(
     with_, without = (means(model, prompts, seeds, setting, sites, passes) for prompts in (positive, negative))
     differences = {site: with_[site] - without[site] for site in with_}
     if not any(difference.any() for difference in differences.values()):
-        raise InputError("the positive and the negative prompts put out the same at every site: do they differ?")
+        raise InputError("the positive and the negative prompts give the same outputs at every site: do they differ?")
     lyrics = setting.lyrics
     info = {
         "method": "caa",
@@ -329,7 +326,7 @@ def contrast(
 
 
 def combine(vectors: Sequence[Vector], weights: Sequence[float] | None = None, orthogonal: bool = False) -> Vector:
-    """The weighted sum of vectors, each steering where it has directions.
+    """Sum vectors with weights, each steering where it has directions.
 
     Args:
         vectors: of one checkpoint and with equal steps (or one step for all).
@@ -364,14 +361,14 @@ def combine(vectors: Sequence[Vector], weights: Sequence[float] | None = None, o
 
 
 def strength(percent: float, ends: tuple[float, float]) -> float:
-    """The raw strength at so many percent of a range, -100 to 100 and beyond; 0 is 0."""
+    """Convert percent of a range, -100 to 100 and beyond, to a raw strength; 0 is 0."""
     if not math.isfinite(percent):
         raise InputError(f"got {percent} percent; expected a finite number")
     return abs(ends[1 if percent >= 0 else 0]) * percent / 100
 
 
 def orthogonalise(directions: Sequence[Tensor]) -> list[Tensor]:
-    """Directions ``[steps, dim]``, each made orthogonal to those before it, lengths kept (Gram-Schmidt per step)."""
+    """Make each direction ``[steps, dim]`` orthogonal to those before it, lengths kept (Gram-Schmidt per step)."""
     done: list[Tensor] = []
     for direction in directions:
         rest = direction
@@ -379,11 +376,6 @@ def orthogonalise(directions: Sequence[Tensor]) -> list[Tensor]:
             rest = rest - (rest * other).sum(dim=-1, keepdim=True) * other
         done.append(_unit(rest) * direction.norm(dim=-1, keepdim=True))
     return done
-
-
-def renormalise(moved: Tensor, hidden: Tensor) -> Tensor:
-    """``moved`` ``[..., dim]`` with the lengths of ``hidden`` along the last axis (eq. 3)."""
-    return _rescale(moved.clone(), hidden)
 
 
 def _rescale(moved: Tensor, hidden: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ import torch
 from scipy.linalg import sqrtm
 from torch import Tensor
 
-import tada
 from tada.metrics import audio, clap, curve, embedding, external, fad, lpaps, muq, packages
 from tada.minis import ears as mini_ears
 from tada.minis.attributes import Attributes
@@ -363,7 +362,7 @@ def test_kad_tells_renders_of_one_genre_from_another(renders: tuple[list[Attribu
 
 @pytest.fixture(scope="module")
 def piano() -> pd.DataFrame:
-    return pd.read_csv(Path(tada.__file__).parent / "data" / "published_steering_piano.csv")
+    return pd.read_csv(Path(__file__).parents[1] / "data" / "published_steering_piano.csv")
 
 
 CUTOFFS = (3.8039, 3.4916)
