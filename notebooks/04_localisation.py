@@ -62,8 +62,7 @@ from tada import patching
 from tada.book.provenance import rerun_command
 from tada.display import localisation as figures
 from tada.display import players, plots, tables
-from tada.experiments import localisation as localise
-from tada.experiments import planted
+from tada.experiments import localisation, planted
 
 plots.style()
 
@@ -73,29 +72,28 @@ plots.style()
 # %%
 scratch = tempfile.TemporaryDirectory()
 folder = tada.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint
-work = localise.plan(
+experiment = localisation.plan(
     architecture,
     folder,
-    concepts,
     profile,
-    score=score or ("probe" if checkpoint == "tiny" else ""),
+    judge=score or ("probe" if checkpoint == "tiny" else ""),
     captions=captions or None,
-    limit=pairs or None,
     steps=steps or None,
     seconds=seconds or None,
 )
-model = work.model
+prompts = localisation.build_pairs(experiment, concepts, limit=pairs or None)
+model, setting, seeds = experiment.model, experiment.setting, experiment.profile.localisation.seeds
 
 # %% tags=["hide-input"]
 title = f"{tada.ARCHITECTURES[architecture].title}: {model.checkpoint}"
-judge = f"{work.score.label}, {work.score.unit} of the concept"
+judge = f"{experiment.judge.label}, {experiment.judge.unit} of the concept"
 facts = {
     "checkpoint": f"{model.checkpoint}: {figures.CHECKPOINTS.get(checkpoint, 'a checkpoint of your own')}",
     "layers": len(model.sites),
-    "concepts": ", ".join(work.pairs["concept"].unique()),
-    "left out": ", ".join(work.left_out) or "none",
-    "pairs": f"{work.pairs.groupby('concept').size().max()} a concept at most, {len(work.seeds)} seed(s) each",
-    "clips": f"{work.clips():,} of {work.seconds:g} s, {work.sampling.steps} denoising steps",
+    "concepts": ", ".join(prompts["concept"].unique()),
+    "left out": ", ".join(prompts.attrs["left_out"]) or "none",
+    "pairs": f"{prompts.groupby('concept').size().max()} a concept at most, {seeds} seed(s) each",
+    "clips": f"{localisation.count_clips(experiment, prompts):,} of {setting.seconds:g} s, {setting.sampling.steps} denoising steps",
     "judge": judge,
 }
 tables.fact_table(facts)
@@ -110,20 +108,20 @@ tables.fact_table(facts)
 # does not change from step to step, so nothing has to be recorded first.
 
 # %%
-pair = work.pairs.iloc[0]
-noise = model.noise(work.seeds[0], work.seconds)
+pair = prompts.iloc[0]
+noise = model.noise(0, setting.seconds)
 
 
 def play(pair, layers=None, prompt=0):
     """The clip of the counterfactual prompt (0) or the target (1), with some layers routed to the target."""
     context = model.encode([pair["source"], pair["target"]])
     with tada.route(model, layers, context[1]) if layers else nullcontext():
-        return model.decode(model.sample(context[prompt], noise, work.sampling))
+        return model.decode(model.sample(context[prompt], noise, setting.sampling))
 
 
 def similarity(clips, concept):
     """What the judge says of a clip."""
-    values = work.score(clips, pd.DataFrame({"concept": [concept]}))
+    values = experiment.judge(clips, pd.DataFrame({"concept": [concept]}))
     return float(next(iter(values.values()))[0])
 
 
@@ -145,7 +143,7 @@ pair["concept"], none, every, alone, impact
 place = Path(store or "../_build/localisation") / f"{architecture}-{checkpoint if len(checkpoint) < 12 else 'own'}"
 options = {"store": place, "workers": workers if str(model.device) == "cpu" else 1}
 start, before = time.monotonic(), len(tada.store.Store(place).known())
-scores = work.sweep(**options)
+scores = localisation.sweep(experiment, prompts, **options)
 took, new = time.monotonic() - start, len(tada.store.Store(place).known()) - before
 f"{len(scores):,} scores, {new:,} of them computed now, in {took:.0f} s"
 
@@ -161,9 +159,9 @@ f"{len(scores):,} scores, {new:,} of them computed now, in {took:.0f} s"
 
 # %%
 impacts = patching.impact(scores)
-impacts = localise.controlled(work, impacts, **options)
-called = localise.verdicts(impacts)
-functional = localise.found(called)
+impacts = localisation.add_controls(experiment, prompts, impacts, **options)
+called = localisation.call_functional(impacts)
+functional = localisation.functional_layers(called)
 
 # %% mystnb={"image": {"alt": "Heat map of layers, from the first at the top to the last at the bottom, by concepts. Each cell shows the lower end of the interval, the impact and the upper end as three strips, from blue below zero over white to red at one. Framed cells are functional, hatched ones unknown."}}
 figures.impact_map(called, len(model.sites), f"Impact of each layer, {title}")
@@ -175,7 +173,10 @@ plt.show()
 
 # %%
 display(figures.verdict_table(called))
-layers = {"Strongest functional layers": localise.leading(called), "Functional for any concept": functional}
+layers = {
+    "Strongest functional layers": localisation.strongest_layers(called),
+    "Functional for any concept": functional,
+}
 Markdown(" ".join(f"{name}: {', '.join(map(str, some)) or 'none'}." for name, some in layers.items()))
 
 # %% [markdown]
@@ -204,7 +205,7 @@ else:
 
 # %% mystnb={"image": {"alt": "Two bar charts. Above in blue, the mean impact of each layer of the checkpoint on this page with the range over concepts. Below in outlined orange, the published mean impacts of the public model, highest at the layers that the paper calls functional."}}
 spread = patching.aggregate(impacts)
-figures.mean_impact_bars(spread, localise.published().query("model == @architecture"), f"Measured here, {title}")
+figures.mean_impact_bars(spread, localisation.published().query("model == @architecture"), f"Measured here, {title}")
 plt.show()
 
 # %% [markdown]
@@ -214,7 +215,9 @@ plt.show()
 # curve that stays low says that the concept is spread over more layers than that.
 
 # %% mystnb={"image": {"alt": "Line chart: the impact of layer sets that grow by one layer at a time, one thin grey line a concept and a thick blue line for their mean."}}
-curves = localise.grown(work, localise.ranked(impacts), min(most, len(model.sites)), **options)
+curves = localisation.cumulative_impacts(
+    experiment, prompts, localisation.rank_layers(impacts), min(most, len(model.sites)), **options
+)
 figures.nested_set_curves(curves, f"Growing layer sets, {title}")
 plt.show()
 
@@ -231,7 +234,7 @@ figures.nested_set_table(curves)
 # %%
 def sounds(concept):
     """The clips of one concept, to be played."""
-    pair = work.pairs[work.pairs["concept"] == concept].iloc[0]
+    pair = prompts[prompts["concept"] == concept].iloc[0]
     rows = called[called["concept"] == concept]
     top, dead = rows["layers"].iloc[0], rows.loc[rows["impact"].abs().idxmin(), "layers"]
     ways = {
@@ -258,7 +261,7 @@ command = rerun_command(
     score=score,
     captions=captions,
 )
-for name in list(best.index[:heard]) or list(work.pairs["concept"].unique()[:1]):
+for name in list(best.index[:heard]) or list(prompts["concept"].unique()[:1]):
     display(players.show(sounds(name), f"patched-{name}", command))
 
 # %% [markdown]
@@ -271,13 +274,13 @@ for name in list(best.index[:heard]) or list(work.pairs["concept"].unique()[:1])
 
 # %%
 if checkpoint == "planted":
-    truth = planted.graded(work, impacts, model.functional, **options)
+    truth = planted.precision_recall(experiment, prompts, impacts, model.functional, **options)
     display(Markdown(f"Planted: layers {', '.join(map(str, sorted(model.functional)))}."))
-    display(figures.grade_table(planted.shown(truth, model.functional)))
-    card, count = planted.shipped(architecture)
+    display(figures.grade_table(planted.format_table(truth, model.functional)))
+    card, count = planted.card_results(architecture)
     again = f"not computed on this page; `tada minis localise {architecture} --pairs {count}` does it again"
     display(Markdown(f"The same with {count} pairs a concept, controls on all, as this mini's card has it ({again}):"))
-    display(figures.grade_table(planted.shown(card, model.functional)))
+    display(figures.grade_table(planted.format_table(card, model.functional)))
 else:
     display(Markdown("This checkpoint was not planted: which of its layers carry what is not known beforehand."))
 

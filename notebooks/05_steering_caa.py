@@ -50,6 +50,7 @@ live: bool = False  # widgets that generate while you move them, for Jupyter and
 
 # %%
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -64,7 +65,7 @@ from tada.book.provenance import rerun_command
 from tada.concepts import steered as prompts
 from tada.display import plots, tables, widgets
 from tada.display import steering as figures
-from tada.experiments import steering as steer_runs
+from tada.experiments import steering as steer
 from tada.steering import library
 
 plots.style()
@@ -75,16 +76,16 @@ plots.style()
 # %%
 scratch = tempfile.TemporaryDirectory()
 start = partial(
-    steer_runs.plan,
+    steer.plan,
     architecture,
     tada.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint,
     profile,
     functional=functional,
-    words=words or ("mini" if checkpoint == "tiny" else ""),
-    held_out=held_out,
+    vocabulary=words or ("mini" if checkpoint == "tiny" else ""),
+    prompts=held_out,
 )
-run = start()
-model = run.model
+experiment = start()
+model, setting, size = experiment.model, experiment.setting, experiment.profile.steering
 kept = Path(store or "../_build/steering")
 
 # %% tags=["hide-input"]
@@ -92,10 +93,10 @@ where = "not known, so that only all layers are steered" if model.functional is 
 facts = {
     "checkpoint": model.checkpoint,
     "layers": f"{len(model.sites)}; functional: {where}",
-    "clips": f"{run.seconds:g} s, {run.sampling.steps} denoising steps, guidance {run.sampling.guidance:g}",
-    "prompt pairs a concept": run.profile.pairs,
-    "held-out prompts a concept": f"{run.profile.range_prompts} to find the range, {run.profile.prompts} others for results",
-    "judge": run.judge_name,
+    "clips": f"{setting.seconds:g} s, {setting.sampling.steps} denoising steps, guidance {setting.sampling.guidance:g}",
+    "prompt pairs a concept": size.pairs,
+    "held-out prompts a concept": f"{size.range_prompts} to find the range, {size.prompts} others for results",
+    "judge": experiment.judge.label,
 }
 tables.fact_table(facts)
 
@@ -103,7 +104,7 @@ tables.fact_table(facts)
 # The pairs put the same base prompts into a template for either pole; the paper uses fifty of them.
 
 # %%
-figures.prompt_table(prompts.pairs(name, run.words, count=2) for name in concepts)
+figures.prompt_table(prompts.pairs(name, experiment.vocabulary, count=2) for name in concepts)
 
 # %% [markdown]
 # ## By hand
@@ -112,8 +113,8 @@ figures.prompt_table(prompts.pairs(name, run.words, count=2) for name in concept
 
 # %%
 layer = (model.functional or (len(model.sites) // 2,))[0]
-few = prompts.pairs(concepts[0], run.words, count=2)
-noise = model.noise(10, run.seconds)
+few = prompts.pairs(concepts[0], experiment.vocabulary, count=2)
+noise = model.noise(10, setting.seconds)
 
 
 def mean_output(prompt):
@@ -125,7 +126,7 @@ def mean_output(prompt):
         return hidden
 
     with tada.edit(model, {layer: look}):
-        model.sample(model.encode(prompt, lyrics=few.lyrics if model.sings else None), noise, run.sampling)
+        model.sample(model.encode(prompt, lyrics=few.lyrics if model.sings else None), noise, setting.sampling)
     return torch.stack(seen)
 
 
@@ -139,9 +140,9 @@ def add(hidden, when):
     return moved / moved.norm(dim=-1, keepdim=True) * hidden.norm(dim=-1, keepdim=True)
 
 
-neutral = prompts.neutral(concepts[0], 1, run.words, first=run.profile.range_prompts)
+neutral = prompts.neutral(concepts[0], 1, experiment.vocabulary, first=size.range_prompts)
 with tada.edit(model, {layer: add}):
-    steered = model.generate(neutral, 0, run.seconds, run.sampling)
+    steered = model.generate(neutral, 0, setting.seconds, setting.sampling)
 
 # %% [markdown]
 # The library does the same for all layers at once, many prompts side by side. On the same two pairs it finds the same direction,
@@ -153,11 +154,11 @@ vector = steering.contrast(
     few.positive,
     few.negative,
     10,
-    tada.Setting(run.seconds, run.sampling, lyrics=few.lyrics if model.sings else None),
+    replace(setting, lyrics=few.lyrics if model.sings else None),
     [layer],
 )
 with vector.apply(model, 2.0, [layer]):
-    again = model.generate(neutral, 0, run.seconds, run.sampling)
+    again = model.generate(neutral, 0, setting.seconds, setting.sampling)
 
 # %%
 unlike = float((vector.directions[model.sites[layer]] - by_hand.cpu()).abs().max())
@@ -170,8 +171,8 @@ Markdown(f"Largest difference: {unlike:.1e} in the direction, {apart:.1e} of ful
 # One vector per concept. A vector is a plain value: it adds, scales, negates, combines with others, and is saved as safetensors.
 
 # %%
-steer_runs.ahead(start, concepts, kept, workers if str(model.device) == "cpu" else 1)
-vectors = {name: library.fit(model, run.recipe(name), kept / "vectors") for name in concepts}
+steer.compute_ahead(start, concepts, kept, workers if str(model.device) == "cpu" else 1)
+vectors = {name: library.fit(model, steer.recipe(experiment, name), kept / "vectors") for name in concepts}
 
 # %% [markdown]
 # ### How strong is strong?
@@ -182,7 +183,7 @@ vectors = {name: library.fit(model, run.recipe(name), kept / "vectors") for name
 # movement that can be had. Strengths below are per cent of that range; 0 is the unsteered clip, bitwise.
 
 # %%
-vectors = {name: steer_runs.vector(run, name, kept) for name in concepts}
+vectors = {name: steer.fit_vector(experiment, name, kept) for name in concepts}
 
 # %%
 figures.range_table(vectors)
@@ -194,12 +195,14 @@ figures.range_table(vectors)
 # strengths is one batch. The judge never took part in training the model.
 
 # %%
-results = pd.concat([steer_runs.results(run, name, vectors[name], kept) for name in concepts], ignore_index=True)
+results = pd.concat(
+    [steer.steer_layer_sets(experiment, name, vectors[name], kept) for name in concepts], ignore_index=True
+)
 
 # %% mystnb={"image": {"alt": "One panel a concept: what the judge hears of the concept, from 0 to 1, against the strength of steering, a line with its band for each layer set."}}
-names = {layers: figures.LAYER_SETS[layers] for layers in run.layer_sets}
-curves = steer_runs.curves(results, "concept")
-figures.strength_curves(curves, concepts, "layers", names, run.measure, "the range of these layers")
+names = {layers: figures.LAYER_SETS[layers] for layers in experiment.layer_sets}
+curves = steer.curves(results, "concept")
+figures.strength_curves(curves, concepts, "layers", names, experiment.judge.unit, "the range of these layers")
 plt.show()
 
 # %% [markdown]
@@ -207,16 +210,16 @@ plt.show()
 # judge still is of everything else there (1: as sure as of the unsteered clips):
 
 # %%
-moves = steer_runs.movements(results)
+moves = steer.movements(results)
 figures.movement_table(moves)
 
 # %%
-tempo = steer_runs.rises(results, "bpm")
+tempo = steer.rises(results, "bpm")
 figures.tempo_table(tempo) if len(tempo) else Markdown("Beats per minute: tempo is no concept here, or is not counted.")
 
 # %%
 random = "Weights are random here: what moves above is noise, and says nothing about the paper."
-Markdown(random if checkpoint == "tiny" else steer_runs.verdict(moves, model.functional is not None))
+Markdown(random if checkpoint == "tiny" else steer.verdict(moves, model.functional is not None))
 
 # %% [markdown]
 # ## Hear it
@@ -243,11 +246,11 @@ options = {
     ]
     for name in concepts
 }
-trials = {name: run.heard(name) for name in concepts}
+trials = {name: steer.result_trial(experiment, name) for name in concepts}
 if live:
     display(widgets.SteeringWidget(model, options, trials[concepts[0]]).box)
 else:
-    display(widgets.prepared_slider(model, options, trials, "caa", run.profile.strengths, again, kept / "clips"))
+    display(widgets.prepared_slider(model, options, trials, "caa", size.strengths, again, kept / "clips"))
 
 # %% [markdown]
 # ## Several at once, and variants
@@ -260,8 +263,8 @@ else:
 if len(concepts) > 1:
     first, second = (vectors[name] for name in concepts[:2])
     both = steering.combine([first, second], [1.0, -1.0], orthogonal=True)
-    with both.apply(model, 1.0, run.layer_sets[0]):
-        mixed = model.generate(neutral, 0, run.seconds, run.sampling)
+    with both.apply(model, 1.0, experiment.layer_sets[0]):
+        mixed = model.generate(neutral, 0, setting.seconds, setting.sampling)
 
 # %% [markdown]
 # ## Limits

@@ -57,36 +57,33 @@ from tada.book.provenance import rerun_command
 from tada.display import plots, tables, widgets
 from tada.display import steering as figures
 from tada.display.features import feature_table
-from tada.experiments import autoencoder as sae_runs
-from tada.experiments import steering as steer_runs
-from tada.experiments.profiles import get_profile
+from tada.experiments import autoencoder
+from tada.experiments import steering as steer
 from tada.sae import features
-from tada.steering import library
-from tada.store import Store
 
 plots.style()
 
 # %%
 scratch = tempfile.TemporaryDirectory()
-run = steer_runs.plan(
+experiment = steer.plan(
     architecture,
     tada.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint,
     profile,
     functional=functional,
-    words=words or ("mini" if checkpoint == "tiny" else ""),
+    vocabulary=words or ("mini" if checkpoint == "tiny" else ""),
+    captions=captions or None,
 )
-model, size = run.model, get_profile(profile).autoencoder
+model, setting, size = experiment.model, experiment.setting, experiment.profile.autoencoder
 chosen = layer if layer >= 0 else (model.functional or (len(model.sites) // 2,))[-1]
 site = model.sites[chosen]
 kept = Path(store or "../_build/steering")
-scores = Store(kept / "scores")
 
 # %% tags=["hide-input"]
 facts = {
     "checkpoint": model.checkpoint,
     "layer": f"{chosen} of {len(model.sites)}, width {model.site_width(site)}",
-    "trained on": f"{size.clips} clips of {run.seconds:g} s, measured on {size.held_out} others",
-    "judge": run.judge_name,
+    "trained on": f"{size.clips} clips of {setting.seconds:g} s, measured on {size.held_out} others",
+    "judge": experiment.judge.label,
 }
 tables.fact_table(facts)
 
@@ -98,7 +95,7 @@ tables.fact_table(facts)
 
 # %%
 with tada.record(model, [site], steps=[0]) as seen:
-    model.sample(model.encode("a song"), model.noise(0, run.seconds), run.sampling)
+    model.sample(model.encode("a song"), model.noise(0, setting.seconds), setting.sampling)
 h = seen[site].flatten(0, 2).float().cpu()
 
 torch.manual_seed(0)
@@ -121,7 +118,7 @@ float(difference)
 # passed over where there are others. The paper chose $m$ = 4, $k$ = 64.
 
 # %%
-found = sae_runs.trained(run, chosen, size, kept / "sae", captions or None)
+found = autoencoder.train_or_load(experiment, chosen, kept / "sae")
 
 # %%
 figures.search_table(found.table)
@@ -152,7 +149,7 @@ Markdown(
 # $$\mathrm{score}(j, c) = \mu_j(\mathcal P_c)\,\log\left(1 + \frac{1}{\mu_j(\mathcal P_{\tilde c}) + \epsilon}\right)$$
 
 # %%
-table = sae_runs.score_table(run, found, concepts, kept / "sae")
+table = autoencoder.score_table(experiment, found, concepts, kept / "sae")
 best = features.top(table, 2)
 
 # %% [markdown]
@@ -161,14 +158,15 @@ best = features.top(table, 2)
 # strengths are one length of what the layer puts out, up and down.
 
 # %%
-some = sae_runs.browsed(run, size, captions or None)
+some = autoencoder.browser_trial(experiment)
 keep = kept / "sae" / found.key[:16] / f"browser-{profile}"
 heard = features.listen(model, found.sae, site, some, sorted(set(best["feature"])), keep=keep)
 unit = steering.lengths(model, features.single(found.sae, site, 0), some, None)
 effects = pd.concat(
     [
         features.effect(
-            model, found.sae, site, row.feature, [-unit, 0.0, unit], run.trial(row.concept), run.judge
+            model, found.sae, site, row.feature, [-unit, 0.0, unit], steer.range_trial(experiment, row.concept),
+            experiment.judge,
         )
         for row in best.itertuples()
     ]
@@ -187,34 +185,36 @@ feature_table(heard, best, "feature", 2, effects)
 # %%
 vectors = {}
 for name in concepts:
-    vector = sae_runs.vector(run, found, table, name)
+    vector = autoencoder.feature_vector(experiment, found, table, name)
     arm = steering.Arm("sae", vector, None, renorm=False)
-    vectors[name] = steering.calibrate(model, arm, run.trial(name), run.judge, scores).vector
-    sae_runs.keep(run, vectors[name], kept / "vectors")
+    vectors[name] = steer.calibrate_vector(experiment, name, arm, kept)
+    autoencoder.save_vector(experiment, vectors[name], kept / "vectors")
 
-caa = {name: library.fit(model, run.recipe(name), kept / "vectors") for name in concepts}
+caa = {name: steer.fit_vector(experiment, name, kept) for name in concepts}
 for name in concepts:
-    for layers in (*run.layer_sets, [chosen]):
-        arm = steering.Arm("caa", caa[name], layers)
-        caa[name] = steering.calibrate(model, arm, run.trial(name), run.judge, scores).vector
+    caa[name] = steer.calibrate_vector(experiment, name, steering.Arm("caa", caa[name], [chosen]), kept)
 
 # %%
 results = pd.concat(
     [
-        *(run.grid(vectors[name], name, None, renorm=False, store=scores) for name in concepts),
-        *(run.grid(caa[name], name, [chosen], store=scores) for name in concepts),
+        steer.steer_arm(experiment, name, arm, kept)
+        for name in concepts
+        for arm in (
+            steering.Arm("sae", vectors[name], None, renorm=False),
+            steering.Arm("caa", caa[name], [chosen]),
+        )
     ],
     ignore_index=True,
 )
 
 # %% mystnb={"image": {"alt": "One panel per concept: the judge's value against the strength, for the autoencoder's vector and for CAA at the same layer."}}
 methods = {"sae": "autoencoder", "caa": "CAA"}
-curves = steer_runs.curves(results)
-figures.strength_curves(curves, concepts, "method", methods, run.measure, f"the range at layer {chosen}")
+curves = steer.curves(results)
+figures.strength_curves(curves, concepts, "method", methods, experiment.judge.unit, f"the range at layer {chosen}")
 plt.show()
 
 # %%
-figures.movement_table(steer_runs.movements(results))
+figures.movement_table(steer.movements(results))
 
 # %%
 if checkpoint == "tiny":
@@ -244,17 +244,21 @@ def options(name):
     """The autoencoder's vector at its layer, and CAA at every layer set."""
     arm = steering.Arm("SAE", vectors[name], None, renorm=False)
     yield widgets.SteeringOption(arm, "sae", f"autoencoder, layer {chosen}")
-    for layers in run.layer_sets:
+    for layers in experiment.layer_sets:
         label = f"CAA, {figures.LAYER_SETS[layers]} layers"
         yield widgets.SteeringOption(steering.Arm("CAA", caa[name], layers), f"caa-{layers}", label)
 
 
 every = {name: list(options(name)) for name in concepts}
-trials = {name: run.heard(name) for name in concepts}
+trials = {name: steer.result_trial(experiment, name) for name in concepts}
 if live:
     display(widgets.SteeringWidget(model, every, trials[concepts[0]]).box)
 else:
-    display(widgets.prepared_slider(model, every, trials, "sae", run.profile.strengths, again, kept / "clips"))
+    display(
+        widgets.prepared_slider(
+            model, every, trials, "sae", experiment.profile.steering.strengths, again, kept / "clips"
+        )
+    )
 
 # %% [markdown]
 # ## Limits

@@ -38,7 +38,7 @@ concepts: list[str] = ["tempo", "mood", "vocal gender", "piano"]  # rows of the 
 functional: str = ""  # functional layers such as 6+7; empty: planted, localised, or where the text has most influence
 layer: int = -1  # of the autoencoder; -1: the strongest functional one
 words: str = ""  # vocabulary of the prompts: mini or public; empty: the checkpoint's
-reach: str = ""  # what 100 % is: length, calibrated or paper; empty: the profile's
+scale: str = ""  # what 100 % is: length, calibrated or paper; empty: the profile's
 prompts: int = 0  # steered, for each concept; 0 for the profile's
 seconds: float = 0.0  # length of the clips; 0 for the profile's
 captions: str = ""  # csv or Parquet file, or google/MusicCaps, to train the autoencoder on; empty: synthetic captions
@@ -63,7 +63,7 @@ from tada.book.provenance import rerun_command
 from tada.display import players, plots, tables
 from tada.display import steering as figures
 from tada.display import table_1 as table_figures
-from tada.experiments import table_1 as table_runs
+from tada.experiments import steering, table_1
 from tada.steering import ranges
 from tada.store import Store
 
@@ -74,10 +74,10 @@ plots.style()
 
 # %%
 scratch = tempfile.TemporaryDirectory()
-missing = checkpoint in tada.models.SHIPPED and not table_runs.ships(architecture, checkpoint)
+missing = checkpoint in tada.models.SHIPPED and not table_1.is_shipped(architecture, checkpoint)
 tiny = missing or checkpoint == "tiny"
-request = table_runs.settled(
-    table_runs.Request(
+table = table_1.open_table(
+    table_1.Config(
         architecture,
         str(tada.tiny.build(architecture, Path(scratch.name) / "tiny")) if tiny else checkpoint,
         "smoke" if missing else profile,
@@ -85,7 +85,7 @@ request = table_runs.settled(
         functional,
         layer,
         words or ("mini" if tiny else ""),
-        reach,
+        scale,
         prompts,
         seconds or (1.2 if tiny else 0.0),
         captions,
@@ -93,8 +93,8 @@ request = table_runs.settled(
         localisation or "../_build/localisation",
     )
 )
-run, size = table_runs.run_of(request), request.size
-model = run.model
+config, experiment = table.config, table.work
+model, setting, size = experiment.model, experiment.setting, experiment.profile.table
 again = rerun_command(
     "07_table_1",
     architecture=architecture,
@@ -103,7 +103,7 @@ again = rerun_command(
     concepts=concepts,
     functional=functional,
     words=words,
-    reach=reach,
+    scale=scale,
     prompts=prompts,
     seconds=seconds,
     layer=str(layer) if layer >= 0 else "",
@@ -121,13 +121,15 @@ if missing:
     )
 facts = {
     "checkpoint": model.checkpoint + (" (random weights: nothing here says anything about music)" if tiny else ""),
-    "functional layers": f"{request.functional.replace('+', ', ')} of {len(model.sites)} ({request.origin})",
-    "autoencoder": f"on layer {request.layer}",
+    "functional layers": f"{config.functional.replace('+', ', ')} of {len(model.sites)} ({config.origin})",
+    "autoencoder": f"on layer {config.layer}",
     "prompts": f"{size.prompts} a concept, which say nothing of it; sets of clips have {size.prompts} clips at each strength",
     "strengths": ", ".join(f"{percent:+g} %" for percent in size.percents) + ", and the unsteered clip",
     "100 %": table_figures.SCALES[size.scale],
-    "clips": f"{run.seconds:g} s, {run.sampling.steps} denoising steps, guidance {run.sampling.guidance:g}",
-    "ears": "CLAP and MuQ-MuLan" if run.words == "public" else "the package's own: mini-clap, mini-second and a probe",
+    "clips": f"{setting.seconds:g} s, {setting.sampling.steps} denoising steps, guidance {setting.sampling.guidance:g}",
+    "ears": "CLAP and MuQ-MuLan"
+    if experiment.vocabulary == "public"
+    else "the package's own: mini-clap, mini-second and a probe",
 }
 tables.fact_table(facts)
 
@@ -138,11 +140,11 @@ tables.fact_table(facts)
 # goes on, and a second one computes nothing.
 
 # %%
-before = len(Store(Path(request.store) / "evaluation").known())
+before = len(Store(table.kept("evaluation")).known())
 start = time.monotonic()
-results = table_runs.compute(request, workers if str(model.device) == "cpu" else 1)
+results = table_1.compute(table, workers if str(model.device) == "cpu" else 1)
 took = time.monotonic() - start
-new = len(Store(Path(request.store) / "evaluation").known()) - before
+new = len(Store(table.kept("evaluation")).known()) - before
 clips = results[results["prompt"] != ""]
 f"{clips['unit_hash'].nunique():,} clips scored, {new:,} of them now, in {took:.0f} s"
 
@@ -226,13 +228,13 @@ table_figures.win_table(cells)
 # %%
 def sounds(name):
     """The unsteered clip of a concept, and for each row of the table the clips at both ends of the strengths."""
-    trial = run.heard(name)
+    trial = steering.result_trial(experiment, name)
     trial = replace(trial, rows=trial.rows[:1])
     shown = []
-    for arm in table_runs.arms(request, name):
-        strengths, keep = [0.0, arm.raw(-100), arm.raw(100)], Path(request.store) / "clips"
+    for arm in table_1.make_arms(table, name):
+        strengths, keep = [0.0, arm.raw(-100), arm.raw(100)], table.kept("clips")
         made = ranges.clips(model, arm, trial, strengths, keep)
-        title = figures.arm_name("SAE", arm.layers if isinstance(arm.layers, str) else request.layer)
+        title = figures.arm_name("SAE", arm.layers if isinstance(arm.layers, str) else config.layer)
         titles = ["unsteered", f"{title}, -100 %", f"{title}, +100 %"]
         some = zip(made, titles, strengths, (0, -100, 100), strict=True)
         shown += [players.Sound(*one) for one in some][1 if shown else 0 :]
@@ -248,7 +250,7 @@ for name in concepts[:heard]:
 # The whole table with intervals as csv, and as LaTeX and HTML:
 
 # %%
-files = table_runs.write(cells, table_runs.folder(request))
+files = table_1.write(cells, table.folder)
 [path.name for path in files]
 
 # %%

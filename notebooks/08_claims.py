@@ -46,8 +46,7 @@ from IPython.display import Markdown, display
 
 from tada.display import claims as figures
 from tada.display import plots
-from tada.experiments import claims
-from tada.experiments import table_1 as table_runs
+from tada.experiments import claims, table_1
 from tada.stats import bootstrap, draws
 
 plots.style()
@@ -59,7 +58,7 @@ plots.style()
 # [Table 1](07_table_1) left in their stores.
 
 # %%
-evidence = table_runs.gather(
+evidence = table_1.load_evidence(
     architectures, checkpoints, store or "../_build/steering", localisation or "../_build/localisation", profile
 )
 

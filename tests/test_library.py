@@ -1,4 +1,4 @@
-"""Vectors kept in a folder, and folders for model hubs."""
+"""Vectors kept in a folder."""
 
 from __future__ import annotations
 

@@ -19,10 +19,11 @@ from checks import SECONDS
 from tada import patching
 from tada.audio import Clips
 from tada.concepts import names
-from tada.experiments import localisation as localise
+from tada.experiments import localisation
 from tada.experiments import planted as known_layers
+from tada.experiments.experiment import parse_layers
 from tada.experiments.profiles import PROFILES
-from tada.metrics.judges import ProbeJudge
+from tada.metrics.judges import ProbeJudge, as_judge
 from tada.minis import probe
 from tada.minis.attributes import Attributes
 from tada.minis.render import FRAMES, render_batch
@@ -50,8 +51,11 @@ class Power:
 
 
 def plan(folder, concepts=("violin",), **options):
-    given = {"limit": 2, "steps": 2, "seconds": SECONDS, "score": Power(), "profile": "smoke", **options}
-    return localise.plan("ace-step", folder, concepts, **given)
+    """An experiment on a tiny model, and its pairs."""
+    chosen = {name: options.pop(name) for name in ("rules", "limit") if name in options}
+    given = {"steps": 2, "seconds": SECONDS, "judge": Power(), "profile": "smoke", **options}
+    work = localisation.plan("ace-step", folder, **given)
+    return work, localisation.build_pairs(work, concepts, **{"limit": 2, **chosen})
 
 
 # ---- the probe as a score
@@ -69,8 +73,8 @@ def test_the_probe_hears_the_concept_and_not_its_neighbour():
 
 
 def test_every_concept_of_the_paper_has_a_class_and_those_nobody_plays_are_named():
-    assert localise.judged(ProbeJudge(), names("paper")) == (list(names("paper")), [])
-    known, left_out = localise.judged(ProbeJudge(), names("authors"))
+    assert localisation.split_known(ProbeJudge(), names("paper")) == (list(names("paper")), [])
+    known, left_out = localisation.split_known(ProbeJudge(), names("authors"))
     silent = {"metal", "opera", "saxophone", "cello", "bongos", "harmonica", "trombone", "xylophone"}
     assert set(left_out) == silent
     assert {"jazz", "flute", "female"} <= set(known)
@@ -90,35 +94,35 @@ def test_another_probe_is_another_score(tmp_path):
 
 def test_who_judges_follows_from_the_checkpoint(tmp_path):
     for checkpoint in SHIPPED:
-        assert localise.judge("", checkpoint).unit == "probability"
-    public = localise.judge("", None)
+        assert localisation.make_judge("", checkpoint).unit == "probability"
+    public = localisation.make_judge("", None)
     assert public.unit == "similarity" and public.key == "tada.metrics.concept_score public clap 1"
-    assert localise.judge("paper", "mini").key == "tada.metrics.concept_score public paper 1"
-    assert localise.judge("tada.minis.probe:load").key == "tada.minis.probe.load"
+    assert localisation.make_judge("paper", "mini").key == "tada.metrics.concept_score public paper 1"
+    assert localisation.make_judge("tada.minis.probe:load").key == "tada.minis.probe.load"
     with pytest.raises(ValueError, match="no score for the folder"):
-        localise.judge("", tmp_path)
+        localisation.make_judge("", tmp_path)
     with pytest.raises(ValueError, match=r"no score 'prob'.*expected probe"):
-        localise.judge("prob", tmp_path)
+        localisation.make_judge("prob", tmp_path)
 
 
 def test_a_plan_settles_what_a_profile_says_and_what_is_changed(tiny_folder):
-    work = plan(tiny_folder("ace-step"), ("violin", "sad"), limit=3)
-    assert work.pairs.groupby("concept").size().to_dict() == {"violin": 3, "sad": 3}
-    assert work.seeds == (0,) and work.sampling.steps == 2 and work.seconds == SECONDS
-    assert work.clips() == 6 * 26 and work.clips(2, controls=2) == 6 * 8
-    some = work.only(["sad"], 1)
-    assert list(some.pairs["concept"]) == ["sad"] and some.pairs.attrs["rules"] == "paper" and len(work.pairs) == 6
-    assert len(work.only(limit=2).pairs) == 4
-    assert "6 pairs of 2 concepts" in str(work)
-    short = plan(tiny_folder("ace-step"), (), score="probe", limit=1)
-    assert set(short.pairs["concept"]) == set(PROFILES["smoke"].localisation.concepts)
+    work, pairs = plan(tiny_folder("ace-step"), ("violin", "sad"), limit=3)
+    assert pairs.groupby("concept").size().to_dict() == {"violin": 3, "sad": 3}
+    assert work.setting.sampling.steps == 2 and work.setting.seconds == SECONDS
+    assert localisation.count_clips(work, pairs) == 6 * 26
+    assert localisation.count_clips(work, pairs, 2, controls=2) == 6 * 8
+    some = localisation.select_pairs(pairs, ["sad"], 1)
+    assert list(some["concept"]) == ["sad"] and some.attrs["rules"] == "paper" and len(pairs) == 6
+    assert len(localisation.select_pairs(pairs, limit=2)) == 4
+    _, short = plan(tiny_folder("ace-step"), (), judge="probe", limit=1)
+    assert set(short["concept"]) == set(PROFILES["smoke"].localisation.concepts)
 
 
 def test_concepts_that_the_judge_does_not_know_are_left_out_and_said(tiny_folder):
-    work = plan(tiny_folder("ace-step"), ("violin", "opera"), score="probe", rules="authors", captions=CAPTIONS)
-    assert work.left_out == ("opera",) and set(work.pairs["concept"]) == {"violin"}
+    _, pairs = plan(tiny_folder("ace-step"), ("violin", "opera"), judge="probe", rules="authors", captions=CAPTIONS)
+    assert pairs.attrs["left_out"] == ["opera"] and set(pairs["concept"]) == {"violin"}
     with pytest.raises(ValueError, match="attribute probe knows none of opera"):
-        plan(tiny_folder("ace-step"), ("opera",), score="probe", rules="authors", captions=CAPTIONS)
+        plan(tiny_folder("ace-step"), ("opera",), judge="probe", rules="authors", captions=CAPTIONS)
 
 
 CAPTIONS = ["a violin plays", "an opera singer", "a slow violin melody"]
@@ -126,7 +130,7 @@ CAPTIONS = ["a violin plays", "an opera singer", "a slow violin melody"]
 
 def test_what_cannot_be_planned_is_refused_with_the_nearest(tiny_folder):
     with pytest.raises(KeyError, match="did you mean 'ace-step'"):
-        localise.plan("ace-stepp", None)
+        localisation.plan("ace-stepp", None)
     with pytest.raises(KeyError, match="did you mean 'smoke'"):
         plan(tiny_folder("ace-step"), profile="smok")
     with pytest.raises(KeyError, match="did you mean 'violin'"):
@@ -138,15 +142,14 @@ def test_what_cannot_be_planned_is_refused_with_the_nearest(tiny_folder):
 
 def test_a_run_leaves_its_tables_and_a_second_one_computes_nothing(tiny_folder, tmp_path, monkeypatch):
     told: list[str] = []
-    options = {"wanted": ["violin"], "profile": "smoke", "limit": 2, "steps": 2, "seconds": SECONDS}
-    run = partial(localise.run, "ace-step", str(tiny_folder("ace-step")), 1, tmp_path, tell=told.append)
-    given = {**options, "sets": ["1", "3+4"], "score": "test_localise:power"}
-    impacts = run(**given)
-    assert list(impacts["layers"]) == ["1", "3+4"] and "8 clips" in told[0]
+    work, pairs = plan(tiny_folder("ace-step"), judge="test_localise:power")
+    run = partial(localisation.run, work, pairs, tmp_path, [parse_layers("1"), parse_layers("3+4")], tell=told.append)
+    impacts = run()
+    assert list(impacts["layers"]) == ["1", "3+4"] and "2 pairs of 1 concepts" in told[0] and "8 clips" in told[0]
     for name in ("pairs.parquet", "scores.parquet", "impact.csv"):
         assert (tmp_path / name).is_file()
-    monkeypatch.setattr("tada.patching.sweeps._batches", lambda *_: pytest.fail("a clip was made again"))
-    pd.testing.assert_frame_equal(run(**given), impacts)
+    monkeypatch.setattr("tada.engine._batches", lambda *_: pytest.fail("a clip was made again"))
+    pd.testing.assert_frame_equal(run(), impacts)
 
 
 def power(clips, rows):
@@ -156,10 +159,10 @@ def power(clips, rows):
 @pytest.fixture
 def planted(tiny_folder):
     """A plan on a model whose text acts at layers 3 and 8 only, judged by how far a clip has come to the target's."""
-    work = plan(tiny_folder("ace-step"), ("violin", "sad"), limit=2, score=Power())
+    work, pairs = plan(tiny_folder("ace-step"), ("violin", "sad"))
     dead = [site for layer, site in enumerate(work.model.sites) if layer not in (3, 8)]
     with tada.edit(work.model, dict.fromkeys(dead, lambda hidden, when: hidden * 0), passes="both"):
-        yield work
+        yield replace(work, judge=as_judge(Towards(work, pairs))), pairs
 
 
 class Towards:
@@ -167,12 +170,12 @@ class Towards:
 
     key = "towards"
 
-    def __init__(self, work):
+    def __init__(self, work, pairs):
         model, self.ends = work.model, {}
-        for pair in work.pairs.itertuples():
-            noise = model.noise([0, 0], work.seconds)
+        for pair in pairs.itertuples():
+            noise = model.noise([0, 0], work.setting.seconds)
             none, every = model.decode(
-                model.sample(model.encode([pair.source, pair.target]), noise, work.sampling)
+                model.sample(model.encode([pair.source, pair.target]), noise, work.setting.sampling)
             ).audio.double()
             self.ends[pair.pair] = none, every - none
 
@@ -185,34 +188,34 @@ class Towards:
 
 
 def test_the_layers_that_act_are_found_ranked_and_grown(planted):
-    work = replace(planted, score=Towards(planted))
-    impacts = patching.impact(work.sweep([0, 3, 5, 8, 20]))
+    work, pairs = planted
+    impacts = patching.impact(localisation.sweep(work, pairs, [0, 3, 5, 8, 20]))
     dead = impacts[~impacts["layers"].isin(["3", "8"])]
     assert dead["impact"].abs().max() < 1e-9
-    order, means = localise.ranked(impacts), impacts.groupby("layers")["impact"].mean()
+    order, means = localisation.rank_layers(impacts), impacts.groupby("layers")["impact"].mean()
     assert [means[str(layer)] for layer in order] == sorted(means, reverse=True)
-    controlled = localise.controlled(work, impacts)
-    called = localise.verdicts(controlled)
+    controlled = localisation.add_controls(work, pairs, impacts)
+    called = localisation.call_functional(controlled)
     controls = controlled[controlled["method"] != "patch"]
     assert set(controls["method"]) == {"patch-paraphrase", "patch-unrelated"}
     assert set(controls["layers"]) <= {"3", "8"}, "controls are made where they can decide"
-    assert set(localise.found(called)) <= {3, 8}
-    curve = localise.grown(work, [8, 3, 5, 20], 3)
+    assert set(localisation.functional_layers(called)) <= {3, 8}
+    curve = localisation.cumulative_impacts(work, pairs, [8, 3, 5, 20], 3)
     assert list(curve.drop_duplicates("size")[["size", "added"]].to_numpy().ravel()) == [1, 8, 2, 3, 3, 5]
     assert curve.query("size >= 2")["impact"].to_numpy() == pytest.approx(1.0, abs=1e-6)
-    graded = known_layers.graded(work, controlled, [8, 3]).set_index("concept")
+    graded = known_layers.precision_recall(work, pairs, controlled, [8, 3]).set_index("concept")
     pd.testing.assert_frame_equal(
-        graded[["layers", "precision", "recall"]], localise.agreement(called, [3, 8]).set_index("concept")
+        graded[["layers", "precision", "recall"]], localisation.agreement(called, [3, 8]).set_index("concept")
     )
     assert graded["together"].to_numpy() == pytest.approx(1.0, abs=1e-6)
     assert (graded["strongest other"] < 1e-9).all()
     for row in impacts[impacts["layers"].isin(["3", "8"])].itertuples():
         cells = [f"{name} {row.layers}" for name in ("impact", "low", "high")]
         assert graded.loc[row.concept, cells].tolist() == [row.impact, row.low, row.high]
-    shown = known_layers.shown(graded.reset_index(), [3, 8])
+    shown = known_layers.format_table(graded.reset_index(), [3, 8])
     first = graded.iloc[0]
     endless = graded.reset_index().assign(**{"low 3": -np.inf, "high 3": np.inf})
-    assert set(known_layers.shown(endless, [3])["layer 3"]) == {"unknown"}
+    assert set(known_layers.format_table(endless, [3])["layer 3"]) == {"unknown"}
     assert shown["layer 3"][0] == f"{first['impact 3']:.2f} [{first['low 3']:.2f}, {first['high 3']:.2f}]"
 
 
@@ -233,7 +236,7 @@ def test_a_planted_mini_is_localised_and_graded_from_the_command_line(tmp_path):
 
 @pytest.mark.parametrize("name", ["ace-step", "stable-audio"])
 def test_cards_of_planted_minis_name_their_sites_for_every_concept(name):
-    table, pairs = known_layers.shipped(name)
+    table, pairs = known_layers.card_results(name)
     known = tada.load(name, "planted").functional
     assert pairs >= 32 and list(table["concept"]) == list(names("paper"))
     assert not {row.concept for row in table.itertuples() if tuple(row.layers) != known}
@@ -250,10 +253,12 @@ def test_where_a_control_decides_no_weaker_layer_takes_the_place():
     table = pd.DataFrame(
         [case | dict(zip(names, (kind, str(layer), *rest), strict=True)) for kind, layer, *rest in cells]
     )
-    assert localise.found(patching.functional(table)) == [2, 7], "the bare rule lets the weak one in"
-    assert localise.found(localise.verdicts(table)) == [2]
+    assert localisation.functional_layers(patching.functional(table)) == [2, 7], "the bare rule lets the weak one in"
+    assert localisation.functional_layers(localisation.call_functional(table)) == [2]
     faint = table.assign(**{name: table[name] / 10 for name in ("impact", "low", "high")})
-    assert localise.found(localise.verdicts(faint)) == [], "a hundredth of the effect is not worth the name"
+    assert localisation.functional_layers(localisation.call_functional(faint)) == [], (
+        "a hundredth of the effect is not worth the name"
+    )
 
 
 def test_agreement_counts_hits_and_misses():
@@ -264,15 +269,15 @@ def test_agreement_counts_hits_and_misses():
             for layer, hit in ((layer, layer in hits) for layer in range(6))
         ]
     )
-    graded = localise.agreement(called, [1, 2]).set_index("concept")
+    graded = localisation.agreement(called, [1, 2]).set_index("concept")
     assert graded.loc["a", ["precision", "recall"]].tolist() == [1, 1]
     assert graded.loc["b", ["precision", "recall"]].tolist() == [0.5, 0.5]
     assert np.isnan(graded.loc["c", "precision"]) and graded.loc["c", "recall"] == 0
-    assert graded.loc["b", "layers"] == [1, 5] and localise.found(called) == [1, 2, 5]
+    assert graded.loc["b", "layers"] == [1, 5] and localisation.functional_layers(called) == [1, 2, 5]
 
 
 def test_published_values_are_of_the_public_models_and_peak_at_the_paper_s_layers():
-    table = localise.published()
+    table = localisation.published()
     for name, architecture in tada.ARCHITECTURES.items():
         rows = table[table["model"] == name]
         assert rows["layer"].is_unique and rows["layer"].between(0, architecture.site_count - 1).all()
@@ -286,8 +291,8 @@ def test_published_values_are_of_the_public_models_and_peak_at_the_paper_s_layer
 
 def test_what_another_process_is_making_is_waited_for_not_made_again(tiny_folder, tmp_path, monkeypatch):
     """The claim of another is held while the sweep starts; when it is given back, its scores are there."""
-    work = plan(tiny_folder("ace-step"), ("violin",))
-    whole = work.sweep([1, 2], store=tmp_path / "theirs")
+    work, pairs = plan(tiny_folder("ace-step"))
+    whole = localisation.sweep(work, pairs, [1, 2], store=tmp_path / "theirs")
     mine = Store(tmp_path / "mine")
     claim = mine.lock(f"chunk {whole['unit_hash'].iloc[0]}")
     assert claim.__enter__()
@@ -299,9 +304,9 @@ def test_what_another_process_is_making_is_waited_for_not_made_again(tiny_folder
 
     other = threading.Thread(target=finish)
     other.start()
-    monkeypatch.setattr("tada.patching.sweeps._made", lambda model, job, chunk, rows, store: _none(rows))
+    monkeypatch.setattr("tada.engine._clips", lambda model, job, chunk, missing, limit: _none(missing))
     start = time.monotonic()
-    frame = work.sweep([1, 2], store=mine)
+    frame = localisation.sweep(work, pairs, [1, 2], store=mine)
     other.join()
     assert time.monotonic() - start > 0.4
     pd.testing.assert_frame_equal(frame, whole)
@@ -323,7 +328,7 @@ def test_leading_layers_are_the_strongest_of_a_concept():
     ]
     called = pd.DataFrame(rows, columns=["concept", "layers", "impact", "functional"])
     called = called.assign(model="m", checkpoint="c", metric="probe")
-    assert localise.leading(called) == [3, 5]
+    assert localisation.strongest_layers(called) == [3, 5]
 
 
 # ---- a model whose answer is known
@@ -332,10 +337,12 @@ def test_leading_layers_are_the_strongest_of_a_concept():
 @pytest.mark.parametrize(("name", "pairs"), [("ace-step", 16), ("stable-audio", 4)])
 def test_the_planted_layers_and_no_others_carry_concepts(tmp_path, name, pairs):
     """The planted layers together have an impact of at least .9, layers beside them of at most .1 each."""
-    work = localise.plan(name, "planted", ["female", "fast", "happy"], "mini", limit=pairs)
+    work = localisation.plan(name, "planted", "mini")
+    table = localisation.build_pairs(work, ["female", "fast", "happy"], limit=pairs)
     planted = list(work.model.functional)
     others = [[site] for place in planted for site in (place - 1, place + 1) if site >= 0 and site not in planted]
-    impacts = patching.impact(work.sweep([planted, *others], store=tmp_path)).set_index(["concept", "layers"])["impact"]
+    scores = localisation.sweep(work, table, [planted, *others], store=tmp_path)
+    impacts = patching.impact(scores).set_index(["concept", "layers"])["impact"]
     is_planted = impacts.index.get_level_values("layers") == "+".join(map(str, planted))
     assert is_planted.sum() == 3 and impacts[is_planted].min() >= 0.9, impacts
     assert impacts[~is_planted].abs().max() <= 0.1, impacts
@@ -344,8 +351,9 @@ def test_the_planted_layers_and_no_others_carry_concepts(tmp_path, name, pairs):
 @pytest.mark.parametrize("name", list(tada.ARCHITECTURES))
 def test_the_sweep_of_a_mini_is_the_naive_loop(name):
     """Within 1e-5 of full scale one by one; side by side within 1e-4, which is what batches round away."""
-    work = localise.plan(name, "mini", ["happy"], "mini", limit=1, steps=3)
-    model, pair, heard, together = work.model, work.pairs.iloc[0], {}, {}
+    work = localisation.plan(name, "mini", steps=3)
+    pairs = localisation.build_pairs(work, ["happy"], limit=1)
+    model, pair, heard, together = work.model, pairs.iloc[0], {}, {}
 
     def keep(clips, rows):
         (heard if len(rows) == 1 else together).update(zip(rows["layers"], clips.audio, strict=True))
@@ -354,11 +362,13 @@ def test_the_sweep_of_a_mini_is_the_naive_loop(name):
     keep.key = "clips of a test"
     layers = [[1], [2, 5]]
     for batch in (1, 4):
-        patching.sweep(model, work.pairs, [3], layers, work.sampling, work.seconds, score=keep, batch=batch)
+        patching.sweep(model, pairs, [3], layers, replace(work.setting, batch=batch), score=keep)
     base, target = (model.encode(pair[which]) for which in ("source", "target"))
     for which in layers:
         with tada.route(model, which, target):
-            alone = model.decode(model.sample(base, model.noise(3, work.seconds), work.sampling)).audio[0]
+            alone = model.decode(model.sample(base, model.noise(3, work.setting.seconds), work.setting.sampling)).audio[
+                0
+            ]
         clip = heard["+".join(map(str, which))]
         assert (clip - alone).abs().max() < 1e-5 and alone.abs().max() > 0.01
         assert (clip - together["+".join(map(str, which))]).abs().max() < 1e-4

@@ -10,7 +10,7 @@ import torch
 import tada
 from checks import SECONDS
 from tada.display.features import feature_table
-from tada.experiments import autoencoder as sae_runs
+from tada.experiments import autoencoder
 from tada.sae import SaeConfig, SparseAutoencoder, features
 from tada.sae.search import choose, measure, search
 from tada.steering import Trial, cross
@@ -66,11 +66,11 @@ def test_combinations_of_many_dead_features_are_passed_over_where_there_are_othe
 
 
 def test_every_combination_is_trained_on_the_same_tokens(hidden):
-    batches = sae_runs.epochs(hidden[:1024], 128)
+    batches = autoencoder.epochs(hidden[:1024], 128)
     table, found = search(batches, hidden[1024:], 30, (2, 4), (2, 4), rate=3e-3)
     assert set(found) == {(2, 2), (2, 4), (4, 2), (4, 4)}
     by = table.set_index(["m", "k"])["explained_variance"]
-    alone, _ = search(sae_runs.epochs(hidden[:1024], 128), hidden[1024:], 30, (4,), (4,), rate=3e-3)
+    alone, _ = search(autoencoder.epochs(hidden[:1024], 128), hidden[1024:], 30, (4,), (4,), rate=3e-3)
     assert alone["unexplained"][0] == pytest.approx(1 - by[4, 4])
     with pytest.raises(ValueError, match="k <= m"):
         search(batches, hidden, 1, (1,), (99,))
@@ -86,7 +86,7 @@ def test_training_goes_on_where_it_was(hidden):
 
 
 def test_epochs_serve_every_token_once_a_round(hidden):
-    batches = sae_runs.epochs(torch.arange(64.0)[:, None], 16)
+    batches = autoencoder.epochs(torch.arange(64.0)[:, None], 16)
     rounds = [torch.cat([next(batches) for _ in range(4)]).flatten() for _ in range(2)]
     for served in rounds:
         assert torch.equal(served.sort().values, torch.arange(64.0))

@@ -10,7 +10,8 @@ import tada
 from checks import SECONDS
 from tada import steering
 from tada.display import widgets
-from tada.experiments import steering as steer_runs
+from tada.experiments import steering as steer
+from tada.experiments.experiment import parse_layers
 from tada.steering import Trial
 
 QUICK = tada.Sampling(steps=2, guidance=3.0)
@@ -85,32 +86,32 @@ def rows():
 def test_tables_of_a_run():
     both = rows()
     sound = both[both["metric"] == "sound"].assign(layers="all-but-functional")
-    moves = steer_runs.movements(pd.concat([both, sound]))
+    moves = steer.movements(pd.concat([both, sound]))
     by = moves.set_index("layers")
     assert by.loc["functional", "movement"] == pytest.approx(0.8)
     assert by.loc["functional", "sound kept"] == pytest.approx(1.0)
     assert by.loc["all-but-functional", "movement"] == pytest.approx(0.0)
-    assert "as the paper found" in steer_runs.verdict(moves, True)
+    assert "as the paper found" in steer.verdict(moves, True)
     swapped = moves.assign(
         layers=moves["layers"].map({"functional": "all-but-functional", "all-but-functional": "functional"})
     )
-    assert "against the paper" in steer_runs.verdict(swapped, True)
-    assert "not known" in steer_runs.verdict(moves, False)
-    rise = steer_runs.rises(both, "bpm").iloc[0]
+    assert "against the paper" in steer.verdict(swapped, True)
+    assert "not known" in steer.verdict(moves, False)
+    rise = steer.rises(both, "bpm").iloc[0]
     assert (rise["slow"], rise["fast"], rise["rise"]) == (50.0, 150.0, 2.0)
-    assert steer_runs.rises(both, "none").empty
-    assert steer_runs.curves(both)["mean"].tolist()[:3] != []
+    assert steer.rises(both, "none").empty
+    assert steer.curves(both)["mean"].tolist()[:3] != []
 
 
-def test_a_run_settles_layers_and_words(tiny_folder):
-    run = steer_runs.plan("ace-step", tiny_folder("ace-step"), "smoke", functional="6, 7", words="mini", held_out=3)
-    assert len(run.heard("tempo").prompts) == 3
-    assert run.model.functional == (6, 7)
-    assert run.layer_sets == ("functional", "all", "all-but-functional")
-    assert not set(run.trial("tempo").prompts) & set(run.heard("tempo").prompts)
+def test_a_plan_settles_layers_and_words(tiny_folder):
+    work = steer.plan("ace-step", tiny_folder("ace-step"), "smoke", functional="6, 7", vocabulary="mini", prompts=3)
+    assert len(steer.result_trial(work, "tempo").prompts) == 3
+    assert work.model.functional == (6, 7)
+    assert work.layer_sets == ("functional", "all", "all-but-functional")
+    assert not set(steer.range_trial(work, "tempo").prompts) & set(steer.result_trial(work, "tempo").prompts)
     with pytest.raises(KeyError, match="profile"):
-        steer_runs.plan("ace-step", "x", "smok")
-    with pytest.raises(ValueError, match="6\\+x"):
-        steer_runs.indices(run.model, "6+x")
+        steer.plan("ace-step", "x", "smok")
+    with pytest.raises(KeyError, match="vocabulary"):
+        steer.plan("ace-step", "x", "smoke", vocabulary="minis")
     with pytest.raises(IndexError, match="no layer 99"):
-        steer_runs.indices(run.model, "99")
+        work.model.resolve(parse_layers("6+99"))

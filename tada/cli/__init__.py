@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from tada.cli import _options as options
 from tada.cli import book as cli_book
 from tada.cli import minis as cli_minis
 from tada.cli import steering as cli_steer
 from tada.cli import table as cli_table
-from tada.cli._options import PROFILE_HELP, print_table, relative, stop
-from tada.errors import BookError, MissingPackageError, NotebookError, unknown
+from tada.cli._options import print_table, relative, stop
+from tada.errors import BookError, TadaError, unknown
 
 
 class Commands(click.Group):
@@ -21,10 +23,10 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (NotebookError, MissingPackageError) as error:
-            stop(str(error), 2)
         except BookError as error:
             stop(str(error), 1)
+        except (TadaError, OSError) as error:
+            stop(str(error), 2)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if self.get_command(ctx, args[0]) is None:
@@ -45,17 +47,18 @@ cli_table.register(app)
 
 
 @app.command()
-@click.option("--model", "name", required=True, metavar="NAME", help="audioldm2, stable-audio or ace-step.")
-@click.option("--checkpoint", metavar="ID", help="Hub id, folder, mini or planted. Default: the paper's public one.")
+@options.model
+@options.checkpoint
 @click.option("--concept", "wanted", multiple=True, metavar="NAME", help="Default: the profile's. Repeatable.")
-@click.option("--profile", default="mini", show_default=True, metavar="NAME", help=PROFILE_HELP)
+@options.profile
 @click.option(
     "--score",
+    "judge",
     default="",
     metavar="NAME",
     help="What judges: probe, clap, muq, paper or module:name. Default: probe for minis, clap for public ones.",
 )
-@click.option("--captions", metavar="FILE", help="csv, Parquet or google/MusicCaps. Default: synthetic captions.")
+@options.captions
 @click.option(
     "--rules", default="paper", show_default=True, metavar="NAME", help="Rule set of the pairs: paper, authors."
 )
@@ -63,18 +66,29 @@ cli_table.register(app)
 @click.option("--controls", is_flag=True, help="Route a paraphrase and an unrelated prompt, too.")
 @click.option("--steps", type=int, metavar="N", help="Denoising steps. Default: the profile's.")
 @click.option("--seconds", type=float, metavar="S", help="Length of the clips. Default: the profile's.")
-@click.option("--workers", default=1, show_default=True, metavar="N", help="Processes, each with a model, on CPUs.")
+@options.workers
 @click.option(
     "--store", default="_build/sweep", show_default=True, metavar="FOLDER", help="Scores; a run resumes here."
 )
-def sweep(name: str, checkpoint: str | None, workers: int, store: str, **choices: Any) -> None:
+def sweep(
+    name: str,
+    checkpoint: str | None,
+    wanted: Sequence[str],
+    rules: str,
+    sets: Sequence[str],
+    controls: bool,
+    workers: int,
+    store: str,
+    **choices: Any,
+) -> None:
     """Route every layer of a model for prompt pairs, and write each layer's impact on each concept."""
-    from tada.experiments import localisation as localise
+    from tada.experiments import localisation
+    from tada.experiments.experiment import parse_layers
 
-    try:
-        table = localise.run(name, checkpoint, workers, store, tell=click.echo, **choices)
-    except (KeyError, ValueError, OSError, IndexError, ImportError) as error:
-        stop(str(error.args[0] if isinstance(error, KeyError) else error), 2)
+    work = localisation.plan(name, checkpoint, **choices)
+    pairs = localisation.build_pairs(work, wanted, rules)
+    layers = [parse_layers(text) for text in sets] or None
+    table = localisation.run(work, pairs, store, layers, controls=controls, workers=workers, tell=click.echo)
     click.echo(f"Impacts of {table['layers'].nunique()} layer sets: {relative(Path(store) / 'impact.csv')}")
 
 

@@ -4,11 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 PROFILE_HELP = "How much to run: smoke, mini, colab or paper."
+
+model = click.option("--model", "name", required=True, metavar="NAME", help="audioldm2, stable-audio or ace-step.")
+checkpoint = click.option(
+    "--checkpoint", metavar="ID", help="Hub id, folder, mini or planted. Default: the paper's public one."
+)
+profile = click.option("--profile", default="mini", show_default=True, metavar="NAME", help=PROFILE_HELP)
+captions = click.option("--captions", metavar="FILE", help="csv, Parquet or google/MusicCaps. Default: synthetic.")
+workers = click.option("--workers", default=1, show_default=True, metavar="N", help="Processes, each with a model.")
+
+
+def together(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return one decorator for several options, listed by --help in this order."""
+
+    def decorate(command: Any) -> Any:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
 
 
 def stop(message: str, code: int = 2) -> NoReturn:

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from tada.cli import _options as options
+
 
 def register(app: click.Group) -> None:
     """Add the command to ``tada``."""
@@ -15,39 +17,47 @@ def register(app: click.Group) -> None:
 
 
 @click.command()
-@click.option("--model", "name", required=True, metavar="NAME", help="audioldm2, stable-audio or ace-step.")
-@click.option("--checkpoint", default="public", metavar="ID", help="Hub id, folder, mini or planted. Default: public.")
-@click.option("--profile", default="mini", show_default=True, metavar="NAME", help="smoke, mini, colab or paper.")
+@options.model
+@options.checkpoint
+@options.profile
 @click.option("--concept", "concepts", multiple=True, metavar="NAME", help="Default: all four. Repeatable.")
 @click.option("--functional", default="", metavar="6+7", help="Functional layers. Default: planted or localised ones.")
 @click.option(
     "--layer", default=-1, metavar="N", help="Layer of the autoencoder. Default: the strongest functional one."
 )
-@click.option("--words", default="", metavar="NAME", help="Vocabulary of the prompts: public or mini.")
-@click.option("--reach", default="", metavar="NAME", help="What 100 % is: length, calibrated, distance, paper.")
-@click.option("--prompts", "count", default=0, metavar="N", help="Prompts of a concept. Default: the profile's.")
+@click.option("--words", "vocabulary", default="", metavar="NAME", help="Vocabulary of the prompts: public or mini.")
+@click.option("--scale", "--reach", default="", metavar="NAME", help="100 %: length, calibrated, distance or paper.")
+@click.option("--prompts", default=0, metavar="N", help="Prompts of a concept. Default: the profile's.")
 @click.option("--seconds", default=0.0, metavar="S", help="Length of the clips. Default: the profile's.")
-@click.option("--captions", default="", metavar="FILE", help="To train the autoencoder on. Default: synthetic ones.")
-@click.option("--workers", default=1, show_default=True, metavar="N", help="Processes, each with a model, on CPUs.")
+@options.captions
+@options.workers
 @click.option("--store", default="_build/steering", show_default=True, metavar="FOLDER", help="A run resumes here.")
 @click.option("--localisation", default="_build/localisation", show_default=True, metavar="FOLDER", help="Its scores.")
 @click.option("--aesthetics", is_flag=True, help="Let Audiobox Aesthetics rate the clips of a mini, too.")
 @click.option("--smoothness", default="paper", show_default=True, metavar="NAME", help="paper, authors or authors-v2.")
 @click.option("--out", metavar="FOLDER", help="For csv, LaTeX and HTML. Default: in the store.")
-def table(concepts: Sequence[str], workers: int, smoothness: str, out: str | None, **choices: Any) -> None:
+def table(
+    name: str,
+    checkpoint: str | None,
+    concepts: Sequence[str],
+    captions: str | None,
+    workers: int,
+    smoothness: str,
+    out: str | None,
+    **choices: Any,
+) -> None:
     """Steer the evaluation prompts by every row of Table 1, score the clips, and write the table with intervals."""
     from tada import evaluation
-    from tada.experiments import table_1 as table_runs
+    from tada.experiments import table_1
 
-    asked = tuple(concepts) or table_runs.CONCEPTS
-    try:
-        request = table_runs.settled(table_runs.Request(concepts=asked, **choices))
-        click.echo(f"functional layers {request.functional} ({request.origin}); autoencoder on layer {request.layer}")
-        cells = evaluation.table(table_runs.compute(request, workers), smoothness=smoothness)
-    except (KeyError, ValueError, OSError, IndexError, ImportError) as error:
-        click.echo(f"tada: {error.args[0] if isinstance(error, KeyError) else error}", err=True)
-        raise SystemExit(2) from None
-    for title, block in table_runs.blocks(cells).items():
+    asked = tuple(concepts) or table_1.CONCEPTS
+    made = table_1.open_table(
+        table_1.Config(name, checkpoint or "public", concepts=asked, captions=captions or "", **choices)
+    )
+    config = made.config
+    click.echo(f"functional layers {config.functional} ({config.origin}); autoencoder on layer {config.layer}")
+    cells = evaluation.table(table_1.compute(made, workers), smoothness=smoothness)
+    for title, block in table_1.blocks(cells).items():
         click.echo(f"\n{title}\n{evaluation.layout(block).to_string()}")
-    files = table_runs.write(cells, Path(out) if out else table_runs.folder(request))
+    files = table_1.write(cells, Path(out) if out else made.folder)
     click.echo(f"\nWritten: {', '.join(map(str, files))}")

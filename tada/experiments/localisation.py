@@ -1,11 +1,11 @@
-"""A whole localisation run by profile: pairs, sweep, impact, and the tables it leaves beside the store."""
+"""A localisation: pairs by profile, their sweep, controls, and the layers that are called functional."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from dataclasses import replace
+from functools import lru_cache
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -13,298 +13,293 @@ from typing import Any
 
 import pandas as pd
 
-import tada
 from tada import concepts as concept_table
 from tada import pairs as prompt_pairs
 from tada import patching
 from tada.engine import Setting, processes
 from tada.errors import InputError, UnknownNameError, unknown
-from tada.experiments import profiles
+from tada.experiments.experiment import Experiment, load_model
 from tada.experiments.profiles import get_profile
 from tada.io import write_table
 from tada.metrics.judges import Judge, ProbeJudge, QueryJudge, as_judge
 from tada.models import ARCHITECTURES, SHIPPED
-from tada.models.base import Model, Sampling
+from tada.pairs import Captions
 from tada.patching.impacts import CASE
+from tada.store import UNIT, Store
 
 log = logging.getLogger(__name__)
 
-PUBLIC = ("clap", "muq", "paper")
+EARS = ("clap", "muq", "paper")
 """Judges of clips by similarity to a query."""
 
-LEAST = 0.1
+MIN_IMPACT = 0.1
 """Impact that a functional layer has at least."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All that a localisation is made of; see :func:`plan`.
-
-    Attributes:
-        load: loads the model, for workers.
-        model: loaded once.
-        pairs: as from ``tada.pairs.build``.
-        seeds: of every pair.
-        sampling: settings of the denoising.
-        seconds: length of the clips.
-        score: what judges them.
-        profile: how much to run.
-        left_out: concepts that were asked for and that the score cannot judge.
-        captions: what the pairs were made from.
-    """
-
-    load: Callable[[], Model]
-    model: Model
-    pairs: pd.DataFrame
-    seeds: tuple[int, ...]
-    sampling: Sampling
-    seconds: float
-    score: Judge
-    profile: profiles.Localisation
-    left_out: tuple[str, ...] = ()
-    captions: prompt_pairs.Captions = field(default=None, repr=False)
-
-    def sweep(
-        self,
-        layer_sets: patching.LayerSets = None,
-        *,
-        store: str | Path | None = None,
-        workers: int = 1,
-        controls: bool = False,
-        progress: bool = False,
-    ) -> pd.DataFrame:
-        """As ``tada.patching.sweep``, with what is planned."""
-        pairs = prompt_pairs.with_controls(self.pairs, self.captions) if controls else self.pairs
-        with processes(workers) as executor:
-            setting = Setting(self.seconds, self.sampling, progress=progress, executor=executor)
-            model = self.load if executor is not None else self.model
-            return patching.sweep(model, pairs, self.seeds, layer_sets, setting, score=self.score, store=store)
-
-    def only(self, concepts: Iterable[str] | None = None, limit: int | None = None) -> Plan:
-        """The plan for some of its concepts (None: all), with the first ``limit`` pairs of each."""
-        wanted = set(self.pairs["concept"]) if concepts is None else set(concepts)
-        chosen = self.pairs[self.pairs["concept"].isin(wanted)]
-        if limit is not None:
-            chosen = chosen.groupby("concept", sort=False).head(limit)
-        pairs = chosen.reset_index(drop=True)
-        pairs.attrs = self.pairs.attrs
-        return replace(self, pairs=pairs)
-
-    def clips(self, sets: int | None = None, controls: int = 0) -> int:
-        """How many clips a sweep of so many layer sets (None: every layer) makes."""
-        return len(self.pairs) * len(self.seeds) * (2 + (sets or len(self.model.sites)) * (1 + controls))
-
-    def __str__(self) -> str:
-        return (
-            f"{self.model!r}: {len(self.pairs)} pairs of {self.pairs['concept'].nunique()} concepts, "
-            f"clips of {self.seconds:g} s, {self.sampling}"
-        )
 
 
 def plan(
     name: str,
     checkpoint: str | Path | None = None,
-    wanted: Sequence[str] = (),
     profile: str = "mini",
     *,
-    score: str | Judge = "",
-    captions: prompt_pairs.Captions = None,
-    rules: str = "paper",
-    limit: int | None = None,
+    judge: str | Judge = "",
+    captions: Captions = None,
     steps: int | None = None,
     seconds: float | None = None,
-) -> Plan:
-    """Settle everything that a localisation needs, and load the model.
+) -> Experiment:
+    """Load a model and settle how it is localised.
 
     Args:
         name: the architecture, as for ``tada.load``.
         checkpoint: as for ``tada.load``; ``"public"`` is None.
-        wanted: concepts; none for the profile's, which are all of the rule set but for ``smoke``.
         profile: a name in :data:`tada.experiments.profiles.PROFILES`.
-        score: as for :func:`judge`, or what ``tada.patching.sweep`` takes.
+        judge: of clips, or its name as for :func:`make_judge`.
         captions: as for ``tada.pairs.build``.
-        rules: as for ``tada.pairs.build``.
-        limit: pairs a concept, in place of the profile's.
         steps: in place of the profile's.
         seconds: in place of the profile's.
 
     Raises:
-        KeyError: an unknown architecture, profile or concept. ValueError: no concept that the score can judge.
-        OSError: a checkpoint or captions that cannot be had.
+        KeyError: an unknown architecture or profile. ValueError: no such judge. OSError: a checkpoint that cannot be
+            had.
     """
     if name not in ARCHITECTURES:
         raise UnknownNameError(unknown("architecture", name, ARCHITECTURES))
     checkpoint = None if checkpoint in ("", "public") else checkpoint
-    settings = get_profile(profile).localisation
-    ear = judge(score, checkpoint) if isinstance(score, str) else as_judge(score)
-    asked = tuple(wanted) or settings.concepts
+    size = get_profile(profile).localisation
+    judge = make_judge(judge, checkpoint) if isinstance(judge, str) else as_judge(judge)
+    model = load_model(name, checkpoint)
+    count = steps or size.steps
+    sampling = model.sampling(size.preset, **({"steps": count} if count else {}))
+    setting = Setting(seconds or size.seconds or model.default_seconds, sampling)
+    return Experiment(model, setting, judge, get_profile(profile), model.vocabulary, checkpoint, captions)
+
+
+def build_pairs(
+    work: Experiment, concepts: Sequence[str] = (), rules: str = "paper", limit: int | None = None
+) -> pd.DataFrame:
+    """Build the pairs of a localisation.
+
+    Args:
+        work: what is localised.
+        concepts: which; none for the profile's, which are all of the rule set but for ``smoke``.
+        rules: as for ``tada.pairs.build``.
+        limit: pairs a concept, in place of the profile's.
+
+    Returns:
+        As from ``tada.pairs.build``; ``attrs["left_out"]`` names the concepts that the judge does not know.
+
+    Raises:
+        KeyError: an unknown concept. ValueError: no concept that the judge knows. OSError: captions that cannot be had.
+    """
+    size = work.profile.localisation
+    asked = tuple(concepts) or size.concepts
     names = [concept_table.get(item, rules).name for item in asked or concept_table.names(rules)]
-    chosen, left_out = judged(ear, names)
-    pairs = prompt_pairs.build(captions, chosen if asked or left_out else None, rules, limit or settings.pairs)
-    load = partial(tada.load, name, checkpoint)
-    model = load()
-    count = steps or settings.steps
-    return Plan(
-        load=load,
-        model=model,
-        pairs=pairs,
-        seeds=tuple(range(settings.seeds)),
-        sampling=model.sampling(settings.preset, **({"steps": count} if count else {})),
-        seconds=seconds or settings.seconds or model.default_seconds,
-        score=ear,
-        profile=settings,
-        left_out=tuple(left_out),
-        captions=captions,
-    )
+    known, left_out = split_known(work.judge, names)
+    pairs = prompt_pairs.build(work.captions, known if asked or left_out else None, rules, limit or size.pairs)
+    pairs.attrs["left_out"] = left_out
+    return pairs
+
+
+def select_pairs(pairs: pd.DataFrame, concepts: Iterable[str] | None = None, limit: int | None = None) -> pd.DataFrame:
+    """Select the pairs of some concepts (None: all), the first ``limit`` of each."""
+    chosen = pairs if concepts is None else pairs[pairs["concept"].isin(list(concepts))]
+    chosen = chosen if limit is None else chosen.groupby("concept", sort=False).head(limit)
+    chosen = chosen.reset_index(drop=True)
+    chosen.attrs = pairs.attrs
+    return chosen
+
+
+def count_clips(work: Experiment, pairs: pd.DataFrame, sets: int | None = None, controls: int = 0) -> int:
+    """Count the clips that a sweep of so many layer sets (None: every layer) makes."""
+    return len(pairs) * work.profile.localisation.seeds * (2 + (sets or len(work.model.sites)) * (1 + controls))
+
+
+def sweep(
+    work: Experiment,
+    pairs: pd.DataFrame,
+    layer_sets: patching.LayerSets = None,
+    *,
+    controls: bool = False,
+    store: str | Path | None = None,
+    workers: int = 1,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Sweep the pairs as ``tada.patching.sweep``, with the experiment's model, setting, seeds and judge.
+
+    Args:
+        work: what is localised.
+        pairs: as from :func:`build_pairs`.
+        layer_sets: as for ``tada.patching.sweep``.
+        controls: whether a paraphrase and an unrelated prompt are routed, too.
+        store: folder of the scores; a run that was stopped goes on there.
+        workers: processes, each with a model.
+        progress: show a progress bar.
+    """
+    pairs = prompt_pairs.with_controls(pairs, work.captions) if controls else pairs
+    seeds = range(work.profile.localisation.seeds)
+    with processes(workers) as executor:
+        setting = replace(work.setting, progress=progress, executor=executor)
+        model = work.model if executor is None else work.loader
+        return patching.sweep(model, pairs, list(seeds), layer_sets, setting, score=work.judge, store=store)
 
 
 def run(
-    name: str,
-    checkpoint: str | None,
-    workers: int,
+    work: Experiment,
+    pairs: pd.DataFrame,
     store: str | Path,
+    layer_sets: Sequence[Any] | None = None,
     *,
-    sets: Sequence[str] = (),
     controls: bool = False,
+    workers: int = 1,
     tell: Callable[[str], Any] = log.info,
-    **choices: Any,
 ) -> pd.DataFrame:
-    """Localise concepts in a model.
+    """Localise concepts, and leave ``pairs.parquet``, ``scores.parquet`` and ``impact.csv`` beside the scores.
 
     Args:
-        name: the architecture, as for ``tada.load``.
-        checkpoint: as for :func:`plan`.
-        workers: processes.
-        store: folder of the scores; ``pairs.parquet``, ``scores.parquet`` and ``impact.csv`` are written there.
-        sets: layer sets such as ``"6+7"``; none for every layer.
+        work: what is localised.
+        pairs: as from :func:`build_pairs`.
+        store: folder of the scores.
+        layer_sets: None for every layer.
         controls: whether controls are routed, too.
-        tell: is told what is about to be done.
-        choices: the other arguments of :func:`plan`.
+        workers: processes.
+        tell: is called with a line on what is about to be done.
 
     Returns:
         The impacts, as from ``tada.patching.impact``.
     """
-    work = plan(name, checkpoint, **choices)
-    layers = [layer_set(text) for text in sets] or None
-    count = work.clips(len(patching.resolve_sets(work.model, layers)), len(patching.CONTROLS) if controls else 0)
-    if work.left_out:
-        tell(f"left out, since {work.score.label} cannot judge them: {', '.join(work.left_out)}")
-    tell(f"{work}: {count} clips")
-    scores = work.sweep(layers, store=store, workers=workers, controls=controls, progress=True)
+    sets = len(patching.resolve_sets(work.model, layer_sets))
+    clips = count_clips(work, pairs, sets, len(patching.CONTROLS) if controls else 0)
+    if pairs.attrs["left_out"]:
+        tell(f"left out, since {work.judge.label} cannot judge them: {', '.join(pairs.attrs['left_out'])}")
+    tell(
+        f"{work.model!r}: {len(pairs)} pairs of {pairs['concept'].nunique()} concepts, "
+        f"clips of {work.setting.seconds:g} s, {work.setting.sampling}: {clips} clips"
+    )
+    scores = sweep(work, pairs, layer_sets, controls=controls, store=store, workers=workers, progress=True)
     impacts = patching.impact(scores)
-    write_table(Path(store) / "pairs.parquet", work.pairs)
-    write_table(Path(store) / "scores.parquet", scores)
-    write_table(Path(store) / "impact.csv", impacts)
+    for name, table in {"pairs.parquet": pairs, "scores.parquet": scores, "impact.csv": impacts}.items():
+        write_table(Path(store) / name, table)
     return impacts
 
 
-# ---- what judges
+def load_finished(work: Experiment, pairs: pd.DataFrame, store: str | Path) -> pd.DataFrame | None:
+    """Load the scores of every layer that a store has of all concepts; None where it has none, or is not there.
+
+    Those are the scores of the first n pairs of every concept, for the largest n of which all clips were made.
+    """
+    if not Path(store).is_dir():
+        return None
+    seeds = list(range(work.profile.localisation.seeds))
+    units = patching.plan_sweep(work.model, pairs, seeds, None, work.setting, work.judge)
+    missing = ~units[UNIT].isin(Store(store).known())
+    if missing.any():
+        numbers = units.groupby("concept")["pair"].transform(lambda pair: pair.factorize()[0])
+        pairs = select_pairs(pairs, limit=int(numbers[missing].min()))
+    return sweep(work, pairs, store=store) if len(pairs) else None
 
 
-def judge(score: str = "", checkpoint: str | Path | None = None) -> Judge:
-    """What judges clips.
+# ---- judges
+
+
+def make_judge(name: str = "", checkpoint: str | Path | None = None) -> Judge:
+    """Make a judge by its name.
 
     Args:
-        score: ``"probe"`` (the minis' attribute probe), ``"clap"``, ``"muq"`` or ``"paper"`` (similarity to the
-            concept's query, by the ear that is named or that the paper takes for the concept), or ``module:name`` of
+        name: ``"probe"`` (the minis' attribute probe), ``"clap"``, ``"muq"`` or ``"paper"`` (similarity to the
+            concept's query, by the model that is named or that the paper takes for the concept), or ``module:name`` of
             a function ``score(clips, rows)``; nothing for the checkpoint's own: the probe for minis, CLAP for others.
         checkpoint: what the clips are made with.
 
     Raises:
-        ValueError: no such score, or nothing given for a checkpoint that has no score of its own.
+        ValueError: no such judge, or nothing given for a checkpoint that has no judge of its own.
     """
-    if not score and checkpoint not in (None, *SHIPPED) and Path(str(checkpoint)).expanduser().is_dir():
+    if not name and checkpoint not in (None, *SHIPPED) and Path(str(checkpoint)).expanduser().is_dir():
         raise InputError(
             f"got no score for the folder {checkpoint}; expected probe (for clips of synthetic music), "
-            f"{', '.join(PUBLIC)}, or module:name of a function score(clips, rows)"
+            f"{', '.join(EARS)}, or module:name of a function score(clips, rows)"
         )
-    chosen = score or ("probe" if checkpoint in SHIPPED else "clap")
+    chosen = name or ("probe" if checkpoint in SHIPPED else "clap")
     if chosen == "probe":
         return ProbeJudge()
-    if chosen in PUBLIC:
-        return QueryJudge(chosen)
-    return as_judge(resolve(chosen))
+    return QueryJudge(chosen) if chosen in EARS else as_judge(_import(chosen))
 
 
-def judged(score: Judge, names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Concepts that a judge knows, and those that it does not; ValueError if it knows none."""
-    chosen = [name for name in names if score.knows(name)]
-    left_out = [name for name in names if name not in chosen]
-    if not chosen:
-        known = [name for name in concept_table.names("paper") if score.knows(name)]
-        raise InputError(f"{score.label} knows none of {', '.join(left_out)}; it knows {', '.join(known)}")
-    return chosen, left_out
+def split_known(judge: Judge, names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split concepts into those that a judge knows and those that it does not; ValueError if it knows none."""
+    known = [name for name in names if judge.knows(name)]
+    left_out = [name for name in names if name not in known]
+    if not known:
+        others = [name for name in concept_table.names("paper") if judge.knows(name)]
+        raise InputError(f"{judge.label} knows none of {', '.join(left_out)}; it knows {', '.join(others)}")
+    return known, left_out
 
 
-def resolve(path: str) -> Any:
-    """What ``module:name`` names; ValueError that says what is missing."""
+def _import(path: str) -> Any:
+    """Import what ``module:name`` names; ValueError that says what is missing."""
     module, _, attribute = path.partition(":")
     try:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(
-            f"no score {path!r} ({error}); expected probe, {', '.join(PUBLIC)}, or module:name of a function "
+            f"no score {path!r} ({error}); expected probe, {', '.join(EARS)}, or module:name of a function "
             "score(clips, rows)"
         ) from None
-
-
-def layer_set(text: str) -> str | list[int | str]:
-    """``"6+7"`` as indices, site names as they are, names of layer sets as they are."""
-    if text in ("functional", "all-but-functional"):
-        return text
-    return [int(part) if part.lstrip("-").isdigit() else part for part in text.split("+")]
 
 
 # ---- what is found
 
 
-def controlled(work: Plan, impacts: pd.DataFrame, **options: Any) -> pd.DataFrame:
-    """The impacts with those of controls added, at the layers that could be called functional.
+def add_controls(work: Experiment, pairs: pd.DataFrame, impacts: pd.DataFrame, **options: Any) -> pd.DataFrame:
+    """Add the impacts of controls, at the layers that could be called functional.
 
     Controls cost as much as what they control, so they are made where they can decide: at each concept's layers that
-    the rule would call functional without them, with the first ``profile.control_pairs`` pairs.
+    the rule would call functional without them, with the first few pairs of the profile.
 
     Args:
-        work: what the impacts were made by.
+        work: what was localised.
+        pairs: as from :func:`build_pairs`.
         impacts: of single layers, as from ``tada.patching.impact``.
-        options: ``store, workers, progress``, as for :meth:`Plan.sweep`.
+        options: ``store, workers, progress``, as for :func:`sweep`.
     """
-    called = verdicts(impacts).query("functional")
+    called = call_functional(impacts).query("functional")
     if called.empty:
         return impacts
     sets = {str(name): [int(layer) for layer in part] for name, part in called.groupby("concept")["layers"]}
-    some = work.only(sets, work.profile.control_pairs)
-    controls = patching.impact(some.sweep(sets, controls=True, **options))
+    some = select_pairs(pairs, sets, work.profile.localisation.control_pairs)
+    controls = patching.impact(sweep(work, some, sets, controls=True, **options))
     return pd.concat([impacts, controls[controls["method"] != "patch"]], ignore_index=True)
 
 
-def grown(work: Plan, order: Sequence[int], most: int = 6, **options: Any) -> pd.DataFrame:
-    """The impact of layer sets that grow by one layer at a time, on the first few pairs of each concept.
+def cumulative_impacts(
+    work: Experiment, pairs: pd.DataFrame, order: Sequence[int], most: int = 6, **options: Any
+) -> pd.DataFrame:
+    """Measure the impact of layer sets that grow by one layer at a time, on the first few pairs of each concept.
 
     Args:
-        work: what to sweep.
+        work: what was localised.
+        pairs: as from :func:`build_pairs`.
         order: layers, the first to be routed first.
         most: size of the largest set.
-        options: ``store, workers, progress``, as for :meth:`Plan.sweep`.
+        options: ``store, workers, progress``, as for :func:`sweep`.
 
     Returns:
         As from ``tada.patching.impact``, with ``size`` and ``added``: how many layers, and which the set before lacks.
     """
     sets = patching.nested_sets(order, most)
     about = {"+".join(map(str, sorted(layers))): layers for layers in sets}
-    impacts = patching.impact(work.only(limit=work.profile.control_pairs).sweep(sets, **options))
+    some = select_pairs(pairs, limit=work.profile.localisation.control_pairs)
+    impacts = patching.impact(sweep(work, some, sets, **options))
     chosen = [about[layers] for layers in impacts["layers"]]
     return impacts.assign(size=[len(layers) for layers in chosen], added=[layers[-1] for layers in chosen])
 
 
-def verdicts(impacts: pd.DataFrame, least: float = LEAST) -> pd.DataFrame:
+def call_functional(impacts: pd.DataFrame, least: float = MIN_IMPACT) -> pd.DataFrame:
     """Call layers functional, given controls where they can decide.
 
     The layers that ``tada.patching.functional`` calls without controls are held against them: those that do no better
     than a control, or whose impact is below ``least``, are dropped, and no weaker layer takes their place.
 
     Args:
-        impacts: as from :func:`controlled`.
+        impacts: as from :func:`add_controls`.
         least: share of the full swap's effect below which a layer is not worth the name.
 
     Returns:
@@ -316,28 +311,28 @@ def verdicts(impacts: pd.DataFrame, least: float = LEAST) -> pd.DataFrame:
     return held.assign(share=alone["share"], functional=alone["functional"] & passed)
 
 
-def ranked(impacts: pd.DataFrame) -> list[int]:
-    """Layers by their mean impact over concepts, the highest first."""
+def rank_layers(impacts: pd.DataFrame) -> list[int]:
+    """Order layers by their mean impact over concepts, the highest first."""
     single = impacts[(impacts["method"] == "patch") & impacts["layers"].str.fullmatch(r"\d+")]
     means = patching.aggregate(single).sort_values("mean", ascending=False, kind="stable")
     return [int(layer) for layer in means["layers"]]
 
 
-def found(called: pd.DataFrame) -> list[int]:
-    """Layers that are functional for at least one concept, in their order; ``called`` as from :func:`verdicts`."""
+def functional_layers(called: pd.DataFrame) -> list[int]:
+    """List the layers that :func:`call_functional` called functional for at least one concept, in their order."""
     return sorted({int(layer) for layer in called.loc[called["functional"], "layers"]})
 
 
-def leading(called: pd.DataFrame) -> list[int]:
-    """Layers that are the strongest functional one of a concept, in order; ``called`` as from :func:`verdicts`."""
-    return found(called[called["functional"]].sort_values("impact", ascending=False).drop_duplicates(CASE))
+def strongest_layers(called: pd.DataFrame) -> list[int]:
+    """List the layers that are the strongest functional one of a concept, in their order."""
+    return functional_layers(called[called["functional"]].sort_values("impact", ascending=False).drop_duplicates(CASE))
 
 
 def agreement(called: pd.DataFrame, truth: Iterable[int]) -> pd.DataFrame:
-    """How well the functional layers of each concept agree with layers that are known.
+    """Measure how well the functional layers of each concept agree with layers that are known.
 
     Args:
-        called: as from :func:`verdicts`.
+        called: as from :func:`call_functional`.
         truth: the layers that carry every concept.
 
     Returns:
@@ -346,7 +341,7 @@ def agreement(called: pd.DataFrame, truth: Iterable[int]) -> pd.DataFrame:
     known = set(truth)
     rows = []
     for case, part in called.groupby(CASE, sort=False):
-        layers = found(part)
+        layers = functional_layers(part)
         hits = len(known & set(layers))
         precision = hits / len(layers) if layers else float("nan")
         rows.append({**dict(zip(CASE, case, strict=True)), "layers": layers, "precision": precision})
@@ -356,7 +351,7 @@ def agreement(called: pd.DataFrame, truth: Iterable[int]) -> pd.DataFrame:
 
 @lru_cache
 def published() -> pd.DataFrame:
-    """The average impacts that the authors published for the public checkpoints.
+    """Read the average impacts that the authors published for the public checkpoints.
 
     Returns:
         ``model, layer, impact, block``: ``block`` is True where a block was patched as a whole and its layers share

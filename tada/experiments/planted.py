@@ -12,21 +12,25 @@ import pandas as pd
 
 from tada import patching
 from tada.errors import InputError
-from tada.experiments import localisation as localise
+from tada.experiments import localisation
+from tada.experiments.experiment import Experiment
 from tada.minis import cards
 
 PAIRS = 48
 """Of each concept, and of its controls, that the cards of planted minis tell of."""
 
 
-def graded(work: localise.Plan, impacts: pd.DataFrame, known: Iterable[int], **options: Any) -> pd.DataFrame:
+def precision_recall(
+    work: Experiment, pairs: pd.DataFrame, impacts: pd.DataFrame, known: Iterable[int], **options: Any
+) -> pd.DataFrame:
     """Hold a localisation against layers that are known.
 
     Args:
         work: what was localised.
-        impacts: as from ``tada.experiments.localisation.controlled``.
+        pairs: as from ``tada.experiments.localisation.build_pairs``.
+        impacts: as from ``tada.experiments.localisation.add_controls``.
         known: the layers that carry every concept.
-        options: ``store, workers, progress``, as for ``work.sweep``.
+        options: ``store, workers, progress``, as for ``localisation.sweep``.
 
     Returns:
         ``concept, layers`` (found), ``precision, recall``, the impact of the known layers ``together``, that of the
@@ -34,8 +38,10 @@ def graded(work: localise.Plan, impacts: pd.DataFrame, known: Iterable[int], **o
     """
     layers = sorted(known)
     single = impacts[(impacts["method"] == "patch") & impacts["layers"].str.fullmatch(r"\d+")]
-    table = localise.agreement(localise.verdicts(impacts), layers).set_index("concept")
-    table["together"] = patching.impact(work.sweep([layers], **options)).set_index("concept")["impact"]
+    table = localisation.agreement(localisation.call_functional(impacts), layers).set_index("concept")
+    table["together"] = patching.impact(localisation.sweep(work, pairs, [layers], **options)).set_index("concept")[
+        "impact"
+    ]
     others = single[single["known"] & ~single["layers"].isin(map(str, layers))]
     table["strongest other"] = others.groupby("concept")["impact"].agg(lambda values: values.abs().max())
     for layer in layers:
@@ -57,24 +63,27 @@ def measure(
         options: ``store, workers, progress``, as for ``tada.patching.sweep``.
 
     Returns:
-        As :func:`graded`.
+        As :func:`precision_recall`.
 
     Raises:
         ValueError: a checkpoint that does not say which layers are planted.
     """
-    work = localise.plan(name, str(checkpoint), tuple(concepts), score="probe", limit=pairs)
-    work = replace(work, profile=replace(work.profile, control_pairs=pairs))
+    work = localisation.plan(name, str(checkpoint), judge="probe")
+    size = replace(work.profile.localisation, control_pairs=pairs)
+    work = replace(work, profile=replace(work.profile, localisation=size))
     known = work.model.functional
     if not known:
         raise InputError(
             f"got {work.model.checkpoint}, which does not say which layers carry concepts; expected planted"
         )
-    impacts = localise.controlled(work, patching.impact(work.sweep(**options)), **options)
-    return graded(work, impacts, known, **options)
+    table = localisation.build_pairs(work, tuple(concepts), limit=pairs)
+    impacts = patching.impact(localisation.sweep(work, table, **options))
+    impacts = localisation.add_controls(work, table, impacts, **options)
+    return precision_recall(work, table, impacts, known, **options)
 
 
-def shown(table: pd.DataFrame, known: Iterable[int]) -> pd.DataFrame:
-    """The table of :func:`graded` with impacts as text, for readers."""
+def format_table(table: pd.DataFrame, known: Iterable[int]) -> pd.DataFrame:
+    """Write the impacts in the table of :func:`precision_recall` as text, for readers."""
     texts = {
         f"layer {layer}": [
             f"{value:.2f} [{low:.2f}, {high:.2f}]" if isfinite(high) else "unknown"
@@ -86,7 +95,7 @@ def shown(table: pd.DataFrame, known: Iterable[int]) -> pd.DataFrame:
     return pd.concat([kept.iloc[:, :1], pd.DataFrame(texts, table.index), kept.iloc[:, 1:]], axis=1)
 
 
-def shipped(name: str) -> tuple[pd.DataFrame, int]:
-    """What the card of a shipped planted mini says of its sites, as :func:`graded`, and of how many pairs a concept."""
+def card_results(name: str) -> tuple[pd.DataFrame, int]:
+    """Read the table of :func:`precision_recall` on a planted mini's card, and of how many pairs a concept it is."""
     found = cards.read(f"{name}-planted")["localisation"]
     return pd.DataFrame(found["concepts"]), int(found["pairs"])

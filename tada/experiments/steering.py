@@ -1,214 +1,152 @@
-"""A steering run by profile: how much is fitted, tried and played, and the tables that pages make of the results."""
+"""A steering experiment: how it is settled, its vectors and results, and the tables that pages make of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import pandas as pd
-import torch
 
-import tada
-from tada.concepts import steered as prompts
+from tada.concepts import steered
 from tada.concepts.steered import Vocabulary
 from tada.engine import Setting
-from tada.errors import InputError, UnknownNameError, unknown
-from tada.experiments import profiles
+from tada.errors import UnknownNameError, unknown
+from tada.experiments.experiment import Experiment, load_model, parse_layers, run_side_by_side
 from tada.experiments.profiles import get_profile
-from tada.metrics.judges import Judge, steering_judge
-from tada.models.base import MINI_SECONDS, Layers, Model, Sampling
+from tada.metrics.judges import steering_judge
+from tada.models.base import MINI_SECONDS, Model
+from tada.pairs import Captions
 from tada.stats import mean_interval, ratio_interval
-from tada.steering import Arm, Trial, calibrate, calibrated, cross, grid, library
-from tada.steering.library import Recipe
-from tada.steering.ranges import CONCEPT, QUALITY
-from tada.steering.vector import Vector
+from tada.steering import Arm, Trial, Vector, calibrate, calibrated, cross, library
+from tada.steering.ranges import CONCEPT, QUALITY, grid
 from tada.store import Store
 
 SEED = 2115
 """Seed of the noise of results (the authors')."""
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
-    """All that a steering page decides before it computes.
-
-    Attributes:
-        model: loaded.
-        profile: how much to run.
-        sampling: of all clips.
-        seconds: length of all clips.
-        words: vocabulary of the prompts.
-        judge: of all clips.
-        layer_sets: what is steered: all layers, and the functional ones and the others where they are known.
-    """
-
-    model: Model
-    profile: profiles.Steering
-    sampling: Sampling
-    seconds: float
-    words: Vocabulary
-    judge: Judge
-    layer_sets: tuple[Layers, ...]
-
-    @property
-    def measure(self) -> str:
-        """The judge's value for a concept, in words."""
-        return self.judge.unit
-
-    @property
-    def judge_name(self) -> str:
-        """Who judges, in words."""
-        return self.judge.label
-
-    def recipe(self, concept: str) -> Recipe:
-        """How the concept's vector is fitted."""
-        return Recipe(concept, Setting(self.seconds, self.sampling), self.profile.pairs, vocabulary=self.words)
-
-    def trial(self, concept: str) -> Trial:
-        """The prompts by which the range is found."""
-        return self._trial(prompts.neutral(concept, self.profile.range_prompts, self.words), concept)
-
-    def heard(self, concept: str) -> Trial:
-        """The prompts that results are reported on."""
-        count, first = self.profile.prompts, self.profile.range_prompts
-        return self._trial(prompts.neutral(concept, count, self.words, first), concept)
-
-    def grid(
-        self,
-        vector: Vector,
-        concept: str,
-        layers: Layers | None,
-        renorm: bool = True,
-        store: Store | None = None,
-        name: str = "",
-    ) -> pd.DataFrame:
-        """Judge the held-out prompts at every strength: as ``tada.steering.ranges.grid``, with ``percent``.
-
-        Args:
-            vector: calibrated for these layers.
-            concept: its concept.
-            layers: where to steer.
-            renorm: as for ``vector.apply``.
-            store: where scores are kept.
-            name: in place of the layers' in the result.
-        """
-        arm = calibrated(self.model, Arm(str(vector.info.get("method", "vector")), vector, layers, renorm=renorm))
-        rows = grid(self.model, arm, self.heard(concept), self.profile.strengths, self.judge, store)
-        return rows.assign(layers=name) if name else rows
-
-    def _trial(self, texts: Sequence[str], concept: str) -> Trial:
-        lyrics = prompts.get(concept).lyrics if self.words == "public" and self.model.sings else None
-        return Trial(concept, cross(texts, [SEED]), Setting(self.seconds, self.sampling, lyrics=lyrics))
-
-
 def plan(
     name: str,
     checkpoint: str | Path | None,
     profile: str = "mini",
+    *,
     functional: str = "",
-    words: str = "",
-    judge: Judge | None = None,
-    held_out: int = 0,
-) -> Run:
+    vocabulary: str = "",
+    prompts: int = 0,
+    captions: Captions = None,
+) -> Experiment:
     """Load a model and settle how much is run on it.
 
     Args:
         name: the architecture, as for ``tada.load``.
         checkpoint: as for ``tada.load``; ``"public"`` is None.
         profile: a name in :data:`tada.experiments.profiles.PROFILES`.
-        functional: indices of the functional layers, such as ``"6+7"``; nothing for what the checkpoint says.
-        words: vocabulary of the prompts, ``"mini"`` or ``"public"``; nothing for the checkpoint's.
-        judge: of clips; None for the mini judge where prompts are the minis', else CLAP.
-        held_out: prompts for results, for each concept; 0 for the profile's.
+        functional: the functional layers, such as ``"6+7"``; nothing for what the checkpoint says.
+        vocabulary: of the prompts, ``"mini"`` or ``"public"``; nothing for the checkpoint's.
+        prompts: for results, for each concept; 0 for the profile's.
+        captions: that an autoencoder is trained on, as for ``tada.pairs.build``.
 
     Raises:
         KeyError: an unknown architecture, profile or vocabulary. IndexError: no such layer.
-        ValueError: layers that are no indices.
     """
-    if words not in ("", "mini", "public"):
-        raise UnknownNameError(unknown("vocabulary", words, ("mini", "public")))
-    settings = get_profile(profile).steering
-    model = tada.load(name, None if checkpoint in ("", "public") else checkpoint)
-    vocabulary = cast(Vocabulary, words or model.vocabulary)
-    if functional:
-        model = model.with_functional(indices(model, functional))
-    settings = replace(settings, prompts=held_out or settings.prompts)
+    size = get_profile(profile)
+    size = replace(size, steering=replace(size.steering, prompts=prompts or size.steering.prompts))
+    if vocabulary not in ("", *get_args(Vocabulary)):
+        raise UnknownNameError(unknown("vocabulary", vocabulary, get_args(Vocabulary)))
+    model = load_model(name, checkpoint)
+    words = cast(Vocabulary, vocabulary or model.vocabulary)
+    model = model.with_functional(parse_layers(functional)) if functional else model
+    setting = default_setting(model, words, size.steering.seconds, size.steering.steps)
+    return Experiment(model, setting, steering_judge(words), size, words, checkpoint, captions)
+
+
+def default_setting(model: Model, vocabulary: str, seconds: float | None = None, steps: int | None = None) -> Setting:
+    """Settle length and sampling of steered clips: those given, else those of the minis or of the paper's steering."""
     preset = "mini" if vocabulary == "mini" else "steering"
-    preset = preset if preset in model.presets else "default"
-    steps = {"steps": settings.steps} if settings.steps else {}
-    sets: tuple[Layers, ...] = ("functional", "all", "all-but-functional") if model.functional else ("all",)
-    return Run(
-        model,
-        settings,
-        model.sampling(preset, **steps),
-        settings.seconds or (MINI_SECONDS if vocabulary == "mini" else model.default_seconds),
-        vocabulary,
-        judge or steering_judge(vocabulary),
-        sets,
-    )
+    sampling = model.sampling(preset if preset in model.presets else "default", **({"steps": steps} if steps else {}))
+    return Setting(seconds or (MINI_SECONDS if vocabulary == "mini" else model.default_seconds), sampling)
 
 
-def vector(run: Run, concept: str, kept: Path) -> Vector:
-    """A concept's vector, fitted and calibrated for every layer set of a run.
+def recipe(work: Experiment, concept: str) -> library.Recipe:
+    """How the concept's vector is fitted."""
+    return library.Recipe(concept, work.setting, work.profile.steering.pairs, vocabulary=work.vocabulary)
+
+
+def range_trial(work: Experiment, concept: str) -> Trial:
+    """The prompts by which the range of strengths is found."""
+    return _trial(work, concept, work.profile.steering.range_prompts, 0)
+
+
+def result_trial(work: Experiment, concept: str) -> Trial:
+    """The prompts that results are reported on, which are others."""
+    return _trial(work, concept, work.profile.steering.prompts, work.profile.steering.range_prompts)
+
+
+def _trial(work: Experiment, concept: str, count: int, first: int) -> Trial:
+    lyrics = steered.get(concept).lyrics if work.vocabulary == "public" and work.model.sings else None
+    texts = steered.neutral(concept, count, work.vocabulary, first)
+    return Trial(concept, cross(texts, [SEED]), replace(work.setting, lyrics=lyrics))
+
+
+def fit_vector(work: Experiment, concept: str, folder: str | Path) -> Vector:
+    """Fit a concept's vector and calibrate it for every layer set, or find all of it in the folder.
 
     Args:
-        run: as from :func:`plan`.
+        work: as from :func:`plan`.
         concept: a name in ``tada.concepts.steered.CONCEPTS``.
-        kept: folder of vectors and scores, in which all of it is found again.
+        folder: of vectors and scores.
     """
-    found = library.fit(run.model, run.recipe(concept), kept / "vectors")
-    for layers in run.layer_sets:
-        arm = Arm("caa", found, layers)
-        found = calibrate(run.model, arm, run.trial(concept), run.judge, Store(kept / "scores")).vector
-    return found
+    vector = library.fit(work.model, recipe(work, concept), Path(folder) / "vectors")
+    for layers in work.layer_sets:
+        vector = calibrate_vector(work, concept, Arm("caa", vector, layers), folder)
+    return vector
 
 
-def results(run: Run, concept: str, found: Vector, kept: Path) -> pd.DataFrame:
-    """The held-out prompts of a concept at every strength, by every layer set; arguments as for :func:`vector`."""
-    store = Store(kept / "scores")
-    return pd.concat([run.grid(found, concept, layers, store=store) for layers in run.layer_sets], ignore_index=True)
+def calibrate_vector(work: Experiment, concept: str, arm: Arm, folder: str | Path) -> Vector:
+    """Find the range of an arm's strengths; its vector, which keeps the range."""
+    store = Store(Path(folder) / "scores")
+    return calibrate(work.model, arm, range_trial(work, concept), work.judge, store).vector
 
 
-def ahead(start: Callable[[], Run], concepts: Sequence[str], kept: str | Path, workers: int) -> None:
-    """Compute what :func:`vector` and :func:`results` will ask for, a concept a process, into their folder.
+def steer_arm(work: Experiment, concept: str, arm: Arm, folder: str | Path) -> pd.DataFrame:
+    """Judge the prompts of results at every strength of the profile: as ``tada.steering.grid``.
+
+    Args:
+        work: as from :func:`plan`.
+        concept: that is steered.
+        arm: its vector is calibrated for these layers.
+        folder: of vectors and scores.
+    """
+    arm, trial = calibrated(work.model, arm), result_trial(work, concept)
+    return grid(work.model, arm, trial, work.profile.steering.strengths, work.judge, Store(Path(folder) / "scores"))
+
+
+def steer_layer_sets(work: Experiment, concept: str, vector: Vector, folder: str | Path) -> pd.DataFrame:
+    """Judge the prompts of results at every strength, by every layer set; as :func:`steer_arm`."""
+    parts = [steer_arm(work, concept, Arm("caa", vector, layers), folder) for layers in work.layer_sets]
+    return pd.concat(parts, ignore_index=True)
+
+
+def compute_ahead(start: Callable[[], Experiment], concepts: Sequence[str], folder: str | Path, workers: int) -> None:
+    """Compute what :func:`fit_vector` and :func:`steer_layer_sets` will ask for, a concept a process, into the folder.
 
     Args:
         start: as :func:`plan`, with its arguments bound by ``functools.partial``.
         concepts: names in ``tada.concepts.steered.CONCEPTS``.
-        kept: the folder.
+        folder: of vectors and scores.
         workers: processes, each with a model and one thread; with 1, nothing is done ahead.
     """
-    if workers < 2 or len(concepts) < 2:
-        return
-    context = get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(start,)) as pool:
-        list(pool.map(partial(_concept, Path(kept)), concepts))
+    if workers > 1 and len(concepts) > 1:
+        run_side_by_side([partial(_compute, start, concept, folder) for concept in concepts], workers)
 
 
-_run: list[Run] = []
-
-
-def _begin(start: Callable[[], Run]) -> None:
-    torch.set_num_threads(1)
-    _run[:] = [start()]
-
-
-def _concept(kept: Path, concept: str) -> None:
-    results(_run[0], concept, vector(_run[0], concept, kept), kept)
-
-
-def indices(model: Model, text: str) -> tuple[int, ...]:
-    """Layer indices from ``"6+7"`` or ``"6, 7"``."""
-    parts = text.replace(",", "+").replace(" ", "").strip("{}[]()").split("+")
-    if not all(part.isdigit() for part in parts):
-        raise InputError(f"got the layers {text!r}; expected indices such as 6+7")
-    return tuple(model.sites.index(site) for site in model.resolve([int(part) for part in parts]))
+def _compute(start: Callable[[], Experiment], concept: str, folder: str | Path) -> None:
+    work = start()
+    steer_layer_sets(work, concept, fit_vector(work, concept, folder), folder)
 
 
 # ---- tables

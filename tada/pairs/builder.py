@@ -15,7 +15,7 @@ import pandas as pd
 
 from tada import concepts as concept_table
 from tada.concepts import Concept
-from tada.errors import InputError, MissingFileError, unknown
+from tada.errors import CheckpointError, InputError, MissingFileError, unknown
 from tada.io import write_table
 from tada.minis.attributes import draw
 from tada.minis.captions import caption
@@ -141,7 +141,7 @@ def _download(name: str, file: str) -> Path:
     try:
         return Path(hf_hub_download(name, file, repo_type="dataset"))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise OSError(
+        raise CheckpointError(
             f"{name} cannot be had ({type(error).__name__}): accept its terms on its hub page and log in with "
             f"`hf auth login`, or download {file} yourself and give its path"
         ) from error

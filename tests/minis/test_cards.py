@@ -75,7 +75,7 @@ def test_a_mini_worse_than_its_card_is_found(monkeypatch):
 
 def test_the_card_of_a_planted_mini_tells_of_its_sites():
     for name in ("ace-step", "stable-audio"):
-        table, pairs = planted.shipped(name)
+        table, pairs = planted.card_results(name)
         assert pairs > 8 and {"concept", "precision", "recall"} <= set(table) and len(table)
 
 

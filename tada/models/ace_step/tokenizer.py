@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tada.errors import InputError, MissingFileError
+from tada.errors import CheckpointError, InputError, MissingFileError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -114,7 +114,7 @@ def _fetch() -> str:
     try:
         return pooch.retrieve(URL, f"sha256:{SHA256}", fname="ace_step_v1_lyrics.json", path=pooch.os_cache("tada"))
     except (OSError, ValueError) as error:
-        raise OSError(
+        raise CheckpointError(
             f"cannot fetch the lyric vocabulary of ACE-Step ({error}): get {URL} on a machine that is "
             f'online and set {VARIABLE} to the file; lyrics "" need none'
         ) from error

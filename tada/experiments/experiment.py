@@ -1,0 +1,82 @@
+"""What one notebook runs: a model, the setting of its clips, a judge, and how much of everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import tada
+from tada.concepts.steered import Vocabulary
+from tada.engine import Setting, processes
+from tada.experiments.profiles import Profile
+from tada.metrics.judges import Judge
+from tada.models.base import Layers, Model
+from tada.pairs.builder import Captions
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """What one notebook runs, settled before anything is computed.
+
+    Attributes:
+        model: loaded.
+        setting: of all clips.
+        judge: of all clips.
+        profile: how much to run.
+        vocabulary: of the prompts.
+        checkpoint: what the model was loaded from, so that other processes can load it.
+        captions: that pairs are built from and autoencoders trained on, as for ``tada.pairs.build``.
+    """
+
+    model: Model
+    setting: Setting
+    judge: Judge
+    profile: Profile
+    vocabulary: Vocabulary
+    checkpoint: str | Path | None = None
+    captions: Captions = field(default=None, repr=False)
+
+    @property
+    def layer_sets(self) -> tuple[Layers, ...]:
+        """What is steered: all layers, and the functional ones and the others where they are known."""
+        return ("functional", "all", "all-but-functional") if self.model.functional else ("all",)
+
+    @property
+    def loader(self) -> Callable[[], Model]:
+        """A function that loads the model anew, for other processes."""
+        return partial(load_model, self.model.name, self.checkpoint)
+
+
+def load_model(name: str, checkpoint: str | Path | None, device: str = "auto") -> Model:
+    """Load a model as ``tada.load`` does, with ``"public"`` for the paper's checkpoint."""
+    return tada.load(name, None if checkpoint in ("", "public") else checkpoint, device)
+
+
+def parse_layers(text: str) -> Layers:
+    """Read layers as a user types them: ``"6+7"`` or ``"6, 7"`` as indices, names as they are."""
+    if text in ("all", "functional", "all-but-functional"):
+        return text
+    parts = text.replace(",", "+").replace(" ", "").strip("{}[]()").split("+")
+    return [int(part) if part.lstrip("-").isdigit() else part for part in parts]
+
+
+def run_side_by_side(jobs: Iterable[Callable[[], Any]], workers: int) -> None:
+    """Run jobs in processes of one thread each, into their stores; with one worker here, one after the other.
+
+    Args:
+        jobs: functions without arguments that can be pickled, such as ``functools.partial`` of a module's function.
+        workers: processes.
+
+    Raises:
+        Exception: the first that a job raised.
+    """
+    with processes(workers) as executor:
+        if executor is None:
+            for job in jobs:
+                job()
+        else:
+            for future in [executor.submit(job) for job in jobs]:
+                future.result()

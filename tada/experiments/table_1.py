@@ -1,0 +1,394 @@
+"""Table 1: which layers are functional, the rows that are compared, their ranges, and what a run leaves.
+
+A run leaves its tidy results in ``tables/<checkpoint>/`` below its store, where later pages read them, and the table as
+csv, LaTeX and HTML beside them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+
+from tada import evaluation, patching
+from tada.concepts import steered as prompts
+from tada.concepts.steered import TABLE_1 as CONCEPTS
+from tada.engine import units
+from tada.errors import InputError, UnknownNameError, unknown
+from tada.evaluation.layout import blocks, write
+from tada.experiments import autoencoder, localisation, steering
+from tada.experiments.claims import Evidence
+from tada.experiments.experiment import Experiment, run_side_by_side
+from tada.experiments.profiles import get_profile
+from tada.io import atomic_write, slug, write_json, write_table
+from tada.metrics.judges import MetricSuite
+from tada.minis.attributes import draw
+from tada.minis.probe import TEST_SEED
+from tada.minis.render import FRAMES, LOUDNESS, render_batch
+from tada.minis.sounds import SAMPLE_RATE
+from tada.models import ARCHITECTURES, SHIPPED, shipped
+from tada.models.base import Layers
+from tada.pairs import build
+from tada.patching.screening import rank, screen
+from tada.steering import Arm, Trial, calibrate, lengths, library
+from tada.steering.distance import prompt_distance, range_by_distance
+from tada.store import Store, key
+
+__all__ = [
+    "CONCEPTS", "SCALES", "Config", "Table1", "blocks", "compute", "is_shipped", "load_evidence", "load_localisation",
+    "make_arms", "open_table", "render_embeddings", "write",
+]  # fmt: skip
+
+LAYER_SETS: tuple[Layers, ...] = ("all", "all-but-functional", "functional")
+"""Layer sets of the CAA rows, in the paper's order."""
+
+SCALES = ("length", "calibrated", "distance", "paper")
+"""What 100 % is: the length of the steered layers' outputs; a range found with a judge, see
+:mod:`tada.steering.ranges`; the distance that the prompt's own concept moves clips by, see
+:mod:`tada.steering.distance`; a raw strength of 100, as in the paper."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that decides a Table 1; plain values, so that every process can be told and a file can keep them.
+
+    Attributes:
+        name: the architecture, as for ``tada.load``.
+        checkpoint: as for ``tada.load``; ``"public"`` is the paper's.
+        profile: a name in :data:`tada.experiments.profiles.PROFILES`.
+        concepts: rows of the table.
+        functional: the functional layers, such as ``"6+7"``; nothing for :func:`resolve_layers` to find out.
+        layer: of the autoencoder; -1 for :func:`resolve_layers` to choose.
+        vocabulary: of the prompts, ``"mini"`` or ``"public"``; nothing for the checkpoint's.
+        scale: what 100 % is, a name in :data:`SCALES`; nothing for the profile's.
+        prompts: of a concept; 0 for the profile's.
+        seconds: length of the clips; 0 for the profile's.
+        captions: that the autoencoder is trained on, as for ``tada.pairs.build``.
+        store: folder of everything that is kept.
+        localisation: folder of the scores of localisation.
+        aesthetics: whether Audiobox Aesthetics rates the clips of a mini, too.
+        origin: where the functional layers are known from, in words; set by :func:`resolve_layers`.
+    """
+
+    name: str
+    checkpoint: str
+    profile: str = "mini"
+    concepts: tuple[str, ...] = CONCEPTS
+    functional: str = ""
+    layer: int = -1
+    vocabulary: str = ""
+    scale: str = ""
+    prompts: int = 0
+    seconds: float = 0.0
+    captions: str = ""
+    store: str = "_build/steering"
+    localisation: str = "_build/localisation"
+    aesthetics: bool = False
+    origin: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Table1:
+    """A Table 1 that is ready to be computed.
+
+    Attributes:
+        config: with its layers resolved.
+        work: model, setting, judge of ranges, and profile.
+        suite: the metrics of the table.
+    """
+
+    config: Config
+    work: Experiment
+    suite: MetricSuite
+
+    def kept(self, name: str) -> Path:
+        """A folder of the store."""
+        return Path(self.config.store) / name
+
+    @property
+    def folder(self) -> Path:
+        """Where a run leaves its table."""
+        return self.kept("tables") / f"{self.config.name}-{slug(self.work.model.checkpoint)}"
+
+
+def open_table(config: Config) -> Table1:
+    """Load the model and the metrics, and resolve the layers.
+
+    Raises:
+        KeyError, IndexError, ValueError, OSError: as for ``tada.experiments.steering.plan``; an unknown scale.
+    """
+    size = get_profile(config.profile)
+    table = replace(size.table, scale=config.scale or size.table.scale, prompts=config.prompts or size.table.prompts)
+    if table.scale not in SCALES:
+        raise UnknownNameError(unknown("scale", table.scale, SCALES))
+    work = steering.plan(
+        config.name,
+        config.checkpoint,
+        config.profile,
+        functional=config.functional,
+        vocabulary=config.vocabulary,
+        captions=config.captions or None,
+    )
+    setting = replace(work.setting, seconds=config.seconds or work.setting.seconds)
+    work = replace(work, setting=setting, profile=replace(size, table=table))
+    config = config if config.origin else resolve_layers(config, work)
+    model = work.model.with_functional([int(layer) for layer in config.functional.split("+")])
+    mini = work.vocabulary == "mini"  # clips of minis are brought to the loudness of the renders
+    suite = MetricSuite(work.vocabulary, config.aesthetics or None, LOUDNESS if mini else None)
+    return Table1(config, replace(work, model=model), suite)
+
+
+# ---- layers
+
+
+def resolve_layers(config: Config, work: Experiment) -> Config:
+    """Decide which layers are functional, and which is the autoencoder's.
+
+    Functional layers are those that were given, else those the checkpoint says of itself, else those of highest mean
+    impact in a finished localisation, else those where the text has most influence on the prediction (a ranking, no
+    result); in the last two cases as many as the paper found in this architecture. The autoencoder's layer is the one
+    of them with the highest impact or influence where these are known, else the last.
+    """
+    own, count = work.model.functional, len(work.model.paper_layers)
+    scores = load_localisation(config)
+    ranking = [] if scores is None else localisation.rank_layers(patching.impact(scores))
+    if own is not None:
+        layers, origin = list(own), "given" if config.functional else _origin(config)
+    elif scores is not None:
+        layers = ranking[:count]
+        origin = f"highest mean impact of {scores['concept'].nunique()} concepts, localised on this checkpoint"
+    else:
+        layers = ranking = _screen(work, 1 if config.profile == "smoke" else 2)[:count]
+        origin = "most influence of the text; not localised on this checkpoint yet"
+    strongest = next((layer for layer in ranking if layer in layers), layers[-1])
+    return replace(
+        config,
+        functional="+".join(map(str, sorted(layers))),
+        layer=config.layer if config.layer >= 0 else strongest,
+        origin=origin,
+    )
+
+
+def _origin(config: Config) -> str:
+    """Where a checkpoint has its functional layers from, by its own words."""
+    if config.checkpoint == "planted":
+        return "known by construction"
+    place = shipped(config.name, config.checkpoint) if config.checkpoint in SHIPPED else Path(config.checkpoint)
+    about = place / "tada.json"
+    said = json.loads(about.read_text(encoding="utf-8")).get("functional from") if about.is_file() else None
+    return str(said or "said by the checkpoint")
+
+
+def _screen(work: Experiment, limit: int) -> list[int]:
+    """Rank layers by the influence of the text on the prediction."""
+    pairs = build(None, ["slow", "sad", "female", "drums"], limit=limit)
+    sampling = work.model.sampling(work.setting.sampling)
+    found = screen(work.model, pairs, 0, None, work.setting, steps=min(4, sampling.steps))
+    return [int(layer) for layer in rank(found)]
+
+
+def localisation_folder(config: Config) -> Path:
+    """Where the page of localisation keeps its scores."""
+    name = config.checkpoint if len(config.checkpoint) < 12 else "own"
+    return Path(config.localisation) / f"{config.name}-{name}"
+
+
+def load_localisation(config: Config) -> pd.DataFrame | None:
+    """Load the scores of the largest finished localisation of every layer, by profile; None if there is none."""
+    place = localisation_folder(config)
+    if not place.is_dir():
+        return None
+    mini = (config.vocabulary or ("mini" if config.checkpoint in SHIPPED else "public")) == "mini"
+    try:
+        judge = "probe" if mini else "clap"
+        work = localisation.plan(config.name, config.checkpoint, config.profile, judge=judge)
+        return localisation.load_finished(work, localisation.build_pairs(work), place)
+    except (KeyError, OSError):  # of a checkpoint that is not here any more
+        return None
+
+
+# ---- rows
+
+
+def make_arms(table: Table1, concept: str) -> list[Arm]:
+    """Make the rows of Table 1 for a concept, in the paper's order."""
+    return [*caa_arms(table, concept), *sae_arms(table, concept)]
+
+
+def caa_arms(table: Table1, concept: str) -> list[Arm]:
+    """Make the rows of CAA on all layers, on all but the functional ones, and on those."""
+    vector = library.fit(table.work.model, steering.recipe(table.work, concept), table.kept("vectors"))
+    return [with_scale(table, concept, Arm("CAA", vector, layers)) for layers in LAYER_SETS]
+
+
+def sae_arms(table: Table1, concept: str) -> list[Arm]:
+    """Make the row of the autoencoder's features on its one layer, without the old lengths (eq. 8)."""
+    trained, scores = train_features(table)
+    vector = autoencoder.feature_vector(table.work, trained, scores, concept)
+    return [with_scale(table, concept, Arm("SAE", vector, [table.config.layer], renorm=False))]
+
+
+def train_features(table: Table1) -> tuple[autoencoder.Trained, pd.DataFrame]:
+    """Train the autoencoder of the layer and score its features for the concepts, or load both."""
+    folder = table.kept("sae")
+    trained = autoencoder.train_or_load(table.work, table.config.layer, folder)
+    return trained, autoencoder.score_table(table.work, trained, list(table.config.concepts), folder)
+
+
+def with_scale(table: Table1, concept: str, arm: Arm) -> Arm:
+    """Give an arm the raw strengths that are 100 % here, see :data:`SCALES`."""
+    work, trial = table.work, steering.range_trial(table.work, concept)
+    match work.profile.table.scale:
+        case "length":  # on prompts of the first concept for all
+            trial = steering.range_trial(work, table.config.concepts[0])
+            about = {"what": "length of outputs", **arm.describe(work.model), "rows": trial.rows}
+            raw = _kept(table, trial, about, lambda: lengths(work.model, arm.vector, trial, arm.layers))
+            return replace(arm, scale=(raw, raw))
+        case "calibrated":
+            return calibrate(work.model, arm, trial, work.judge, Store(table.kept("scores")))
+        case "distance":
+            store, targets = Store(table.kept("evaluation")), _targets(table, trial)
+            return range_by_distance(work.model, arm, trial, targets, table.suite, store=store)[0]
+        case _:
+            return arm
+
+
+def _targets(table: Table1, trial: Trial) -> tuple[float, float]:
+    """How far the prompt's own concept moves clips; a pole that no prompt can ask for goes as far as the other."""
+    templates = prompts.get(trial.concept).templates["revised"]
+    more, less = ([template.format(base=text) for text, _ in trial.rows] for template in templates)
+    about = {"what": "distance of prompts", "concept": trial.concept, "sides": [more, less], "rows": trial.rows}
+    up, down = _kept(
+        table, trial, about, lambda: list(prompt_distance(table.work.model, trial, more, less, table.suite))
+    )
+    if not up and not down:
+        raise InputError(
+            f"prompts that ask for {trial.concept} give the same clips: choose scale='length' in its place"
+        )
+    return up or down, down or up
+
+
+def _kept(table: Table1, trial: Trial, about: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
+    """What was computed before for the same model, clips and metrics, or is computed now."""
+    name, store = units(table.work.model, trial.setting, table.suite, [about])[0], Store(table.kept("evaluation"))
+    found = store.get(name)
+    return store.get_or_set(name, compute()) if found is None else found
+
+
+# ---- results
+
+
+def compute(table: Table1, workers: int = 1) -> pd.DataFrame:
+    """Compute everything that Table 1 needs; what is in the store is not computed again.
+
+    Args:
+        table: as from :func:`open_table`.
+        workers: processes, each with a model and one thread; 1 on a GPU.
+
+    Returns:
+        As from ``tada.evaluation.run``, of all concepts and rows; also kept as ``results.parquet``.
+    """
+    config, work = table.config, table.work
+    if workers > 1:  # the autoencoder takes longest and is started first
+        rows = [partial(_evaluate_rows, config, concept, caa_arms) for concept in config.concepts]
+        run_side_by_side([partial(_train_alone, config), *rows], workers)
+        run_side_by_side([partial(_evaluate_rows, config, concept, sae_arms) for concept in config.concepts], workers)
+    parts = [evaluate(table, concept, make_arms(table, concept)) for concept in config.concepts]
+    results = pd.concat(parts, ignore_index=True)
+    about = {**asdict(config), "size": asdict(work.profile.table), "seconds": work.setting.seconds}
+    about |= {"steps": work.model.sampling(work.setting.sampling).steps, "sites": len(work.model.sites)}
+    write_table(table.folder / "results.parquet", results)
+    write_json(table.folder / "run.json", about)
+    return results
+
+
+def evaluate(table: Table1, concept: str, arms: Sequence[Arm]) -> pd.DataFrame:
+    """Steer the prompts of one concept and score the clips; kept."""
+    work, size = table.work, table.work.profile.table
+    setting = replace(steering.range_trial(work, concept).setting, batch=16)
+    trial = Trial(concept, evaluation.seeded(prompts.neutral(concept, size.prompts, work.vocabulary)), setting)
+    truth = render_embeddings(table)
+    return evaluation.run(work.model, arms, trial, table.suite, size.percents, table.kept("evaluation"), truth)
+
+
+def render_embeddings(table: Table1) -> torch.Tensor | None:
+    """Embed true renders, held out from all training, or load their embeddings; None for public checkpoints."""
+    count, seconds = table.work.profile.table.renders, table.work.setting.seconds
+    if table.work.vocabulary != "mini" or not count:
+        return None
+    about = {"renders": count, "first": TEST_SEED, "seconds": seconds, "panel": table.suite.key}
+    place = table.kept("evaluation") / f"truth-{key(about)[:16]}.safetensors"
+    if not place.is_file():
+        seeds = range(TEST_SEED, TEST_SEED + count)
+        clips = render_batch([draw(seed) for seed in seeds], seeds)[:, : min(FRAMES, round(seconds * SAMPLE_RATE))]
+        rows = table.suite.embed(clips, SAMPLE_RATE)
+        atomic_write(place, lambda draft: save_file({"rows": rows}, draft))
+    return load_file(place)["rows"]
+
+
+def _train_alone(config: Config) -> None:
+    train_features(open_table(config))
+
+
+def _evaluate_rows(config: Config, concept: str, make: Callable[[Table1, str], list[Arm]]) -> None:
+    table = open_table(config)
+    evaluate(table, concept, make(table, concept))
+
+
+# ---- what earlier runs left
+
+
+def load_evidence(
+    models: Sequence[str],
+    checkpoints: Sequence[str],
+    store: str | Path = "_build/steering",
+    localisation: str | Path = "_build/localisation",
+    profile: str = "mini",
+) -> list[Evidence]:
+    """Load what earlier runs left, one entry a model and checkpoint; nothing is generated.
+
+    Args:
+        models: architectures.
+        checkpoints: as for ``tada.load``; ``"public"`` is the paper's.
+        store: of the steering.
+        localisation: of the scores of localisation.
+        profile: of the localisation.
+
+    Returns:
+        Evidence in the order of ``models`` and ``checkpoints``; planted checkpoints that do not exist are left out.
+
+    Raises:
+        KeyError: an unknown architecture or profile.
+    """
+    for name in models:
+        if name not in ARCHITECTURES:
+            raise UnknownNameError(unknown("architecture", name, ARCHITECTURES))
+    left: dict[tuple[str, str], tuple[Path, str]] = {}
+    for file in sorted(Path(store).glob("tables/*/results.parquet")):
+        about = json.loads(file.with_name("run.json").read_text())
+        left[about["name"], about["checkpoint"]] = file, about["vocabulary"]
+    found = []
+    for name in models:
+        for checkpoint in checkpoints:
+            if checkpoint == "planted" and not is_shipped(name, checkpoint):
+                continue
+            path, vocabulary = left.get((name, checkpoint), (None, ""))
+            config = Config(name, checkpoint, profile, vocabulary=vocabulary, localisation=str(localisation))
+            results = None if path is None else pd.read_parquet(path)
+            found.append(Evidence(name, checkpoint, load_localisation(config), results))
+    return found
+
+
+def is_shipped(name: str, checkpoint: str) -> bool:
+    """Tell whether the package has the ``"mini"`` or ``"planted"`` checkpoint of an architecture."""
+    try:
+        return shipped(name, checkpoint).is_dir()
+    except KeyError:
+        return False
