@@ -118,7 +118,7 @@ def nested_set_curves(curves: pd.DataFrame, title: str = "") -> Figure:
 
     Args:
         curves: one row a concept and set: ``concept, size`` (number of layers), ``added`` (the layer that the set has
-            more than the one before), ``impact, known``; as from ``tada.experiments.localisation.grown``.
+            more than the one before), ``impact, known``; as from ``tada.experiments.localisation.cumulative_impacts``.
         title: of the figure.
     """
     figure, (axis,) = plots.panels(1, 3.0)
@@ -150,7 +150,7 @@ def verdict_table(called: pd.DataFrame) -> Any:
     """Tabulate concepts with the effect of the full swap and their functional layers, the strongest first.
 
     Args:
-        called: as from ``tada.experiments.localisation.verdicts``.
+        called: as from ``tada.experiments.localisation.call_functional``.
     """
     rows = []
     for name, part in called.groupby("concept", sort=False):
@@ -171,7 +171,7 @@ def control_values(impacts: pd.DataFrame) -> pd.DataFrame:
     """Lay out cells that were controlled: impact of the concept, of each control, and the margin over each, as text.
 
     Args:
-        impacts: as from ``tada.experiments.localisation.controlled``; without controls the result is empty.
+        impacts: as from ``tada.experiments.localisation.add_controls``; without controls the result is empty.
     """
     controls = impacts[impacts["method"] != "patch"]
     if controls.empty:
@@ -197,7 +197,7 @@ def impact_values(impacts: pd.DataFrame) -> pd.DataFrame:
 
 
 def grade_table(grades: pd.DataFrame) -> Any:
-    """Tabulate how a localisation did on a planted mini, as from ``tada.experiments.planted.shown``."""
+    """Tabulate how a localisation did on a planted mini, as from ``tada.experiments.planted.format_table``."""
     return table(grades, dict.fromkeys(["precision", "recall", "together", "strongest other"], "{:.2f}"))
 
 
