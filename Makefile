@@ -27,10 +27,11 @@ $(READY): pyproject.toml constraints.txt
 book: $(READY)  ## execute the notebooks and build the site, warnings are errors (PROFILE=smoke|mini|colab|paper, JOBS=N)
 	$(BIN)/tada book --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
 
-lint: $(READY)  ## ruff and mypy only
+lint: $(READY)  ## ruff, mypy and import-linter only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 test: lint  ## ruff, mypy and pytest
 	$(BIN)/pytest -n 2
