@@ -21,7 +21,8 @@ from tada.models.ace_step.adapter import AceStep, AceStepSampling
 from tada.models.ace_step.files import Parts
 from tada.models.ace_step.transformer import AceStepTransformer
 from tada.models.ace_step.vocoder import Vocoder
-from tada.models.tiny import _t5_tokenizer
+from tada.models.hub import About
+from tada.models.tiny import t5_tokenizer
 
 DCAE = {
     "in_channels": 2,
@@ -71,7 +72,7 @@ def build(device: torch.device) -> AceStep:
     with torch.device("meta"):
         modules = AceStepTransformer(), AutoencoderDC(**DCAE), Vocoder(), UMT5EncoderModel(UMT5Config(**UMT5))
     parts = [randomised(module, device) for module in modules]
-    return AceStep(Parts(*parts, _t5_tokenizer(256)), device, "random, public size")
+    return AceStep(Parts(*parts, t5_tokenizer(256)), device, About("random, public size"))
 
 
 def timed(report: dict[str, float], name: str, work):

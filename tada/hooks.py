@@ -151,7 +151,7 @@ def route(
         if source.states.shape[1:] != base.states.shape[1:]:
             raise InputError(
                 f"route at {site}: the source context has {source.tokens} tokens, the sampled one {base.tokens}; "
-                "pad both to one length with source.align(base), or encode all prompts in one call"
+                "encode all prompts in one call, which pads them to one length, and take rows of the result"
             )
         return base.where(row_mask(rows, run.rows).to(base.states.device), source)
 

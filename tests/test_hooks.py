@@ -320,7 +320,7 @@ def test_contexts_of_different_length_in_tokens(tiny_model, name, layer):
     """Layer 2 of AudioLDM2 reads T5; Stable Audio's contexts are all of one length."""
     model = tiny_model(name)
     short, long = model.encode("a"), model.encode(SAD)
-    with pytest.raises(ValueError, match=f"route at {model.sites[layer]}.*align"), tada.route(model, layer, long):
+    with pytest.raises(ValueError, match=f"route at {model.sites[layer]}.*one call"), tada.route(model, layer, long):
         sample(model, short)
 
 

@@ -127,11 +127,6 @@ class Context:
         """Pad every stream to the named lengths (in tokens)."""
         return replace(self, **self._both(lambda name, stream: stream.pad(tokens[name])))
 
-    def align(self, other: Context) -> tuple[Context, Context]:
-        """Both contexts padded to one common length per stream, so that one can be routed into the other."""
-        longest = {n: max(_longest(c, n) for c in (self, other)) for n in self.cond}
-        return self.pad(longest), other.pad(longest)
-
     def _both(self, change: Callable[[str, Stream], Stream]) -> dict[str, Any]:
         sides = {"cond": self.cond, "uncond": self.uncond}
         return {side: {name: change(name, s) for name, s in streams.items()} for side, streams in sides.items()}

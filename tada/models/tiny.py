@@ -18,6 +18,9 @@ from tada.errors import InputError, UnknownNameError, unknown
 from tada.io import write_json
 from tada.models.pipeline import quiet_loading
 
+CHARACTERS = ["▁", *string.ascii_letters, *string.digits, *string.punctuation]
+"""Vocabulary of the text encoders, beside three special tokens."""
+
 
 def build(name: str, folder: str | Path, seed: int = 0, width: int = 8, topology: str | None = None) -> Path:
     """Write a tiny checkpoint.
@@ -54,25 +57,12 @@ def build(name: str, folder: str | Path, seed: int = 0, width: int = 8, topology
 
 
 def _audioldm2(folder: Path, width: int, topology: str) -> None:
-    from diffusers import (
-        AudioLDM2Pipeline,
-        AudioLDM2ProjectionModel,
-        AudioLDM2UNet2DConditionModel,
-        AutoencoderKL,
-        DDIMScheduler,
-    )
-    from transformers import (
-        ClapFeatureExtractor,
-        ClapModel,
-        GPT2Config,
-        GPT2LMHeadModel,
-        SpeechT5HifiGan,
-        SpeechT5HifiGanConfig,
-    )
+    import diffusers
+    import transformers
 
     gpt2_width, t5_width, clap_width = 24, 32, 16
     dims = (None, gpt2_width, t5_width, None) if topology == "large" else (None, gpt2_width, t5_width)
-    unet = AudioLDM2UNet2DConditionModel(
+    unet = diffusers.AudioLDM2UNet2DConditionModel(
         sample_size=16,
         in_channels=4,
         out_channels=4,
@@ -85,7 +75,7 @@ def _audioldm2(folder: Path, width: int, topology: str) -> None:
         down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 3,
         up_block_types=("CrossAttnUpBlock2D",) * 3 + ("UpBlock2D",),
     )
-    vae = AutoencoderKL(
+    vae = diffusers.AutoencoderKL(
         in_channels=1,
         out_channels=1,
         latent_channels=4,
@@ -94,11 +84,10 @@ def _audioldm2(folder: Path, width: int, topology: str) -> None:
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
     )
-    clap = ClapModel(_clap_config(clap_width))
-    vocoder = SpeechT5HifiGan(
-        SpeechT5HifiGanConfig(
+    clap = transformers.ClapModel(_clap_config(clap_width))
+    vocoder = transformers.SpeechT5HifiGan(
+        transformers.SpeechT5HifiGanConfig(
             model_in_dim=32,
-            sampling_rate=16000,
             upsample_initial_channel=32,
             upsample_rates=[5, 4, 2, 2, 2],
             upsample_kernel_sizes=[16, 16, 8, 4, 4],
@@ -108,19 +97,19 @@ def _audioldm2(folder: Path, width: int, topology: str) -> None:
             initializer_range=0.2,  # with the default the sound is at -200 dB
         )
     )
-    gpt2 = GPT2Config(n_embd=gpt2_width, n_layer=2, n_head=2, n_positions=256, n_ctx=256, vocab_size=99)
+    gpt2 = transformers.GPT2Config(n_embd=gpt2_width, n_layer=2, n_head=2, n_positions=256, n_ctx=256, vocab_size=99)
     gpt2.max_new_tokens = 8
-    pipeline = AudioLDM2Pipeline(
+    pipeline = diffusers.AudioLDM2Pipeline(
         vae=vae,
         text_encoder=clap,
         text_encoder_2=_t5(t5_width),
-        projection_model=AudioLDM2ProjectionModel(clap_width, t5_width, gpt2_width),
-        language_model=GPT2LMHeadModel(gpt2),
+        projection_model=diffusers.AudioLDM2ProjectionModel(clap_width, t5_width, gpt2_width),
+        language_model=transformers.GPT2LMHeadModel(gpt2),
         tokenizer=_roberta_tokenizer(),
-        tokenizer_2=_t5_tokenizer(64),
-        feature_extractor=ClapFeatureExtractor(),
+        tokenizer_2=t5_tokenizer(64),
+        feature_extractor=transformers.ClapFeatureExtractor(),
         unet=unet,
-        scheduler=DDIMScheduler(
+        scheduler=diffusers.DDIMScheduler(
             beta_start=0.0015,
             beta_end=0.0195,
             beta_schedule="scaled_linear",
@@ -135,16 +124,10 @@ def _audioldm2(folder: Path, width: int, topology: str) -> None:
 
 
 def _stable_audio(folder: Path, width: int, topology: str) -> None:
-    from diffusers import (
-        AutoencoderOobleck,
-        CosineDPMSolverMultistepScheduler,
-        StableAudioDiTModel,
-        StableAudioPipeline,
-        StableAudioProjectionModel,
-    )
+    import diffusers
 
     text_width, latents = 24, 4
-    transformer = StableAudioDiTModel(
+    transformer = diffusers.StableAudioDiTModel(
         sample_size=32,
         in_channels=latents,
         out_channels=latents,
@@ -157,39 +140,54 @@ def _stable_audio(folder: Path, width: int, topology: str) -> None:
         global_states_input_dim=2 * text_width,
         time_proj_dim=8,
     )
-    vae = AutoencoderOobleck(
-        encoder_hidden_size=4,
-        downsampling_ratios=[2, 4, 4, 8, 8],
-        decoder_channels=4,
-        decoder_input_channels=latents,
-        audio_channels=2,
-        channel_multiples=[1, 1, 2, 2, 4],
-        sampling_rate=44100,
+    vae = diffusers.AutoencoderOobleck(
+        encoder_hidden_size=4, decoder_channels=4, decoder_input_channels=latents, channel_multiples=[1, 1, 2, 2, 4]
     )
-    pipeline = StableAudioPipeline(
+    pipeline = diffusers.StableAudioPipeline(
         vae=vae,
         text_encoder=_t5(text_width),
-        projection_model=StableAudioProjectionModel(
+        projection_model=diffusers.StableAudioProjectionModel(
             text_encoder_dim=text_width, conditioning_dim=text_width, min_value=0, max_value=512
         ),
-        tokenizer=_t5_tokenizer(128),
+        tokenizer=t5_tokenizer(128),
         transformer=transformer,
-        scheduler=CosineDPMSolverMultistepScheduler(
-            sigma_min=0.3,
-            sigma_max=500,
-            solver_order=2,
-            prediction_type="v_prediction",
-            sigma_data=1.0,
-            sigma_schedule="exponential",
-        ),
+        scheduler=diffusers.CosineDPMSolverMultistepScheduler(),
     )
     pipeline.save_pretrained(folder)
 
 
 def _ace_step(folder: Path, width: int, topology: str) -> None:
-    from tada.models.ace_step import tiny
+    from diffusers import AutoencoderDC
+    from transformers import UMT5Config, UMT5EncoderModel
 
-    tiny.build(folder, width, topology)
+    from tada.models.ace_step.files import Parts, write
+    from tada.models.ace_step.transformer import AceStepTransformer, TransformerConfig
+    from tada.models.ace_step.vocoder import Vocoder, VocoderConfig
+
+    heads = {"inner_dim": 2 * width, "attention_head_dim": width, "num_attention_heads": 2}
+    lyrics = {"lyric_hidden_size": 16, "lyric_heads": 2, "lyric_ff_size": 32, "speaker_embedding_dim": 8}
+    patch = {"patch_hidden_size": 32, "patch_norm_groups": 4, "text_embedding_dim": 24}
+    backbone: dict[str, Any] = {"depths": (1, 1, 1, 1), "dims": (8, 8, 8, 8), "num_mels": 8}
+    head: dict[str, Any] = {
+        "upsample_initial_channel": 128,
+        "resblock_kernel_sizes": (3,),
+        "resblock_dilation_sizes": ((1, 3),),
+    }
+    coder = {
+        "block_types": ("ResBlock",) * 3 + ("EfficientViTBlock",),
+        "block_out_channels": (8, 8, 8, 16),
+        "layers_per_block": (1, 1, 1, 1),
+        "qkv_multiscales": ((), (), (5,), (5,)),
+    }
+    sides = {f"{side}_{key}": value for side in ("encoder", "decoder") for key, value in coder.items()}
+    mel = {"in_channels": 2, "latent_channels": 8, "attention_head_dim": 8, "downsample_block_type": "Conv"}
+    autoencoder = AutoencoderDC(**mel, **sides, upsample_block_type="interpolate", decoder_act_fns="silu")
+    text = {"d_model": 24, "d_kv": 8, "d_ff": 32, "num_layers": 4, "num_heads": 2, "feed_forward_proj": "gated-gelu"}
+    umt5 = UMT5Config(vocab_size=len(CHARACTERS) + 3, tie_word_embeddings=False, use_cache=False, **text)
+    vocoder = Vocoder(VocoderConfig(**backbone, **head))
+    vocoder.head.conv_post.weight_g.data *= 100  # or the sound is at -60 dB, and tests of it would pass on silence
+    transformer = AceStepTransformer(TransformerConfig(**heads, **lyrics, **patch))  # type: ignore[arg-type]
+    write(Parts(transformer, autoencoder, vocoder, UMT5EncoderModel(umt5), t5_tokenizer(256)), folder)
 
 
 _BUILDERS: dict[str, tuple[Callable[[Path, int, str], None], tuple[str, ...]]] = {
@@ -202,15 +200,7 @@ _BUILDERS: dict[str, tuple[Callable[[Path, int, str], None], tuple[str, ...]]] =
 def _t5(width: int) -> Any:
     from transformers import T5Config, T5EncoderModel
 
-    config = T5Config(
-        vocab_size=len(_characters()) + 3,
-        d_model=width,
-        d_kv=8,
-        d_ff=2 * width,
-        num_layers=2,
-        num_heads=2,
-        use_cache=False,
-    )
+    config = T5Config(vocab_size=len(CHARACTERS) + 3, d_model=width, d_kv=8, d_ff=2 * width, num_layers=2, num_heads=2)
     return T5EncoderModel(config)
 
 
@@ -231,39 +221,25 @@ def _clap_config(width: int) -> Any:
         "projection_dim": width,
         "depths": [1, 1],
         "num_attention_heads": [2, 2],
-        "num_mel_bins": 64,
         "spec_size": 64,
-        "patch_size": 4,
-        "patch_stride": [4, 4],
         "window_size": 4,
         "patch_embeds_hidden_size": 16,
     }
     return ClapConfig(text_config=text, audio_config=audio, projection_dim=width)
 
 
-def _characters() -> list[str]:
-    return ["▁", *string.ascii_letters, *string.digits, *string.punctuation]
-
-
-def _t5_tokenizer(longest: int) -> Any:
+def t5_tokenizer(longest: int) -> Any:
     """A character tokenizer of T5's kind: ``</s>`` at the end, padded with 0."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import T5TokenizerFast
 
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((c, -5.0) for c in _characters())]
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((c, -5.0) for c in CHARACTERS)]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=2))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)]
     )
-    return T5TokenizerFast(
-        tokenizer_object=tokenizer,
-        extra_ids=0,
-        pad_token="<pad>",
-        eos_token="</s>",
-        unk_token="<unk>",
-        model_max_length=longest,
-    )
+    return T5TokenizerFast(tokenizer_object=tokenizer, extra_ids=0, model_max_length=longest)
 
 
 def _roberta_tokenizer() -> Any:

@@ -138,7 +138,8 @@ def test_routing_every_site_is_the_source(ace, erg, passes):
 
 def test_a_route_covers_mask_and_positions(ace, vocabulary):
     """A source of another length, with lyrics, is read with its own mask and positions."""
-    base, source = ace.encode(PROMPTS[0]).align(ace.encode(PROMPTS[1], lyrics="la la"))
+    both = ace.encode(PROMPTS[:2], lyrics=[None, "la la"])
+    base, source = both[0], both[1]
     with tada.route(ace, "all", source):
         routed = sampled(ace, base, (1,))
     torch.testing.assert_close(routed, sampled(ace, ace.encode(PROMPTS[1], lyrics="la la"), (1,)), atol=1e-5, rtol=0)

@@ -60,15 +60,6 @@ def test_solver_parity(solver, omega):
         assert_parity(latents[i], NAME, f"{solver.__name__}.omega_{omega:.0f}.step_{i}", 1e-5)
 
 
-def test_pingpong_parity():
-    x, sigmas = given(NAME, "sample"), flow.schedule(meta(NAME)["step_n"]).tolist()
-    draw = torch.Generator().manual_seed(meta(NAME)["pingpong_seed"])
-    for i in range(3):
-        noise = torch.randn(x.shape, generator=draw)
-        x = flow.pingpong_step(x, given(NAME, "velocity")[i], sigmas[i], sigmas[i + 1], noise)
-        assert_parity(x, NAME, f"pingpong.omega_0.step_{i}", 1e-5)
-
-
 def test_guidance_parity():
     values, average = meta(NAME), None
     for i in range(3):
@@ -77,8 +68,6 @@ def test_guidance_parity():
         assert_parity(v, NAME, f"apg.step_{i}", 1e-5)
         assert_parity(flow.cfg(cond, uncond, values["guidance"]), NAME, f"cfg.step_{i}", 1e-5)
         assert_parity(flow.cfg_star(cond, uncond, values["guidance"], i), NAME, f"cfg_star.step_{i}", 1e-5)
-        v = flow.double(cond, given(NAME, "text_only")[i], uncond, values["guidance_text"], values["guidance_lyric"])
-        assert_parity(v, NAME, f"double.step_{i}", 1e-5)
 
 
 # ---- whole runs
@@ -148,51 +137,6 @@ def test_noise_parity(tiny_model):
     case = meta(LOOP)["cases"]["default"]
     noise = tiny_model("ace-step").noise(case["seeds"], case["duration"])
     assert torch.equal(noise.values, tensors(LOOP)["out.default.noise"])
-
-
-def test_pingpong_run_parity(model):
-    case = meta(LOOP)["cases"]["pingpong"]
-    context, noise, settings = run_inputs(case)
-    draw, x, sigmas = torch.Generator().manual_seed(case["seeds"][0]), noise.values, flow.schedule(10).tolist()
-    torch.randn((1, 8, 16, 24), generator=draw)
-    with torch.no_grad(), model.running(context, noise, settings) as run:
-        velocity = model.velocity(run)
-        for i in range(10):
-            fresh = torch.randn(x.shape, generator=draw)
-            x = flow.pingpong_step(x, velocity(x, sigmas[i], i), sigmas[i], sigmas[i + 1], fresh)
-    assert_parity(x, LOOP, "pingpong.final", 5e-4)
-
-
-def test_chosen_steps_run_parity(model):
-    case = meta(LOOP)["cases"]["oss_steps"]
-    context, noise, settings = run_inputs({**case, "infer_steps": len(case["oss_steps"])})
-    sigmas = flow.schedule(0, keep=case["oss_steps"]).tolist()
-    with torch.no_grad(), model.running(context, noise, settings) as run:
-        *_, x = flow.euler(noise.values, model.velocity(run), sigmas, flow.omega_mix(10.0, batch_mean=True))
-    assert_parity(x, LOOP, "oss_steps.final", 5e-4)
-
-
-@pytest.mark.parametrize("name", ["double", "double_erg"])
-def test_double_guidance_run_parity(model, name):
-    case = meta(LOOP)["cases"][name]
-    context, noise, settings = run_inputs(case)
-    network, text, lyrics = model.denoiser, context.cond["text"], context.cond["lyrics"]
-    silent = Stream(lyrics.states * 0, lyrics.mask)
-    text_only = network.encode(text, lyrics, weak_lyrics=(4, 5)) if settings.erg_lyric else network.encode(text, silent)
-    guided = flow.guided_steps(settings.steps, settings.interval)
-    with torch.no_grad(), model.running(context, noise, settings) as run:
-
-        def velocity(x, sigma, i):
-            cond = model.predict(x, sigma, run, i, ("cond",))
-            if i not in guided:
-                return cond
-            weak = range(15, 20) if settings.erg_diffusion else range(0)
-            uncond = model.predict(x, sigma, run, i, ("uncond",), weak)
-            other = network(x, torch.full((2,), 1000 * sigma), text_only)
-            return flow.double(cond, other, uncond, case["guidance_scale_text"], case["guidance_scale_lyric"])
-
-        *_, x = flow.euler(noise.values, velocity, flow.schedule(10).tolist(), flow.omega_mix(10.0, batch_mean=True))
-    assert_parity(x, LOOP, f"{name}.final", 5e-4)
 
 
 # ---- what must hold beyond the fixtures

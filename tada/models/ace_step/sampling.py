@@ -7,7 +7,7 @@ treats rows alone unless ``batch_mean`` asks for upstream's mean over the whole 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -23,24 +23,15 @@ def shifted(u: Tensor) -> Tensor:
     return SHIFT * u / (1 + (SHIFT - 1) * u)
 
 
-def schedule(steps: int, keep: Sequence[int] = ()) -> Tensor:
-    """Noise levels ``[steps + 1]``, from 1 down to 0.
-
-    With ``keep``: of a schedule of ``max(keep)`` steps only the steps with these numbers (from 1), shifted once more,
-    as upstream's ``oss_steps``.
-    """
-    if keep:
-        return _closed(shifted(schedule(max(keep))[torch.tensor(keep) - 1]))
+def schedule(steps: int) -> Tensor:
+    """Noise levels ``[steps + 1]``, from 1 down to 0."""
     last = shifted(torch.tensor(1 / TRAIN_STEPS, dtype=torch.float64))
-    return _closed(shifted(torch.linspace(1, float(last), steps, dtype=torch.float64)))
-
-
-def _closed(sigmas: Tensor) -> Tensor:
+    sigmas = shifted(torch.linspace(1, float(last), steps, dtype=torch.float64))
     return torch.cat([sigmas.float(), torch.zeros(1)])
 
 
 def omega_mix(omega: float, batch_mean: bool = False) -> Mix:
-    """What omega does to a change of the latents: its deviation from the mean is scaled (0: by 1, 10: by 1.046).
+    """Scale the deviation of a change of the latents from its mean (by 1 at omega 0, by 1.046 at 10).
 
     The mean is each row's own, or with ``batch_mean`` the whole batch's, as upstream takes it.
     """
@@ -58,12 +49,6 @@ def omega_mix(omega: float, batch_mean: bool = False) -> Mix:
 def step(x: Tensor, v: Tensor, sigma: float, lower: float, mix: Mix) -> Tensor:
     """One Euler step from noise level ``sigma`` to ``lower`` along the velocity ``v``."""
     return (x.float() + mix((lower - sigma) * v.float())).to(x.dtype)
-
-
-def pingpong_step(x: Tensor, v: Tensor, sigma: float, lower: float, noise: Tensor) -> Tensor:
-    """Jump to the predicted data and put fresh ``noise`` on it at the level ``lower``."""
-    data = x.float() - sigma * v.float()
-    return ((1 - lower) * data + lower * noise.float()).to(x.dtype)
 
 
 def euler(x: Tensor, velocity: Velocity, sigmas: list[float], mix: Mix) -> Iterator[Tensor]:
@@ -124,8 +109,3 @@ def apg(
     along = cond.double() / cond.double().norm(dim=(-2, -1), keepdim=True).clamp(min=1e-12)
     orthogonal = difference - (difference * along).sum(dim=(-2, -1), keepdim=True) * along
     return cond + (scale - 1) * orthogonal.to(cond.dtype), average
-
-
-def double(cond: Tensor, text_only: Tensor, uncond: Tensor, text_scale: float, lyric_scale: float) -> Tensor:
-    """Guidance with one scale for the text and one for the lyrics."""
-    return (1 - text_scale) * uncond + (text_scale - lyric_scale) * text_only + lyric_scale * cond
