@@ -48,10 +48,10 @@ import torch
 from IPython.display import Markdown, display
 
 import tada
+from tada.audio import lufs
 from tada.display import plots, tables
 from tada.display import validity as figures
 from tada.experiments import validity
-from tada.loudness import lufs
 from tada.metrics import clap, embedding, fad, muq
 from tada.minis.attributes import draw
 from tada.minis.captions import caption

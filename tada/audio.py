@@ -1,4 +1,4 @@
-"""Clips: generated audio with the record of how it was made."""
+"""Clips: generated audio with the record of how it was made; loudness as people hear it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tada.errors import InputError
 from tada.io import atomic_write
+
+SILENCE = -70.0
+"""Loudness of silence in LUFS: the absolute gate, below which nothing counts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +46,7 @@ class Clip:
 
 
 def source(record: Mapping[str, Any]) -> str:
-    """The model and the checkpoint that a clip's record names, in words: ``"ace-step mini"``."""
+    """Name the model and the checkpoint of a clip's record in words: ``"ace-step mini"``."""
     model, checkpoint = str(record.get("model") or ""), str(record.get("checkpoint") or "")
     return checkpoint if checkpoint.startswith(model) else f"{model} {checkpoint}".strip()
 
@@ -80,3 +85,74 @@ class Clips(Sequence[Clip]):
     def __repr__(self) -> str:
         _, channels, frames = self.audio.shape
         return f"Clips({len(self)} x {frames / self.sample_rate:.2f} s, {channels} ch, {self.sample_rate} Hz)"
+
+
+# ---- loudness
+
+
+def lufs(samples: Any, sample_rate: int) -> float:
+    """Measure integrated loudness by ITU-R BS.1770-4, gated; -70 LUFS for silence and what never exceeds it.
+
+    Args:
+        samples: float ``[frames]`` or ``[frames, channels]``, full scale at 1.0; left and right only.
+        sample_rate: in Hz.
+
+    Raises:
+        InputError: no samples, or some that are not finite.
+    """
+    audio = np.asarray(samples, np.float64)
+    audio = audio[:, None] if audio.ndim == 1 else audio
+    if not audio.size or not np.isfinite(audio).all():
+        raise InputError(f"got {audio.size} samples, {np.isnan(audio).sum()} of them NaN; expected finite ones")
+    power = _blocks(_weighted(audio, sample_rate), sample_rate)
+    loud = power[_level(power) > SILENCE]
+    if not len(loud):
+        return SILENCE
+    loud = loud[_level(loud) > _level(loud.mean()) - 10]
+    return float(_level(loud.mean()))
+
+
+def matching_gain(samples: Any, sample_rate: int, level: float, peak: float = np.inf) -> float:
+    """Find the gain in dB that brings mono samples to a loudness; 0 for silence.
+
+    Args:
+        samples: float ``[frames]``, full scale at 1.0.
+        sample_rate: in Hz.
+        level: in LUFS; less is reached where the clip would exceed the peak.
+        peak: highest absolute value after the gain.
+    """
+    now, highest = lufs(samples, sample_rate), float(np.abs(samples).max())
+    return min(level - now, 20 * float(np.log10(peak / highest))) if now > SILENCE else 0.0
+
+
+def _blocks(audio: NDArray[np.float64], sample_rate: int) -> NDArray[np.float64]:
+    """Measure the power of blocks of 400 ms, one every 100 ms, summed over channels; a shorter clip is one block."""
+    size, hop = min(len(audio), round(0.4 * sample_rate)), round(0.1 * sample_rate)
+    starts = range(0, len(audio) - size + 1, hop)
+    return np.array([np.mean(audio[start : start + size] ** 2, axis=0).sum() for start in starts])
+
+
+def _level(power: Any) -> Any:
+    return -0.691 + 10 * np.log10(np.maximum(power, 1e-20))
+
+
+def _weighted(audio: NDArray[np.float64], sample_rate: int) -> NDArray[np.float64]:
+    from scipy.signal import lfilter
+
+    for above, below in filters(sample_rate):
+        audio = lfilter(above, below, audio, axis=0)
+    return audio
+
+
+def filters(sample_rate: int) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Compute K-weighting at any rate: numerator and denominator of the shelf and of the high-pass.
+
+    The standard gives them at 48 kHz; these are the bilinear transforms of the analogue filters behind its numbers.
+    """
+    k, q, gain = np.tan(np.pi * 1681.974450955533 / sample_rate), 0.7071752369554196, 10 ** (3.999843853973347 / 20)
+    bend = gain**0.4996667741545416
+    shelf = np.array([gain + bend * k / q + k * k, 2 * (k * k - gain), gain - bend * k / q + k * k])
+    shelf_poles = np.array([1 + k / q + k * k, 2 * (k * k - 1), 1 - k / q + k * k])
+    k, q = np.tan(np.pi * 38.13547087602444 / sample_rate), 0.5003270373238773
+    poles = np.array([1 + k / q + k * k, 2 * (k * k - 1), 1 - k / q + k * k])
+    return [(shelf / shelf_poles[0], shelf_poles / shelf_poles[0]), (np.array([1.0, -2.0, 1.0]), poles / poles[0])]

@@ -15,11 +15,10 @@ import soundfile
 import torch
 from bs4 import BeautifulSoup
 
-from tada.audio import Clip
+from tada.audio import Clip, filters, lufs
 from tada.display import slider
 from tada.display.players import Sound
 from tada.io import sha256
-from tada.loudness import filters, lufs
 
 
 @pytest.fixture

@@ -30,10 +30,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tada.audio import Clip, source
+from tada.audio import Clip, lufs, matching_gain, source
 from tada.errors import InputError, MissingPackageError
 from tada.io import PAGE, atomic_write, sha256, write_json
-from tada.loudness import SILENCE, lufs
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -93,7 +92,8 @@ def show(sounds: Sequence[Sound], name: str, command: str = "") -> HTML:
     if not sounds:
         raise InputError("got no sounds; expected one or more")
     with clip_folder(name) as (folder, locate):
-        clips = [write_clip(sound, folder, matching_gain(sound)) for sound in sounds]
+        gains = [matching_gain(sound.samples, sound.clip.sample_rate, LEVEL, CEILING) for sound in sounds]
+        clips = [write_clip(sound, folder, gain) for sound, gain in zip(sounds, gains, strict=True)]
         metrics = metric_names(sounds)
         write_json(folder / "manifest.json", {"command": command, "metrics": metrics, "clips": clips})
         rows = clip_table(clips, metrics, locate)
@@ -142,12 +142,6 @@ def inline(path: Path) -> str:
 def metric_names(sounds: Sequence[Sound]) -> dict[str, str]:
     """Name every score of some sounds, as a manifest does: name -> label."""
     return {score: score for sound in sounds for score in sound.scores or {}}
-
-
-def matching_gain(sound: Sound) -> float:
-    """Return the gain in dB that brings a clip to :data:`LEVEL`, less where it would exceed full scale."""
-    now, peak = lufs(sound.samples, sound.clip.sample_rate), float(np.abs(sound.samples).max())
-    return min(LEVEL - now, 20 * float(np.log10(CEILING / peak))) if peak and now > SILENCE else 0.0
 
 
 def write_clip(sound: Sound, folder: Path, gain: float = 0.0) -> dict[str, Any]:

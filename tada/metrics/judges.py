@@ -24,12 +24,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tada.audio import Clips
+from tada.audio import Clips, matching_gain
 from tada.concepts.steered import CONCEPTS
 from tada.concepts.table import JUDGED, judged
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.io import sha256
-from tada.loudness import SILENCE, lufs
 from tada.metrics import aesthetics as ratings
 from tada.metrics import clap, external, lpaps, muq
 from tada.metrics.audio import prepare
@@ -386,8 +385,8 @@ class MetricSuite:
         """Bring clips to one loudness, that of their mono mix."""
         if self.loudness is None:
             return audio
-        levels = [lufs(clip.reshape(-1, clip.shape[-1]).mean(0).numpy(), rate) for clip in audio]
-        gains = [10 ** ((self.loudness - level) / 20) if level > SILENCE else 1.0 for level in levels]
+        mixes = [clip.reshape(-1, clip.shape[-1]).mean(0).numpy() for clip in audio]
+        gains = [10 ** (matching_gain(mix, rate, self.loudness) / 20) for mix in mixes]
         return audio * torch.tensor(gains, dtype=audio.dtype).view(-1, *[1] * (audio.ndim - 1))
 
 
