@@ -373,6 +373,8 @@ def load_evidence(
     left: dict[tuple[str, str], tuple[Path, str]] = {}
     for file in sorted(Path(store).glob("tables/*/results.parquet")):
         about = json.loads(file.with_name("run.json").read_text())
+        if "vocabulary" not in about:
+            raise InputError(f"{file.parent} is of an older layout: remove it, or name another store")
         left[about["name"], about["checkpoint"]] = file, about["vocabulary"]
     found = []
     for name in models:
