@@ -190,7 +190,7 @@ def planted(tiny_model):
 
 
 def planted_scores(model, sets, **options):
-    ears, pairs = Ears(), PAIRS.assign(concept="violin")
+    ears, pairs = Ears(), pd.concat([PAIRS] * 3).assign(concept="violin", pair=range(9))
     frame = sweep(model, pairs, 1, [], score=ears, batch=12)
     return sweep(model, pairs, 1, sets, score=Towards(frame, ears.heard), batch=12, **options)
 

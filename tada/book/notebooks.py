@@ -248,7 +248,7 @@ def _start(
     path: Path, output: Path, chosen: Mapping[str, object], environment: Mapping[str, str], folder: Path
 ) -> subprocess.Popen[bytes]:
     values = folder / "parameters.yml"
-    values.write_text(yaml.safe_dump(dict(chosen), allow_unicode=True), encoding="utf-8")
+    atomic_write(values, yaml.safe_dump(dict(chosen), allow_unicode=True))
     command = [sys.executable, "-m", "papermill", str(_as_ipynb(path, folder)), str(output.resolve())]
     command += ["--parameters_file", str(values), "--kernel", KERNEL["name"], "--cwd", str(path.parent.resolve())]
     with (folder / "errors.txt").open("wb") as errors:
@@ -323,5 +323,5 @@ def make_writable(folder: Path) -> Path:
 
 def _as_ipynb(path: Path, folder: Path) -> Path:
     target = folder / f"{path.stem}.ipynb"
-    target.write_text(pair(path), encoding="utf-8")
+    atomic_write(target, pair(path))
     return target

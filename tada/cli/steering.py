@@ -13,6 +13,7 @@ import click
 from tada.cli import _options as options
 from tada.cli._options import print_table
 from tada.errors import InputError
+from tada.io import write_table
 
 if TYPE_CHECKING:
     from tada.engine import Setting
@@ -252,7 +253,7 @@ def _train(
     m, k = int(best["m"]), int(best["k"])
     info = {"site": site, "checkpoint": model.checkpoint, "seconds": setting.seconds, "updates": updates}
     folder = found[m, k].save(Path(out), info)
-    table.to_csv(folder / "search.csv", index=False)
+    write_table(folder / "search.csv", table)
     click.echo(table.round(4).to_string(index=False))
     click.echo(f"{folder}: m = {m}, k = {k}, layer {layer} of {model.checkpoint}")
 
