@@ -82,9 +82,12 @@ def sweep(
     **choices: Any,
 ) -> None:
     """Route every layer of a model for prompt pairs, and write each layer's impact on each concept."""
+    from tada import concepts
     from tada.experiments import localisation
     from tada.experiments.experiment import parse_layers
 
+    for concept in wanted:
+        concepts.get(concept, rules)
     work = localisation.plan(name, checkpoint, **choices)
     pairs = localisation.build_pairs(work, wanted, rules)
     layers = [parse_layers(text) for text in sets] or None

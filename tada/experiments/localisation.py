@@ -66,6 +66,8 @@ def plan(
     checkpoint = None if checkpoint in ("", "public") else checkpoint
     size = get_profile(profile).localisation
     judge = make_judge(judge, checkpoint) if isinstance(judge, str) else as_judge(judge)
+    if captions is not None:
+        captions = prompt_pairs.read(captions)  # what is wrong with them is said before a model is loaded
     model = load_model(name, checkpoint)
     count = steps or size.steps
     sampling = model.sampling(size.preset, **({"steps": count} if count else {}))
