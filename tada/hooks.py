@@ -30,7 +30,7 @@ RouteRows = Tensor | Sequence[int] | Sequence[bool] | None
 
 
 class When(NamedTuple):
-    """Where in a sampling run a site fired.
+    """The place in a sampling run at which a site fired.
 
     Attributes:
         site: name of the site.

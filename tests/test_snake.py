@@ -30,7 +30,7 @@ def test_clips_are_bitwise_those_of_the_plain_activation(autoencoder, monkeypatc
     with torch.no_grad():
         plain = autoencoder.decode(latents).sample
         monkeypatch.setattr(snake, "BLOCK", block)
-        snake.quicken(autoencoder)
+        snake.compute_in_blocks(autoencoder)
         calls = []
         monkeypatch.setattr(torch, "add", lambda *args, add=torch.add, **kw: calls.append(0) or add(*args, **kw))
         assert torch.equal(autoencoder.decode(latents).sample, plain)
@@ -41,7 +41,7 @@ def test_gradients_flow_as_before(autoencoder):
     latents = torch.randn(1, 4, 8, requires_grad=True)
     autoencoder.decode(latents).sample.sum().backward()
     before, latents.grad = latents.grad, None
-    snake.quicken(autoencoder)
+    snake.compute_in_blocks(autoencoder)
     autoencoder.decode(latents).sample.sum().backward()
     assert torch.equal(latents.grad, before) and before.abs().sum() > 0
 

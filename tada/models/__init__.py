@@ -19,7 +19,7 @@ __all__ = ["ARCHITECTURES", "Architecture", "load"]
 
 @dataclass(frozen=True)
 class Architecture:
-    """What is known of an architecture before anything is loaded.
+    """An architecture: what is known before anything is loaded.
 
     Attributes:
         name: as given to :func:`load`.

@@ -32,7 +32,7 @@ MINI_SECONDS = 65_536 / 16_000
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a clip is sampled.
+    """The settings of the denoising of a clip.
 
     Attributes:
         steps: denoising steps, 1 or more.
@@ -118,7 +118,7 @@ class SamplingState:
 
 @dataclass(eq=False)
 class Live:
-    """What goes on in a model; one object for all copies that share its weights.
+    """The state of a model that changes: one object for all copies that share its weights.
 
     Attributes:
         run: the sampling run in progress, None outside ``sample``.
@@ -198,7 +198,7 @@ class Model(ABC):
         return other
 
     def token_grid(self, tokens: int, seconds: float) -> tuple[int, int, int]:
-        """How the tokens of a site lie in a clip.
+        """Place the tokens of a site in the time and pitch of a clip.
 
         Args:
             tokens: that the site puts out.
@@ -221,7 +221,7 @@ class Model(ABC):
 
     @abstractmethod
     def conditioning(self, context: Context, seconds: float, sampling: Sampling) -> Conditioning:
-        """What the denoiser is fed for ``context``; the same for every step of a run."""
+        """Prepare what the denoiser reads of ``context``; the same for every step of a run."""
 
     @abstractmethod
     def denoise_loop(self, noise: Latents, run: SamplingState) -> Iterator[Tensor]:

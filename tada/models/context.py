@@ -1,4 +1,4 @@
-"""What the text side gives a denoiser: streams of encoded tokens, and the context of a batch of prompts."""
+"""Encoded text: streams of tokens, the context of a batch of prompts, and the conditioning of a sampling run."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def row_index(rows: Rows, count: int) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Conditioning:
-    """What the denoiser is fed in one sampling run: the streams as the sites see them, and what is not text.
+    """The conditioning of one sampling run: the streams as the sites read them, and tensors that are not text.
 
     Attributes:
         cond: streams at the sites in the conditional pass, by name.

@@ -1,4 +1,4 @@
-"""Where a checkpoint lies: a folder, or a hub repository in the local cache; and plain words when it cannot be had."""
+"""Find the folder of a checkpoint, on disk or on the hub; errors say what to do when it cannot be had."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PROBE_SECONDS = 5.0
 
 
 def folder(checkpoint: str | Path, fetch: Callable[..., str | Path], index: str, revision: str | None = None) -> Path:
-    """The folder of a checkpoint, downloaded if need be.
+    """Return the folder of a checkpoint, downloaded if need be.
 
     Args:
         checkpoint: an existing folder, or a hub id ``owner/name``, optionally ``owner/name@revision``.
@@ -90,7 +90,7 @@ def _looks_like_id(name: str) -> bool:
 
 
 class About(NamedTuple):
-    """What is known of a checkpoint.
+    """A checkpoint: what its folder says of it.
 
     Attributes:
         checkpoint: its label.
@@ -106,7 +106,7 @@ class About(NamedTuple):
 
 
 def about(path: Path, wanted: str, architecture: Architecture) -> About:
-    """Label, functional layers and sampling of a checkpoint.
+    """Read label, functional layers and sampling of a checkpoint.
 
     Args:
         path: its folder.

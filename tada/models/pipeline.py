@@ -1,4 +1,4 @@
-"""What the models that diffusers has a pipeline for share: loading, the sampling loop, guidance in one call."""
+"""The base of models that diffusers has a pipeline for: loading, the sampling loop, guidance in one call."""
 
 from __future__ import annotations
 

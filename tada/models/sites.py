@@ -1,4 +1,4 @@
-"""Which modules of a denoiser read text: cross-attention found by what it is fed, not by its name."""
+"""Find the cross-attention modules of a denoiser by their being fed text, not by their names."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ BLOCK = 32_768
 """Values that are computed at a time, about."""
 
 
-def quicken(autoencoder: nn.Module) -> None:
+def compute_in_blocks(autoencoder: nn.Module) -> None:
     """Let every ``Snake1d`` of a diffusers ``AutoencoderOobleck`` compute by :func:`snake`."""
     from diffusers.models.autoencoders.autoencoder_oobleck import Snake1d
 

@@ -32,7 +32,7 @@ class StableAudio(PipelineModel):
     def __init__(self, pipeline: Any, about: About) -> None:
         super().__init__(pipeline, pipeline.transformer, about)
         pipeline.vae.enable_slicing()  # clip by clip: less memory, faster on a CPU
-        snake.quicken(pipeline.vae)
+        snake.compute_in_blocks(pipeline.vae)
         self.sample_rate = pipeline.vae.config.sampling_rate
         frames = self.config.sample_size * pipeline.vae.hop_length
         self.longest = frames / self.sample_rate

@@ -33,7 +33,7 @@ SOLVERS: dict[str, Callable[..., Iterator[Tensor]]] = {"euler": flow.euler, "heu
 
 @dataclass(frozen=True)
 class AceStepSampling(Sampling):
-    """How ACE-Step samples a clip; the defaults are upstream's, but guided at every step.
+    """The settings of ACE-Step's denoising; the defaults are upstream's, but guided at every step.
 
     Attributes:
         steps: denoising steps.
@@ -179,7 +179,7 @@ class AceStep(Model):
     # ---- sampling
 
     def sampling(self, preset: Sampling | str | None = None, **changes: Any) -> Sampling:
-        """As :meth:`Model.sampling`; a plain ``Sampling`` is guided at every step."""
+        """Return the settings of a preset, see :meth:`Model.sampling`; a plain ``Sampling`` is guided at every step."""
         if type(preset) is Sampling:
             preset = AceStepSampling(**asdict(preset))
         return super().sampling(preset, **changes)
@@ -242,7 +242,7 @@ class AceStep(Model):
         return self.codec.decode(latents.values)
 
     def _use(self, *parts: nn.Module) -> None:
-        """Where the device is small, put ``parts`` on it and all others on the CPU, those first."""
+        """Put ``parts`` on a small device and all others on the CPU, those first."""
         stages = (self.parts.text_encoder, self.denoiser, self.codec)
         for stage in sorted(stages, key=lambda stage: stage in parts) if self.offload else ():
             stage.to(self.device if stage in parts else "cpu")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tada.models.ace_step.vocoder import Vocoder, log_mel
 
 SAMPLE_RATE = 48000
-"""Of the audio handed out, in Hz; the vocoder works at 44.1 kHz."""
+"""Sample rate of decoded audio in Hz; the vocoder works at 44.1 kHz."""
 LATENT_SCALE, LATENT_SHIFT = 0.1786, -1.9091
 MEL_LOW, MEL_HIGH = -11.0, 3.0
 

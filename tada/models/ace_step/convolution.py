@@ -18,7 +18,7 @@ class Convolution(nn.Conv1d):
 def convolve(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0, dilation: int = 1, groups: int = 1
 ) -> Tensor:
-    """As ``torch.nn.functional.conv1d``; on CPUs the channels of a frame lie side by side, in what comes out as well.
+    """Compute ``torch.nn.functional.conv1d``; on CPUs the channels of a frame lie side by side, in the output too.
 
     Args:
         x: ``[B, C, T]``.
@@ -37,7 +37,7 @@ def convolve(
 
 
 def deconvolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
-    """As ``torch.nn.functional.conv_transpose1d``, in the layout of :func:`convolve`.
+    """Compute ``torch.nn.functional.conv_transpose1d``, in the layout of :func:`convolve`.
 
     Args:
         x: ``[B, C, T]``.

@@ -34,7 +34,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What a checkpoint consists of; the tokenizer is a `transformers` fast tokenizer."""
+    """The networks of a checkpoint; the tokenizer is a `transformers` fast tokenizer."""
 
     transformer: AceStepTransformer
     autoencoder: Any

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 ERG_SCALE = 0.01
-"""What entropy rectifying guidance (ERG) multiplies attention queries by."""
+"""Factor on attention queries that entropy rectifying guidance (ERG) weakens."""
 
 
 class RelativeAttention(nn.Module):

@@ -126,7 +126,7 @@ class CrossAttention(_Attention):
         frame_mask: Tensor | None = None,
         query_scale: float = 1.0,
     ) -> Tensor:
-        """What the block adds to its hidden states ``[B, T, D]``.
+        """Return what the block adds to its hidden states ``[B, T, D]``.
 
         Args:
             hidden: ``[B, T, D]``.
@@ -261,7 +261,7 @@ class AceStepTransformer(nn.Module):
     def encode(
         self, text: Stream, lyrics: Stream, speaker: Tensor | None = None, weak_lyrics: Collection[int] = ()
     ) -> Stream:
-        """What cross-attention reads: speaker, text and lyrics in one sequence.
+        """Encode what cross-attention reads: speaker, text and lyrics in one sequence.
 
         Args:
             text: states ``[B, L, text_dim]`` and mask; positions count valid tokens unless the stream has its own.
