@@ -16,11 +16,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -43,8 +43,6 @@ BATCH = 8
 
 POLL_SECONDS = 0.2
 """Time between two looks at what another process is computing."""
-
-Loader = Callable[[], Model]
 
 
 @dataclass(frozen=True)
@@ -134,14 +132,14 @@ def units(model: Model, setting: Setting, judge: JudgeLike | None, rows: Iterabl
 # ---- running
 
 
-def run(model: Model | Loader, plan: pd.DataFrame, job: Job, store: Store | None = None) -> pd.DataFrame:
+def run(model: Model, plan: pd.DataFrame, job: Job, store: Store | None = None) -> pd.DataFrame:
     """Generate and judge the rows of a plan; what the store has is not made again.
 
     Rows that share a batch do not touch each other, and all batches of a chunk have one shape, so that a row's clip is
     the same to the last bit whatever else is computed or was stored. Every batch is stored as it is done.
 
     Args:
-        model: the model, or a function that loads it, which an executor needs.
+        model: the model; workers of an executor load its checkpoint themselves.
         plan: one row a clip, see the module.
         job: setting, judge, and intervention.
         store: where results are kept, and found again.
@@ -151,16 +149,13 @@ def run(model: Model | Loader, plan: pd.DataFrame, job: Job, store: Store | None
         and metric, in the order of the plan.
 
     Raises:
-        ValueError: a loaded model for an executor, or a judge that does not give one value a clip.
+        ValueError: a model that workers cannot load, or a judge that does not give one value a clip.
     """
-    load, model = (model, model()) if callable(model) else (None, model)
     keep = None if job.setting.keep is None else Path(job.setting.keep)
     todo = set(plan[UNIT]) - _done(store, keep)
     chunks = [part for _, part in plan.groupby("chunk", sort=False) if part[UNIT].isin(todo).any()]
-    results = (
-        _serial(model, job, chunks, store) if job.setting.executor is None else _parallel(load, job, chunks, store)
-    )
-    frames = list(_with_progress(results, len(todo), job.setting.progress))
+    compute = _serial if job.setting.executor is None else _parallel
+    frames = list(_with_progress(compute(model, job, chunks, store), len(todo), job.setting.progress))
     values = pd.concat(frames, ignore_index=True) if store is None else store.frame(plan[UNIT])
     values = values[[UNIT, *(name for name in ("metric", "value", "embedding") if name in values)]]
     rows = plan.merge(values.drop_duplicates([UNIT, "metric"]), on=UNIT, how="left")
@@ -225,42 +220,46 @@ def _serial(model: Model, job: Job, chunks: Iterable[pd.DataFrame], store: Store
             time.sleep(POLL_SECONDS)
 
 
-def _parallel(
-    load: Loader | None, job: Job, chunks: Sequence[pd.DataFrame], store: Store | None
-) -> Iterator[pd.DataFrame]:
+def _parallel(model: Model, job: Job, chunks: Sequence[pd.DataFrame], store: Store | None) -> Iterator[pd.DataFrame]:
     """Compute chunks by the executor, each of whose workers loads the model once."""
-    if load is None:
-        raise InputError(
-            "got a loaded model for an executor: give a function that loads it, such as "
-            "functools.partial(tada.load, name, checkpoint)"
-        )
-    pool, folder = job.setting.executor, None if store is None else store.folder
+    if model.reload is None:
+        raise InputError(f"got {model!r} for an executor, whose workers cannot load it: give one from tada.load")
+    pool = job.setting.executor
     assert pool is not None
+    folder = None if store is None else store.folder
     job = replace(job, setting=replace(job.setting, executor=None))
-    futures: dict[Future[pd.DataFrame | None], pd.DataFrame] = {}
+    source = _Source(model.reload, model.fingerprint())
+    futures = {pool.submit(_work, source, job, chunk, folder): chunk for chunk in chunks}
+    try:
+        while futures:
+            for future in wait(futures, return_when=FIRST_COMPLETED).done:
+                chunk, frame = futures.pop(future), future.result()
+                if frame is None:
+                    futures[pool.submit(_work, source, job, chunk, folder)] = chunk
+                else:
+                    yield frame
+    finally:
+        for future in futures:
+            future.cancel()
 
-    def submit(chunk: pd.DataFrame) -> None:
-        futures[pool.submit(_work, load, job, chunk, folder)] = chunk
 
-    for chunk in chunks:
-        submit(chunk)
-    while futures:
-        for future in wait(futures, return_when=FIRST_COMPLETED).done:
-            chunk, frame = futures.pop(future), future.result()
-            if frame is None:
-                submit(chunk)
-            else:
-                yield frame
+class _Source(NamedTuple):
+    """What a worker loads, and the fingerprint of the weights that it should find."""
+
+    load: Callable[[], Model]
+    fingerprint: str
 
 
 _worker = threading.local()
 
 
-def _work(load: Loader, job: Job, chunk: pd.DataFrame, folder: Path | None) -> pd.DataFrame | None:
+def _work(source: _Source, job: Job, chunk: pd.DataFrame, folder: Path | None) -> pd.DataFrame | None:
     """Compute a chunk in a worker; None, after a while, where another process is at it."""
-    name = repr(load)
-    if getattr(_worker, "name", None) != name:
-        _worker.name, _worker.model = name, load()
+    if getattr(_worker, "fingerprint", None) != source.fingerprint:
+        _worker.model = source.load()
+        _worker.fingerprint = _worker.model.fingerprint()
+    if _worker.fingerprint != source.fingerprint:
+        raise InputError("a worker loaded other weights than the model has: they were changed after loading")
     store = None if folder is None else Store(folder)
     with _lock(store, chunk) as mine:
         if mine:

@@ -10,7 +10,6 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -319,11 +318,11 @@ from tada import engine, patching
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    load = partial(tada.load, "ace-step", sys.argv[1], device="cpu")
+    model = tada.load("ace-step", sys.argv[1], device="cpu")
     with engine.processes(int(sys.argv[3])) as executor:
         setting = tada.Setting(SECONDS, QUICK, batch=4, executor=executor)
         many = pd.concat([PAIRS] * 4).assign(pair=range(12))
-        patching.sweep(load, many, 1, SETS, setting, score=power, store=sys.argv[2])
+        patching.sweep(model, many, 1, SETS, setting, score=power, store=sys.argv[2])
 """
 
 
@@ -350,8 +349,7 @@ def test_killed_sweeps_go_on_where_they_were_and_workers_change_nothing(tiny_fol
     assert Store(cut).known() == stored, "a worker went on alone"
 
     def both(store):
-        load = partial(tada.load, "ace-step", tiny_folder("ace-step"), device="cpu")
-        return sweep(load, many, score=power, store=store)
+        return sweep(tiny_model("ace-step"), many, score=power, store=store)
 
     pd.testing.assert_frame_equal(both(cut), both(tmp_path / "whole"))
 
@@ -389,11 +387,11 @@ def test_memory_that_does_not_suffice_halves_the_batch(tiny_model, monkeypatch, 
         sweep(model)
 
 
-def test_an_executor_and_none_give_one_table(tiny_folder):
-    load = partial(tada.load, "ace-step", tiny_folder("ace-step"), device="cpu")
+def test_an_executor_and_none_give_one_table(tiny_model):
+    model = tiny_model("ace-step")
     pairs = pd.concat([PAIRS] * 4).assign(pair=range(12))
     with ThreadPoolExecutor(1) as pool:
-        pd.testing.assert_frame_equal(sweep(load, pairs, score=power, executor=pool), sweep(load, pairs, score=power))
+        pd.testing.assert_frame_equal(sweep(model, pairs, score=power, executor=pool), sweep(model, pairs, score=power))
 
 
 # ---- what is wrong is said
@@ -421,10 +419,19 @@ def test_wrong_input_is_refused_with_reasons(tiny_model):
         sweep(model, score=power_of_one)
     with pytest.raises(ValueError, match="attribute key"):
         sweep(model, score=lambda clips, rows: [0.0] * len(rows))
-    with pytest.raises(ValueError, match="functools.partial"):
-        sweep(model, executor=ThreadPoolExecutor(1))
     with pytest.raises(ValueError, match="functional layers"):
         sweep(model, sets=["functional"])
+
+
+def test_workers_find_the_model_s_own_weights_or_say_so(tiny_folder):
+    model = tada.load("ace-step", tiny_folder("ace-step"), device="cpu")
+    with torch.no_grad():
+        model.denoiser.get_submodule(model.sites[0]).to_q.weight[0, 0] += 1.0
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="other weights"):
+        sweep(model, score=power, executor=pool)
+    model.reload = None
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="cannot load it"):
+        sweep(model, score=power, executor=pool)
 
 
 def power_of_one(clips, rows):

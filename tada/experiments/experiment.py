@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ class Experiment:
         judge: of all clips.
         profile: how much to run.
         vocabulary: of the prompts.
-        checkpoint: what the model was loaded from, so that other processes can load it.
         captions: that pairs are built from and autoencoders trained on, as for ``tada.pairs.build``.
     """
 
@@ -36,18 +34,12 @@ class Experiment:
     judge: Judge
     profile: Profile
     vocabulary: Vocabulary
-    checkpoint: str | Path | None = None
     captions: Captions = field(default=None, repr=False)
 
     @property
     def layer_sets(self) -> tuple[Layers, ...]:
         """What is steered: all layers, and the functional ones and the others where they are known."""
         return ("functional", "all", "all-but-functional") if self.model.functional else ("all",)
-
-    @property
-    def loader(self) -> Callable[[], Model]:
-        """A function that loads the model anew, for other processes."""
-        return partial(load_model, self.model.name, self.checkpoint)
 
 
 def load_model(name: str, checkpoint: str | Path | None, device: str = "auto") -> Model:

@@ -72,7 +72,7 @@ def plan(
     count = steps or size.steps
     sampling = model.sampling(size.preset, **({"steps": count} if count else {}))
     setting = Setting(seconds or size.seconds or model.default_seconds, sampling)
-    return Experiment(model, setting, judge, get_profile(profile), model.vocabulary, checkpoint, captions)
+    return Experiment(model, setting, judge, get_profile(profile), model.vocabulary, captions)
 
 
 def build_pairs(
@@ -140,8 +140,7 @@ def sweep(
     seeds = range(work.profile.localisation.seeds)
     with processes(workers) as executor:
         setting = replace(work.setting, progress=progress, executor=executor)
-        model = work.model if executor is None else work.loader
-        return patching.sweep(model, pairs, list(seeds), layer_sets, setting, score=work.judge, store=store)
+        return patching.sweep(work.model, pairs, list(seeds), layer_sets, setting, score=work.judge, store=store)
 
 
 def run(

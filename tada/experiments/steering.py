@@ -61,7 +61,7 @@ def plan(
     words = cast(Vocabulary, vocabulary or model.vocabulary)
     model = model.with_functional(parse_layers(functional)) if functional else model
     setting = default_setting(model, words, size.steering.seconds, size.steering.steps)
-    return Experiment(model, setting, steering_judge(words), size, words, checkpoint, captions)
+    return Experiment(model, setting, steering_judge(words), size, words, captions)
 
 
 def default_setting(model: Model, vocabulary: str, seconds: float | None = None, steps: int | None = None) -> Setting:

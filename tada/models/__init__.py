@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -137,5 +138,6 @@ def load(
 
     module, _, adapter = architecture.adapter.partition(":")
     model: Model = getattr(import_module(module), adapter).open(architecture, checkpoint, device, dtype)
+    model.reload = partial(load, name, checkpoint, device, dtype)
     log_loaded(model.checkpoint, model.fingerprint)
     return model

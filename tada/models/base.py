@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import platform
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
@@ -144,10 +144,12 @@ class Model(ABC):
         functional: layer indices known to control concepts in this checkpoint; None if not known.
         shipped: its name in the package, ``"mini"`` or ``"planted"``; None for any other checkpoint.
         sings: whether it sings from lyrics.
+        reload: loads the same checkpoint again, in another process; None of a model that ``tada.load`` did not load.
         live: the sampling run in progress and the interventions in force.
     """
 
     name: ClassVar[str]
+    reload: Callable[[], Model] | None = None
     sings: ClassVar[bool] = False
     public_seconds: ClassVar[float] = 10.0
     presets: Mapping[str, Sampling]

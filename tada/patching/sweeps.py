@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from tada import engine
-from tada.engine import COLUMNS, Job, Loader, Setting, Texts
+from tada.engine import COLUMNS, Job, Setting, Texts
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.hooks import route
 from tada.metrics.judges import JudgeLike
@@ -34,7 +34,7 @@ CHUNK = 8
 
 
 def sweep(
-    model: Model | Loader,
+    model: Model,
     pairs: pd.DataFrame,
     seeds: int | Sequence[int],
     layer_sets: LayerSets = None,
@@ -46,7 +46,7 @@ def sweep(
     """Generate every pair without, with all and with each set of layers routed, and score the clips.
 
     Args:
-        model: the model, or a function that loads it, which ``setting.executor`` needs.
+        model: the model; workers of ``setting.executor`` load its checkpoint themselves.
         pairs: ``concept, target, source`` and optionally ``counterfactual, pair``, as from ``tada.pairs.build``; with
             the columns :data:`CONTROLS`, as from ``tada.pairs.with_controls``, these are routed, too.
         seeds: of the noise; every pair is generated with each.
@@ -67,16 +67,9 @@ def sweep(
         ValueError: pairs or seeds that cannot be used, or a score with the wrong number of values.
         IndexError, KeyError: layers that the model does not have, or a concept that has no layer sets.
     """
-    if setting.executor is not None and not callable(model):
-        raise InputError(
-            "got a loaded model for an executor: give a function that loads it, such as "
-            "functools.partial(tada.load, name, checkpoint)"
-        )
-    opened = model() if callable(model) else model
-    plan = plan_sweep(opened, pairs, seeds, layer_sets, setting, score)
+    plan = plan_sweep(model, pairs, seeds, layer_sets, setting, score)
     store = Store(store) if isinstance(store, str | Path) else store
-    source = model if setting.executor is not None else opened
-    return engine.run(source, plan, Job(setting, score, route_rows), store)[[*COLUMNS, UNIT]]
+    return engine.run(model, plan, Job(setting, score, route_rows), store)[[*COLUMNS, UNIT]]
 
 
 def plan_sweep(
