@@ -9,7 +9,7 @@ import torch
 import tada
 from checks import SECONDS, assert_same
 from tada import steering
-from tada.steering import Arm, Trial, cross
+from tada.steering import Arm, Trial, Vector, cross
 from tada.steering import ranges as calibrate
 from tada.store import Store
 
@@ -87,12 +87,17 @@ def test_ranges_are_kept_with_the_vector_one_for_each_manner(subject, tmp_path):
         calibrate.limits(model, Arm("caa", again, LAYERS, renorm=False))
 
 
-def test_per_cent():
-    assert steering.strength(50, (-4.0, 2.0)) == 1.0
-    assert steering.strength(-50, (-4.0, 2.0)) == -2.0
-    assert steering.strength(0, (-4.0, 2.0)) == 0.0
+def test_percent_of_a_range(subject):
+    _, vector = subject
+    ranged = Vector(vector.directions, {"ranges": [{"layers": "all", "low": -4.0, "high": 2.0}]})
+    arm = Arm("caa", ranged, scale=(2.0, 4.0))
+    for percent, raw in ((50, 1.0), (-50, -2.0), (0, 0.0)):
+        assert ranged.at(percent) == ranged.at(f"{percent}%") == arm.raw(percent) == raw
+    for wrong in ("nan", "much"):
+        with pytest.raises(ValueError, match="finite percent"):
+            ranged.at(wrong)
     with pytest.raises(ValueError, match="finite"):
-        steering.strength(float("nan"), (-4.0, 2.0))
+        arm.raw(float("nan"))
 
 
 def test_one_length_is_the_norm_of_what_the_layers_put_out(subject):

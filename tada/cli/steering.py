@@ -286,7 +286,7 @@ def _by_autoencoder(vector: Vector) -> bool:
 
 def _strength(text: str, model: Model, vector: Vector, layers: Layers) -> float:
     """A raw strength from ``3.5`` or ``80%``."""
-    from tada.steering import Arm, limits, strength
+    from tada.steering import Arm, calibrated
 
     number = text.strip().removesuffix("%")
     try:
@@ -298,7 +298,7 @@ def _strength(text: str, model: Model, vector: Vector, layers: Layers) -> float:
     if not text.strip().endswith("%"):
         return value
     by_sae = _by_autoencoder(vector)
-    return strength(value, limits(model, Arm("", vector, None if by_sae else layers, renorm=not by_sae)))
+    return calibrated(model, Arm("", vector, None if by_sae else layers, renorm=not by_sae)).raw(value)
 
 
 def _ranges(info: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from tada.concepts import steered
 from tada.concepts.steered import Vocabulary
 from tada.engine import Setting
 from tada.errors import UnknownNameError, unknown
+from tada.evaluation import SEED
 from tada.experiments.experiment import Experiment, load_model, parse_layers, run_side_by_side
 from tada.experiments.profiles import get_profile
 from tada.metrics.judges import steering_judge
@@ -24,9 +25,6 @@ from tada.stats import mean_interval, ratio_interval
 from tada.steering import Arm, Trial, Vector, calibrate, calibrated, cross, library
 from tada.steering.ranges import CONCEPT, QUALITY, grid
 from tada.store import Store
-
-SEED = 2115
-"""Seed of the noise of results (the authors')."""
 
 
 def plan(

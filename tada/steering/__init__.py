@@ -3,7 +3,7 @@
 from tada.steering.arms import Arm, Trial, cross, digest, steer
 from tada.steering.library import Recipe, fit
 from tada.steering.ranges import calibrate, calibrated, grid, lengths, limits
-from tada.steering.vector import Vector, combine, contrast, means, orthogonalise, strength
+from tada.steering.vector import Vector, combine, contrast, means, orthogonalise
 
 __all__ = [
     "Arm",
@@ -23,5 +23,4 @@ __all__ = [
     "means",
     "orthogonalise",
     "steer",
-    "strength",
 ]

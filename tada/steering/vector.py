@@ -167,8 +167,10 @@ class Vector:
         try:
             number = float(str(percent).strip().removesuffix("%"))
         except ValueError:
-            raise InputError(f'got {percent!r}; expected percent such as 80 or "80%"') from None
-        return strength(number, (ranges[name]["low"], ranges[name]["high"]))
+            number = math.nan
+        if not math.isfinite(number):
+            raise InputError(f'got {percent!r}; expected finite percent such as 80 or "80%"')
+        return abs(ranges[name]["high" if number > 0 else "low"]) * (number / 100)
 
     def save(self, path: str | Path) -> Path:
         """Write ``path`` (safetensors) and the json beside it, each replaced only when complete; return the first."""
@@ -358,13 +360,6 @@ def combine(vectors: Sequence[Vector], weights: Sequence[float] | None = None, o
         directions[site] = sum((p * w for p, (_, w) in zip(parts, pairs, strict=True)), torch.zeros(shape))
     info = {"method": "combination", "weights": weights, "parts": [dict(v.info) for v in vectors], "sites": list(sites)}
     return Vector(directions, info | ({"checkpoint": checkpoints.pop()} if checkpoints else {}))
-
-
-def strength(percent: float, ends: tuple[float, float]) -> float:
-    """Convert percent of a range, -100 to 100 and beyond, to a raw strength; 0 is 0."""
-    if not math.isfinite(percent):
-        raise InputError(f"got {percent} percent; expected a finite number")
-    return abs(ends[1 if percent >= 0 else 0]) * percent / 100
 
 
 def orthogonalise(directions: Sequence[Tensor]) -> list[Tensor]:
