@@ -25,6 +25,7 @@ from tada.minis.probe import TEST_SEED
 from tada.minis.render import render_batch
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.base import Model, Sampling
+from tada.stats import bootstrap
 from tada.steering import Arm, Trial, Vector, ranges
 from tada.store import key
 
@@ -179,8 +180,8 @@ def _roc_area(positive: Values, negative: Values, rng: np.random.Generator) -> t
         return float((a[:, None] > b).mean() + (a[:, None] == b).mean() / 2)
 
     draws = [area(rng.choice(positive, len(positive)), rng.choice(negative, len(negative))) for _ in range(200)]
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return area(positive, negative), float(low), float(high)
+    found = np.array([area(positive, negative), *draws])
+    return float(found[0]), *bootstrap(found, min(len(positive), len(negative)))
 
 
 def recognition(renders: Renders) -> pd.DataFrame:

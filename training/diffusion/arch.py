@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tada.errors import InputError
 from tada.models.pipeline import quiet_loading
 from training.codecs.stages import CodecRecipe
 from training.diffusion.captions import Captions
@@ -77,7 +78,7 @@ class Arch(ABC):
 
     def language_states(self, model: Any, texts: list[str]) -> Tensor:
         """States ``[rows, tokens, width]`` of what learns beside the text encoder."""
-        raise NotImplementedError
+        raise InputError(f"{self.name} has no language model beside its text encoder")
 
 
 class PipelineArch(Arch):
