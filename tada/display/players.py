@@ -100,7 +100,7 @@ def show(sounds: Sequence[Sound], name: str, command: str = "") -> HTML:
     checkpoints = html.escape(", ".join(dict.fromkeys(map(source, clips))))
     note = f"Checkpoint: {checkpoints}. Loudness is that of the clip as it was made; all are played at {LEVEL:g} LUFS."
     again = f"<br>To make them again: <code>{html.escape(command)}</code>" if command else ""
-    return HTML(f"<div class='tada-players' style='overflow-x: auto'>{rows}</div><p><small>{note}{again}</small></p>")
+    return HTML(f"{rows}<p><small>{note}{again}</small></p>")
 
 
 def page_folder() -> Path | None:
@@ -215,6 +215,10 @@ def _compression(sample_rate: int) -> float:
 # ---- the table of players
 
 
+NARROW = ' style="width: 15rem; max-width: 60vw; height: 2.2rem"'
+"""Attributes of a player that stands below its clip's title, in a column of text."""
+
+
 def clip_table(
     clips: Sequence[Mapping[str, Any]],
     metrics: Mapping[str, str],
@@ -233,27 +237,35 @@ def clip_table(
             prompts.
     """
     raw = any(clip["alpha"] is not None for clip in clips)
-    heads = ["Strength" if concept else "Clip", "Listen", *(["Raw strength"] if raw else []), "Loudness"]
-    heads += [*metrics.values(), *([] if concept else ["Prompt and seed"])]
+    heads = ["Strength", "Listen"] if concept else ["Clip"]
+    heads += [
+        *(["Raw strength"] if raw else []),
+        "Loudness",
+        *metrics.values(),
+        *([] if concept else ["Prompt and seed"]),
+    ]
     rows = []
     for clip in clips:
         first = f"{signed(clip['percent'])} %" if concept else str(clip["title"])
+        if concept:
+            cells = f"<th scope=row>{text(first)}</th><td>{_player(clip, locate, f'{concept} at {first}')}</td>"
+        else:
+            cells = f"<td><b>{text(first)}</b><br>{_player(clip, locate, first, NARROW)}</td>"
         values = [number(clip["alpha"])] if raw else []
         values += [f"{signed(clip.get('lufs_before', clip['lufs']), 1)} LUFS"]
         values += [number(clip.get("metrics", {}).get(name)) for name in metrics]
-        cells = _player_cell(clip, locate, f"{concept} at {first}" if concept else first)
         cells += "".join(f"<td>{value}</td>" for value in values) + ("" if concept else _prompt_cell(clip))
-        rows.append(f"<tr{_row_data(clip, metrics, locate)}><th scope=row>{text(first)}</th>{cells}</tr>")
+        rows.append(f"<tr{_row_data(clip, metrics, locate)}>{cells}</tr>")
     head = "".join(f"<th scope=col>{text(head)}</th>" for head in heads)
     said = f"<caption>{text(caption)}</caption>" if caption else ""
-    body = "".join(rows)
-    return f'<table class="steer-table">{said}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    kind = "steer-table" if concept else "dataframe tada-table tada-players"
+    return f'<table class="{kind}">{said}<thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 
-def _player_cell(clip: Mapping[str, Any], locate: Locate, name: str) -> str:
+def _player(clip: Mapping[str, Any], locate: Locate, name: str, style: str = "") -> str:
     label = f"{name}: {clip['prompt'] or 'no prompt'}"
     where = f'src="{text(locate(clip["file"]))}" aria-label="{text(label)}"'
-    return f'<td><audio controls preload="none" {where}></audio></td>'
+    return f'<audio controls preload="none" {where}{style}></audio>'
 
 
 def _prompt_cell(clip: Mapping[str, Any]) -> str:
