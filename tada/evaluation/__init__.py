@@ -1,6 +1,6 @@
 """The paper's Table 1: clips over a grid of strengths, scored, and the area under their curve."""
 
-from tada.evaluation.grid import GRID, SEED, auc, missing, read, run, seeded
+from tada.evaluation.grid import GRID, SEED, auc, run, seeded
 from tada.evaluation.layout import BLOCKS, blocks, latex, layout, write
 from tada.evaluation.results import CASE, SETS, Column, by_arm, columns, common_cutoffs, gains, mean_shift, table
 from tada.steering.arms import ARM, BASELINE, Arm
@@ -24,8 +24,6 @@ __all__ = [
     "latex",
     "layout",
     "mean_shift",
-    "missing",
-    "read",
     "run",
     "seeded",
     "table",

@@ -8,7 +8,6 @@ and the same clip at strength 0.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,6 @@ from tada.metrics.judges import MetricSuite
 from tada.models.base import Model
 from tada.steering.arms import Arm, Trial, steer
 from tada.store import UNIT, Store, key
-
-log = logging.getLogger(__name__)
 
 GRID = tuple(float(percent) for percent in range(-100, 101, 10))
 """Strengths in percent of the range: the paper's -100 to 100 in steps of 10."""
@@ -83,7 +80,7 @@ def run(
 
 
 def with_set_distances(rows: pd.DataFrame, truth: Any = None) -> pd.DataFrame:
-    """Stored rows as results: tidy, with distances between sets of clips."""
+    """Rows as results: tidy, with distances between sets of clips."""
     clips = rows.loc[rows["metric"] != "embedding", [*COLUMNS, "percent", UNIT]]
     sets = pd.DataFrame(one for _, part in rows.groupby(CASE, sort=False) for one in _sets(part, truth))
     return pd.concat([clips, sets[clips.columns]], ignore_index=True) if len(sets) else clips.reset_index(drop=True)
@@ -98,8 +95,6 @@ def _sets(rows: pd.DataFrame, truth: Any) -> Iterator[dict[str, Any]]:
     groups = np.arange(len(unsteered)) % min(GROUPS, len(unsteered))
     zero = np.stack(unsteered["embedding"].to_list())
     for _, part in clips.groupby([*ARM, "alpha"], sort=False):
-        if part["number"].tolist() != unsteered["number"].tolist():  # of a run that is not finished
-            continue
         about: dict[str, Any] = {name: part[name].iloc[0] for name in (*CASE, *ARM, "alpha", "percent")}
         about |= {"prompt": "", "seed": -1}
         steered, units = np.stack(part["embedding"].to_list()), sorted(part[UNIT])
@@ -118,58 +113,6 @@ def _sets(rows: pd.DataFrame, truth: Any) -> Iterator[dict[str, Any]]:
 def _distances(x: Any, y: Any, width: float, paired: bool) -> dict[str, float]:
     """FAD and KAD of two sets; no KAD where all clips of the reference are equal."""
     return {"fad": fad.distance(x, y)} | ({"kad": fad.kernel(x, y, width, paired=paired)} if width > 0 else {})
-
-
-def read(store: Store | str | Path) -> pd.DataFrame:
-    """The results that lie in a store, as from :func:`run`, without distances to true clips.
-
-    Of a run that was stopped, what there is: clips that others show to be missing are logged, see :func:`missing`, and
-    sets of which some are missing have no distances. Run it again with the same store to finish it.
-
-    Raises:
-        ValueError: a store without results of steering.
-    """
-    store = Store(store) if isinstance(store, str | Path) else store
-    rows = store.frame()
-    if "embedding" not in rows:
-        raise InputError(f"{store} has no results of tada.evaluation.run")
-    order = rows[["prompt", "seed"]].drop_duplicates().sort_values("seed").reset_index(drop=True)
-    found = with_set_distances(rows.merge(order.assign(number=order.index), on=["prompt", "seed"]))
-    gone = missing(found)
-    if len(gone):
-        log.warning(
-            "%s is not finished: %d clips of %s are missing. Run it again with the same store; what is there is kept.",
-            store, gone["clips"].sum(), ", ".join(sorted(set(gone["concept"]))),
-        )  # fmt: skip
-    return found
-
-
-def missing(results: pd.DataFrame) -> pd.DataFrame:
-    """Clips that an unfinished run lacks: every arm of a concept should have all its prompts at all its strengths.
-
-    Args:
-        results: as from :func:`read`.
-
-    Returns:
-        ``checkpoint, model, concept, method, layers, percent, clips``: how many are missing. Arms that were not begun
-        leave no trace.
-    """
-    clips = results[results["prompt"] != ""].drop_duplicates(UNIT)
-    rows = []
-    for case, part in clips.groupby(CASE, sort=False):
-        there = part.groupby([*ARM, "percent"], sort=False).size()
-        strengths = sorted(set(part.loc[part["method"] != BASELINE, "percent"]))
-        wanted = {(BASELINE, BASELINE): [0.0]} | {
-            arm: strengths for arm, _ in part[part["method"] != BASELINE].groupby(ARM, sort=False)
-        }
-        count = len(part[["prompt", "seed"]].drop_duplicates())
-        rows += [
-            (*case, *arm, percent, count - int(there.get((*arm, percent), 0)))
-            for arm, grid in wanted.items()
-            for percent in grid
-        ]
-    table = pd.DataFrame(rows, columns=[*CASE, *ARM, "percent", "clips"])
-    return table[table["clips"] > 0].reset_index(drop=True)
 
 
 # ---- the area under a curve
