@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any, overload
 
@@ -12,8 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tada.errors import InputError
+from tada.errors import InputError, MissingPackageError
 from tada.io import atomic_write
+
+FORMATS = (".wav", ".flac", ".ogg", ".mp3")
+"""Suffixes of the sound files that clips are saved as."""
+
+LOUDEST = 1000.0
+"""Largest sample that counts as sound, full scale at 1.0; mp3 encoders end the process at about a million."""
+
+BLOCK = 65_536
+"""Frames that an encoder is given at once: a long clip in one piece is more than Vorbis has a stack for."""
 
 SILENCE = -70.0
 """Loudness of silence in LUFS: the absolute gate, below which nothing counts."""
@@ -24,14 +34,24 @@ class Clip:
     """One piece of audio.
 
     Attributes:
-        samples: float32 ``[channels, frames]``, full scale at 1.0.
+        samples: float32 ``[channels, frames]`` on the CPU, full scale at 1.0.
         sample_rate: frames per second, in Hz.
         record: how it was made: checkpoint, prompt, seed, sampling, intervention, versions.
+
+    Raises:
+        InputError: samples of another shape, or some that are NaN, infinite or above :data:`LOUDEST`.
     """
 
     samples: Tensor
     sample_rate: int
     record: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        samples = torch.as_tensor(self.samples).detach().to("cpu", torch.float32)
+        if samples.dim() != 2:
+            raise InputError(f"got samples of the shape {list(samples.shape)}; expected [channels, frames]")
+        _require_sound(samples[None])
+        object.__setattr__(self, "samples", samples)
 
     @property
     def seconds(self) -> float:
@@ -39,10 +59,65 @@ class Clip:
         return self.samples.shape[-1] / self.sample_rate
 
     def save(self, path: str | Path) -> Path:
-        """Write a sound file in the format its suffix names (wav, flac, ogg, mp3), replacing it only when complete."""
-        import soundfile
+        """Write a sound file in the format its suffix names (wav, flac, ogg, mp3), replacing it only when complete.
 
-        return atomic_write(path, lambda draft: soundfile.write(draft, self.samples.T.numpy(), self.sample_rate))
+        Raises:
+            InputError: as :func:`encode`.
+        """
+        return atomic_write(path, encode(self.samples.T.numpy(), self.sample_rate, Path(path).suffix))
+
+
+def sound_path(path: str | Path) -> Path:
+    """Return the path of a sound file to be written; InputError where its suffix is none of :data:`FORMATS`."""
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"got the file {str(path)!r}; expected one such as clip.wav, ending in {', '.join(FORMATS)}")
+    return path
+
+
+def encode(samples: NDArray[Any], sample_rate: int, suffix: str, **options: Any) -> bytes:
+    """Encode samples as a sound file, block by block.
+
+    Args:
+        samples: ``[frames]`` or ``[frames, channels]``, full scale at 1.0.
+        sample_rate: in Hz.
+        suffix: one of :data:`FORMATS`.
+        options: of ``soundfile.SoundFile``.
+
+    Raises:
+        InputError: a suffix, a number of channels or a sample rate that cannot be written.
+        MissingPackageError: the installed libsndfile does not know the format.
+    """
+    import soundfile
+
+    kind = sound_path(f"clip{suffix}").suffix[1:].upper()
+    if kind not in soundfile.available_formats():
+        raise MissingPackageError(
+            f"the installed libsndfile {soundfile.__libsndfile_version__} cannot write {kind.lower()}: "
+            "version 1.1 and later can"
+        )
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    buffer = BytesIO()
+    try:
+        with soundfile.SoundFile(buffer, "w", sample_rate, channels, format=kind, **options) as file:
+            for start in range(0, len(samples), BLOCK):
+                file.write(samples[start : start + BLOCK])
+    except (soundfile.LibsndfileError, ValueError) as error:
+        reason = getattr(error, "error_string", str(error)).strip(". ")
+        raise InputError(
+            f"{kind.lower()} cannot hold {channels} channels at {sample_rate} Hz ({reason}): choose another format"
+        ) from None
+    return buffer.getvalue()
+
+
+def _require_sound(audio: Tensor) -> None:
+    """Raise InputError where rows of ``[rows, channels, frames]`` hold samples that no file can."""
+    bad = (audio.abs() <= LOUDEST).flatten(1).all(1).logical_not().nonzero().flatten().tolist()
+    if bad:
+        raise InputError(
+            f"NaN or infinite samples, or some above {LOUDEST:g} times full scale, in the audio of rows {bad} "
+            f"(of {len(audio)}): decode in float32, or lower the strength of the intervention"
+        )
 
 
 def source(record: Mapping[str, Any]) -> str:
@@ -55,17 +130,11 @@ class Clips(Sequence[Clip]):
     """Clips of one length and sample rate, one per row of a batch."""
 
     def __init__(self, audio: Tensor, sample_rate: int, records: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Wrap ``audio``, float32 ``[rows, channels, frames]``; raise ValueError where it is NaN or infinite."""
+        """Wrap ``audio``, float32 ``[rows, channels, frames]``; raise InputError as :class:`Clip` does."""
         self.audio = audio.detach().to("cpu", torch.float32)
         self.sample_rate = sample_rate
         self.records = tuple(records) or tuple({} for _ in range(len(audio)))
-        sound = self.audio.abs().amax((1, 2)).isfinite() if self.audio.numel() else torch.ones(len(audio))
-        bad = sound.logical_not().nonzero().flatten().tolist()
-        if bad:
-            raise InputError(
-                f"NaN or infinite samples in the decoded audio of rows {bad} (of {len(audio)}): "
-                "decode in float32, or look at the latents that were decoded"
-            )
+        _require_sound(self.audio)
 
     def __len__(self) -> int:
         return len(self.audio)

@@ -24,14 +24,13 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tada.audio import Clip, lufs, matching_gain, source
-from tada.errors import InputError, MissingPackageError
+from tada.audio import Clip, encode, lufs, matching_gain, source
+from tada.errors import InputError
 from tada.io import PAGE, atomic_write, sha256, write_json
 
 if TYPE_CHECKING:
@@ -155,7 +154,8 @@ def write_clip(sound: Sound, folder: Path, gain: float = 0.0) -> dict[str, Any]:
     import soundfile
 
     rate, record = sound.clip.sample_rate, sound.clip.record
-    content = encode(sound.samples * 10 ** (gain / 20), rate)
+    samples = sound.samples * 10 ** (gain / 20)
+    content = encode(samples, rate, ".mp3", bitrate_mode="CONSTANT", compression_level=_compression(rate))
     digest = sha256(content)
     path = atomic_write(folder / f"{_stem(sound)}-{digest[:10]}.mp3", content)
     heard, _ = soundfile.read(path)  # encoders change the level by a fraction of a decibel
@@ -181,28 +181,6 @@ def _stem(sound: Sound) -> str:
     if not sound.percent:
         return "clip" if sound.percent is None else "zero"
     return f"{'m' if sound.percent < 0 else 'p'}{abs(round(sound.percent)):03d}"
-
-
-def encode(samples: np.ndarray, sample_rate: int) -> bytes:
-    """Encode samples as mp3 of 64 or 96 kb/s.
-
-    Args:
-        samples: ``[frames]``, full scale at 1.0.
-        sample_rate: in Hz.
-
-    Raises:
-        MissingPackageError: the installed libsndfile cannot write mp3.
-    """
-    import soundfile
-
-    if "MP3" not in soundfile.available_formats():
-        raise MissingPackageError(
-            f"the installed libsndfile {soundfile.__libsndfile_version__} cannot write mp3: version 1.1 and later can"
-        )
-    buffer = BytesIO()
-    level = _compression(sample_rate)
-    soundfile.write(buffer, samples, sample_rate, format="MP3", bitrate_mode="CONSTANT", compression_level=level)
-    return buffer.getvalue()
 
 
 def _compression(sample_rate: int) -> float:
