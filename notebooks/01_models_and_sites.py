@@ -20,15 +20,16 @@
 # This page opens the models and lists those places, because everything later counts on their order being right:
 #
 # - a **site** is one cross-attention module, called by its dotted name inside the network;
-# - its **layer index** is its position in the order in which the network runs, from 0. This is the paper's numbering;
+# - its **layer index** is its position in the order in which the network runs, from 0, as the authors' code and the first
+#   version of the paper count; the third counts from 1;
 # - its **text stream** is the encoder whose output it reads.
 #
 # :::{admonition} What runs here, and what it can tell
 # :class: important
-# By default this page builds tiny checkpoints with **random weights**: the public models' own classes, with all their sites,
-# at a small fraction of their width. Names, order, count and text streams of the sites are those of the public models.
-# Sounds and activations are noise, and say nothing about music. A public checkpoint can be named instead, see
-# [the end of the page](#public-checkpoint).
+# Where no checkpoint is named, this page builds a tiny one with **random weights**: the public model's own classes, with all its
+# sites, at a small fraction of their width. Names, order, count and text streams of the sites are those of the public model;
+# sounds and activations are noise, and say nothing about music. The table below says which checkpoint stands for which model.
+# One with trained weights can be named, see [the end of the page](#public-checkpoint).
 # :::
 
 # %% tags=["setup", "hide-cell"]
@@ -38,7 +39,7 @@ tada.book.colab.setup()
 
 # %% tags=["parameters"]
 architecture: str = "audioldm2"  # the model whose activations are recorded below
-checkpoint: str = ""  # a hub id or folder for that model; empty builds a tiny random one
+checkpoint: str = ""  # mini, public, a hub id or a folder for that model; empty builds a tiny random one
 prompt: str = "a calm piano melody"  # what that model is asked for
 seed: int = 0  # of the noise the clip starts from
 steps: int = 10  # denoising steps
@@ -50,11 +51,12 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from IPython.display import display
+from IPython.display import Markdown, display
 
 import tada
 from tada.display import plots, tables
 from tada.display import sites as figures
+from tada.experiments.experiment import load_model
 
 plots.style()
 
@@ -71,7 +73,7 @@ scratch = tempfile.TemporaryDirectory()
 models = {}
 for name in tada.ARCHITECTURES:
     named = checkpoint if name == architecture else ""
-    models[name] = tada.load(name, named or tada.tiny.build(name, Path(scratch.name) / name))
+    models[name] = load_model(name, named or tada.tiny.build(name, Path(scratch.name) / name))
 
 # %%
 figures.overview_table(models)
@@ -80,17 +82,18 @@ figures.overview_table(models)
 # ## The sites along the depth of each network
 #
 # One bar is one site, in the order of the forward pass. Height is the width of what the site adds to the sound, colour the
-# text it reads. The marked bars are the functional layers that the paper names in section 4.1. Widths are those of the
-# checkpoint on this page: a tiny one keeps the proportions, with 16, 24 and 40 where the public AudioLDM2 has 256, 384 and 640.
+# text it reads. The marked bars are the functional layers that the paper names in section 4.1, where the checkpoint has as many
+# sites as the public one. Widths are those of the checkpoint on this page: a tiny one keeps the proportions, with 16, 24 and 40
+# where the public AudioLDM2 has 256, 384 and 640.
 
-# %% mystnb={"image": {"alt": "One row of bars per model, one bar per cross-attention site in the order of the forward pass. Bar height is the width of the site, colour its text stream. Numbered triangles mark the functional layers of the paper: few, and next to each other, past the middle in the U-Net and before or at the middle in the transformers."}}
+# %% mystnb={"image": {"alt": "One row of bars per model, one bar per cross-attention site in the order of the forward pass. Bar height is the width of the site, colour its text stream. Numbered triangles mark the functional layers of the paper."}}
 figures.site_bars(models)
 plt.show()
 
 # %% [markdown]
 # AudioLDM2 is a U-Net: its sites sit in blocks that go down in resolution and up again, and it reads two texts. Two sites in a
-# row read the same stream, the next two the other. Of the paper's functional layers, 44 and 45 read the output of GPT-2,
-# 50 and 51 that of T5. The other models are plain stacks of transformer blocks, each with one site and one text.
+# row read the same stream, the next two the other. Of the functional layers that the paper names there, 44 and 45 read the output
+# of GPT-2, 50 and 51 that of T5. The other models are plain stacks of transformer blocks, each with one site and one text.
 #
 # Each model is asked twice per step: once with the prompt, once without it, and guidance exaggerates the difference. The
 # unconditional pass of AudioLDM2 and Stable Audio reads a negative prompt or nothing. That of ACE-Step is different: by default
@@ -137,15 +140,15 @@ plain = model.generate([prompt], [seed], seconds, sampling)
 bool(torch.equal(plain.audio, clips.audio))
 
 # %% [markdown]
-# Two views of it: the size of every site's output at every step, and one site's output in full at the last step, frame by
-# frame (or patch by patch, where a site looks at a picture of the sound) and channel by channel.
+# Two views of it: the size of every site's output at every step, and at the last step the output of the site that puts out most
+# there, in full: frame by frame (or patch by patch, where a site looks at a picture of the sound) and channel by channel.
 
 # %%
-layer = tada.ARCHITECTURES[architecture].paper_layers[0]
+grid = torch.stack([sizes[site][:, 0] for site in model.sites], dim=1).cpu()
+layer = int(grid[-1].argmax())
 with tada.record(model, [layer], steps=[steps - 1]) as full:
     model.generate([prompt], [seed], seconds, sampling)
 
-grid = torch.stack([sizes[site][:, 0] for site in model.sites], dim=1).cpu()
 hidden = full[model.sites[layer]][0, 0].float().cpu()
 grid.shape, hidden.shape
 
@@ -154,17 +157,21 @@ figures.recorded_maps(grid, hidden, layer, steps - 1, model.checkpoint)
 plt.show()
 
 # %% [markdown]
-# With random weights these patterns are those of random numbers, and the stripes below are no sign of music: attention that
-# has learnt nothing gives each position nearly the same average of the words. What the figure shows is that every site fires
-# at every step and that what it puts out can be read.
-#
+# What the figure shows is that every site fires at every step and that what it puts out can be read.
+
+# %% tags=["hide-input"]
+if not checkpoint:
+    told = "The weights are random here, and so are these patterns: attention that has learnt nothing gives each position nearly "
+    display(Markdown(told + "the same average of the words, which may look like stripes."))
+
+# %% [markdown]
 # (public-checkpoint)=
-# ## With a public checkpoint
+# ## With trained weights
 #
-# The same page runs on public weights, on a machine with room for them and access to a model hub. This was not done for the
-# page you are reading.
+# The same page runs on a mini of this package, and on public weights on a machine with room for them and access to a model hub.
 #
 # ```shell
+# tada run notebooks/01_models_and_sites.py -p architecture audioldm2 -p checkpoint mini
 # tada run notebooks/01_models_and_sites.py -p architecture audioldm2 \
 #   -p checkpoint cvssp/audioldm2-large -p steps 50 -p seconds 10
 # ```

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +21,16 @@ from tada.errors import InputError, LayerError, UnknownNameError, unknown
 from tada.models.base import Layers, Model, Pass, SamplingState
 from tada.models.context import Conditioning, Context, Stream
 
-__all__ = ["Edit", "Passes", "Recorded", "Reduce", "Steps", "When", "edit", "record", "route"]
+__all__ = ["Edit", "Part", "Passes", "Recorded", "Reduce", "Steps", "When", "edit", "record", "route"]
 
 Passes = Literal["cond", "uncond", "both"]
 Steps = int | Iterable[int] | None
 Reduce = Literal["mean"] | Callable[[Tensor], Tensor] | None
 RouteRows = Tensor | Sequence[int] | Sequence[bool] | None
+Part = Literal["both", "keys", "values"]
+
+PROJECTIONS: Mapping[Part, str] = {"keys": "to_k", "values": "to_v"}
+"""Part of a route -> the module of a site that reads its text."""
 
 
 class When(NamedTuple):
@@ -129,6 +133,7 @@ def route(
     rows: RouteRows = None,
     passes: Passes = "both",
     steps: Steps = None,
+    part: Part = "both",
 ) -> Iterator[None]:
     """Let sites read another prompt: patching of keys and values, which are linear in the context.
 
@@ -141,9 +146,11 @@ def route(
         passes: guidance passes that are routed. Both, as in the paper: the source's own
             unconditional side comes along.
         steps: denoising steps that are routed; None for all.
+        part: ``"keys"`` or ``"values"`` alone, whose mask and positions stay those of the sampled text; ``"both"``.
 
     Raises:
-        ValueError: while sampling, contexts of different length. RuntimeError: at exit, a site that never fired.
+        KeyError: another part. ValueError: while sampling, contexts of different length. RuntimeError: at exit, a
+            site that never fired.
     """
 
     def mix(base: Stream, site: str, which: Pass, run: SamplingState) -> Stream:
@@ -155,7 +162,9 @@ def route(
             )
         return base.where(row_mask(rows, run.rows).to(base.states.device), source)
 
-    with _active(model, Intervention("route", model.resolve(sites), passes, steps, mix)):
+    if part not in get_args(Part):
+        raise UnknownNameError(unknown("part of a route", part, get_args(Part)))
+    with _active(model, Intervention("route", model.resolve(sites), passes, steps, mix, part)):
         yield
 
 
@@ -234,6 +243,7 @@ class Intervention:
         wanted: the steps, as they were asked for.
         act: ``act(hidden, when, run)``, returning a new output or None; of routes ``act(stream, site, which, run)``,
             returning a stream.
+        part: of the text, for routes.
     """
 
     kind: str
@@ -241,6 +251,7 @@ class Intervention:
     which: Passes
     wanted: Steps
     act: Callable[..., Any]
+    part: Part = "both"
     fired: dict[str, set[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -253,14 +264,17 @@ class Intervention:
         self.steps = None if steps is None else frozenset(steps)
         self.last = max(steps or [0])
 
+    def covers(self, run: SamplingState, which: Pass) -> bool:
+        """Return whether the intervention applies now."""
+        return which in self.passes and (self.steps is None or run.step in self.steps)
+
     def applies(self, run: SamplingState, site: str, which: Pass) -> bool:
         """Return whether the intervention applies here and now, and note that it did."""
         if self.last >= run.sampling.steps:
             raise InputError(f"{self.kind} at step {self.last}: this run has steps 0 to {run.sampling.steps - 1}")
-        if which not in self.passes or (self.steps is not None and run.step not in self.steps):
-            return False
-        self.fired.setdefault(site, set()).add(run.step)
-        return True
+        if self.covers(run, which):
+            self.fired.setdefault(site, set()).add(run.step)
+        return self.covers(run, which)
 
     def check(self) -> None:
         """Raise if a site, or a step that was asked for, never fired."""
@@ -333,6 +347,9 @@ def _install(model: Model, site: str) -> None:
     if routes:
         hook = partial(pre_hook, model, site, routes)
         handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+    for part, name in PROJECTIONS.items() if any(item.part != "both" for item in routes) else ():
+        projection = module.get_submodule(name)
+        handles.append(projection.register_forward_pre_hook(partial(projection_hook, model, site, routes, part)))
     if outputs:
         handles.append(module.register_forward_hook(partial(post_hook, model, site, outputs)))
     if handles:
@@ -350,16 +367,29 @@ def pre_hook(
     return args, {**keywords, **model.site_inputs(_routed_stream(model, run, site, hits))}
 
 
-def _routed_stream(model: Model, run: SamplingState, site: str, hits: Mapping[Pass, Sequence[Intervention]]) -> Stream:
-    """The stream that a site reads under its routes; the same object at every step that has the same routes."""
+def projection_hook(
+    model: Model, site: str, routes: Sequence[Intervention], part: Part, _: nn.Module, args: Any
+) -> tuple[Tensor] | None:
+    """Return what keys or values are made of under a site's routes; None where none applies."""
+    run = _running(model, site)
+    hits = {which: [item for item in routes if item.covers(run, which)] for which in run.passes}
+    if not any(hits.values()):
+        return None
+    return (model.site_states(_routed_stream(model, run, site, hits, part)),)
+
+
+def _routed_stream(
+    model: Model, run: SamplingState, site: str, hits: Mapping[Pass, Sequence[Intervention]], part: Part = "both"
+) -> Stream:
+    """The stream that a site, or a part of it, reads under its routes; the same object while these are the same."""
     name = model.streams[site]
-    key = (name, *((which, *map(id, routes)) for which, routes in hits.items()))
+    key = (name, part, *((which, *map(id, routes)) for which, routes in hits.items()))
     if key not in run.routed:
         parts = []
         for which, routes in hits.items():
             stream = run.conditioning.streams(which)[name]
             for item in routes:
-                stream = item.act(stream, site, which, run)
+                stream = item.act(stream, site, which, run) if item.part in ("both", part) else stream
             parts.append(stream)
         run.routed[key] = Stream.cat(parts)
     return run.routed[key]

@@ -235,6 +235,37 @@ def test_routing_some_steps(model):
     assert (late - sample(model, base)).abs().max() > 1e-6 and (late - whole).abs().max() > 1e-6
 
 
+@pytest.mark.parametrize("part", ["keys", "values"])
+def test_keys_or_values_of_another_prompt_are_what_their_projections_make_of_it(model, part):
+    """The naive way: keep what the projection puts out for one prompt, and put it in its place for the other."""
+    base, source = contexts(model, "a fast song", "a slow song")  # of one length: masks and positions agree
+    once, layer = tada.Sampling(1, 1.0), 2
+    projection = model.denoiser.get_submodule(model.sites[layer]).get_submodule(
+        {"keys": "to_k", "values": "to_v"}[part]
+    )
+    kept = []
+    handle = projection.register_forward_hook(lambda module, args, output: kept.append(output))
+    sample(model, source, sampling=once)
+    handle.remove()
+    handle = projection.register_forward_hook(lambda module, args, output: kept[0])
+    naive = sample(model, base, sampling=once)
+    handle.remove()
+    with tada.route(model, layer, source, part=part):
+        routed = sample(model, base, sampling=once)
+    assert torch.equal(routed, naive)
+    assert not torch.equal(routed, sample(model, base, sampling=once))
+
+
+def test_keys_and_values_together_are_the_whole_route(model):
+    base, source = contexts(model, "a fast song", "a slow song")
+    with tada.route(model, [1, 3], source):
+        whole = sample(model, base)
+    with tada.route(model, [1, 3], source, part="values"), tada.route(model, [1, 3], source, part="keys"):
+        assert_same(sample(model, base), whole)
+    with pytest.raises(KeyError, match="part of a route"), tada.route(model, 1, source, part="queries"):
+        pass
+
+
 # ---- gone afterwards
 
 

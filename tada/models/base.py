@@ -233,6 +233,11 @@ class Model(ABC):
     def site_inputs(self, stream: Stream) -> dict[str, Any]:
         """Keyword arguments by which a site is fed ``stream``."""
 
+    def site_states(self, stream: Stream) -> Tensor:
+        """What the key and value projections of a site fed ``stream`` read, ``[rows, tokens, dim]``."""
+        states: Tensor = self.site_inputs(stream)["encoder_hidden_states"]
+        return states
+
     @abstractmethod
     def to_audio(self, latents: Latents) -> Tensor:
         """Audio ``[rows, channels, frames]`` of latents."""

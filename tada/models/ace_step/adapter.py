@@ -176,6 +176,9 @@ class AceStep(Model):
     def site_inputs(self, stream: Stream) -> dict[str, Any]:
         return {"encoder": stream}
 
+    def site_states(self, stream: Stream) -> Tensor:
+        return stream.states
+
     # ---- sampling
 
     def sampling(self, preset: Sampling | str | None = None, **changes: Any) -> Sampling:
