@@ -6,6 +6,7 @@ Optional packages are imported on use; without them the error has the line that 
 
 ==================  =================================================================================
 ``clap``, ``muq``   similarity of a clip and a text, also by the package's own models in their places
+``musicnn``         tags of a clip by networks that others trained
 ``lpaps``           how different two clips sound
 ``fad``             how far a set of clips is from another (FAD, FAD-infinity, KAD)
 ``aesthetics``      predicted ratings of a clip
@@ -15,6 +16,6 @@ Optional packages are imported on use; without them the error has the line that 
 ==================  =================================================================================
 """
 
-from tada.metrics import aesthetics, audio, clap, curve, embedding, external, fad, judges, lpaps, muq
+from tada.metrics import aesthetics, audio, clap, curve, embedding, external, fad, judges, lpaps, muq, musicnn
 
-__all__ = ["aesthetics", "audio", "clap", "curve", "embedding", "external", "fad", "judges", "lpaps", "muq"]
+__all__ = ["aesthetics", "audio", "clap", "curve", "embedding", "external", "fad", "judges", "lpaps", "muq", "musicnn"]

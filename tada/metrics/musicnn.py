@@ -1,0 +1,124 @@
+"""musicnn: the tags of a clip, by networks that others trained on recorded music (Pons and Serra 2019).
+
+What: how likely each of fifty tags is, mean over windows of 3 s, as published. ``MTT`` learnt from 19,000 clips of
+MagnaTagATune, ``MSD`` from 200,000 of the Million Song Dataset. Range 0 to 1, higher is likelier; rare tags stay low.
+Conventions: 16 kHz mono, and the level matters; what a last window does not fill is left out, and clips shorter than a
+window are repeated.
+
+The weights are those of the published package, in 16 bits, under its licence (see the folder ``musicnn`` of the shipped
+weights); ``training/musicnn.py`` converts them and holds the port against the published example.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tada.errors import UnknownNameError, unknown
+from tada.metrics.audio import fill, prepare
+from tada.minis.cards import WEIGHTS
+
+FOLDER = WEIGHTS / "musicnn"
+NAMES = ("MTT", "MSD")
+RATE, WINDOW, HOP, BANDS = 16_000, 512, 256, 96
+FRAMES = 187
+"""Spectra in a window."""
+
+TIMBRAL, TEMPORAL, CHANNELS, UNITS, TAGS = 204, 51, 64, 200, 50
+"""Filters over time and pitch, filters over time alone, channels between the pooled layers, and units after them."""
+
+
+class Tagger(nn.Module):
+    """Convolutions over a whole spectrum or along one band, three over time, maximum and mean, two dense layers."""
+
+    def __init__(self, tags: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self.tags = tags
+        width = 2 * TIMBRAL + 3 * TEMPORAL
+        self.enter = nn.BatchNorm2d(1, eps=1e-3)
+        timbral = [_layer(TIMBRAL, 7, int(part * BANDS)) for part in (0.4, 0.7)]
+        self.front = nn.ModuleList(timbral + [_layer(TEMPORAL, frames, 1) for frames in (128, 64, 32)])
+        self.middle = nn.ModuleList(_layer(CHANNELS, 7, size) for size in (width, CHANNELS, CHANNELS))
+        pooled = 2 * (width + 3 * CHANNELS)
+        self.leave = nn.Sequential(
+            *(nn.BatchNorm1d(pooled, eps=1e-3), nn.Linear(pooled, UNITS), nn.ReLU()),
+            *(nn.BatchNorm1d(UNITS, eps=1e-3), nn.Linear(UNITS, TAGS)),
+        )
+
+    def forward(self, spectra: Tensor) -> Tensor:
+        """Log-odds ``[rows, 50]`` of log-mel spectra ``[rows, time, 96]``."""
+        level = self.enter(spectra[:, None])
+        parts = [torch.cat([layer(level).amax(3) for layer in self.front], 1)]
+        for layer in self.middle:
+            found = layer(parts[-1].transpose(1, 2)[:, None]).squeeze(3)
+            parts.append(found + parts[-1] if len(parts) > 1 else found)
+        features = torch.cat(parts, 1)
+        return self.leave(torch.stack([features.amax(2), features.mean(2)], 2).flatten(1))
+
+    @torch.no_grad()
+    def probabilities(self, audio: Any, sample_rate: int) -> Tensor:
+        """Tag clips, window by window: more at a time take longer.
+
+        Args:
+            audio: ``[clips, frames]`` or ``[clips, channels, frames]``.
+            sample_rate: of the audio, in Hz; any.
+
+        Returns:
+            float32 ``[clips, 50]``, tags as in ``tags``.
+
+        Raises:
+            ValueError: see :func:`tada.metrics.audio.prepare`.
+        """
+        pieces = windows(log_mel(prepare(audio, sample_rate, RATE)))
+        found = torch.cat([self(some).sigmoid() for some in pieces.flatten(0, 1).split(1)])
+        return found.view(*pieces.shape[:2], TAGS).mean(1)
+
+
+def _layer(channels: int, frames: int, bands: int) -> nn.Sequential:
+    """A convolution that keeps the number of frames, and what follows it."""
+    return nn.Sequential(
+        nn.ZeroPad2d((0, 0, (frames - 1) // 2, frames // 2)),
+        nn.Conv2d(1, channels, (frames, bands)),
+        nn.ReLU(),
+        nn.BatchNorm2d(channels, eps=1e-3),
+    )
+
+
+def log_mel(mono: Tensor) -> Tensor:
+    """Compute compressed mel power spectra ``[clips, time, 96]`` of clips ``[clips, frames]`` at 16 kHz."""
+    window = torch.hann_window(WINDOW)
+    power = torch.stft(mono, WINDOW, HOP, window=window, return_complex=True).abs().square()
+    return (1 + 10_000 * power.transpose(1, 2) @ _bank()).log10()
+
+
+@lru_cache
+def _bank() -> Tensor:
+    from transformers.audio_utils import mel_filter_bank
+
+    bank = mel_filter_bank(WINDOW // 2 + 1, BANDS, 0.0, RATE / 2, RATE, norm="slaney", mel_scale="slaney")
+    return torch.from_numpy(bank).float()
+
+
+def windows(spectra: Tensor) -> Tensor:
+    """Cut spectra ``[clips, time, 96]`` into ``[clips, windows, 187, 96]``, one after the other."""
+    if spectra.shape[1] < FRAMES:
+        flat = spectra.transpose(1, 2).flatten(0, 1)
+        spectra = fill(flat, FRAMES, "repeat").unflatten(0, (-1, BANDS)).transpose(1, 2)
+    count = spectra.shape[1] // FRAMES
+    return spectra[:, : count * FRAMES].unflatten(1, (count, FRAMES))
+
+
+@lru_cache
+def load(name: str = "MTT", folder: str | Path = FOLDER) -> Tagger:
+    """Load a network, ``"MTT"`` or ``"MSD"``, in float32; KeyError for another name."""
+    if name not in NAMES:
+        raise UnknownNameError(unknown("network of musicnn", name, NAMES))
+    tagger = Tagger(tuple(json.loads((Path(folder) / "tags.json").read_text(encoding="utf-8"))[name]))
+    tagger.load_state_dict(load_file(Path(folder) / f"{name}.safetensors"))
+    return tagger.eval().requires_grad_(False)
