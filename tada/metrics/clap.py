@@ -4,15 +4,19 @@ What: cosine of an audio and a text embedding, windows of 10 s that overlap by 1
 publish it; a clip of just 10 s has a second window, its last second repeated). Range -1 to 1, higher is closer.
 Conventions: 48 kHz mono; see :mod:`tada.metrics.audio` for what is done to other clips.
 
-The paper's checkpoint is ``music_audioset_epoch_15_esc_90.14.pt`` of laion-clap. transformers' ``ClapModel`` reads that
-file (:func:`convert`), or the same weights from the hub. The package's own small model is of the same class and is
-loaded by the same code; it takes 5 s at 16 kHz.
+The checkpoint is the paper's, a file of laion-clap (:data:`PUBLIC`), in transformers' ``ClapModel`` (:func:`convert`).
+``laion/larger_clap_music`` does not stand for it: its text embeddings are reported to be near-constant (mean cosine
+.9993). The package's own small model is of the same class and is loaded by the same code; it takes 5 s at 16 kHz.
+
+Fusion checkpoints, whose audio side reads several parts of a long clip at once, are refused. The authors' code scores
+localisation with laion-clap's default, which is such a one, so that their values of impact are not those found here.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +25,25 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tada.errors import InputError, MissingFileError
+from tada.errors import CheckpointError, InputError, MissingFileError
 from tada.metrics.audio import windows
 from tada.metrics.embedding import AudioTextModel, embed, embed_text, log_model, similarity
 from tada.minis.ears import WEIGHTS
+from tada.models import hub
 from tada.models.base import pick_device
 
 __all__ = ["PUBLIC", "Clap", "convert", "embed", "embed_text", "load", "similarity"]
 
-PUBLIC = "laion/larger_clap_music"
-"""Hub id of the music checkpoint in transformers' layout."""
+PUBLIC = "lukewys/laion_clap/music_audioset_epoch_15_esc_90.14.pt"
+"""The paper's checkpoint: a repository of the hub and a file in it."""
 
 OVERLAP = 0.1
 TOKENS = 77
 """Longest text that laion-clap reads; the rest is cut off."""
+
+UNLIKE = ("a piano song", "heavy metal with screaming", "a calm female voice")
+ALIKE = 0.95
+"""Cosine from which on two texts that are unlike count as alike."""
 
 MINI = WEIGHTS / "clap"
 
@@ -101,18 +110,31 @@ def load(checkpoint: str | Path | None = None, device: str = "auto") -> Clap:
     """Load a CLAP-class model.
 
     Args:
-        checkpoint: None for the public music checkpoint, ``"mini"`` for the package's own, a hub id or a folder in
-            transformers' layout, or a laion-clap file (``.pt``, ``.safetensors``).
+        checkpoint: None for the paper's, ``"mini"`` for the package's own, a hub id or a folder in transformers'
+            layout, or a laion-clap file (``.pt``, ``.safetensors``), here or on the hub as ``owner/name/file``.
         device: a torch device; ``"auto"`` takes a GPU if there is one.
 
     Raises:
-        ValueError: a fusion checkpoint. FileNotFoundError: no such file. OSError: a hub id that cannot be had.
+        ValueError: a fusion checkpoint. FileNotFoundError: no such file. OSError: a hub id that cannot be had, or
+            weights to which all texts are alike.
     """
     name = str(checkpoint or PUBLIC)
     load_model = _load_laion if name.endswith((".pt", ".safetensors")) else _load_transformers
     model = load_model(name, pick_device(device))
+    refuse_constant_texts(model)
     log_model(model)
     return model
+
+
+def refuse_constant_texts(model: Clap) -> None:
+    """Raise CheckpointError if texts that are unlike (:data:`UNLIKE`) have embeddings that are alike."""
+    rows = embed_text(model, UNLIKE)
+    highest = float((rows @ rows.T).fill_diagonal_(-1).max())
+    if not highest < ALIKE:
+        raise CheckpointError(
+            f"{model.weights} does not tell texts apart: cosine {highest:.4f} between two of {', '.join(UNLIKE)}; "
+            f"expected less than {ALIKE}. Take the paper's checkpoint, {PUBLIC}"
+        )
 
 
 def _load_transformers(checkpoint: str, device: torch.device) -> Clap:
@@ -130,7 +152,7 @@ def _load_laion(path: str, device: torch.device) -> Clap:
     """Load a laion-clap file into ``ClapModel``; the tokenizer is that of roberta-base."""
     from transformers import AutoTokenizer, ClapConfig, ClapFeatureExtractor, ClapModel
 
-    state = read_state(path)
+    state = read_state(find_file(path))
     model = ClapModel(ClapConfig(**config_of(state)))
     model.load_state_dict(convert(state))
     extractor = ClapFeatureExtractor(frequency_min=50, truncation="rand_trunc", padding="repeatpad")
@@ -138,17 +160,24 @@ def _load_laion(path: str, device: torch.device) -> Clap:
     return Clap(model.to(device), extractor, tokenizer, Path(path).name)
 
 
-def read_state(path: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of a laion-clap file, without running anything that is pickled in it.
+def find_file(path: str) -> Path:
+    """Find a file that is here, or fetch one that is named ``owner/name/file`` from the hub.
 
     Raises:
-        FileNotFoundError: no such file, with where the public one is.
+        FileNotFoundError: no such file. OSError: no such repository, or no network.
     """
-    if not Path(path).is_file():
-        raise MissingFileError(
-            f"no {path}: the public file is music_audioset_epoch_15_esc_90.14.pt of the hub repository "
-            "lukewys/laion_clap: hf download lukewys/laion_clap music_audioset_epoch_15_esc_90.14.pt --local-dir ."
-        )
+    repository, _, name = path.rpartition("/")
+    if Path(path).is_file():
+        return Path(path)
+    if repository.count("/") != 1 or repository.startswith((".", "/")):
+        raise MissingFileError(f"no {path}: expected a file, or one on the hub as owner/name/file, such as {PUBLIC}")
+    from huggingface_hub import hf_hub_download
+
+    return hub.folder(repository, partial(hf_hub_download, filename=name), name)
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """Read the tensors of a laion-clap file, without running anything that is pickled in it."""
     if Path(path).suffix == ".safetensors":
         state: Mapping[str, Any] = load_file(path)
     else:

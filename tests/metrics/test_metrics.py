@@ -18,6 +18,7 @@ from torch import Tensor
 from tada.metrics import audio, clap, curve, embedding, external, fad, lpaps, muq, packages
 from tada.minis import ears as mini_ears
 from tada.minis.attributes import Attributes
+from tada.models import hub
 
 RATE = 16_000
 
@@ -154,6 +155,26 @@ def test_ears_that_do_not_exist_are_explained(tmp_path: Path) -> None:
         clap.load(tmp_path / "music.pt")
     with pytest.raises(FileNotFoundError, match="no folder"):
         clap.load(tmp_path / "nothing")
+
+
+def test_the_paper_s_clap_is_the_default(tmp_path: Path, mini: clap.Clap, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(hub, "probe", lambda *args: None)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda name, filename, **how: tmp_path / name / filename)
+    monkeypatch.setattr(clap, "_load_laion", lambda name, device: asked.append(name) or mini)
+    clap.load()
+    (name,) = asked
+    file = tmp_path / "lukewys" / "laion_clap" / "music_audioset_epoch_15_esc_90.14.pt"
+    assert clap.find_file(name) == file
+
+
+def test_a_text_tower_to_which_all_texts_are_alike_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = clap.load("mini")
+    one.text_memory.clear()
+    one.model.text_projection.linear2.bias.fill_(30.0)
+    monkeypatch.setattr(clap, "_load_transformers", lambda *args: one)
+    with pytest.raises(OSError, match=r"cosine 0\.99.* less than 0\.95\. Take .*music_audioset_epoch_15"):
+        clap.load("near constant")
 
 
 def laion_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
