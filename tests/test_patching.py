@@ -231,6 +231,44 @@ def test_a_screened_call_is_the_call_of_the_run(model):
         screening.screen(model, PAIRS[:1], 1, [0], tada.Setting(SECONDS, QUICK), steps=[2])
 
 
+def test_keys_values_and_silence_are_the_naive_interventions(model):
+    ears = Ears()
+    sets = [patching.Change(1, "keys"), patching.Change([0, 2], "values"), patching.Change(1, "ablated")]
+    pairs = PAIRS[:1].assign(paraphrase="a song of trumpets")
+    frame = sweep(model, pairs, sets=sets, score=ears, batch=1)
+    assert list(frame["layers"]) == ["none", "all", "1 keys", "0+2 values", "1 ablated", "1 keys", "0+2 values"]
+    heard = {row.layers: ears.heard[row.unit_hash] for row in frame.itertuples() if row.method == "patch"}
+    base, target = (model.encode([PAIRS["source"][0], PAIRS["target"][0]])[row] for row in (0, 1))
+    noise, silence = model.noise(1, SECONDS), {1: lambda hidden, when: torch.zeros_like(hidden)}
+    naive = {
+        "1 keys": (base, tada.route(model, 1, target, part="keys")),
+        "0+2 values": (base, tada.route(model, [0, 2], target, part="values")),
+        "1 ablated": (target, tada.edit(model, silence, passes="both")),
+    }
+    for layers, (context, intervention) in naive.items():
+        with intervention:
+            clip = model.decode(model.sample(context, noise, QUICK)).audio[0]
+        assert torch.equal(heard[layers], clip), layers
+    assert len({clip.double().sum().item() for clip in heard.values()}) == 5
+
+
+def test_text_has_no_way_in_but_the_sites(model):
+    """With all of them silent, clips of any two prompts are one."""
+    ears = Ears()
+    frame = sweep(model, PAIRS[1:], sets=[patching.Change("all", "ablated")], score=ears, batch=1)
+    first, second = (ears.heard[unit] for unit in frame[frame["layers"] == "all ablated"]["unit_hash"])
+    assert_same(first, second)
+
+
+def test_silencing_what_carries_nothing_leaves_the_whole_effect(planted):
+    impacts = patching.impact(planted_scores(planted, [patching.Change([4, 5], "ablated"), 3]))
+    of = {row.layers: row.impact for row in impacts.itertuples()}
+    assert of["4+5 ablated"] == pytest.approx(1.0, abs=1e-6)
+    assert list(patching.functional(impacts)["layers"]) == ["3"], "only layers on their own are called functional"
+    with pytest.raises(KeyError, match="did you mean 'ablated'"):
+        planted_scores(planted, [patching.Change(3, "ablate")])
+
+
 def test_controls_route_other_prompts(tiny_model):
     model, ears = tiny_model("ace-step"), Ears()
     pairs = PAIRS[:1].assign(paraphrase=["a song of trumpets"], unrelated=PAIRS["source"][:1])

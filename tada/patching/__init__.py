@@ -2,11 +2,12 @@
 
 from tada.patching.impacts import CASE, aggregate, functional, growing, impact, nested_sets
 from tada.patching.screening import rank, screen
-from tada.patching.sweeps import CONTROLS, LayerSets, plan_sweep, resolve_sets, sets_of_concepts, sweep
+from tada.patching.sweeps import CONTROLS, Change, LayerSets, plan_sweep, resolve_sets, sets_of_concepts, sweep
 
 __all__ = [
     "CASE",
     "CONTROLS",
+    "Change",
     "LayerSets",
     "aggregate",
     "functional",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +13,9 @@ from torch import Tensor, nn
 
 from tada.engine import Setting
 from tada.errors import InputError
-from tada.hooks import route
 from tada.models.base import Latents, Layers, Model, Sampling
 from tada.models.context import Context, Stream
-from tada.patching.sweeps import checked_pairs, resolve_sets, rows_by_sites
+from tada.patching.sweeps import Change, changed, checked_pairs, resolve_sets
 
 
 def screen(
@@ -112,16 +110,15 @@ def _prediction_changes(
     sampling: Sampling,
     step: int,
     call: _Call,
-    sets: Sequence[tuple[str, ...]],
+    sets: Sequence[Change],
 ) -> list[float]:
-    """Relative change of the prediction for each set of sites, all in one denoiser call."""
+    """Relative change of the prediction for each change of layers, all in one denoiser call."""
     count = len(sets) + 2
     index = torch.zeros(count, dtype=torch.long)
-    plan = rows_by_sites([(), model.sites, *sets])
-    with ExitStack() as stack, torch.no_grad():
-        for sites, places in plan.items():
-            stack.enter_context(route(model, list(sites), context[[1] * count], rows=places, passes="cond"))
-        run = stack.enter_context(model.running(context[[0] * count], noise[[0] * count], sampling))
+    rows = [Change(()), Change(model.sites), *sets]
+    base, target = context[[0] * count], context[[1] * count]
+    running = model.running(base, noise[[0] * count], sampling)
+    with torch.no_grad(), changed(model, rows, target, "cond"), running as run:
         run.enter(step, ("cond",))
         args = [_rows(value, index, 1) for value in call.positional]
         output = model.denoiser(*args, **{name: _rows(value, index, 1) for name, value in call.keywords.items()})

@@ -3,28 +3,49 @@
 A row of a sweep is one clip. Layers ``none`` is the counterfactual prompt as it is, ``all`` is the target prompt, and
 any other layer set is the counterfactual prompt with those layers reading the target prompt instead. Since a site's
 text does not depend on the denoising step, nothing has to be recorded first: patching is routing, and all rows of all
-pairs go through the model side by side.
+pairs go through the model side by side. What else can be done to layers is a :class:`Change`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
 from tada import engine
 from tada.engine import COLUMNS, Job, Setting, Texts
 from tada.errors import InputError, UnknownNameError, unknown
-from tada.hooks import route
+from tada.hooks import Edit, Passes, When, edit, route
 from tada.metrics.judges import JudgeLike
 from tada.models.base import Layers, Model
+from tada.models.context import Context
 from tada.store import UNIT, Store, key
 
-LayerSets = Iterable[Layers] | Mapping[str, Iterable[Layers]] | None
+How = Literal["text", "keys", "values", "ablated"]
+
+
+class Change(NamedTuple):
+    """A layer set of a sweep, and what is done to it.
+
+    Attributes:
+        layers: indices, site names or a layer set.
+        how: ``"text"``: they read the target prompt in place of the counterfactual one; ``"keys"``, ``"values"``: one
+            half of that; ``"ablated"``: they put out zeros in both passes under the target prompt, so that equation 9
+            says what share of the effect remains.
+    """
+
+    layers: Layers
+    how: How = "text"
+
+
+LayerSets = Iterable[Layers | Change] | Mapping[str, Iterable[Layers | Change]] | None
 
 CONTROLS = ("paraphrase", "unrelated")
 """Columns of pairs with prompts that say nothing of the concept; they are routed as the target is."""
@@ -50,8 +71,9 @@ def sweep(
         pairs: ``concept, target, source`` and optionally ``counterfactual, pair``, as from ``tada.pairs.build``; with
             the columns :data:`CONTROLS`, as from ``tada.pairs.with_controls``, these are routed, too.
         seeds: of the noise; every pair is generated with each.
-        layer_sets: each an index, a site name, a layer set or a list of these; None for every layer on its own; a
-            mapping of concepts to such sets where they differ.
+        layer_sets: each an index, a site name, a layer set or a list of these, or a :class:`Change` of them, which is
+            labelled such as ``"6+7 keys"``; None for every layer on its own; a mapping of concepts to such sets where
+            they differ.
         setting: what the clips share, and how they are made.
         score: ``score(clips, rows) -> values``: one value a clip, or a table or mapping of several; ``rows`` has one
             row a clip with ``concept, counterfactual, prompt, seed, layers, method``. It needs an attribute ``key``
@@ -94,48 +116,63 @@ def plan_sweep(
         for row in _rows_of_pair(pair, sets[str(pair.concept)])
     ]  # fmt: skip
     plan = pd.DataFrame(rows)
-    names = ("concept", "counterfactual", "prompt", "routed", "seed", "sites")
-    told = [{name: row[name] for name in names} for row in rows]
+    names = ("concept", "counterfactual", "prompt", "routed", "seed")
+    told = [{name: row[name] for name in names} | _told(row["change"]) for row in rows]
     return plan.assign(alpha=np.nan, **{UNIT: engine.units(model, setting, score, told)})
 
 
-def _rows_of_pair(pair: Any, sets: Mapping[str, tuple[str, ...]]) -> Iterator[dict[str, Any]]:
+def _told(change: Change) -> dict[str, Any]:
+    return {"sites": change.layers} | ({} if change.how == "text" else {"how": change.how})
+
+
+def _rows_of_pair(pair: Any, sets: Mapping[str, Change]) -> Iterator[dict[str, Any]]:
     """The clips of a pair for one seed."""
     for layers, prompt in (("none", pair.source), ("all", pair.target)):
-        yield {"prompt": prompt, "routed": "", "method": "patch", "layers": layers, "sites": ()}
+        yield {"prompt": prompt, "routed": "", "method": "patch", "layers": layers, "change": Change(())}
     controls = {f"patch-{name}": getattr(pair, name) for name in CONTROLS if hasattr(pair, name)}
     for method, routed in {"patch": pair.target, **controls}.items():
-        for layers, sites in sets.items():
-            yield {"prompt": pair.source, "routed": routed, "method": method, "layers": layers, "sites": sites}
+        for layers, change in sets.items():
+            texts = {"prompt": pair.source, "routed": routed}
+            if change.how == "ablated":
+                texts = {"prompt": pair.target, "routed": ""}
+            if change.how != "ablated" or method == "patch":
+                yield {**texts, "method": method, "layers": layers, "change": change}
 
 
 @contextmanager
 def route_rows(model: Model, rows: pd.DataFrame, texts: Texts) -> Iterator[None]:
-    """Route each row's sites to its other text, inside the block: the intervention of a sweep."""
+    """Change the layers of each row, inside the block: the intervention of a sweep."""
     routed = [routed or prompt for routed, prompt in zip(rows["routed"], rows["prompt"], strict=True)]
-    source = texts(routed)
-    with ExitStack() as stack:
-        for sites, places in rows_by_sites(rows["sites"]).items():
-            stack.enter_context(route(model, list(sites), source, rows=places))
+    with changed(model, rows["change"], texts(routed)):
         yield
 
 
-def rows_by_sites(sites: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], list[int]]:
-    """Group rows by the sites that are routed in them; rows without any are left out."""
-    groups: dict[tuple[str, ...], list[int]] = {}
-    for place, names in enumerate(sites):
-        if names:
-            groups.setdefault(tuple(names), []).append(place)
-    return groups
+@contextmanager
+def changed(model: Model, changes: Iterable[Change], source: Context, passes: Passes = "both") -> Iterator[None]:
+    """Change the layers of each row, which read its row of ``source``; a change of no layers leaves a row as it is."""
+    groups: dict[Change, list[int]] = {}
+    for place, change in enumerate(changes):
+        groups.setdefault(change, []).append(place)
+    with ExitStack() as stack:
+        for change, places in groups.items():
+            if change.how == "ablated":
+                silence: dict[str | int, Edit] = dict.fromkeys(model.resolve(change.layers), partial(_silenced, places))
+                stack.enter_context(edit(model, silence, passes))
+            elif change.layers:
+                part = "both" if change.how == "text" else change.how
+                stack.enter_context(route(model, change.layers, source, places, passes, part=part))
+        yield
+
+
+def _silenced(places: Sequence[int], hidden: Tensor, when: When) -> Tensor:
+    return hidden.index_fill(0, torch.tensor(places, device=hidden.device), 0.0)
 
 
 # ---- layer sets and pairs
 
 
-def sets_of_concepts(
-    model: Model, concepts: Iterable[str], layer_sets: LayerSets
-) -> dict[str, dict[str, tuple[str, ...]]]:
-    """Concept -> label -> site names of its layer sets; KeyError with the nearest names for one that has none."""
+def sets_of_concepts(model: Model, concepts: Iterable[str], layer_sets: LayerSets) -> dict[str, dict[str, Change]]:
+    """Concept -> label -> layer sets by site names; KeyError with the nearest names for one that has none."""
     if not isinstance(layer_sets, Mapping):
         return dict.fromkeys(concepts, resolve_sets(model, layer_sets))
     missing = [name for name in concepts if name not in layer_sets]
@@ -144,16 +181,22 @@ def sets_of_concepts(
     return {name: resolve_sets(model, layer_sets[name]) for name in concepts}
 
 
-def resolve_sets(model: Model, layer_sets: Iterable[Layers] | None) -> dict[str, tuple[str, ...]]:
-    """Label -> site names of layer sets, each set once; None for every layer on its own."""
+def resolve_sets(model: Model, layer_sets: Iterable[Layers | Change] | None) -> dict[str, Change]:
+    """Label -> layer sets by site names, each set once; None for every layer on its own."""
     given = range(len(model.sites)) if layer_sets is None else layer_sets
     if isinstance(given, str | int):
         raise InputError(f"got layer_sets={given!r}; expected a list of layer sets, such as [{given!r}]")
-    sets: dict[str, tuple[str, ...]] = {}
+    sets: dict[str, Change] = {}
     for item in given:
-        sites = sorted(model.resolve(item), key=model.sites.index)
-        if len(sites) < len(model.sites):  # all is always there
-            sets[item if item in ("functional", "all-but-functional") else model.label(sites)] = tuple(sites)
+        layers, how = item if isinstance(item, Change) else Change(item)
+        if how not in get_args(How):
+            raise UnknownNameError(unknown("change of layers", how, get_args(How)))
+        sites = sorted(model.resolve(layers), key=model.sites.index)
+        name = layers if layers in ("functional", "all-but-functional") else model.label(sites)
+        if how != "text":
+            sets[f"{'all' if len(sites) == len(model.sites) else name} {how}"] = Change(tuple(sites), how)
+        elif len(sites) < len(model.sites):  # all is always there
+            sets[str(name)] = Change(tuple(sites))
     return sets
 
 
