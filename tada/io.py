@@ -6,11 +6,14 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
+
+from tada.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +55,27 @@ def atomic_write(path: str | Path, content: bytes | str | Callable[[Path], Any])
             draft.unlink()
 
 
+def require_writable(folder: str | Path) -> Path:
+    """Return a folder that files can be written into, or could once it is made; it is left as it was.
+
+    Raises:
+        InputError: it cannot be made or written.
+    """
+    folder = Path(folder)
+    made = [place for place in (folder, *folder.parents) if not os.path.exists(place)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"cannot write into {folder} ({reason}): choose another folder") from None
+    finally:
+        for place in made:
+            with suppress(OSError):
+                place.rmdir()
+
+
 def write_json(path: str | Path, value: Any) -> Path:
     """Write a value as indented json, whole or not at all."""
     return atomic_write(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
@@ -79,7 +103,7 @@ def slug(text: str) -> str:
 
 def _flush(path: Path) -> None:
     """Wait until a file is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDWR)  # Windows flushes no file that is open for reading only
     try:
         os.fsync(handle)
     finally:

@@ -125,11 +125,48 @@ def test_a_notebook_without_profiles_runs_and_says_so(book: Path) -> None:
     assert "did you mean 'smoke'" in told("run", "notebooks/01_one.py", "--profile", "smok")
 
 
-def test_run_does_not_remove_files_that_are_not_its_own(book: Path) -> None:
-    (book / "out" / "01_one").mkdir(parents=True)
-    (book / "out" / "01_one" / "mine.txt").write_text("mine")
-    assert "holds files that are not of this notebook" in told("run", "notebooks/01_one.py", "--out", "out")
-    assert (book / "out" / "01_one" / "mine.txt").read_text() == "mine"
+PAGE = (
+    NOTEBOOK
+    + """
+import os, pathlib
+pathlib.Path(os.environ["TADA_PAGE"], "clips").mkdir(parents=True)
+pathlib.Path(os.environ["TADA_PAGE"], "clips", "a.mp3").write_text("sound")
+"""
+)
+
+
+def test_a_run_replaces_what_the_last_one_left_and_nothing_else(book: Path) -> None:
+    run = ("run", "notebooks/01_one.py", "--out", "out")
+    notebook, folder = book / "notebooks" / "01_one.py", book / "out" / "01_one"
+    notebook.write_text(PAGE)
+    assert tada(*run).exit_code == 0
+    assert tada(*run).exit_code == 0
+    for name in ("mine.txt", "clips/a.mp3", "../01_one.ipynb"):  # added, or changed since
+        before = (folder / name).read_text() if (folder / name).exists() else None
+        (folder / name).write_text("mine")
+        assert "is not as a run left it" in told(*run)
+        assert (folder / name).read_text() == "mine"
+        (folder / name).write_text(before) if before else (folder / name).unlink()
+    (book / "notebooks" / "b").mkdir()
+    notebook.rename(book / "notebooks" / "b" / "01_one.py")
+    assert "of another notebook" in told("run", "notebooks/b/01_one.py", "--out", "out")
+    (folder / "clips" / "a.mp3").rename(book / "kept")
+    (folder / "clips" / "a.mp3").symlink_to(book / "kept")
+    (book / "notebooks" / "b" / "01_one.py").rename(notebook)
+    assert "is not as a run left it" in told(*run)
+    assert (book / "kept").read_text() == "sound"
+
+
+def test_a_run_writes_over_no_notebook_and_through_no_link(book: Path) -> None:
+    assert tada("pair").exit_code == 0
+    pair, before = book / "notebooks" / "01_one.ipynb", (book / "notebooks" / "01_one.ipynb").read_text()
+    (book / "other").mkdir()
+    (book / "other" / "01_one.py").write_text(PAGE)
+    (book / "links").mkdir()
+    (book / "links" / "01_one.ipynb").symlink_to(pair)
+    for folder, message in (("notebooks", "own folder"), ("links", "is not as a run left it")):
+        assert message in told("run", "other/01_one.py", "--out", folder)
+        assert pair.read_text() == before
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="to the superuser no folder is read-only")
@@ -189,6 +226,48 @@ def test_pair_writes_and_checks(book: Path) -> None:
     assert tada("pair", "--check").exit_code == 0
     (book / "notebooks" / "lonely.ipynb").write_text("{}")
     assert "has no .py" in told("pair")
+
+
+CELL = (
+    '{"cell_type": "code", "execution_count": null, "id": "mine", "metadata": {}, "outputs": [], "source": ["x = 1"]}'
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"cells": [', f'"cells": [\n  {CELL},'),
+        ("steps * 2", "steps * 3"),
+        ('"parameters"', '"parameters", "hide-cell"'),
+        ('"outputs": []', '"outputs": [{"name": "stdout", "output_type": "stream", "text": ["a result"]}]'),
+        ('"nbformat"', ""),
+    ],
+)
+def test_pair_writes_over_no_edit(book: Path, old: str, new: str) -> None:
+    assert tada("pair").exit_code == 0
+    source, path = book / "notebooks" / "01_one.py", book / "notebooks" / "01_one.ipynb"
+    source.write_text(NOTEBOOK.replace("4", "5"))
+    assert tada("pair").exit_code == 0, "only the source was changed"
+    edited = path.read_text().replace(old, new, 1)
+    path.write_text(edited)
+    for arguments in (("pair",), ("pair", "--check")):
+        assert "01_one.ipynb was edited by hand since it was paired:" in told(*arguments) or not new
+    source.write_text(NOTEBOOK)
+    assert "and so was 01_one.py" in told("pair") or not new
+    assert path.read_text() == edited
+    assert tada("pair", "--force").exit_code == 0
+    assert tada("pair", "--check").exit_code == 0
+
+
+def test_pair_writes_over_what_git_keeps(book: Path) -> None:
+    tada("pair")
+    path = book / "notebooks" / "01_one.ipynb"
+    path.write_text(path.read_text().replace("steps * 2", "steps * 3"))
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b")
+    for command in (("init", "-q"), ("add", "."), ("commit", "-qm", "edited")):
+        subprocess.run([*git, *command], check=True, cwd=book)
+    assert tada("pair").exit_code == 0
+    assert "steps * 3" not in path.read_text()
 
 
 def test_the_readme_s_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

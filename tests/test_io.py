@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tada.io import atomic_write, sha256, slug, write_json, write_table
+from tada.errors import InputError
+from tada.io import atomic_write, require_writable, sha256, slug, write_json, write_table
 
 
 def names(folder: Path) -> list[str]:
@@ -40,6 +41,15 @@ def test_a_failing_writer_leaves_the_old_file_and_no_draft(tmp_path):
 def test_names_may_be_as_long_as_the_system_allows(tmp_path, name):
     assert atomic_write(tmp_path / name, "x").read_text() == "x"
     assert names(tmp_path) == [name]
+
+
+def test_a_folder_is_tried_before_it_is_needed_and_left_as_it_was(tmp_path):
+    (tmp_path / "file").touch()
+    assert require_writable(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    for folder in (tmp_path / "file", tmp_path / "file" / "a", Path("/proc/nowhere"), tmp_path / ("n" * 300)):
+        with pytest.raises(InputError, match="cannot write into"):
+            require_writable(folder)
+    assert names(tmp_path) == ["file"]
 
 
 def test_the_draft_has_the_suffix_that_writers_go_by(tmp_path):

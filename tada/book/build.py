@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -28,8 +29,8 @@ from tada.book import checks, notebooks, provenance
 from tada.book.notebooks import Execution
 from tada.book.pages import PageSpec, check_profile, load_yaml, select
 from tada.book.provenance import Provenance
-from tada.errors import BookError
-from tada.io import atomic_write, sha256
+from tada.errors import BookError, NotebookError
+from tada.io import atomic_write, require_writable, sha256, write_json
 
 DEFAULT_PROFILE = "mini"
 ALONE = ("colab", "paper")
@@ -100,7 +101,7 @@ def execute(
         if failures or stop.is_set():
             return
         tell(f"{spec.name}: begun")
-        done = run_notebook(spec.path, folder / UNFINISHED / f"{spec.name}.ipynb", parameters(spec, profile), stop)
+        done = run_page(spec.path, folder / UNFINISHED / f"{spec.name}.ipynb", parameters(spec, profile), stop)
         if done.failure:
             failures.append(done.failure)
             tell(f"{spec.name}: failed after {done.seconds:.1f} s, no other is begun")
@@ -143,20 +144,71 @@ def sort_pages(specs: Sequence[PageSpec]) -> TopologicalSorter[str]:
     return TopologicalSorter({spec.name: [name for name in spec.after if name in names] for spec in specs})
 
 
-def run_notebook(
-    path: Path, output: Path, chosen: Mapping[str, object], stop: threading.Event | None = None
-) -> Execution:
-    """Execute a notebook as a page: it writes files beside `output`, where older ones are removed.
-
-    Args:
-        path: the notebook.
-        output: the executed notebook.
-        chosen: its parameters.
-        stop: stops it when it is set.
-    """
+def run_page(path: Path, output: Path, chosen: Mapping[str, object], stop: threading.Event) -> Execution:
+    """Execute a notebook as a page of the build: it writes files beside `output`, where older ones are removed."""
     shutil.rmtree(output.with_suffix(""), ignore_errors=True)
     provenance.take_checkpoints(output)
     return notebooks.execute(path, output, chosen, provenance.environment(output), stop)
+
+
+def run_notebook(path: Path, output: Path, chosen: Mapping[str, object]) -> Execution:
+    """Execute a notebook where a user wants it: what the last run left there is replaced, and nothing else.
+
+    Args:
+        path: the notebook.
+        output: the executed notebook; files of its page lie beside it, in a folder of its name.
+        chosen: its parameters.
+
+    Raises:
+        NotebookError: there is something that no run left, or the output cannot be written.
+    """
+    require_writable(output.parent)
+    own = output.parent.resolve() == path.parent.resolve()
+    if own or output.with_suffix(".py").exists():
+        raise NotebookError(f"{output.parent} is {'the' if own else 'a'} notebook's own folder: choose another folder")
+    _remove_last_run(path, output)
+    try:
+        return notebooks.execute(path, output, chosen, provenance.environment(output))
+    finally:
+        digests = {name: sha256(file) for name, file in _run_files(output).items() if not file.is_symlink()}
+        if digests:
+            write_json(_run_record(output), {"notebook": _without_suffix(path), "files": digests})
+
+
+def _run_files(output: Path) -> dict[str, Path]:
+    """Find what lies where a run writes: the executed notebook, and the files of its page."""
+    folder = output.with_suffix("")
+    inside = [folder] if folder.is_symlink() or folder.is_file() else folder.rglob("*")
+    there = [file for file in (output, *inside) if file.is_symlink() or file.is_file()]
+    return {file.relative_to(output.parent).as_posix(): file for file in there}
+
+
+def _run_record(output: Path) -> Path:
+    return output.with_name(f".{output.stem}.run.json")
+
+
+def _without_suffix(path: Path) -> str:
+    return str(path.resolve().with_suffix(""))
+
+
+def _remove_last_run(path: Path, output: Path) -> None:
+    record, files, left = _run_record(output), _run_files(output), {}
+    with suppress(OSError, ValueError):
+        left = json.loads(record.read_text(encoding="utf-8"))
+    if left and left["notebook"] != _without_suffix(path):
+        raise NotebookError(f"{output} is of another notebook, {left['notebook']}: choose another folder")
+    for name, file in files.items():
+        if file.is_symlink() or not left or left["files"].get(name) != sha256(file):
+            raise NotebookError(
+                f"{file} is not as a run left it (yours, edited, or of a run that was killed): "
+                "move it away, or choose another folder"
+            )
+    for file in files.values():
+        file.unlink()
+    for folder in sorted({file.parent for file in files.values()} - {output.parent}, reverse=True):
+        with suppress(OSError):  # it holds folders of the user's
+            folder.rmdir()
+    record.unlink(missing_ok=True)
 
 
 def parameters(spec: PageSpec, profile: str) -> dict[str, object]:

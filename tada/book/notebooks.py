@@ -7,7 +7,9 @@ time, values of a declared type, one place that stops a kernel, and errors in th
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,7 +24,7 @@ from typing import Any
 
 from tada.book import colab
 from tada.errors import MissingPackageError, NotebookError, unknown
-from tada.io import atomic_write
+from tada.io import atomic_write, require_writable, sha256
 
 try:
     import jupytext
@@ -37,6 +39,12 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 KERNEL_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 SETUP = "setup"
 """Tag of the first code cell, into which pairing writes the line that installs the package on Colab."""
+
+PAIRED = "tada_paired"
+"""Entry of an `.ipynb`'s metadata: a digest of its cells as they were paired."""
+
+PATH_WORDS = re.compile(r"\b(files?|folders?|paths?|kept|written|saved)\b|\bwhere (the )?(results|scores)\b")
+"""Words of a parameter's help, or its name, which say that its value is a path."""
 
 STOP_SECONDS = 15.0
 """Seconds that a notebook is given to stop."""
@@ -119,7 +127,13 @@ def tags(cell: Any) -> list[str]:
 
 def pair(source: Path) -> str:
     """Return the text of the `.ipynb` that belongs to a `.py` notebook: no outputs, the same bytes each time."""
-    return format_notebook(read(source))
+    notebook = read(source)
+    notebook.metadata[PAIRED] = _digest(notebook)
+    return format_notebook(notebook)
+
+
+def _digest(notebook: Any) -> str:
+    return sha256(json.dumps(notebook.cells, sort_keys=True).encode())[:12]
 
 
 def format_notebook(notebook: Any) -> str:
@@ -141,7 +155,33 @@ def unpaired(folder: Path) -> list[Path]:
 
 def _is_paired(source: Path) -> bool:
     path = source.with_suffix(".ipynb")
-    return path.is_file() and path.read_text(encoding="utf-8") == pair(source)
+    return path.is_file() and path.read_bytes() == pair(source).encode()
+
+
+def describe_edit(source: Path) -> str:
+    """Say which of a `.py` notebook and its `.ipynb` was edited by hand; nothing where writing the pair loses nothing.
+
+    Nothing is lost where the `.ipynb` is as it was paired, or as it was committed to git.
+    """
+    path = source.with_suffix(".ipynb")
+    if not os.path.lexists(path) or _is_paired(source) or _is_committed(path):
+        return ""
+    try:
+        notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
+        paired = notebook.metadata.get(PAIRED)
+        if paired == _digest(notebook):
+            return ""
+    except (OSError, ValueError, KeyError, AttributeError):
+        return f"{path} is not as it was paired, and cannot be read as a notebook"
+    both = paired != _digest(read(source))
+    return f"{path} was edited by hand since it was paired{f', and so was {source.name}' if both else ''}"
+
+
+def _is_committed(path: Path) -> bool:
+    command = ["git", "show", f"HEAD:./{path.name}"]
+    with suppress(OSError):
+        return subprocess.run(command, cwd=path.parent, capture_output=True, check=False).stdout == path.read_bytes()
+    return False
 
 
 # ---- parameters
@@ -160,6 +200,8 @@ def parameters(path: Path) -> list[Parameter]:
 def values(declared: Sequence[Parameter], given: Iterable[tuple[str, str]]) -> dict[str, object]:
     """Convert `(name, text)` pairs from a command line to values of the declared types.
 
+    Relative paths are taken from the working directory, and handed on absolute, since a notebook runs in its own.
+
     Raises:
         NotebookError: a name that is not declared or given twice, or a text that is not of the declared type.
     """
@@ -171,7 +213,7 @@ def values(declared: Sequence[Parameter], given: Iterable[tuple[str, str]]) -> d
         if name in result:
             raise NotebookError(f"parameter {name} was given twice: keep one of {result[name]!r} and {text!r}.")
         try:
-            result[name] = _typed(known[name].type, text)
+            result[name] = _from_here(known[name], _typed(known[name].type, text))
         except (ValueError, KeyError, TypeError, yaml.YAMLError):
             article = "an" if known[name].type[0] in "aeiou" else "a"
             raise NotebookError(
@@ -192,6 +234,20 @@ def _typed(kind: str, text: str) -> object:
     if outer in plain:
         return plain[outer](text)
     return dict(yaml.safe_load(text)) if outer == "dict" else yaml.safe_load(text)
+
+
+def _from_here(parameter: Parameter, value: Any) -> Any:
+    """Make a text absolute, or those of a list, where it is a path: by its looks, or by what its parameter is."""
+    if isinstance(value, list):
+        return [_from_here(parameter, item) for item in value]
+    if not isinstance(value, str) or not value or value in re.findall(r"[\w/.-]+", parameter.help):
+        return value
+    place = Path(value).expanduser()
+    is_there = os.path.exists(place)
+    says_path = PATH_WORDS.search(f"{parameter.name} {parameter.help}")
+    by_looks = value.startswith(("./", "../", "~")) or (is_there and (place.suffix or place.name != value))
+    by_words = says_path and (is_there or "hub id" not in parameter.help)
+    return str(place.absolute()) if by_looks or by_words else value
 
 
 def _unknown_parameter(name: str, declared: Sequence[Parameter]) -> str:
@@ -228,9 +284,10 @@ def execute(
         NotebookError: the output cannot be written.
         KeyboardInterrupt: `stop` was set.
     """
-    make_writable(output.parent)
+    require_writable(output.parent)
     if output.is_dir():
         raise NotebookError(f"cannot write {output}: a folder has that name. Choose another folder with --out.")
+    output.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="tada-run-", ignore_cleanup_errors=True) as folder:
         process = _start(path, output, chosen, environment or {}, Path(folder))
@@ -304,21 +361,6 @@ def describe_failure(path: Path, output: Path, code: int, errors: str) -> str:
     shown = "".join(f"    {line}\n" for line in source.strip().splitlines())
     kept = f"\nThe partly executed notebook is kept at {output}" if output.is_file() else ""
     return f"{path} {where}:\n{shown}  {reason}{kept}"
-
-
-def make_writable(folder: Path) -> Path:
-    """Make `folder` and return it.
-
-    Raises:
-        NotebookError: it cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise NotebookError(f"cannot write into {folder} ({reason}). Choose another folder with --out.") from None
 
 
 def _as_ipynb(path: Path, folder: Path) -> Path:

@@ -90,7 +90,7 @@ def take_checkpoints(output: Path) -> dict[str, str]:
 
 
 def _notes(output: Path) -> Path:
-    return output.resolve().with_suffix(".checkpoints")
+    return output.resolve().with_name(f".{output.stem}.checkpoints")
 
 
 # ---- in words

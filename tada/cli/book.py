@@ -62,7 +62,7 @@ def run(notebook: str, given: Sequence[tuple[str, str]], profile: str | None, ou
         click.echo(f"{path.name} has no profiles: {pages.check_profile(profile)} is the same as any other.", err=True)
     chosen = notebooks.values(declared, pairs)
     pages.check_profile(str(chosen.get("profile", build.DEFAULT_PROFILE)))
-    output = _output(path, Path(out))
+    output = Path(out) / f"{path.stem}.ipynb"
     with _stoppable(f"What was executed is in {relative(output)}."):
         done = build.run_notebook(path, output, chosen)
     checkpoints = provenance.take_checkpoints(output)
@@ -72,22 +72,10 @@ def run(notebook: str, given: Sequence[tuple[str, str]], profile: str | None, ou
     click.echo(f"{path.name} ran in {done.seconds:.1f} s{on}. Open {relative(output)}")
 
 
-def _output(path: Path, folder: Path) -> Path:
-    """Return where an executed notebook goes, if nothing of the user's is overwritten there."""
-    from tada.book import notebooks
-
-    output = notebooks.make_writable(folder) / f"{path.stem}.ipynb"
-    if folder.samefile(path.parent):
-        raise NotebookError(f"{folder} is the notebook's own folder. Choose another with --out.")
-    place = output.with_suffix("")
-    if place.is_dir() and any(place.iterdir()) and not output.is_file():
-        raise NotebookError(f"{place} holds files that are not of this notebook. Choose another with --out.")
-    return output
-
-
 @click.command()
 @click.option("--check", is_flag=True, help="Write nothing; fail if a pair differs.")
-def pair(check: bool) -> None:
+@click.option("--force", is_flag=True, help="Write over an .ipynb that was edited by hand, too.")
+def pair(check: bool, force: bool) -> None:
     """Write each notebooks/*.ipynb from its .py, the source."""
     from tada.book import notebooks, pages
 
@@ -96,6 +84,12 @@ def pair(check: bool) -> None:
     if orphans:
         raise NotebookError(
             f"{relative(orphans[0])} has no .py beside it: the .py is the source. Add it or remove the .ipynb."
+        )
+    edits = [] if force else list(filter(None, map(notebooks.describe_edit, stale)))
+    if edits:
+        raise NotebookError(
+            f"{'; '.join(edits)}: bring the edit into the .py, the source (jupytext --to py:percent), "
+            "then write over it with `tada pair --force`"
         )
     if check and stale:
         raise NotebookError(f"{', '.join(map(relative, stale))}: the .ipynb differs from its .py. Run `tada pair`.")
