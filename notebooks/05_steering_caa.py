@@ -219,7 +219,7 @@ figures.tempo_table(tempo) if len(tempo) else Markdown("Beats per minute: tempo 
 
 # %%
 random = "Weights are random here: what moves above is noise, and says nothing about the paper."
-Markdown(random if checkpoint == "tiny" else steer.verdict(moves, model.functional is not None))
+Markdown(random if checkpoint == "tiny" else steer.verdict(results, model.functional is not None))
 
 # %% [markdown]
 # ## Hear it

@@ -1,19 +1,22 @@
-"""The intervals of every table, figure and verdict, fit for few prompts.
+"""The intervals, tests and verdicts of every table, figure and page, fit for few independent units.
 
-Percentiles of a bootstrap over prompts, widened about the estimate by ``sqrt(n / (n - 1))``, since resampling knows
-only the sample's own spread, and by Student's t over the normal distribution (Hesterberg 2015, *What Teachers Should
-Know About the Bootstrap*, section 4). Why this one: of samples of 8 prompts that differ by normal amounts, 88 % of
-plain percentile intervals at 95 % hold the true mean, 87 % of BCa ones and 95 % of these; of samples of 4 it is 82, 81
-and 95 %, and 74, 66 and 90 % for the standard deviation of a curve's steps (``benchmarks/intervals.py``, where skewed
-prompts cost all of them more). BCa corrects skewness, not narrowness, and a studentised bootstrap needs the spread of
-every resample, which few prompts often lack. No interval helps where a few prompts all happen to agree.
+**Units** are what was drawn independently: pairs or prompts, with their clips inside. Their bootstrap's percentiles are
+widened about the estimate by ``sqrt(n / (n - 1))``, since resampling knows only the sample's own spread, and by
+Student's t over the normal distribution (Hesterberg 2015, *What Teachers Should Know About the Bootstrap*, section 4):
+plain percentiles of 8 units hold the true mean in 88 % of samples, BCa in 87 %, these in 95 %; skewed and near-binary
+units cost all of them more (``benchmarks/intervals.py``). No interval helps where a few units all happen to agree, so
+that below :data:`MIN_UNITS` nothing is decided. Paired data are tested by the interval of their differences.
 
-Distances between sets have no value a prompt; groups of prompts are left out in turn (jackknife, Student's t).
+Distances between sets have no value a unit; groups of units are left out in turn (jackknife, Student's t).
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
+from typing import Any
+
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 Values = NDArray[np.float64]
@@ -21,12 +24,24 @@ Values = NDArray[np.float64]
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 
+MIN_UNITS = 8
+"""Independent units that a verdict needs."""
+
+ABOVE, BELOW, UNDECIDED, TOO_FEW = "above", "below", "undecided", "too few"
+
+
+def decide(low: float, high: float, units: int, bar: float = 0.0) -> str:
+    """Tell on which side of a bar an interval lies: ``above``, ``below``, ``undecided``, or ``too few`` units."""
+    if units < MIN_UNITS:
+        return TOO_FEW
+    return ABOVE if low > bar else BELOW if high < bar else UNDECIDED
+
 
 def draws(count: int, resamples: int = RESAMPLES, seed: int = 0) -> Values:
-    """Draw the weights of prompts: of the sample itself (first row) and of its resamples.
+    """Draw the weights of units: of the sample itself (first row) and of its resamples.
 
     Args:
-        count: prompts in the sample.
+        count: units in the sample.
         resamples: how many times they are drawn anew, with replacement.
         seed: of the draws.
 
@@ -37,51 +52,115 @@ def draws(count: int, resamples: int = RESAMPLES, seed: int = 0) -> Values:
     return np.concatenate([np.full((1, count), 1 / count), drawn / count])
 
 
-def bootstrap(values: Values, count: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def cluster_draws(*labels: Sequence[Hashable], resamples: int = RESAMPLES, seed: int = 0) -> tuple[Values, int]:
+    """Draw the weights of rows whose units hold several, such as the seeds of a pair, or the concepts of a family.
+
+    Args:
+        labels: the unit of every row. Of two kinds of units that are crossed, such as pairs and the seeds that all of
+            them share, both are drawn, and a row counts as often as both of its own are (Owen and Eckles 2012,
+            *Bootstrapping data arrays of arbitrary order*: rather too wide than too narrow). A kind of one unit is
+            left out, as it cannot be drawn.
+        resamples: as for :func:`draws`.
+        seed: as for :func:`draws`.
+
+    Returns:
+        Weights as from :func:`draws`, a column a row, and the number of units, of the fewer kind.
+    """
+    codes = [pd.factorize(pd.Series(list(one)))[0] for one in labels]
+    counts = [int(one.max()) + 1 for one in codes]
+    weights = np.ones((1 + resamples, len(codes[0])))
+    for number, (code, count) in enumerate(zip(codes, counts, strict=True)):
+        weights *= draws(count, resamples, seed + number)[:, code]
+    kinds = [count for count in counts if count > 1]
+    with np.errstate(invalid="ignore"):  # a draw of crossed units may hold no row
+        return weights / weights.sum(1, keepdims=True), min(kinds, default=1)
+
+
+def bootstrap(values: Values, units: int, confidence: float = CONFIDENCE, strata: int = 1) -> tuple[Any, Any]:
     """Find the interval of a quantity from its resamples.
 
     Args:
-        values: the sample's value, then those of its draws, as by the rows of :func:`draws`; draws for which the
-            quantity is not defined (NaN) are left out.
-        count: prompts in the sample; one alone tells nothing.
+        values: ``[1 + resamples, ...]``, the sample's value, then those of its draws, as by the rows of :func:`draws`;
+            draws for which the quantity is not defined (NaN) are left out.
+        units: in the sample; one alone tells nothing.
         confidence: 0 to 1.
+        strata: groups of so many units, each drawn by itself, such as the concepts of a mean.
 
     Returns:
-        The lower and the upper end.
+        The lower and the upper end, ``[...]``.
     """
     from scipy.stats import norm, t
 
-    if count < 2:
-        return -np.inf, np.inf
+    if units < 2:
+        return np.full(values.shape[1:], -np.inf)[()], np.full(values.shape[1:], np.inf)[()]
     tail = (1 + confidence) / 2
-    wider = np.sqrt(count / (count - 1)) * t.ppf(tail, count - 1) / norm.ppf(tail)
-    low, high = np.nanpercentile(values[1:], (100 * (1 - tail), 100 * tail))
-    return float(values[0] - wider * (values[0] - low)), float(values[0] + wider * (high - values[0]))
+    wider = np.sqrt(units / (units - 1)) * t.ppf(tail, strata * (units - 1)) / norm.ppf(tail)
+    find = np.nanpercentile if np.isnan(values).any() else np.percentile
+    low, high = find(values[1:], (100 * (1 - tail), 100 * tail), axis=0)
+    return values[0] - wider * (values[0] - low), values[0] + wider * (high - values[0])
 
 
-def mean_interval(values: ArrayLike) -> tuple[float, float, float]:
-    """Find the mean of values, one a prompt, and its interval.
+def lower_bounds(values: Values, units: int, confidence: float = CONFIDENCE, strata: int = 1) -> Values:
+    """Find lower ends of intervals that hold for many quantities at once, such as all layers of a model.
+
+    Student's t on the spread of the resamples, its level divided by the number of quantities (Bonferroni): of
+    quantities that are all 0, some bound lies above 0 in at most ``(1 - confidence) / 2`` of samples.
+
+    Args:
+        values: ``[1 + resamples, quantities]``, as for :func:`bootstrap`.
+        units: as for :func:`bootstrap`.
+        confidence: of intervals with two ends.
+        strata: as for :func:`bootstrap`.
+
+    Returns:
+        ``[quantities]``; ``-inf`` for one unit.
+    """
+    from scipy.stats import t
+
+    if units < 2:
+        return np.full(values.shape[1:], -np.inf)
+    spread = np.nanstd(values[1:], axis=0) * np.sqrt(units / (units - 1))
+    return np.asarray(values[0] - t.isf((1 - confidence) / 2 / values.shape[1], strata * (units - 1)) * spread)
+
+
+def mean_interval(values: ArrayLike, clusters: Sequence[Hashable] | None = None) -> tuple[float, float, float]:
+    """Find the mean of values and its interval.
+
+    Args:
+        values: one a unit, or rows of units.
+        clusters: the unit of every row; None where each is one.
 
     Returns:
         The mean, the lower and the upper end.
     """
-    means = draws(np.size(values)) @ np.asarray(values, np.float64)
-    return float(means[0]), *bootstrap(means, np.size(values))
+    rows = np.asarray(values, np.float64)
+    weights, units = cluster_draws(range(rows.size) if clusters is None else clusters)
+    means = weights @ rows
+    low, high = bootstrap(means, units)
+    return float(means[0]), float(low), float(high)
+
+
+def difference_interval(
+    values: ArrayLike, others: ArrayLike, clusters: Sequence[Hashable] | None = None
+) -> tuple[float, float, float]:
+    """Find the mean difference of paired values and its interval, as :func:`mean_interval`."""
+    return mean_interval(np.asarray(values, np.float64) - np.asarray(others, np.float64), clusters)
 
 
 def ratio_interval(values: ArrayLike, bases: ArrayLike) -> tuple[float, float, float]:
-    """Find the ratio of two means over the same prompts, and its interval.
+    """Find the ratio of two means over the same units, and its interval.
 
     Returns:
         Mean of ``values`` over mean of ``bases``, the lower and the upper end.
     """
     drawn = draws(np.size(values))
     ratios = (drawn @ np.asarray(values, np.float64)) / (drawn @ np.asarray(bases, np.float64))
-    return float(ratios[0]), *bootstrap(ratios, np.size(values))
+    low, high = bootstrap(ratios, np.size(values))
+    return float(ratios[0]), float(low), float(high)
 
 
 def jackknife(values: Values, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Find the interval of a quantity from its value and those without each of two or more equal groups of prompts."""
+    """Find the interval of a quantity from its value and those without each of two or more equal groups of units."""
     from scipy.stats import t
 
     parts = values[1:]
@@ -90,9 +169,11 @@ def jackknife(values: Values, confidence: float = CONFIDENCE) -> tuple[float, fl
     return float(values[0] - half), float(values[0] + half)
 
 
-def proportion(hits: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Find Wilson's interval of a share."""
-    from scipy.stats import binomtest
+def proportion(hits: float, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Find Wilson's interval of a share; hits may be parts of one, such as the mean hit of a family of concepts."""
+    from scipy.stats import norm
 
-    found = binomtest(hits, trials).proportion_ci(confidence, "wilson")
-    return float(found.low), float(found.high)
+    z = norm.ppf((1 + confidence) / 2)
+    middle, scale = (hits + z**2 / 2) / (trials + z**2), z / (trials + z**2)
+    half = scale * np.sqrt(hits * (trials - hits) / trials + z**2 / 4)
+    return max(float(middle - half), 0.0), min(float(middle + half), 1.0)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tada import evaluation
+from tada import evaluation, patching
 from tada.display import claims as claim_figures
 from tada.display import localisation, minis, pairs, sites, steering, table_1, tables, validity
 from tada.experiments import claims
@@ -85,13 +85,24 @@ def test_table_1_marks_directions_and_leaves_gaps_to_a_table_of_their_own():
 
 def test_localisation_tables_say_what_is_functional_and_controlled():
     row = {"concept": "sad", "method": "patch", "none": 0.1, "all": 0.9, "effect": 0.8, "effect_low": 0.7}
-    row |= {"effect_high": 0.9, "checkpoint": "k", "metric": "m", "margin": np.nan, "margin_low": 0, "margin_high": 0}
+    row |= {
+        "effect_high": 0.9,
+        "pairs": 12,
+        "checkpoint": "k",
+        "metric": "m",
+        "margin": np.nan,
+        "margin_low": 0,
+        "margin_high": 0,
+    }
     rows = [
         {**row, "layers": "0", "impact": 0.5, "low": 0.4, "high": 0.6, "known": True, "functional": True},
         {**row, "layers": "1", "impact": 0.0, "low": -0.1, "high": 0.1, "known": True, "functional": False},
     ]
     called = pd.DataFrame(rows)
+    chosen = localisation.functional_table(patching.Functional([3, 1], 0.5, 14, 84, [0])).to_html()
+    assert "3, 1" in chosen and "0.50" in chosen and "84 pairs of 14 concepts" in chosen
     assert "0: 0.50 [0.40, 0.60]" in localisation.verdict_table(called).to_html()
+    assert "too few pairs" in localisation.verdict_table(called.assign(pairs=7)).to_html()
     assert localisation.impact_values(called)["sad"].tolist() == ["0.50 [0.40, 0.60]", "0.00 [-0.10, 0.10]"]
     assert localisation.control_values(called).empty
     control = {**rows[0], "method": "patch-unrelated", "impact": 0.1, "low": 0.0, "high": 0.2}

@@ -38,15 +38,73 @@ def test_one_prompt_tells_nothing() -> None:
     assert intervals.bootstrap(np.ones(1001), 1) == (-np.inf, np.inf)
 
 
-def test_few_prompts_hold_the_truth_as_often_as_they_say_and_plain_percentiles_do_not() -> None:
-    rng, drawn, hits, plain = np.random.default_rng(0), intervals.draws(4), 0, 0
+@pytest.mark.parametrize("count", [3, 6, 8, 12, 32])
+def test_intervals_of_few_units_hold_the_truth_as_often_as_they_say_and_plain_percentiles_do_not(count: int) -> None:
+    values = intervals.draws(count, 500) @ np.random.default_rng(count).normal(size=(count, 3000))
+    low, high = intervals.bootstrap(values, count)
+    held = ((low <= 0) & (high >= 0)).mean()
+    assert 0.93 <= held <= 0.97, held
+    low, high = np.percentile(values[1:], (2.5, 97.5), axis=0)
+    assert ((low <= 0) & (high >= 0)).mean() < 0.94
+
+
+def test_strata_with_few_units_each_have_the_certainty_of_all_together() -> None:
+    rng, drawn = np.random.default_rng(0), [intervals.draws(3, 500, seed) for seed in range(10)]
+    values = np.mean([one @ rng.normal(size=(3, 2000)) for one in drawn], axis=0)
+    low, high = intervals.bootstrap(values, 3, strata=10)
+    assert 0.93 <= ((low <= 0) & (high >= 0)).mean() <= 0.97
+
+
+def clustered(rng: np.random.Generator, samples: int, units: int, inside: int) -> np.ndarray:
+    """Values ``[units * inside, samples]`` whose units differ as much as the rows in one."""
+    return np.repeat(rng.normal(size=(units, samples)), inside, axis=0) + rng.normal(size=(units * inside, samples))
+
+
+def test_rows_of_a_unit_are_drawn_together() -> None:
+    values = clustered(np.random.default_rng(0), 2000, 10, 4)
+    weights, units = intervals.cluster_draws(np.repeat(np.arange(10), 4), resamples=500)
+    low, high = intervals.bootstrap(weights @ values, units)
+    assert units == 10 and 0.93 <= ((low <= 0) & (high >= 0)).mean() <= 0.97
+    low, high = intervals.bootstrap(intervals.draws(40, 500) @ values, 40)
+    assert ((low <= 0) & (high >= 0)).mean() < 0.85, "rows are not units"
+
+
+def test_seeds_that_pairs_share_are_units_too() -> None:
+    rng = np.random.default_rng(0)
+    pairs, seeds = np.repeat(np.arange(12), 8), np.tile(np.arange(8), 12)
+    noise = rng.normal(size=(12, 2000))[pairs] + 2 * rng.normal(size=(8, 2000))[seeds]
+    values = noise + rng.normal(size=(96, 2000))
+    weights, units = intervals.cluster_draws(pairs, seeds, resamples=500)
+    low, high = intervals.bootstrap(weights @ values, units)
+    assert units == 8 and 0.93 <= ((low <= 0) & (high >= 0)).mean() <= 0.995
+    weights, units = intervals.cluster_draws(pairs, resamples=500)
+    low, high = intervals.bootstrap(weights @ values, units)
+    assert ((low <= 0) & (high >= 0)).mean() < 0.75, "pairs alone know nothing of the noise that they share"
+    assert intervals.cluster_draws(pairs, [7] * 96)[1] == 12, "one seed alone cannot be drawn"
+
+
+@pytest.mark.parametrize(("count", "quantities"), [(8, 12), (8, 24), (12, 12), (12, 24), (32, 24)])
+def test_bounds_of_many_quantities_hold_at_once(count: int, quantities: int) -> None:
+    rng, drawn, wrong = np.random.default_rng(count), intervals.draws(count, 200), 0
     for _ in range(300):
-        values = drawn @ rng.normal(size=4)
-        low, high = intervals.bootstrap(values, 4)
-        hits += low <= 0 <= high
-        low, high = np.percentile(values[1:], (2.5, 97.5))
-        plain += low <= 0 <= high
-    assert hits >= 0.92 * 300 and plain <= 0.86 * 300
+        wrong += (intervals.lower_bounds(drawn @ rng.normal(size=(count, quantities)), count) > 0).any()
+    assert wrong <= 0.05 * 300
+    certain = drawn @ np.full((count, quantities), 0.5)
+    assert intervals.lower_bounds(certain, count) == pytest.approx(0.5)
+    assert intervals.lower_bounds(certain, 1).max() == -np.inf
+
+
+def test_paired_values_are_held_against_each_other_pair_by_pair() -> None:
+    rng = np.random.default_rng(0)
+    level, gain = 10 * rng.normal(size=12), 1 + 0.1 * rng.normal(size=12)
+    mean, low, high = intervals.difference_interval(level + gain, level)
+    assert mean == pytest.approx(gain.mean()) and 0.8 < low < 1 < high < 1.2
+    assert intervals.mean_interval(level + gain)[1] < intervals.mean_interval(level)[2], "their intervals overlap"
+
+
+def test_a_verdict_needs_eight_units_and_a_whole_interval_on_one_side() -> None:
+    assert intervals.decide(0.1, 0.4, 8) == "above" and intervals.decide(0.1, 0.4, 8, 0.5) == "below"
+    assert intervals.decide(0.1, 0.4, 8, 0.2) == "undecided" and intervals.decide(0.1, 0.4, 7) == "too few"
 
 
 def test_a_jackknife_s_interval_is_that_of_a_mean() -> None:
@@ -59,7 +117,7 @@ def test_a_jackknife_s_interval_is_that_of_a_mean() -> None:
 
 def test_a_share_of_none_or_all_is_not_certain() -> None:
     low, high = intervals.proportion(5, 5)
-    assert 0.5 < low < 0.6 and high == 1
+    assert 0.5 < low < 0.6 and high == pytest.approx(1)
     z = norm.ppf(0.975)
     low, high = intervals.proportion(3, 4)
     middle = (3 + z**2 / 2) / (4 + z**2)
@@ -71,8 +129,10 @@ def test_a_share_of_none_or_all_is_not_certain() -> None:
 def test_a_mean_and_a_ratio_have_the_intervals_of_their_resamples() -> None:
     values = np.random.default_rng(0).normal(3, 1, 12)
     means = intervals.draws(12) @ values
-    assert intervals.mean_interval(values) == (pytest.approx(values.mean()), *intervals.bootstrap(means, 12))
+    assert intervals.mean_interval(values) == pytest.approx((values.mean(), *intervals.bootstrap(means, 12)))
     assert intervals.mean_interval([2.0]) == (2.0, -np.inf, np.inf)
+    twice = intervals.mean_interval(np.repeat(values, 2), np.repeat(np.arange(12), 2))
+    assert np.mean(twice) == pytest.approx(np.mean(intervals.mean_interval(values)), rel=0.02)
     assert intervals.ratio_interval(2 * values, values) == pytest.approx((2, 2, 2))
     ratio, low, high = intervals.ratio_interval(values, values[::-1] + 1)
     assert ratio == pytest.approx(values.mean() / (values.mean() + 1)) and low < ratio < high

@@ -159,7 +159,7 @@ def power(clips, rows):
 @pytest.fixture
 def planted(tiny_folder):
     """A plan on a model whose text acts at layers 3 and 8 only, judged by how far a clip has come to the target's."""
-    work, pairs = plan(tiny_folder("ace-step"), ("violin", "sad"))
+    work, pairs = plan(tiny_folder("ace-step"), limit=8)
     dead = [site for layer, site in enumerate(work.model.sites) if layer not in (3, 8)]
     with tada.edit(work.model, dict.fromkeys(dead, lambda hidden, when: hidden * 0), passes="both"):
         yield replace(work, judge=as_judge(Towards(work, pairs))), pairs
@@ -194,8 +194,9 @@ def test_the_layers_that_act_are_found_ranked_and_grown(planted):
     assert dead["impact"].abs().max() < 1e-9
     order, means = localisation.rank_layers(impacts), impacts.groupby("layers")["impact"].mean()
     assert [means[str(layer)] for layer in order] == sorted(means, reverse=True)
-    controlled = localisation.add_controls(work, pairs, impacts)
-    called = localisation.call_functional(controlled)
+    single = impacts.assign(bound=impacts["low"])  # few pairs tell of one layer, but not of all at once
+    controlled = localisation.add_controls(work, pairs, single)
+    called = patching.functional(controlled)
     controls = controlled[controlled["method"] != "patch"]
     assert set(controls["method"]) == {"patch-paraphrase", "patch-unrelated"}
     assert set(controls["layers"]) <= {"3", "8"}, "controls are made where they can decide"
@@ -241,24 +242,6 @@ def test_cards_of_planted_minis_name_their_sites_for_every_concept(name):
     assert pairs >= 32 and list(table["concept"]) == list(names("paper"))
     assert not {row.concept for row in table.itertuples() if tuple(row.layers) != known}
     assert table["together"].min() >= 0.9 and table["strongest other"].max() <= 0.1
-
-
-def test_where_a_control_decides_no_weaker_layer_takes_the_place():
-    case = {"checkpoint": "k", "model": "m", "concept": "c", "metric": "s", "known": True}
-    nan = float("nan")
-    cells = [("patch", 5, 0.6, 0.4, 0.8, nan), ("patch", 2, 0.5, 0.3, 0.7, nan), ("patch", 7, 0.06, 0.05, 0.07, nan)]
-    cells += [("patch", 3, 0.05, -0.1, 0.2, nan), ("patch-unrelated", 5, 0.4, 0.0, 0.9, -0.1)]
-    cells += [("patch-unrelated", 2, 0.1, 0, 0.2, 0.2), ("patch-paraphrase", 2, 0.0, -0.1, 0.1, 0.3)]
-    names = ("method", "layers", "impact", "low", "high", "margin_low")
-    table = pd.DataFrame(
-        [case | dict(zip(names, (kind, str(layer), *rest), strict=True)) for kind, layer, *rest in cells]
-    )
-    assert localisation.functional_layers(patching.functional(table)) == [2, 7], "the bare rule lets the weak one in"
-    assert localisation.functional_layers(localisation.call_functional(table)) == [2]
-    faint = table.assign(**{name: table[name] / 10 for name in ("impact", "low", "high")})
-    assert localisation.functional_layers(localisation.call_functional(faint)) == [], (
-        "a hundredth of the effect is not worth the name"
-    )
 
 
 def test_agreement_counts_hits_and_misses():
@@ -315,20 +298,6 @@ def test_what_another_process_is_making_is_waited_for_not_made_again(tiny_folder
 def _none(rows):
     assert rows.empty, "a clip that another process had made was made again"
     return iter(())
-
-
-def test_leading_layers_are_the_strongest_of_a_concept():
-    rows = [
-        ("a", "3", 0.9, True),
-        ("a", "5", 0.8, True),
-        ("b", "3", 0.2, True),
-        ("b", "6", 0.1, True),
-        ("c", "5", 0.4, True),
-        ("d", "7", 0.9, False),
-    ]
-    called = pd.DataFrame(rows, columns=["concept", "layers", "impact", "functional"])
-    called = called.assign(model="m", checkpoint="c", metric="probe")
-    assert localisation.strongest_layers(called) == [3, 5]
 
 
 # ---- a model whose answer is known

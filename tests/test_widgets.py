@@ -71,7 +71,7 @@ def test_what_goes_wrong_live_is_said(options):
 
 def rows():
     table = []
-    for prompt in range(4):
+    for prompt in range(8):
         for percent in (-100.0, 0.0, 100.0):
             moved = 0.5 + 0.004 * percent + 0.01 * prompt
             table += [("functional", prompt, percent, "concept", moved), ("functional", prompt, percent, "sound", 0.8)]
@@ -91,12 +91,11 @@ def test_tables_of_a_run():
     assert by.loc["functional", "movement"] == pytest.approx(0.8)
     assert by.loc["functional", "sound kept"] == pytest.approx(1.0)
     assert by.loc["all-but-functional", "movement"] == pytest.approx(0.0)
-    assert "as the paper found" in steer.verdict(moves, True)
-    swapped = moves.assign(
-        layers=moves["layers"].map({"functional": "all-but-functional", "all-but-functional": "functional"})
-    )
-    assert "against the paper" in steer.verdict(swapped, True)
-    assert "not known" in steer.verdict(moves, False)
+    assert "as the paper found" in steer.verdict(both, True)
+    names = {"functional": "all-but-functional", "all-but-functional": "functional"}
+    assert "against the paper" in steer.verdict(both.assign(layers=both["layers"].map(names)), True)
+    assert "fewer than 8 prompts" in steer.verdict(both[both["prompt"] < 7], True)
+    assert "not known" in steer.verdict(both, False)
     rise = steer.rises(both, "bpm").iloc[0]
     assert (rise["slow"], rise["fast"], rise["rise"]) == (50.0, 150.0, 2.0)
     assert steer.rises(both, "none").empty

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from tada.display import plots
-from tada.display.tables import interval_texts, table
+from tada.display.tables import fact_table, interval_texts, table
 from tada.errors import InputError
+from tada.patching import Functional
+from tada.stats import MIN_UNITS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -150,16 +152,28 @@ def verdict_table(called: pd.DataFrame) -> Any:
     """Tabulate concepts with the effect of the full swap and their functional layers, the strongest first.
 
     Args:
-        called: as from ``tada.experiments.localisation.call_functional``.
+        called: as from ``tada.patching.functional``.
     """
     rows = []
     for name, part in called.groupby("concept", sort=False):
         first = part.iloc[0]
         effect = f"{first['effect']:.3f} [{first['effect_low']:.3f}, {first['effect_high']:.3f}]"
-        layers = _functional_text(part[part["functional"]]) if part["known"].any() else "unknown"
+        layers = "too few pairs" if first["pairs"] < MIN_UNITS else "unknown"
+        if part["known"].any() and first["pairs"] >= MIN_UNITS:
+            layers = _functional_text(part[part["functional"]])
         rows.append((name, first["none"], first["all"], effect, layers))
     columns = ["concept", "none", "all", "effect", "functional layers and their impact"]
     return table(pd.DataFrame(rows, columns=columns), {"none": "{:.3f}", "all": "{:.3f}"})
+
+
+def functional_table(chosen: Functional) -> Any:
+    """Tabulate the functional layers of a model, as from ``tada.patching.choose_functional``."""
+    facts = {
+        "functional layers, the strongest first": ", ".join(map(str, chosen.layers)) or "none",
+        "Jaccard index with those of the other half of the pairs": f"{chosen.jaccard:.2f}",
+        "chosen on": f"{chosen.pairs} pairs of {chosen.concepts} concepts",
+    }
+    return fact_table(facts)
 
 
 def _functional_text(rows: pd.DataFrame) -> str:

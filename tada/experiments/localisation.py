@@ -32,9 +32,6 @@ log = logging.getLogger(__name__)
 EARS = ("clap", "muq", "paper")
 """Judges of clips by similarity to a query."""
 
-MIN_IMPACT = 0.1
-"""Impact that a functional layer has at least."""
-
 
 def plan(
     name: str,
@@ -261,7 +258,7 @@ def add_controls(work: Experiment, pairs: pd.DataFrame, impacts: pd.DataFrame, *
         impacts: of single layers, as from ``tada.patching.impact``.
         options: ``store, workers, progress``, as for :func:`sweep`.
     """
-    called = call_functional(impacts).query("functional")
+    called = patching.functional(impacts).query("functional")
     if called.empty:
         return impacts
     sets = {str(name): [int(layer) for layer in part] for name, part in called.groupby("concept")["layers"]}
@@ -293,25 +290,6 @@ def cumulative_impacts(
     return impacts.assign(size=[len(layers) for layers in chosen], added=[layers[-1] for layers in chosen])
 
 
-def call_functional(impacts: pd.DataFrame, least: float = MIN_IMPACT) -> pd.DataFrame:
-    """Call layers functional, given controls where they can decide.
-
-    The layers that ``tada.patching.functional`` calls without controls are held against them: those that do no better
-    than a control, or whose impact is below ``least``, are dropped, and no weaker layer takes their place.
-
-    Args:
-        impacts: as from :func:`add_controls`.
-        least: share of the full swap's effect below which a layer is not worth the name.
-
-    Returns:
-        As ``tada.patching.functional``.
-    """
-    alone = patching.functional(impacts[impacts["method"] == "patch"])
-    held = patching.functional(impacts)  # the same rows in the same order, with the margins over controls
-    passed = ~(held["margin_low"] <= 0) & (held["impact"] >= least)
-    return held.assign(share=alone["share"], functional=alone["functional"] & passed)
-
-
 def rank_layers(impacts: pd.DataFrame) -> list[int]:
     """Order layers by their mean impact over concepts, the highest first."""
     single = impacts[(impacts["method"] == "patch") & impacts["layers"].str.fullmatch(r"\d+")]
@@ -320,20 +298,15 @@ def rank_layers(impacts: pd.DataFrame) -> list[int]:
 
 
 def functional_layers(called: pd.DataFrame) -> list[int]:
-    """List the layers that :func:`call_functional` called functional for at least one concept, in their order."""
+    """List the layers that ``tada.patching.functional`` calls functional for at least one concept, in their order."""
     return sorted({int(layer) for layer in called.loc[called["functional"], "layers"]})
-
-
-def strongest_layers(called: pd.DataFrame) -> list[int]:
-    """List the layers that are the strongest functional one of a concept, in their order."""
-    return functional_layers(called[called["functional"]].sort_values("impact", ascending=False).drop_duplicates(CASE))
 
 
 def agreement(called: pd.DataFrame, truth: Iterable[int]) -> pd.DataFrame:
     """Measure how well the functional layers of each concept agree with layers that are known.
 
     Args:
-        called: as from :func:`call_functional`.
+        called: as from ``tada.patching.functional``.
         truth: the layers that carry every concept.
 
     Returns:

@@ -38,7 +38,7 @@ def precision_recall(
     """
     layers = sorted(known)
     single = impacts[(impacts["method"] == "patch") & impacts["layers"].str.fullmatch(r"\d+")]
-    table = localisation.agreement(localisation.call_functional(impacts), layers).set_index("concept")
+    table = localisation.agreement(patching.functional(impacts), layers).set_index("concept")
     table["together"] = patching.impact(localisation.sweep(work, pairs, [layers], **options)).set_index("concept")[
         "impact"
     ]

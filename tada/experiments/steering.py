@@ -21,7 +21,17 @@ from tada.experiments.profiles import get_profile
 from tada.metrics.judges import steering_judge
 from tada.models.base import MINI_SECONDS, Model
 from tada.pairs import Captions
-from tada.stats import mean_interval, ratio_interval
+from tada.stats import (
+    ABOVE,
+    BELOW,
+    MIN_UNITS,
+    TOO_FEW,
+    UNDECIDED,
+    decide,
+    difference_interval,
+    mean_interval,
+    ratio_interval,
+)
 from tada.steering import Arm, Trial, Vector, calibrate, calibrated, cross, library
 from tada.steering.ranges import CONCEPT, QUALITY, grid
 from tada.store import Store
@@ -170,10 +180,9 @@ def movements(rows: pd.DataFrame) -> pd.DataFrame:
     """
     found = []
     for case, part in rows.groupby(CASE, sort=False):
-        ends = _wide(part, CONCEPT)
         sound = _wide(part, QUALITY).mean()
         kept = min(sound.iloc[0], sound.iloc[-1]) / sound[0.0] if 0.0 in sound.index else np.nan
-        found.append((*case, *mean_interval(ends.iloc[:, -1] - ends.iloc[:, 0]), kept))
+        found.append((*case, *mean_interval(_movement(part)), kept))
     return pd.DataFrame(found, columns=[*CASE, "movement", "low", "high", "sound kept"])
 
 
@@ -192,11 +201,11 @@ def rises(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     return pd.DataFrame(found, columns=[*CASE, "slow", "fast", "rise", "rise low", "rise high"])
 
 
-def verdict(moves: pd.DataFrame, known: bool) -> str:
-    """What the movements say of the paper's claim about layer sets, in words made from the numbers.
+def verdict(rows: pd.DataFrame, known: bool) -> str:
+    """What the movements say of the paper's claim about layer sets, prompt by prompt, in words made from the numbers.
 
     Args:
-        moves: as from :func:`movements`.
+        rows: of results, as from :func:`steer_layer_sets`.
         known: whether functional layers are known.
     """
     if not known:
@@ -204,20 +213,27 @@ def verdict(moves: pd.DataFrame, known: bool) -> str:
             "The functional layers of this checkpoint are not known here, so that layer sets cannot be compared: give "
             "them with `-p functional`."
         )
+    said = {
+        ABOVE: "moves further by the functional layers than by all others, as the paper found",
+        BELOW: "moves further by the other layers than by the functional ones, against the paper",
+        UNDECIDED: "cannot be told apart: the interval of the difference holds 0",
+        TOO_FEW: f"cannot be told apart: fewer than {MIN_UNITS} prompts",
+    }
     lines = []
-    for concept, part in moves.groupby("concept", sort=False):
-        by_set = part.drop_duplicates("layers").set_index("layers")
-        if not {"functional", "all-but-functional"} <= set(by_set.index):
-            continue
-        ours, others = by_set.loc["functional"], by_set.loc["all-but-functional"]
-        if ours["low"] > others["high"]:
-            said = "moves further by the functional layers than by all others, as the paper found"
-        elif others["low"] > ours["high"]:
-            said = "moves further by the other layers than by the functional ones, against the paper"
-        else:
-            said = "cannot be told apart: the intervals overlap"
-        lines.append(f"- **{concept}** {said} ({ours['movement']:+.2f} against {others['movement']:+.2f}).")
-    return "\n".join(["Functional layers against all others, by the table above:\n", *lines])
+    for concept, part in rows.groupby("concept", sort=False):
+        ends = {str(layers): _movement(own) for layers, own in part.groupby("layers")}
+        if {"functional", "all-but-functional"} <= set(ends):
+            ours, others = ends["functional"], ends["all-but-functional"]
+            more, low, high = difference_interval(ours, others.loc[ours.index])
+            words = said[decide(low, high, len(ours))]
+            lines.append(f"- **{concept}** {words} (difference {more:+.2f} [{low:.2f}, {high:.2f}]).")
+    return "\n".join(["Movement by the functional layers less that by all others, on the same prompts:\n", *lines])
+
+
+def _movement(rows: pd.DataFrame) -> Any:
+    """How far the concept's judge moves from the lowest to the highest strength, a value a prompt."""
+    wide = _wide(rows, CONCEPT)
+    return wide.iloc[:, -1] - wide.iloc[:, 0]
 
 
 def _wide(rows: pd.DataFrame, metric: str) -> Any:

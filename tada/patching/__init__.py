@@ -1,6 +1,16 @@
 """Find the layers that carry a concept: sweep, impact (equation 9), functional layers, screening."""
 
-from tada.patching.impacts import CASE, aggregate, functional, growing, impact, nested_sets
+from tada.patching.impacts import (
+    CASE,
+    Functional,
+    aggregate,
+    choose_functional,
+    functional,
+    growing,
+    impact,
+    nested_sets,
+    pooled_impact,
+)
 from tada.patching.screening import rank, screen
 from tada.patching.sweeps import CONTROLS, Change, LayerSets, plan_sweep, resolve_sets, sets_of_concepts, sweep
 
@@ -8,13 +18,16 @@ __all__ = [
     "CASE",
     "CONTROLS",
     "Change",
+    "Functional",
     "LayerSets",
     "aggregate",
+    "choose_functional",
     "functional",
     "growing",
     "impact",
     "nested_sets",
     "plan_sweep",
+    "pooled_impact",
     "rank",
     "resolve_sets",
     "screen",

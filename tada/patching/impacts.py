@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
 
 from tada.errors import InputError
-from tada.stats import CONFIDENCE, RESAMPLES, Values, bootstrap, draws
+from tada.stats import CONFIDENCE, MIN_UNITS, RESAMPLES, Values, bootstrap, cluster_draws, lower_bounds
 
 CASE = ["checkpoint", "model", "concept", "metric"]
 NONE, ALL = ("patch", "none"), ("patch", "all")
+
+POOLED = "all concepts"
+"""What stands for the concept of impacts that are means over concepts."""
+
+MIN_IMPACT = 0.1
+"""Impact that a functional layer has at least: the paper's threshold (third version, table 7)."""
 
 
 def impact(
@@ -21,9 +28,9 @@ def impact(
     """Measure the share of the full swap's effect that a layer set has on its own (equation 9), with intervals.
 
     ``(sim(layers) - sim(none)) / (sim(all) - sim(none))``, means over all clips; nothing is rounded or clipped. The
-    interval is that of :mod:`tada.stats` over pairs, the same pairs drawn for all three terms; seeds of a pair stay
-    together. Where the interval of the full swap's effect holds 0, or there is one pair only, the impact is unknown:
-    its interval is everything.
+    interval is that of :mod:`tada.stats` over pairs, the same pairs drawn for all three terms and others for every
+    concept; seeds of a pair stay together, and seeds that several pairs share are drawn, too. Where the interval of
+    the full swap's effect holds 0, or there is one pair only, the impact is unknown: its interval is everything.
 
     A control is held against its layers: the ``margin`` is how much higher their impact is than the control's, on the
     same pairs and with an interval of its own, since two clips of a pair have more in common than two intervals show.
@@ -35,19 +42,47 @@ def impact(
         seed: of the bootstrap.
 
     Returns:
-        ``checkpoint, model, concept, metric, method, layers, impact, low, high, known``, a control's ``margin,
-        margin_low, margin_high`` (NaN for others), the full swap's ``effect, effect_low, effect_high``, the means
-        ``none`` and ``all``, and the numbers ``pairs, clips``.
+        ``checkpoint, model, concept, metric, method, layers, impact, low, high``, a control's ``margin, margin_low,
+        margin_high`` (NaN for others), ``bound`` (the lower end of an interval that holds for all sets of the case and
+        method at once, of the gain in units of the measured effect), ``known``, the full swap's ``effect, effect_low,
+        effect_high``, the means ``none`` and ``all``, and the numbers ``pairs, clips``.
 
     Raises:
         InputError: scores without ``none`` or ``all``, of a control but not of what it controls, with gaps, or with
             values that are NaN.
     """
-    rows: list[dict[str, Any]] = []
+    parts = []
     for case, part in scores.groupby(CASE, sort=False):
-        about = dict(zip(CASE, case, strict=True))
-        rows += [about | row for row in _impacts(resample(part, resamples, seed), confidence)]
-    return pd.DataFrame(rows)
+        found = resample(part, resamples, seed)
+        about, facts = dict(zip(CASE, case, strict=True)), found.facts(confidence)
+        parts.append(_table(about, [found], facts["known"], confidence).assign(**facts))
+    return pd.concat(parts, ignore_index=True)
+
+
+def pooled_impact(
+    scores: pd.DataFrame, resamples: int = RESAMPLES, confidence: float = CONFIDENCE, seed: int = 0
+) -> pd.DataFrame:
+    """Average impacts over the concepts whose full swap has an effect, every concept with its own pairs.
+
+    Args:
+        scores: as for :func:`impact`; layer sets that one of these concepts lacks are left out.
+        resamples: as for :func:`impact`.
+        confidence: as for :func:`impact`.
+        seed: as for :func:`impact`.
+
+    Returns:
+        As from :func:`impact`, with the concept :data:`POOLED` and, in place of the full swap's facts, whether any is
+        ``known``, how many ``concepts`` are, and their ``pairs`` and ``clips`` together.
+    """
+    parts = []
+    for (checkpoint, model, metric), part in scores.groupby(["checkpoint", "model", "metric"], sort=False):
+        every = [resample(one, resamples, seed) for _, one in part.groupby("concept", sort=False)]
+        known = [one for one in every if one.known(confidence)]
+        about = dict(zip(CASE, (checkpoint, model, POOLED, metric), strict=True))
+        facts: dict[str, Any] = {"known": bool(known), "concepts": len(known)}
+        facts |= {"pairs": sum(one.pairs for one in known), "clips": sum(one.clips for one in known)}
+        parts.append(_table(about, known or every, bool(known), confidence).assign(**facts))
+    return pd.concat(parts, ignore_index=True)
 
 
 class Similarities(NamedTuple):
@@ -56,12 +91,14 @@ class Similarities(NamedTuple):
     Attributes:
         sets: ``(method, layers)`` of each row.
         means: ``[sets, 1 + resamples]``, the sample first.
+        units: independent ones: pairs, or the seeds that they share where these are fewer.
         pairs: prompt pairs.
         clips: of each set.
     """
 
     sets: list[tuple[str, str]]
     means: Values
+    units: int
     pairs: int
     clips: int
 
@@ -74,24 +111,35 @@ class Similarities(NamedTuple):
         """The full swap's effect, ``[1 + resamples]``."""
         return self.of(ALL) - self.of(NONE)
 
-    def share(self, one: tuple[str, str], base: tuple[str, str] = NONE) -> Values:
-        """Compute equation 9, ``[1 + resamples]``: by how much of the full effect one set is above another."""
+    def share(self, one: tuple[str, str]) -> Values:
+        """Compute equation 9, ``[1 + resamples]``."""
         effect = self.effect
-        return (self.of(one) - self.of(base)) / np.where(effect == 0, np.nan, effect)
+        return (self.of(one) - self.of(NONE)) / np.where(effect == 0, np.nan, effect)
+
+    def rise(self, one: tuple[str, str]) -> Values:
+        """Compute how far a set is above none, ``[1 + resamples]``, in units of the sample's own effect."""
+        return (self.of(one) - self.of(NONE)) / (self.effect[0] or np.nan)
 
     def known(self, confidence: float = CONFIDENCE) -> bool:
         """Tell whether the full swap has an effect: its interval does not hold 0."""
-        low, high = bootstrap(self.effect, self.pairs, confidence)
-        return low > 0 or high < 0
+        low, high = bootstrap(self.effect, self.units, confidence)
+        return bool(low > 0 or high < 0)
+
+    def facts(self, confidence: float = CONFIDENCE) -> dict[str, Any]:
+        """Tell of the full swap's effect and of how many pairs and clips it is known."""
+        low, high = bootstrap(self.effect, self.units, confidence)
+        found = {"known": self.known(confidence), "effect": self.effect[0], "effect_low": low, "effect_high": high}
+        found |= {"none": self.of(NONE)[0], "all": self.of(ALL)[0]}
+        return found | {"pairs": self.pairs, "clips": self.clips}
 
 
 def resample(part: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> Similarities:
-    """Average the scores of one case, for the sample and for draws of its pairs.
+    """Average the scores of one case, for the sample and for draws of its pairs, and of seeds that pairs share.
 
     Args:
         part: of one checkpoint, concept and metric, as for :func:`impact`, which says what is refused.
         resamples: of the bootstrap.
-        seed: of the bootstrap.
+        seed: of the bootstrap; concepts have draws of their own.
     """
     where = ", ".join(f"{name} {part[name].iloc[0]}" for name in CASE)
     if part["value"].isna().any():
@@ -104,69 +152,108 @@ def resample(part: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> S
     for method, layers in sets:
         if ("patch", layers) not in sets:
             raise InputError(f"{where}: clips of the control {method} but none of the layers {layers} that it is for")
-    tables = part.groupby([*kind, "pair"], sort=False)["value"].agg(["mean", "count"]).unstack("pair").loc[sets]
-    counts: np.ndarray = tables["count"].fillna(0).to_numpy().astype(int)
-    if counts.min() < counts.max():
-        row, column = np.argwhere(counts < counts.max())[0]
-        raise InputError(
-            f"{where}: pair {tables['count'].columns[column]} has {counts[row, column]} clips of {sets[row]}, others "
-            f"have {counts.max()}; every pair needs all layers and seeds"
-        )
-    drawn = draws(counts.shape[1], resamples, seed)
-    return Similarities(sets, tables["mean"].to_numpy() @ drawn.T, counts.shape[1], int(counts[0].sum()))
+    table = part.pivot(index=kind, columns=["pair", "seed"], values="value").loc[sets]
+    if table.isna().any(axis=None):
+        row, column = np.argwhere(table.isna().to_numpy())[0]
+        pair, number = table.columns[column]
+        raise InputError(f"{where}: pair {pair} has no clip of {sets[row]} with seed {number}, but of other layers")
+    pairs, seeds = (table.columns.get_level_values(name) for name in ("pair", "seed"))
+    crossed = [pairs.tolist()] if seeds.is_unique else [pairs.tolist(), seeds.tolist()]
+    drawn, units = cluster_draws(
+        *crossed, resamples=resamples, seed=seed + crc32(str(part["concept"].iloc[0]).encode())
+    )
+    return Similarities(sets, table.to_numpy() @ drawn.T, units, pairs.nunique(), table.shape[1])
 
 
-def _impacts(found: Similarities, confidence: float) -> Iterator[dict[str, Any]]:
-    known, effect = found.known(confidence), found.effect
-    low, high = bootstrap(effect, found.pairs, confidence)
-    about = {"known": known, "effect": effect[0], "effect_low": low, "effect_high": high}
-    about |= {"none": found.of(NONE)[0], "all": found.of(ALL)[0], "pairs": found.pairs, "clips": found.clips}
+def _table(
+    about: Mapping[str, Hashable], cases: Sequence[Similarities], known: bool, confidence: float
+) -> pd.DataFrame:
+    """Mean impacts over cases and margins over controls, with intervals, of the sets that all cases have."""
+    sets = [one for one in cases[0].sets if one not in (NONE, ALL) and all(one in other.sets for other in cases)]
+    share, rise = (
+        np.mean([[of(case, one) for one in sets] for case in cases], axis=0).T
+        for of in (Similarities.share, Similarities.rise)
+    )
+    units, strata = min(one.units for one in cases) if known else 1, len(cases)
+    margin = share[:, [sets.index(("patch", layers)) for _, layers in sets]] - share
+    table = pd.DataFrame([{**about, "method": method, "layers": layers} for method, layers in sets])
+    for values, names in ((share, ("impact", "low", "high")), (margin, ("margin", "margin_low", "margin_high"))):
+        for name, column in zip(names, (values[0], *bootstrap(values, units, confidence, strata)), strict=True):
+            table[name] = column
+    table.loc[table["method"] == "patch", ["margin", "margin_low", "margin_high"]] = np.nan
+    for _, own in table.groupby("method"):
+        table.loc[own.index, "bound"] = lower_bounds(rise[:, own.index], units, confidence, strata)
+    return table
 
-    def ends(name: str, values: Values, low: str, high: str) -> dict[str, float]:
-        bounds = bootstrap(values, found.pairs, confidence) if known else (-np.inf, np.inf)
-        return {name: values[0], low: bounds[0], high: bounds[1]}
 
-    for one in found.sets:
-        if one not in (NONE, ALL):
-            method, layers = one
-            margin = {"margin": np.nan, "margin_low": np.nan, "margin_high": np.nan}
-            if method != "patch":
-                margin = ends("margin", found.share(("patch", layers), one), "margin_low", "margin_high")
-            share = ends("impact", found.share(one), "low", "high")
-            yield {"method": method, "layers": layers, **share, **margin, **about}
+def functional(impacts: pd.DataFrame, least: float = MIN_IMPACT) -> pd.DataFrame:
+    """Call layers functional: the one rule, for a concept or for all of them pooled.
 
-
-def functional(impacts: pd.DataFrame, share: float = 0.9) -> pd.DataFrame:
-    """Call layers functional by a rule.
-
-    A single layer is functional for a concept if its interval lies above 0, if it does better than every control at
-    that layer (the interval of the margin lies above 0, too), and if the layers of higher impact that also pass do not
-    already make up ``share`` of the impact of all layers that pass.
+    A single layer is functional if its impact is at least ``least``, if the lower end of an interval that holds for all
+    layers at once lies above 0, and if it does better than every control at that layer (the interval of the margin lies
+    above 0, too). Of fewer than :data:`tada.stats.MIN_UNITS` pairs nothing is called.
 
     Args:
-        impacts: as from :func:`impact`, with controls or without.
-        share: 0 to 1.
+        impacts: as from :func:`impact` or :func:`pooled_impact`, with controls or without.
+        least: share of the full swap's effect below which a layer is not worth the name.
 
     Returns:
         The impacts of single layers under ``patch``, the highest of each case first, with ``margin_low`` (the least of
-        the layer's controls; NaN without), ``share`` (cumulative, of the layers that pass; NaN for others) and
-        ``functional``.
+        the layer's controls; NaN without) and ``functional``.
     """
     single = impacts[impacts["layers"].str.fullmatch(r"\d+")]
-    margins = single[single["method"] != "patch"].groupby([*CASE, "layers"])["margin_low"].min()
-    rows = []
-    for case, part in single[single["method"] == "patch"].groupby(CASE, sort=False):
-        part = part.sort_values("impact", ascending=False, kind="stable")
-        margin = np.array([margins.get((*case, layer), np.nan) for layer in part["layers"]])
-        passed = part["known"].to_numpy() & (part["low"].to_numpy() > 0) & ~(margin <= 0)
-        gained = np.where(passed, part["impact"], 0.0)
-        reached = gained.cumsum() / gained.sum() if passed.any() else gained
-        before = reached - gained / gained.sum() if passed.any() else gained
-        called = passed & (before < share - 1e-12)
-        rows.append(part.assign(margin_low=margin, share=np.where(passed, reached, np.nan), functional=called))
-    if not rows:
+    if single.empty:
         raise InputError("got no impacts of single layers; expected those of every layer on its own")
-    return pd.concat(rows, ignore_index=True)
+    cell = [*CASE, "layers"]
+    margins = single[single["method"] != "patch"].groupby(cell)["margin_low"].min()
+    own = single[single["method"] == "patch"].drop(columns="margin_low").join(margins, on=cell)
+    enough = own["known"] & (own["pairs"] >= MIN_UNITS)
+    called = enough & (own["impact"] >= least) & (own["bound"] > 0) & ~(own["margin_low"] <= 0)
+    parts = own.assign(functional=called).groupby(CASE, sort=False)
+    return pd.concat(
+        [part.sort_values("impact", ascending=False, kind="stable") for _, part in parts], ignore_index=True
+    )
+
+
+class Functional(NamedTuple):
+    """The functional layers of a model, pooled over concepts.
+
+    Attributes:
+        layers: chosen on every other pair of each concept, the one of the highest impact first.
+        jaccard: their agreement with those that the same rule chooses on the other pairs: the number of common layers
+            over that of both; NaN where neither half names any.
+        concepts: whose full swap has an effect.
+        pairs: of the half that chose, of all these concepts together.
+        seeds: of both halves, in order.
+    """
+
+    layers: list[int]
+    jaccard: float
+    concepts: int
+    pairs: int
+    seeds: list[int]
+
+
+def split_pairs(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split the scores of a sweep into those of every other pair of each concept, and those of the others."""
+    numbers = scores.groupby("concept")["pair"].transform(lambda pair: pair.factorize()[0])
+    return scores[numbers % 2 == 0], scores[numbers % 2 == 1]
+
+
+def choose_functional(scores: pd.DataFrame, least: float = MIN_IMPACT) -> Functional:
+    """Choose a model's functional layers on half of the pairs, and hold them against what the other half chooses.
+
+    Args:
+        scores: of one checkpoint and metric, as from :func:`sweep`, of every layer and at least two pairs a concept.
+        least: as for :func:`functional`.
+    """
+    halves = [functional(pooled_impact(half), least) for half in split_pairs(scores)]
+    first, second = ([int(layer) for layer in half.loc[half["functional"], "layers"]] for half in halves)
+    both = set(first) | set(second)
+    jaccard = len(set(first) & set(second)) / len(both) if both else np.nan
+    about = halves[0].iloc[0]
+    seeds = sorted(map(int, scores["seed"].unique()))
+    return Functional(first, jaccard, int(about["concepts"]), int(about["pairs"]), seeds)
 
 
 def aggregate(impacts: pd.DataFrame) -> pd.DataFrame:
