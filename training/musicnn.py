@@ -30,7 +30,7 @@ from tada.minis.attributes import draw
 from tada.minis.cards import hashes
 from tada.minis.render import render_batch
 
-SOURCE = "https://pypi.org/project/musicnn/0.1.0/"
+SOURCE = "https://github.com/jordipons/musicnn"
 PUBLISHED = {
     "joram-moments_of_clarity-08-solipsism-59-88.mp3": (
         "techno", "electronic", "synth", "fast", "beat", "drums", "no vocals", "no vocal", "dance", "ambient",
