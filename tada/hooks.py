@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from sys import maxsize
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
+from tada.arguments import integer, integers
 from tada.errors import InputError, LayerError, UnknownNameError, unknown
 from tada.models.base import Layers, Model, Pass, SamplingState
 from tada.models.context import Conditioning, Context, Stream
@@ -195,7 +197,7 @@ class Recorded(Mapping[str, Tensor]):
         return tuple(sorted({step for step, _ in first[0]})) if first else ()
 
     def __getitem__(self, site: str | int) -> Tensor:
-        if isinstance(site, int) and -len(self._layers) <= site < len(self._layers):
+        if not isinstance(site, str) and -len(self._layers) <= integer("site", site, -maxsize) < len(self._layers):
             site = self._layers[site]
         if site not in self._parts:
             raise UnknownNameError(unknown("recorded site", site, self.sites))
@@ -258,9 +260,7 @@ class Intervention:
         if self.which not in ("cond", "uncond", "both"):
             raise InputError(unknown("pass", self.which, ("cond", "uncond", "both")))
         self.passes: tuple[Pass, ...] = ("cond", "uncond") if self.which == "both" else (self.which,)
-        steps = None if self.wanted is None else [self.wanted] if isinstance(self.wanted, int) else list(self.wanted)
-        if steps is not None and (not steps or min(steps) < 0):
-            raise InputError(f"got steps={self.wanted!r}; expected one or more step indices from 0")
+        steps = None if self.wanted is None else integers("steps", self.wanted, 0)
         self.steps = None if steps is None else frozenset(steps)
         self.last = max(steps or [0])
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import tada
 from checks import SECONDS, assert_same
+from tada.errors import InputError
 from tada.metrics import clap, judges
+from tada.models.ace_step.adapter import METHODS
 from tada.models.context import Stream, join
 from tada.models.fingerprint import fingerprint
 
@@ -266,12 +271,73 @@ def test_rows_must_match(model):
 def test_empty_input(model):
     with pytest.raises(ValueError, match="no prompts"):
         model.encode([])
-    with pytest.raises(ValueError, match="no seeds"):
+    with pytest.raises(ValueError, match=r"seeds=\[\]"):
         model.noise([], SECONDS)
     with pytest.raises(ValueError, match="seconds"):
         model.noise(1, 0.0)
     with pytest.raises(ValueError, match="2 of negative"):
         model.encode(PROMPTS, ["a", "b"])
+
+
+@pytest.mark.parametrize("seconds", [0.37, 1, 1.2345678, np.float32(0.75), torch.tensor(0.5)])
+def test_a_clip_is_as_long_as_asked(model, seconds):
+    noise = model.noise(1, seconds)
+    assert model.decode(noise).audio.shape[-1] == round(float(seconds) * model.sample_rate)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.nan, math.inf, 1e12, "4", None])
+def test_lengths_that_no_model_makes(model, seconds):
+    with pytest.raises(InputError, match="got seconds="):
+        model.generate("a", 1, seconds)
+
+
+def test_every_integer_is_a_seed_or_a_layer(model):
+    three = model.noise(3, SECONDS).values
+    assert torch.equal(model.noise(np.int64(3), SECONDS).values, three)
+    assert torch.equal(model.noise(torch.tensor([3]), SECONDS).values, three)
+    assert model.resolve(np.int64(1)) == model.resolve(torch.tensor(1)) == model.resolve(1)
+    assert model.resolve(np.array([2, 1])) == model.resolve([2, 1])
+    for other in (1.0, True, [None], object()):
+        with pytest.raises(InputError, match="layers"):
+            model.resolve(other)
+    with tada.record(model, np.int64(1), steps=np.array([0])) as kept:
+        sampled(model, PROMPTS[0], np.int64(1))
+    assert torch.equal(kept[np.int64(1)], kept[1]) and kept.steps == (0,)
+    assert model.noise([1, 2], SECONDS)[np.int64(1)].seeds == (2,)
+
+
+@pytest.mark.parametrize("prompt", [None, math.nan, 3, b"a", ["a", None], "\ud800"])
+def test_prompts_are_texts(model, prompt):
+    with pytest.raises(InputError, match="got prompts="):
+        model.encode(prompt)
+
+
+def test_a_negative_prompt_without_guidance_is_told(model):
+    if model.name == "ace-step":
+        return
+    off = replace(QUICK, guidance=1.0)
+    with pytest.warns(UserWarning, match="guidance=1.0.*has no effect"):
+        clips = model.generate("a", 1, SECONDS, off, negative="drums")
+    assert clips[0].record["negative"] is None
+
+
+def test_nothing_of_float64_is_made_while_sampling(model):
+    """Not every device has it."""
+    context, noise, found = model.encode("a"), model.noise(1, SECONDS), []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            made = func(*args, **(kwargs or {}))
+            if isinstance(made, torch.Tensor) and made.dtype == torch.float64 and made.numel() > 64:
+                found.append(str(func))
+            return made
+
+    methods = [{"method": method} for method in METHODS] if model.name == "ace-step" else [{}]
+    for method in methods:
+        settings = model.sampling(None, steps=3, guidance=4.0, **method)
+        with Watch():
+            model.sample(context, noise, settings)
+    assert not found
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -10,6 +10,8 @@ import torch
 import tada
 from checks import SECONDS, assert_same
 from tada import steering
+from tada.errors import InputError
+from tada.steering import vector as vector_module
 
 HAPPY = ["a happy song", "a happy tune with piano"]
 SAD = ["a sad song", "a sad tune with piano"]
@@ -275,3 +277,18 @@ def test_vectors_that_cannot_be():
         steering.combine([steering.Vector({"a": torch.ones(1, 3)})], [1.0, 2.0])
     with pytest.raises(ValueError, match="combine"):
         steering.combine([steering.Vector({"a": torch.ones(n, 3)}) for n in (2, 3)])
+
+
+@pytest.mark.parametrize("size", [2000.0, 60000.0, 1e-7])
+def test_renorm_keeps_lengths_that_half_precision_cannot_hold(size):
+    """A row of 2,400 values of 2,000 each is longer than the largest float16."""
+    hidden = torch.full((1, 3, 2400), size, dtype=torch.float16)
+    kept = vector_module._rescale(hidden * 0.75, hidden)
+    torch.testing.assert_close(kept.float(), hidden.float(), rtol=1e-2, atol=1e-7)
+
+
+@pytest.mark.parametrize("alpha", ["2", None, True, math.nan, [math.inf], ["2"], [[1.0]], [], {}])
+def test_strengths_are_numbers(model, alpha):
+    vector = steering.Vector({model.sites[0]: torch.ones(1, model.site_width(model.sites[0]))})
+    with pytest.raises(InputError, match="got alpha="), vector.apply(model, alpha, layers=None):
+        pass

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tada.arguments import number
 from tada.errors import InputError
-from tada.models.base import Latents, Sampling, SamplingState
+from tada.models.base import LONGEST, Latents, Sampling, SamplingState, whole_frames
 from tada.models.context import Conditioning, Context, Stream
 from tada.models.hub import About
 from tada.models.pipeline import PipelineModel, wants_guidance
@@ -53,11 +54,9 @@ class AudioLDM2(PipelineModel):
     def noise_shape(self, seconds: float) -> tuple[int, ...]:
         scale = self.pipeline.vae_scale_factor
         shortest = scale * self._seconds_per_frame
-        if seconds < shortest:
-            raise InputError(f"got seconds={seconds}; expected {shortest:.4f} or more")
-        frames = math.ceil(int(seconds / self._seconds_per_frame) / scale)
+        number("seconds", seconds, shortest, LONGEST)
         bands = self.pipeline.vocoder.config.model_in_dim // scale
-        return (self.config.in_channels, frames, bands)
+        return (self.config.in_channels, whole_frames(seconds / shortest), bands)
 
     def conditioning(self, context: Context, seconds: float, sampling: Sampling) -> Conditioning:
         return Conditioning(context.cond, context.uncond if wants_guidance(sampling) else None)
@@ -85,7 +84,7 @@ class AudioLDM2(PipelineModel):
         vae = self.pipeline.vae
         mel = vae.decode(latents.values / vae.config.scaling_factor).sample
         audio = self.pipeline.mel_spectrogram_to_waveform(mel)
-        return audio[:, None, : int(latents.seconds * self.sample_rate)]
+        return audio[:, None]
 
     def trace_inputs(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         config = self.config

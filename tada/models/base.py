@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import copy
+import math
 import platform
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
+from sys import maxsize
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from tada import arguments
+from tada.arguments import integer, number, text
 from tada.audio import Clips
 from tada.errors import InputError, LayerError, UnknownNameError, unknown
 from tada.models import ARCHITECTURES
@@ -29,13 +35,19 @@ Vocabulary = Literal["public", "mini"]
 MINI_SECONDS = 65_536 / 16_000
 """Length of the clips of the synthetic music that the minis are trained on."""
 
+LONGEST = 3600.0
+"""Seconds of a clip at most, where an architecture sets no bound of its own."""
+
+MOST_STEPS = 1000
+"""Denoising steps at most: the noise levels that the models were trained on."""
+
 
 @dataclass(frozen=True)
 class Sampling:
     """The settings of the denoising of a clip.
 
     Attributes:
-        steps: denoising steps, 1 or more.
+        steps: denoising steps, 1 to 1000.
         guidance: classifier-free guidance scale; 1 and below means no guidance and no unconditional pass.
     """
 
@@ -43,8 +55,8 @@ class Sampling:
     guidance: float = 4.5
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise InputError(f"got steps={self.steps}; expected 1 or more")
+        object.__setattr__(self, "steps", integer("steps", self.steps, 1, MOST_STEPS))
+        object.__setattr__(self, "guidance", number("guidance", self.guidance))
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,7 +252,7 @@ class Model(ABC):
 
     @abstractmethod
     def to_audio(self, latents: Latents) -> Tensor:
-        """Audio ``[rows, channels, frames]`` of latents."""
+        """Audio ``[rows, channels, frames]`` of latents, at least as long as they say."""
 
     # ---- what users call
 
@@ -263,17 +275,9 @@ class Model(ABC):
         Raises:
             ValueError: no prompt, or numbers of texts that do not match.
         """
-        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        if not prompts:
-            raise InputError("got no prompts; expected one or more")
-        triples = list(
-            zip(
-                prompts,
-                _per_row("negative", negative, len(prompts)),
-                _per_row("lyrics", lyrics, len(prompts)),
-                strict=True,
-            )
-        )
+        prompts = _texts("prompts", prompts)
+        negatives, words = _per_row("negative", negative, len(prompts)), _per_row("lyrics", lyrics, len(prompts))
+        triples = list(zip(prompts, negatives, words, strict=True))
         with torch.no_grad():
             encoded = {triple: self.encode_one(*triple) for triple in dict.fromkeys(triples)}
         return join([encoded[triple] for triple in triples])
@@ -282,18 +286,19 @@ class Model(ABC):
         """Draw the starting noise of each row from its own seed, so that a clip does not depend on its batch.
 
         Args:
-            seeds: one per row; a single seed is one row.
+            seeds: one per row, 0 to 2^64 - 1; a single seed is one row.
             seconds: length of the clips.
 
         Returns:
             Standard normal latents.
+
+        Raises:
+            ValueError: a seed that is none, or a length that the model cannot make.
         """
-        seeds = (seeds,) if isinstance(seeds, int) else tuple(int(seed) for seed in seeds)
-        if not seeds:
-            raise InputError("got no seeds; expected one per clip")
+        drawn, seconds = arguments.seeds(seeds), number("seconds", seconds, 1 / self.sample_rate, LONGEST)
         shape = self.noise_shape(seconds)
-        rows = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-        return Latents(torch.stack(rows).to(self.device, self.dtype), seeds, float(seconds))
+        rows = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in drawn]
+        return Latents(torch.stack(rows).to(self.device, self.dtype), tuple(drawn), seconds)
 
     def sample(
         self, context: Context, noise: Latents, sampling: Sampling | str | None = None, progress: bool = False
@@ -315,6 +320,10 @@ class Model(ABC):
         if len(context) != len(noise):
             raise InputError(f"got {len(context)} rows of context and {len(noise)} of noise; expected as many of each")
         settings = self.sampling(sampling)
+        if settings.guidance <= 1 and any(context.negatives):
+            warnings.warn(
+                f"guidance={settings.guidance} guides nothing: the negative prompt has no effect", stacklevel=2
+            )
         with torch.no_grad(), self.running(context, noise, settings) as run:
             values = self._last_finite(self.denoise_loop(noise, run), run, progress)
             records = [self._record(context, noise, row, settings) for row in range(len(noise))]
@@ -333,7 +342,8 @@ class Model(ABC):
             ValueError: NaN or infinite samples, with the rows.
         """
         with torch.no_grad():
-            return Clips(self.to_audio(latents), self.sample_rate, latents.records)
+            audio = self.to_audio(latents)[..., : round(latents.seconds * self.sample_rate)]
+        return Clips(audio, self.sample_rate, latents.records)
 
     def generate(
         self,
@@ -359,13 +369,12 @@ class Model(ABC):
         Returns:
             One clip per row.
         """
-        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        seeds = [seeds] if isinstance(seeds, int) else list(seeds)
-        rows = max(len(prompts), len(seeds))
-        if {len(prompts), len(seeds)} - {1, rows}:
-            raise InputError(f"got {len(prompts)} prompts and {len(seeds)} seeds; expected as many, or one of either")
+        prompts, drawn = _texts("prompts", prompts), arguments.seeds(seeds)
+        rows = max(len(prompts), len(drawn))
+        if {len(prompts), len(drawn)} - {1, rows}:
+            raise InputError(f"got {len(prompts)} prompts and {len(drawn)} seeds; expected as many, or one of either")
+        noise = self.noise(drawn * (rows // len(drawn)), seconds)
         context = self.encode(prompts * (rows // len(prompts)), negative, lyrics)
-        noise = self.noise(seeds * (rows // len(seeds)), seconds)
         return self.decode(self.sample(context, noise, sampling, progress))
 
     def sampling(self, preset: Sampling | str | None = None, **changes: Any) -> Sampling:
@@ -392,9 +401,9 @@ class Model(ABC):
         Raises:
             KeyError: no such site or layer set. IndexError: no such index. ValueError: an empty or unknown set.
         """
-        if layers is None or layers == "all":
+        if layers is None or (isinstance(layers, str) and layers == "all"):
             return self.sites
-        if layers in ("functional", "all-but-functional"):
+        if isinstance(layers, str) and layers in ("functional", "all-but-functional"):
             if self.functional is None:
                 raise InputError(
                     f"the functional layers of {self.checkpoint} are not known: give indices or site names, "
@@ -402,7 +411,7 @@ class Model(ABC):
                 )
             chosen = {self.sites[i] for i in self.functional}
             return tuple(site for site in self.sites if (site in chosen) == (layers == "functional"))
-        items = [layers] if isinstance(layers, int | str) else list(layers)
+        items = [layers] if isinstance(layers, str) or not np.iterable(layers) else list(layers)
         if not items:
             raise InputError("got no layers; expected at least one")
         return tuple(dict.fromkeys(self._site(item) for item in items))
@@ -453,7 +462,7 @@ class Model(ABC):
             "model": self.name,
             "checkpoint": self.checkpoint,
             "prompt": context.prompts[row],
-            "negative": context.negatives[row],
+            "negative": context.negatives[row] if sampling.guidance > 1 else None,
             "lyrics": context.lyrics[row],
             "seed": noise.seeds[row],
             "seconds": noise.seconds,
@@ -467,26 +476,55 @@ class Model(ABC):
             if item not in self.sites:
                 raise UnknownNameError(unknown("site", item, self.sites, "See model.sites."))
             return item
-        if not -len(self.sites) <= item < len(self.sites):
-            raise LayerError(f"no layer {item}: {self.name} has {len(self.sites)}, 0 to {len(self.sites) - 1}")
-        return self.sites[item]
+        place = integer("layers", item, -maxsize)
+        if not -len(self.sites) <= place < len(self.sites):
+            raise LayerError(f"no layer {place}: {self.name} has {len(self.sites)}, 0 to {len(self.sites) - 1}")
+        return self.sites[place]
 
 
-def _per_row(name: str, value: str | Sequence[str | None] | None, rows: int) -> list[str | None]:
-    if value is None or isinstance(value, str):
-        return [value] * rows
-    if len(value) != rows:
-        raise InputError(f"got {len(value)} of {name} for {rows} prompts; expected one for all or one per prompt")
-    return list(value)
+def _texts(name: str, got: Any) -> list[str]:
+    """Read one text or more."""
+    items = [got] if isinstance(got, str) or not np.iterable(got) else list(got)
+    if not items:
+        raise InputError(f"got no {name}; expected one or more")
+    return [text(name, item) for item in items]
+
+
+def _per_row(name: str, got: Any, rows: int) -> list[str | None]:
+    """Read texts or None, one for all rows or one per row."""
+    items = [got] * rows if isinstance(got, str) or not np.iterable(got) else list(got)
+    if len(items) != rows:
+        raise InputError(f"got {len(items)} of {name} for {rows} prompts; expected one for all or one per prompt")
+    return [item if item is None else text(name, item) for item in items]
+
+
+def whole_frames(frames: float) -> int:
+    """Round a length up to whole frames, so that a clip is no shorter than asked; rounding errors make no frame."""
+    return math.ceil(round(frames, 6))
 
 
 def pick_device(device: str | torch.device) -> torch.device:
-    """``"auto"`` is CUDA if there is one, then MPS, then the CPU."""
-    if str(device) != "auto":
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """Give a device that can be used; ``"auto"`` is CUDA if there is one, then MPS, then the CPU.
+
+    Raises:
+        ValueError: no device, or one that this computer or this build of PyTorch lacks.
+    """
+    if str(device) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=torch.device(device)).device
+    except (RuntimeError, AssertionError, TypeError, AttributeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"got device={device!r}, which cannot be used ({reason}); expected 'auto' or 'cpu'") from None
+
+
+def pick_dtype(dtype: torch.dtype | None, device: torch.device, half: torch.dtype) -> torch.dtype:
+    """Give the dtype of weights: what was asked for, else ``half`` on CUDA and float32 on all other devices."""
+    if dtype is None:
+        return half if device.type == "cuda" else torch.float32
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise InputError(f"got dtype={dtype!r}; expected torch.float32, torch.float16, torch.bfloat16, or None")
+    return dtype
 
 
 def versions() -> dict[str, str]:

@@ -157,11 +157,9 @@ def _longest(context: Context, name: str) -> int:
 
 
 def row_index(rows: Rows, count: int) -> Tensor:
-    if isinstance(rows, int):
-        rows = [rows]
     if isinstance(rows, slice):
         return torch.arange(count)[rows]
-    index = torch.as_tensor(rows)
+    index = torch.as_tensor(rows).reshape(-1)
     if index.dtype == torch.bool:
         return index.nonzero().flatten()
     if index.numel() and not -count <= int(index.min()) <= int(index.max()) < count:

@@ -8,7 +8,6 @@ from dataclasses import fields, is_dataclass
 from hashlib import sha256
 from typing import Any
 
-import torch
 from torch import nn
 
 LOADED = logging.getLogger("tada.loaded")
@@ -27,7 +26,7 @@ def fingerprint(owner: object) -> str:
     for module in _modules(vars(owner).values()):
         for name, tensor in sorted(module.state_dict().items()):
             flat = tensor.detach().flatten()
-            some = flat[:: max(1, len(flat) // 256)].to("cpu", torch.float64)
+            some = flat[:: max(1, len(flat) // 256)].cpu().double()
             digest.update(f"{name}{tuple(tensor.shape)}".encode() + some.numpy().tobytes())
     scheduler = getattr(getattr(owner, "pipeline", None), "scheduler", None)
     digest.update(repr(sorted(getattr(scheduler, "config", {}).items())).encode())

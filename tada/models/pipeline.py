@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tada.models import ARCHITECTURES, Architecture, hub
-from tada.models.base import Latents, Model, Sampling, SamplingState, pick_device
+from tada.models.base import Latents, Model, Sampling, SamplingState, pick_device, pick_dtype
 from tada.models.sites import trace
 
 
@@ -51,7 +51,7 @@ class PipelineModel(Model):
         path = hub.folder(wanted, DiffusionPipeline.download, "model_index.json")
         _check_class(path, cls.pipeline_class)
         device = pick_device(device)
-        dtype = dtype or (torch.float32 if device.type == "cpu" else torch.float16)
+        dtype = pick_dtype(dtype, device, torch.float16)
         with quiet_loading():
             pipeline = cls.load(path, dtype).to(device)
             return cls(pipeline, hub.about(path, wanted, architecture))  # type: ignore[call-arg]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tada.arguments import number
 from tada.errors import InputError
 from tada.models import snake
 from tada.models.base import Latents, Sampling, SamplingState
@@ -54,10 +55,8 @@ class StableAudio(PipelineModel):
         return Context((prompt,), (negative,), (None,), {"text": Stream(cond)}, {"text": Stream(uncond)})
 
     def noise_shape(self, seconds: float) -> tuple[int, ...]:
-        if not 0 < seconds <= self.longest:
-            raise InputError(f"got seconds={seconds}; expected more than 0 and at most {self.longest:.4f}")
-        config = self.config
-        return (config.in_channels, config.sample_size)
+        number("seconds", seconds, 1 / self.sample_rate, self.longest)
+        return (self.config.in_channels, self.config.sample_size)
 
     def conditioning(self, context: Context, seconds: float, sampling: Sampling) -> Conditioning:
         timing = self.pipeline.encode_duration(0.0, seconds, self.device, False, len(context))
@@ -97,8 +96,7 @@ class StableAudio(PipelineModel):
         return tokens - frames, frames, 1
 
     def to_audio(self, latents: Latents) -> Tensor:
-        audio = self.pipeline.vae.decode(latents.values).sample
-        return audio[:, :, : int(latents.seconds * self.sample_rate)]
+        return self.pipeline.vae.decode(latents.values).sample
 
     def trace_inputs(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         config = self.config

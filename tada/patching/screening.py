@@ -11,8 +11,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from tada import arguments
+from tada.arguments import integer, integers
 from tada.engine import Setting
-from tada.errors import InputError
 from tada.models.base import Latents, Layers, Model, Sampling
 from tada.models.context import Context, Stream
 from tada.patching.sweeps import Change, changed, checked_pairs, resolve_sets
@@ -51,7 +52,7 @@ def screen(
     rows: list[tuple[Any, ...]] = []
     for pair in checked_pairs(pairs).itertuples(index=False):
         context = model.encode([str(pair.source), str(pair.target)], setting.negative, setting.lyrics)
-        for seed in [seeds] if isinstance(seeds, int) else seeds:
+        for seed in arguments.seeds(seeds):
             calls = _calls(model, context[0], model.noise(seed, seconds), settings, chosen)
             for step, call in calls.items():
                 changes = _prediction_changes(
@@ -68,10 +69,10 @@ def rank(screened: pd.DataFrame) -> list[str]:
 
 
 def _spread(steps: int | Sequence[int], total: int) -> list[int]:
-    wanted = np.linspace(0, total - 1, min(steps, total)).round() if isinstance(steps, int) else np.asarray(steps)
-    if not len(wanted) or wanted.min() < 0 or wanted.max() >= total:
-        raise InputError(f"got steps={steps}; expected steps of 0 to {total - 1}, or how many of them")
-    return sorted({int(step) for step in wanted})
+    if np.iterable(steps):
+        return sorted(set(integers("steps", steps, 0, total - 1)))
+    count = min(integer("steps", steps, 1), total)
+    return sorted({int(step) for step in np.linspace(0, total - 1, count).round()})
 
 
 @dataclass
@@ -122,7 +123,7 @@ def _prediction_changes(
         run.enter(step, ("cond",))
         args = [_rows(value, index, 1) for value in call.positional]
         output = model.denoiser(*args, **{name: _rows(value, index, 1) for name, value in call.keywords.items()})
-    values = (output[0] if isinstance(output, tuple) else output).double().flatten(1)
+    values = (output[0] if isinstance(output, tuple) else output).cpu().double().flatten(1)
     change = (values[1:] - values[0]).norm(dim=1)
     return (change[1:] / change[0]).tolist()
 

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tada import engine
+from tada import arguments, engine
 from tada.engine import COLUMNS, Job, Setting, Texts
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.hooks import Edit, Passes, When, edit, route
@@ -104,8 +104,8 @@ def plan_sweep(
 ) -> pd.DataFrame:
     """List the clips of a sweep, see :mod:`tada.engine`; arguments as for :func:`sweep`."""
     pairs = checked_pairs(pairs)
-    seeds = [seeds] if isinstance(seeds, int) else [int(seed) for seed in seeds]
-    if not seeds or len(set(seeds)) < len(seeds):
+    seeds = arguments.seeds(seeds)
+    if len(set(seeds)) < len(seeds):
         raise InputError(f"got seeds {seeds}; expected one or more, none of them twice")
     sets = sets_of_concepts(model, pairs["concept"].unique(), layer_sets)
     rows = [

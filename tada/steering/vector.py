@@ -15,9 +15,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from tada import arguments
+from tada.arguments import number
 from tada.engine import Setting
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.hooks import Edit, Passes, Steps, When, edit, record
@@ -63,6 +66,7 @@ class Vector:
         return combine([self, other], [1.0, -1.0])
 
     def __mul__(self, factor: float) -> Vector:
+        factor = number("factor", factor)
         return self._each(lambda direction: direction * factor)
 
     __rmul__ = __mul__
@@ -144,8 +148,8 @@ class Vector:
 
         def project(hidden: Tensor, direction: Tensor) -> Tensor:
             unit = _unit(direction)
-            share = (hidden * unit).sum(dim=-1, keepdim=True)
-            return hidden - _per_row(factor, hidden) * share * unit
+            share = (hidden * unit).sum(dim=-1, keepdim=True)  # in float32, as the unit direction is
+            return (hidden - _per_row(factor, hidden) * share * unit).to(hidden.dtype)
 
         with edit(model, self._edits(model, layers, project), passes, steps):
             yield
@@ -262,7 +266,7 @@ def means(
         raise InputError("got passes='both'; expected 'cond' or 'uncond': fit the two passes apart")
     lyrics = setting.lyrics
     sung = [lyrics] * len(prompts) if lyrics is None or isinstance(lyrics, str) else list(lyrics)
-    seeds = [seeds] if isinstance(seeds, int) else list(seeds)
+    seeds = arguments.seeds(seeds)
     jobs = [(prompt, words, seed) for prompt, words in zip(prompts, sung, strict=True) for seed in seeds]
     if not jobs:
         raise InputError(f"got {len(prompts)} prompts and {len(seeds)} seeds; expected one or more of each")
@@ -317,7 +321,7 @@ def contrast(
         "positive": list(positive),
         "negative": list(negative),
         "lyrics": lyrics if lyrics is None or isinstance(lyrics, str) else list(lyrics),
-        "seeds": [seeds] if isinstance(seeds, int) else list(seeds),
+        "seeds": arguments.seeds(seeds),
         "seconds": setting.seconds,
         "sampling": asdict(model.sampling(setting.sampling)),
         "passes": passes,
@@ -375,20 +379,25 @@ def orthogonalise(directions: Sequence[Tensor]) -> list[Tensor]:
 
 def _rescale(moved: Tensor, hidden: Tensor) -> Tensor:
     """Equation 3 in place: no tensor of the size of ``moved`` is made, which is what the sum before it costs."""
-    lengths = torch.linalg.vector_norm(moved, dim=-1, keepdim=True).clamp_min_(torch.finfo(moved.dtype).tiny)
-    return moved.mul_(torch.linalg.vector_norm(hidden, dim=-1, keepdim=True).div_(lengths))
+    before, after = (_length(outputs) for outputs in (hidden, moved))
+    return moved.mul_(before.div_(after.clamp_min_(torch.finfo(torch.float32).tiny)))
+
+
+def _length(outputs: Tensor) -> Tensor:
+    """Norms in float32: that of a long row of float16 is more than float16 holds."""
+    wide = torch.promote_types(outputs.dtype, torch.float32)
+    return torch.linalg.vector_norm(outputs, dim=-1, keepdim=True, dtype=wide)
 
 
 def _unit(direction: Tensor) -> Tensor:
-    norm = direction.norm(dim=-1, keepdim=True)
+    norm = _length(direction)
     return torch.where(norm > 0, direction / norm, torch.zeros_like(direction))
 
 
 def _strength(alpha: Alpha) -> Tensor:
-    strength = torch.as_tensor(alpha, dtype=torch.float32)
-    if strength.dim() > 1 or not strength.isfinite().all():
-        raise InputError(f"got alpha={alpha!r}; expected a finite number, or one per row")
-    return strength
+    if np.iterable(alpha) and not isinstance(alpha, str) and np.ndim(alpha) and len(alpha):
+        return torch.tensor([number("alpha", one) for one in alpha])
+    return torch.tensor(number("alpha", alpha))
 
 
 def _per_row(strength: Tensor, hidden: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from tada.arguments import integer, number
 from tada.errors import InputError, unknown
 from tada.models import hub
 from tada.models.ace_step import sampling as flow
@@ -17,7 +19,7 @@ from tada.models.ace_step.codec import SAMPLE_RATE, Codec
 from tada.models.ace_step.files import PARTS, REVISION, Parts, read
 from tada.models.ace_step.text import MAX_TOKENS, text_states, tokenise
 from tada.models.ace_step.tokenizer import song_ids
-from tada.models.base import Latents, Model, Pass, Sampling, SamplingState, pick_device
+from tada.models.base import Latents, Model, Pass, Sampling, SamplingState, pick_device, pick_dtype, whole_frames
 from tada.models.context import Conditioning, Context, Stream, join
 
 if TYPE_CHECKING:
@@ -72,10 +74,10 @@ class AceStepSampling(Sampling):
         for name, valid in (("method", METHODS), ("solver", SOLVERS)):
             if getattr(self, name) not in valid:
                 raise InputError(unknown(name, getattr(self, name), valid))
-        if not 0 <= self.interval <= 1:
-            raise InputError(f"got interval={self.interval}; expected 0 to 1, the share of the steps that is guided")
-        if self.pad_to is not None and self.pad_to < 1:
-            raise InputError(f"got pad_to={self.pad_to}; expected a number of tokens, or None")
+        for name, most in (("interval", 1.0), ("decay", 1.0), ("lowest", math.inf), ("omega", math.inf)):
+            object.__setattr__(self, name, number(name, getattr(self, name), 0.0 if most == 1 else -math.inf, most))
+        if self.pad_to is not None:
+            object.__setattr__(self, "pad_to", integer("pad_to", self.pad_to, 1))
 
 
 class AceStep(Model):
@@ -128,7 +130,7 @@ class AceStep(Model):
         public = wanted.partition("@")[0] == architecture.hub_id
         path = hub.folder(wanted, snapshot_download, f"{PARTS[0]}/config.json", REVISION if public else None)
         device = pick_device(device)
-        dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
+        dtype = pick_dtype(dtype, device, torch.bfloat16)
         return cls(read(path, dtype), device, hub.about(path, wanted, architecture))
 
     # ---- text
@@ -188,12 +190,10 @@ class AceStep(Model):
         return super().sampling(preset, **changes)
 
     def noise_shape(self, seconds: float) -> tuple[int, ...]:
-        frames = int(seconds * self.codec.vocoder.config.sampling_rate / self.codec.hop)
-        if frames < 1 or seconds > LONGEST:
-            shortest = self.codec.hop / self.codec.vocoder.config.sampling_rate
-            raise InputError(f"got seconds={seconds}; expected {shortest:.3f} to {LONGEST:.0f}")
+        frame = self.codec.hop / self.codec.vocoder.config.sampling_rate
+        number("seconds", seconds, frame, LONGEST)
         config = self.parts.transformer.config
-        return config.in_channels, config.patch_size[0], frames
+        return config.in_channels, config.patch_size[0], whole_frames(seconds / frame)
 
     def denoise_loop(self, noise: Latents, run: SamplingState) -> Iterator[Tensor]:
         settings = _settings(run)

@@ -93,7 +93,7 @@ def resample(audio: Tensor, rate: int, new_rate: int, width: int = 6, rolloff: f
         return audio
     kernels, reach = _sinc(old, new, width, rolloff)
     flat = F.pad(audio.reshape(-1, 1, audio.shape[-1]), (reach, reach + old))
-    out = F.conv1d(flat, kernels.to(flat), stride=old).transpose(1, 2).flatten(1)
+    out = F.conv1d(flat, kernels.to(flat.dtype).to(flat.device), stride=old).transpose(1, 2).flatten(1)
     return out[:, : math.ceil(audio.shape[-1] * new / old)].reshape(*audio.shape[:-1], -1)
 
 

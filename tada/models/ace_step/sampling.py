@@ -101,11 +101,11 @@ def apg(
     """Adaptive projected guidance (arXiv 2410.02416): only what is orthogonal to the conditional velocity, clipped.
 
     Returns the guided velocity, and the running difference to hand to the next call as ``average`` (None in the
-    first); ``momentum`` of it is kept, and its norm is clipped to ``limit`` per row and channel.
+    first); ``momentum`` of it is kept, and its norm is clipped to ``limit`` per row and channel. The projection is in
+    float32, where upstream takes float64, which not every device has.
     """
     average = (cond - uncond) + (0.0 if average is None else momentum * average)
     norm = average.norm(dim=(-2, -1), keepdim=True)
-    difference = (average * (limit / norm).clamp(max=1)).double()
-    along = cond.double() / cond.double().norm(dim=(-2, -1), keepdim=True).clamp(min=1e-12)
-    orthogonal = difference - (difference * along).sum(dim=(-2, -1), keepdim=True) * along
-    return cond + (scale - 1) * orthogonal.to(cond.dtype), average
+    difference = average * (limit / norm).clamp(max=1)
+    along = cond / cond.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-12)
+    return cond + (scale - 1) * (difference - (difference * along).sum(dim=(-2, -1), keepdim=True) * along), average

@@ -1,0 +1,78 @@
+"""Numbers and texts as callers give them, from any library; what is none is refused in words.
+
+``True``, ``"3"`` and 3.0 are no whole numbers; bounds are included.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from operator import index
+from typing import Any
+
+from tada.errors import InputError
+
+LARGEST_SEED = 2**64 - 1
+"""The largest seed that a torch generator takes."""
+
+
+def integer(name: str, got: Any, least: int, most: int | None = None) -> int:
+    """Read a whole number: Python's, numpy's, torch's, or an array of one without axes."""
+    value = _index(got)
+    if value is None or value < least or (most is not None and value > most):
+        raise _refusal(name, got, f"a whole number, {_range(least, most)}")
+    return value
+
+
+def integers(name: str, got: Any, least: int, most: int | None = None) -> list[int]:
+    """Read one or more whole numbers, given alone or as a list, an array or a column."""
+    single = isinstance(got, bool | str | bytes) or not isinstance(got, Iterable) or getattr(got, "ndim", 1) == 0
+    alone = single or _index(got) is not None
+    items = [_index(item) for item in ([got] if alone else got)]
+    if not items or any(item is None or item < least or (most is not None and item > most) for item in items):
+        raise _refusal(name, got, f"a whole number or a list of them, {_range(least, most)}")
+    return [item for item in items if item is not None]
+
+
+def seeds(got: Any) -> list[int]:
+    """Read one or more seeds, 0 to 2^64 - 1."""
+    return integers("seeds", got, 0, LARGEST_SEED)
+
+
+def number(name: str, got: Any, least: float = -math.inf, most: float = math.inf) -> float:
+    """Read a finite number, an integer or a float of any library."""
+    try:
+        plain = not isinstance(got, bool | str | bytes) and getattr(got, "ndim", 0) == 0
+        value = float(got) if plain else math.nan
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        value = math.nan
+    if not (math.isfinite(value) and least <= value <= most):
+        raise _refusal(name, got, f"a finite number {_range(least, most)}")
+    return value
+
+
+def text(name: str, got: Any) -> str:
+    """Read a text; half a character, which no file and no model can hold, is refused."""
+    if not isinstance(got, str):
+        raise _refusal(name, got, "text")
+    if any("\ud800" <= letter <= "\udfff" for letter in got):
+        raise _refusal(name, got, "text without halves of characters (surrogates)")
+    return got
+
+
+def _index(got: Any) -> int | None:
+    try:
+        return None if isinstance(got, bool) else index(got)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+def _range(least: float, most: float | None) -> str:
+    low, high = (f"{bound:.6g}" if isinstance(bound, float) else bound for bound in (least, most))
+    return "of any size" if low == "-inf" else f"{low} or more" if high in (None, "inf") else f"{low} to {high}"
+
+
+def _refusal(name: str, got: Any, expected: str) -> InputError:
+    said = " ".join(repr(got).encode(errors="backslashreplace").decode().split())
+    said = said if len(said) <= 80 else f"{said[:77]}..."
+    return InputError(f"got {name}={said}; expected {expected}")
