@@ -69,7 +69,7 @@ def procedure(
     found = {}
     for name, sites in sets.items():
         context = model.encode([*frame["source"], *frame["target"]])  # the released driver starts afresh for each
-        noise = model.noise([0] * len(frame), seconds)
+        noise = model.noise(range(len(frame)), seconds)
         recorded, again = through(model, sites, context[len(frame) :], context[: len(frame)], noise, sampling)
         if decode:
             model.decode(recorded)
@@ -206,8 +206,8 @@ def measure(model: Model, options: argparse.Namespace) -> dict[str, Any]:
     rows = len(few) * (options.layers + 2)
 
     def run(part: pd.DataFrame = few, count: int = options.layers, score: Any = None) -> pd.DataFrame:
-        given = {"score": score or Keep(), "batch": batch}
-        return patching.sweep(model, part, 0, range(count), sampling, options.seconds, **given)
+        setting = tada.Setting(options.seconds, sampling, batch=batch)
+        return patching.sweep(model, part, 0, range(count), setting, score=score or Keep())
 
     batch = options.batch or _best(model, few, layers, sampling, options.seconds)
     ours = Keep()
@@ -257,7 +257,7 @@ def _best(model: Model, few: pd.DataFrame, layers: list[int], sampling: Sampling
         return [0.0] * len(rows)
 
     watch.key = "watch"  # type: ignore[attr-defined]
-    patching.sweep(model, few, 0, layers, sampling, seconds, score=watch)
+    patching.sweep(model, few, 0, layers, tada.Setting(seconds, sampling), score=watch)
     return max(sizes)
 
 

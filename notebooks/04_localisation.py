@@ -92,7 +92,7 @@ facts = {
     "layers": len(model.sites),
     "concepts": ", ".join(prompts["concept"].unique()),
     "left out": ", ".join(prompts.attrs["left_out"]) or "none",
-    "pairs": f"{prompts.groupby('concept').size().max()} a concept at most, {seeds} seed(s) each",
+    "pairs": f"{prompts.groupby('concept').size().max()} a concept at most, {seeds} seed(s) of its own for each",
     "clips": f"{localisation.count_clips(experiment, prompts):,} of {setting.seconds:g} s, {setting.sampling.steps} denoising steps",
     "judge": judge,
 }
@@ -109,12 +109,11 @@ tables.fact_table(facts)
 
 # %%
 pair = prompts.iloc[0]
-noise = model.noise(0, setting.seconds)
 
 
 def play(pair, layers=None, prompt=0):
     """The clip of the counterfactual prompt (0) or the target (1), with some layers routed to the target."""
-    context = model.encode([pair["source"], pair["target"]])
+    context, noise = model.encode([pair["source"], pair["target"]]), model.noise(int(pair["seed"]), setting.seconds)
     with tada.route(model, layers, context[1]) if layers else nullcontext():
         return model.decode(model.sample(context[prompt], noise, setting.sampling))
 
@@ -136,8 +135,9 @@ pair["concept"], none, every, alone, impact
 #
 # ## Every layer, every concept
 #
-# `sweep` does the same for all pairs and layers, side by side in few batches, on several processes. Every score is kept on disk
-# under the hash of all that determines it: a run that was stopped goes on where it was, and a second run computes nothing.
+# `sweep` does the same for all pairs and layers, side by side in few batches, on several processes. Every pair has noise of its
+# own, which all of its clips share. Every score is kept on disk under the hash of all that determines it: a run that was stopped
+# goes on where it was, and a second run computes nothing.
 
 # %%
 place = Path(store or "../_build/localisation") / f"{architecture}-{checkpoint if len(checkpoint) < 12 else 'own'}"

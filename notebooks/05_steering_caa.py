@@ -114,12 +114,11 @@ figures.prompt_table(prompts.pairs(name, experiment.vocabulary, count=2) for nam
 # %%
 layer = (model.functional or (len(model.sites) // 2,))[0]
 few = prompts.pairs(concepts[0], experiment.vocabulary, count=2)
-noise = model.noise(10, setting.seconds)
 
 
-def mean_output(prompt):
+def mean_output(prompt, seed):
     """What the layer puts out at each step, averaged over frames: [steps, dim]."""
-    seen = []
+    seen, noise = [], model.noise(seed, setting.seconds)
 
     def look(hidden, when):
         seen.append(hidden[0].float().mean(dim=0))
@@ -130,7 +129,8 @@ def mean_output(prompt):
     return torch.stack(seen)
 
 
-difference = sum(mean_output(a) - mean_output(b) for a, b in zip(few.positive, few.negative, strict=True)) / 2
+sides = zip(few.positive, few.negative, (10, 11), strict=True)  # both sides of a pair share their noise
+difference = sum(mean_output(with_it, seed) - mean_output(without, seed) for with_it, without, seed in sides) / 2
 by_hand = difference / difference.norm(dim=1, keepdim=True)
 
 

@@ -52,18 +52,17 @@ from tada.audio import lufs
 from tada.display import plots, tables
 from tada.display import validity as figures
 from tada.experiments import validity
+from tada.experiments.profiles import SEEDS, get_profile
 from tada.metrics import clap, embedding, fad, muq
 from tada.minis.attributes import draw
 from tada.minis.captions import caption
-from tada.minis.probe import TEST_SEED
 from tada.minis.render import FRAMES, render_batch
 from tada.minis.sounds import SAMPLE_RATE
-from tada.steering import Trial, cross
+from tada.steering import Trial, seeded
 
 plots.style()
-count, clips_of_model = (
-    given or usual for given, usual in zip((renders, prompts), validity.SIZES[profile], strict=True)
-)
+size, seeds = get_profile(profile).validity, SEEDS["validity"]
+count, clips_of_model = renders or size.renders, prompts or size.prompts
 rng = np.random.default_rng(0)
 
 # %% [markdown]
@@ -95,7 +94,7 @@ if model is not None:
         "mini" if "mini" in model.presets else "default", **({"steps": 3} if profile == "smoke" else {})
     )
     seconds = 1.2 if checkpoint == "tiny" else FRAMES / SAMPLE_RATE
-    texts = [caption(draw(seed), seed, form="sentences").text for seed in range(TEST_SEED, TEST_SEED + clips_of_model)]
+    texts = [caption(draw(seed), seed, form="sentences").text for seed in seeds[:clips_of_model]]
     played = validity.model_clips(model, texts, seconds, sampling, kept)
     display(Markdown(f"{len(played)} clips of {model.checkpoint}."))
 
@@ -148,7 +147,7 @@ Markdown(
 some = min(count, 48)
 base = truth.audio[:some]
 noise = torch.randn(base.shape, generator=torch.Generator().manual_seed(0)) * base.std(1, keepdim=True)
-again = render_batch(truth.attributes[:some], range(TEST_SEED + 50_000, TEST_SEED + 50_000 + some))
+again = render_batch(truth.attributes[:some], seeds[50_000 : 50_000 + some])
 turned = render_batch([validity.retempo(one) for one in truth.attributes[:some]], list(truth.seeds)[:some])
 changes = {
     "noise at -60 dB": base + 1e-3 * noise,
@@ -166,9 +165,9 @@ if played is not None:
     one, other = played.audio.float()[: len(texts)], played.audio.float()[len(texts) :]
     changes = {
         "the same prompt, another seed": (one, other),
-        "another prompt, the same seed": (one, one.roll(1, 0)),
+        "another prompt and seed": (one, one.roll(1, 0)),
     }
-    trial = Trial("", cross(texts[:4], [1]), tada.Setting(seconds, sampling))
+    trial = Trial("", seeded(texts[:4], seeds[0]), tada.Setting(seconds, sampling))
     for share, pushed in validity.random_pushes(model, trial, (0.001, 0.01, 0.1), kept).items():
         plain, moved = pushed.audio.float()[::2], pushed.audio.float()[1::2]
         changes[f"a random push of {share:g} of the layers' length"] = moved, plain

@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from tada import arguments
 from tada.audio import Clips
 from tada.errors import InputError
 from tada.metrics.judges import JudgeLike, as_judge
@@ -97,6 +98,41 @@ class Job:
     setting: Setting
     judge: JudgeLike
     intervention: Intervention = no_intervention
+
+
+# ---- seeds
+
+Seeds = int | Sequence[int] | Sequence[Sequence[int]]
+"""Of the first row, one or several that follow each other, such as ``range(2)``: the next row has the next ones, so
+that no two rows share noise. Or a list of seeds for each row, as it is."""
+
+
+def own_seeds(seeds: Seeds, rows: int) -> list[list[int]]:
+    """Give every row (a prompt, or a pair of prompts) seeds of its own.
+
+    Args:
+        seeds: see :data:`Seeds`; ``[[10]] * rows`` has all rows share the noise of seed 10.
+        rows: how many.
+
+    Returns:
+        The seeds of each row.
+
+    Raises:
+        InputError: no seeds, seeds of a row twice, or seeds of the first row that do not follow each other.
+    """
+    if isinstance(seeds, Iterable) and np.ndim(next(iter(seeds), 0)) == 1:
+        own = [arguments.seeds(row) for row in seeds]
+    else:
+        first = arguments.seeds(seeds)
+        if first != list(range(first[0], first[0] + len(first))):
+            raise InputError(
+                f"got seeds {first}; expected an int, or seeds of the first row that follow each other such as "
+                "range(2); or a list of seeds for each row"
+            )
+        own = [[seed + row * len(first) for seed in first] for row in range(rows)]
+    if len(own) != rows or any(len(set(row)) < len(row) for row in own):
+        raise InputError(f"got seeds of {len(own)} rows for {rows}; expected some for each row, none of them twice")
+    return own
 
 
 # ---- keys

@@ -9,12 +9,12 @@ import torch
 import tada
 from checks import SECONDS, assert_same
 from tada import steering
-from tada.steering import Arm, Trial, Vector, cross
+from tada.steering import Arm, Trial, Vector, seeded
 from tada.steering import ranges as calibrate
 from tada.store import Store
 
 QUICK = tada.Sampling(steps=2, guidance=3.0)
-TRIAL = Trial("mood", cross(("a song", "a tune"), [7]), tada.Setting(SECONDS, QUICK, batch=3))
+TRIAL = Trial("mood", seeded(("a song", "a tune"), 7), tada.Setting(SECONDS, QUICK, batch=3))
 LAYERS = [1, 5]
 
 

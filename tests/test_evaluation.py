@@ -18,7 +18,7 @@ from tada.evaluation import results
 from tada.metrics import curve, fad
 from tada.metrics.judges import MetricSuite
 from tada.models.base import Model
-from tada.steering import Arm, Trial, Vector
+from tada.steering import Arm, Trial, Vector, seeded
 from tada.steering.arms import plan_steering
 from tada.store import Store
 
@@ -53,7 +53,7 @@ def evaluate(model: Model, panel: MetricSuite, **changes: object) -> pd.DataFram
 
 
 def trial(concept: str = "mood", prompts: object = PROMPTS, seeds: object = None, **setting: object) -> Trial:
-    rows = evaluation.seeded(prompts) if seeds is None else tuple(zip(prompts, seeds, strict=True))
+    rows = seeded(prompts, 2115) if seeds is None else tuple(zip(prompts, seeds, strict=True))
     return Trial(concept, rows, replace(tada.Setting(SECONDS, QUICK, batch=16), **setting))
 
 

@@ -173,7 +173,7 @@ class Towards:
     def __init__(self, work, pairs):
         model, self.ends = work.model, {}
         for pair in pairs.itertuples():
-            noise = model.noise([0, 0], work.setting.seconds)
+            noise = model.noise([pair.seed] * 2, work.setting.seconds)
             none, every = model.decode(
                 model.sample(model.encode([pair.source, pair.target]), noise, work.setting.sampling)
             ).audio.double()

@@ -151,7 +151,7 @@ def test_text_is_encoded_once_and_no_clip_twice(tiny_model, monkeypatch):
     encode, sample = model.encode_one, model.sample
     monkeypatch.setattr(model, "encode_one", lambda *text: said.append(text[0]) or encode(*text))
     monkeypatch.setattr(model, "sample", lambda context, *rest: made.append(len(context)) or sample(context, *rest))
-    sweep(model, PAIRS, [1, 2], batch=6)
+    sweep(model, PAIRS, range(1, 3), batch=6)
     assert sorted(said) == sorted([*PAIRS["target"], *PAIRS["source"]])
     assert sum(made) == 3 * 2 * (2 + len(SETS)), "pairs x seeds x (L + 2), and no recorded clean run"
 
@@ -447,10 +447,15 @@ def test_wrong_input_is_refused_with_reasons(tiny_model):
         sweep(model, PAIRS[:0])
     with pytest.raises(ValueError, match="did you mean 'sources'"):
         sweep(model, PAIRS.rename(columns={"source": "sources"}))
-    with pytest.raises(ValueError, match="none of them twice"):
-        sweep(model, seeds=[1, 1])
-    with pytest.raises(ValueError, match="one or more"):
-        sweep(model, seeds=[])
+    for seeds in ([1, 1], [1, 3]):
+        with pytest.raises(ValueError, match="follow each other"):
+            sweep(model, seeds=seeds)
+    for seeds in ([[1, 1]], [[1], [2]]):
+        with pytest.raises(ValueError, match="some for each row, none of them twice"):
+            sweep(model, seeds=seeds)
+    for seeds in ([], [[]]):
+        with pytest.raises(ValueError, match=r"got seeds=\[\]"):
+            sweep(model, seeds=seeds)
     with pytest.raises(ValueError, match="there twice"):
         sweep(model, pd.concat([PAIRS, PAIRS]))
     with pytest.raises(ValueError, match="a value each"):

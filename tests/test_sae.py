@@ -182,10 +182,10 @@ def test_idle_features_are_counted_in_tokens(hidden):
 def test_activations_are_what_record_keeps(model):
     sampling = tada.Sampling(2, 3.0)
     setting = tada.Setting(SECONDS, sampling, batch=2)
-    stream = saes.activations(model, ["a song", "a tune", "a beat"], [5, 6], setting, [0, 2])
+    stream = saes.activations(model, ["a song", "a tune", "a beat"], 5, setting, [0, 2])
     first, second, third = (next(stream) for _ in range(3))
     with tada.record(model, [0, 2]) as kept:
-        model.sample(model.encode(["a song", "a tune"]), model.noise([5, 5], SECONDS), sampling)
+        model.sample(model.encode(["a song", "a tune"]), model.noise([5, 6], SECONDS), sampling)
     for site in (model.sites[0], model.sites[2]):
         assert torch.equal(first[site], kept[site].flatten(0, 2))
     assert len(second[site]) * 2 == len(first[site])

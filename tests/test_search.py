@@ -13,7 +13,7 @@ from tada.display.features import feature_table
 from tada.experiments import autoencoder
 from tada.sae import SaeConfig, SparseAutoencoder, features
 from tada.sae.search import choose, measure, search
-from tada.steering import Trial, cross
+from tada.steering import Trial, seeded
 
 DIM = 12
 
@@ -106,7 +106,7 @@ def sae_of(tiny_model):
     return build
 
 
-TRIAL = Trial("x", cross(("a song", "a tune", "a beat"), [1]), tada.Setting(SECONDS, tada.Sampling(2, 3.0), batch=2))
+TRIAL = Trial("x", seeded(("a song", "a tune", "a beat"), 1), tada.Setting(SECONDS, tada.Sampling(2, 3.0), batch=2))
 
 
 @pytest.mark.parametrize("name", list(tada.ARCHITECTURES))

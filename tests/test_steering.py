@@ -44,10 +44,10 @@ def test_contrast_is_equation_2(model, vectors):
     site = model.sites[5]
     sums = {}
     for sign, prompts in ((1, HAPPY), (-1, SAD)):
-        for prompt in prompts:
+        for seed, prompt in enumerate(prompts, 1):
             heard = []
             with tada.edit(model, {site: lambda h, when, heard=heard: heard.append(h[0].mean(dim=0)) or h}):
-                sample(model, [prompt], (1,))
+                sample(model, [prompt], (seed,))
             sums[prompt] = sign * torch.stack(heard) / len(prompts)
     difference = sum(sums.values())
     expected = difference / difference.norm(dim=1, keepdim=True)
@@ -127,13 +127,17 @@ def test_layer_sets(model, vectors):
 # ---- fitting
 
 
-def test_the_batch_does_not_matter_and_seeds_are_averaged(tiny_model):
+def test_the_batch_does_not_matter_and_seeds_of_a_prompt_are_its_own(tiny_model):
     model = tiny_model("stable-audio")
     settings = [tada.Setting(SECONDS, QUICK, batch=batch) for batch in (1, 4)]
-    one, four = (steering.means(model, HAPPY, [1, 2], setting, [2])[model.sites[2]] for setting in settings)
+    one, four = (steering.means(model, HAPPY, range(4, 6), setting, [2])[model.sites[2]] for setting in settings)
     torch.testing.assert_close(one, four, atol=1e-5, rtol=0)
-    parts = [steering.means(model, HAPPY, seed, settings[0], [2])[model.sites[2]] for seed in (1, 2)]
-    torch.testing.assert_close(one, sum(parts) / 2, atol=1e-5, rtol=0)
+    rows = [(prompt, 4 + 2 * place + k) for place, prompt in enumerate(HAPPY) for k in range(2)]
+    parts = [steering.means(model, [prompt], seed, settings[0], [2])[model.sites[2]] for prompt, seed in rows]
+    torch.testing.assert_close(one, sum(parts) / len(parts), atol=1e-5, rtol=0)
+    shared = steering.means(model, HAPPY, [[7]] * len(HAPPY), settings[0], [2])[model.sites[2]]
+    parts = [steering.means(model, [prompt], 7, settings[0], [2])[model.sites[2]] for prompt in HAPPY]
+    torch.testing.assert_close(shared, sum(parts) / len(parts), atol=1e-5, rtol=0)
 
 
 def test_the_other_pass_has_its_own_vector(tiny_model):

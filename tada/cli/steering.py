@@ -127,8 +127,9 @@ def fit(
     from dataclasses import replace
 
     from tada.concepts import steered
+    from tada.experiments.profiles import first_seed
     from tada.metrics.judges import steering_judge
-    from tada.steering import Arm, Trial, calibrate, cross, library
+    from tada.steering import Arm, Trial, calibrate, library, seeded
 
     for concept in concepts:
         steered.get(concept)
@@ -138,7 +139,7 @@ def fit(
         recipe = library.Recipe(concept, setting, count, vocabulary=words, wording=wording)
         vector, path = library.fit(model, recipe, folder), library.path(folder, model, concept)
         if calibrated:
-            trial = Trial(concept, cross(steered.neutral(concept, tried, words), [0]), setting)
+            trial = Trial(concept, seeded(steered.neutral(concept, tried, words), first_seed("ranges")), setting)
             arm = Arm("CAA", vector, _layers(model, calibrated))
             vector = calibrate(model, arm, trial, steering_judge(words)).vector
             vector.save(path)

@@ -1,6 +1,6 @@
 """The paper's Table 1: clips over a grid of strengths, scored, and the area under their curve."""
 
-from tada.evaluation.grid import GRID, SEED, auc, run, seeded
+from tada.evaluation.grid import GRID, auc, run
 from tada.evaluation.layout import BLOCKS, blocks, latex, layout, write
 from tada.evaluation.results import CASE, SETS, Column, by_arm, columns, common_cutoffs, gains, mean_shift, table
 from tada.steering.arms import ARM, BASELINE, Arm
@@ -11,7 +11,6 @@ __all__ = [
     "BLOCKS",
     "CASE",
     "GRID",
-    "SEED",
     "SETS",
     "Arm",
     "Column",
@@ -25,7 +24,6 @@ __all__ = [
     "layout",
     "mean_shift",
     "run",
-    "seeded",
     "table",
     "write",
 ]

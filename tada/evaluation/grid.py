@@ -28,16 +28,8 @@ from tada.store import UNIT, Store, key
 GRID = tuple(float(percent) for percent in range(-100, 101, 10))
 """Strengths in percent of the range: the paper's -100 to 100 in steps of 10."""
 
-SEED = 2115
-"""Seed of the first prompt's noise (the authors'); the others follow."""
-
 GROUPS = 10
 """Prompts are left out in so many groups to tell how sure a distance between sets is."""
-
-
-def seeded(prompts: Sequence[str], first: int = SEED) -> tuple[tuple[str, int], ...]:
-    """The prompts with a seed each, as the rows of a ``tada.steering.Trial``."""
-    return tuple((prompt, first + number) for number, prompt in enumerate(prompts))
 
 
 def run(

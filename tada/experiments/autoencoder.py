@@ -16,14 +16,19 @@ from torch import Tensor
 from tada import sae as saes
 from tada.concepts import steered as prompts
 from tada.engine import units
-from tada.experiments.experiment import Experiment
+from tada.experiments.experiment import Experiment, check_disjoint
+from tada.experiments.profiles import first_seed
+from tada.experiments.steering import recipe
 from tada.io import write_table
 from tada.pairs import read
 from tada.sae.model import SparseAutoencoder
 from tada.sae.search import measure, search
-from tada.steering import Trial, cross, library
+from tada.steering import Trial, library, seeded
 from tada.steering.vector import Vector
 from tada.store import key
+
+TRAINING, HELD_OUT, BROWSED = (first_seed("autoencoder", place) for place in range(3))
+"""Seed of the first clip to train on, to measure on and to browse; the next clips have the next ones."""
 
 RATE = 5e-4
 """Learning rate of the small profiles, whose few steps need larger ones."""
@@ -63,18 +68,18 @@ def train_or_load(
         work: model, setting, captions and profile.
         layer: index or site name.
         folder: where autoencoders are kept.
-        seed: of noise, weights and order.
+        seed: of weights and order.
         rate: learning rate; None for ``tada.sae.train``'s own.
     """
     site, size = work.model.resolve(layer)[0], work.profile.autoencoder
     held_out, _, texts = _split_captions(work)
     captions_key = key({"texts": held_out + texts[: size.clips]})
-    how = {"what": "autoencoder", "site": site, "size": asdict(size), "seed": seed, "rate": rate}
+    how = {"what": "autoencoder", "site": site, "size": asdict(size), "seed": seed, "noise": TRAINING, "rate": rate}
     made_by = units(work.model, work.setting, None, [{**how, "captions": captions_key}])[0]
     place = Path(folder) / made_by[:16]
     if not (place / "measured.csv").is_file():
-        held = gather_activations(work, site, held_out, size.held_out, seed + 1_000_000)
-        pool = gather_activations(work, site, texts, size.clips, seed)
+        held = gather_activations(work, site, held_out, size.held_out, HELD_OUT)
+        pool = gather_activations(work, site, texts, size.clips, TRAINING)
         chosen = _train(work, site, pool, held, place, seed, rate)
         write_table(place / "measured.csv", pd.DataFrame([measure(chosen, held)]))
     table = pd.read_csv(place / "search.csv")
@@ -84,15 +89,17 @@ def train_or_load(
 
 def _split_captions(work: Experiment) -> tuple[list[str], list[str], list[str]]:
     """Captions to measure on, of the feature browser, and to train on."""
-    size, texts = work.profile.autoencoder, read(work.captions)["caption"].tolist()
+    size, texts = work.profile.autoencoder, list(dict.fromkeys(read(work.captions)["caption"]))
     first = size.held_out + size.browser_clips
-    return texts[: size.held_out], texts[:first][-size.browser_clips :], texts[first:]
+    held_out, browsed, rest = texts[: size.held_out], texts[size.held_out : first], texts[first:]
+    check_disjoint("captions", training=rest, measuring=held_out, browsing=browsed)
+    return held_out, browsed, rest
 
 
 def gather_activations(work: Experiment, site: str, texts: Sequence[str], clips: int, seed: int) -> Tensor:
-    """Gather activations ``[tokens, dim]`` of a site: of as many clips as asked, captions again with other noise."""
+    """Gather activations ``[tokens, dim]`` of a site: of as many clips as asked, each with a seed of its own."""
     texts, batch = texts[:clips], 8
-    stream = saes.activations(work.model, texts, range(seed, seed + 1000), replace(work.setting, batch=batch), [site])
+    stream = saes.activations(work.model, texts, seed, replace(work.setting, batch=batch), [site])
     sizes = [min(batch, len(texts) - start) for start in range(0, len(texts), batch)]
     parts: list[Tensor] = []
     got = 0
@@ -140,7 +147,7 @@ def _train(
 def browser_trial(work: Experiment) -> Trial:
     """The clips of the feature browser: captions that were not trained on."""
     _, browsed, _ = _split_captions(work)
-    return Trial("", cross(dict.fromkeys(browsed), [7]), work.setting)
+    return Trial("", seeded(dict.fromkeys(browsed), BROWSED), work.setting)
 
 
 def contrast_activations(work: Experiment, site: str, concept: str) -> tuple[Tensor, Tensor]:
@@ -149,7 +156,7 @@ def contrast_activations(work: Experiment, site: str, concept: str) -> tuple[Ten
     setting = replace(work.setting, lyrics=pairs.lyrics if work.model.sings else None)
 
     def side(texts: Sequence[str]) -> Tensor:
-        stream = saes.activations(work.model, texts, [10], setting, [site])
+        stream = saes.activations(work.model, texts, recipe(work, concept).seed, setting, [site])
         return torch.cat([next(stream)[site].float().cpu() for _ in range(-(-len(texts) // setting.batch))])
 
     return side(pairs.positive), side(pairs.negative)
@@ -158,6 +165,7 @@ def contrast_activations(work: Experiment, site: str, concept: str) -> tuple[Ten
 def score_table(work: Experiment, trained: Trained, concepts: Sequence[str], folder: str | Path) -> pd.DataFrame:
     """Score every feature for every concept (eq. 6); a column a concept, kept in the folder."""
     about = {"concepts": list(concepts), "pairs": work.profile.steering.pairs, "words": work.vocabulary}
+    about |= {"noise": [recipe(work, concept).seed for concept in concepts]}
     place = Path(folder) / trained.key[:16] / f"scores-{key({**about, 'sae': trained.key})[:16]}.parquet"
     if not place.is_file():
         sides = {name: contrast_activations(work, trained.site, name) for name in concepts}

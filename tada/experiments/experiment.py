@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import tada
 from tada.concepts.steered import Vocabulary
 from tada.engine import Setting, processes
+from tada.errors import InputError
 from tada.experiments.profiles import Profile
 from tada.metrics.judges import Judge
 from tada.models.base import Layers, Model
@@ -53,6 +55,25 @@ def parse_layers(text: str) -> Layers:
         return text
     parts = text.replace(",", "+").replace(" ", "").strip("{}[]()").split("+")
     return [int(part) if part.lstrip("-").isdigit() else part for part in parts]
+
+
+def check_disjoint(what: str, **parts: Iterable[Hashable]) -> None:
+    """Refuse that what chooses also measures.
+
+    Args:
+        what: prompts, seeds or the like, in words.
+        parts: what each part of an experiment uses of them.
+
+    Raises:
+        InputError: two parts that share some.
+    """
+    for one, other in combinations(parts, 2):
+        shared = set(parts[one]) & set(parts[other])
+        if shared:
+            raise InputError(
+                f"{one} and {other} share {len(shared)} {what}, such as {min(shared, key=str)!r}; expected none, since "
+                "what chooses must not measure: take others for either"
+            )
 
 
 def run_side_by_side(jobs: Iterable[Callable[[], Any]], workers: int) -> None:

@@ -19,7 +19,7 @@ from tada import patching
 from tada.engine import Setting, processes
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.experiments.experiment import Experiment, load_model
-from tada.experiments.profiles import get_profile
+from tada.experiments.profiles import first_seed, get_profile
 from tada.io import write_table
 from tada.metrics.judges import Judge, ProbeJudge, QueryJudge, as_judge
 from tada.models import ARCHITECTURES, SHIPPED
@@ -84,7 +84,8 @@ def build_pairs(
         limit: pairs a concept, in place of the profile's.
 
     Returns:
-        As from ``tada.pairs.build``; ``attrs["left_out"]`` names the concepts that the judge does not know.
+        As from ``tada.pairs.build``, with ``seed``, the first of each pair's own; ``attrs["left_out"]`` names the
+        concepts that the judge does not know.
 
     Raises:
         KeyError: an unknown concept. ValueError: no concept that the judge knows. OSError: captions that cannot be had.
@@ -94,6 +95,10 @@ def build_pairs(
     names = [concept_table.get(item, rules).name for item in asked or concept_table.names(rules)]
     known, left_out = split_known(work.judge, names)
     pairs = prompt_pairs.build(work.captions, known if asked or left_out else None, rules, limit or size.pairs)
+    first = pairs["concept"].map(
+        {name: first_seed("localisation", i) for i, name in enumerate(concept_table.names(rules))}
+    )
+    pairs["seed"] = first + size.seeds * pairs.groupby("concept").cumcount()
     pairs.attrs["left_out"] = left_out
     return pairs
 
@@ -134,10 +139,16 @@ def sweep(
         progress: show a progress bar.
     """
     pairs = prompt_pairs.with_controls(pairs, work.captions) if controls else pairs
-    seeds = range(work.profile.localisation.seeds)
     with processes(workers) as executor:
         setting = replace(work.setting, progress=progress, executor=executor)
-        return patching.sweep(work.model, pairs, list(seeds), layer_sets, setting, score=work.judge, store=store)
+        return patching.sweep(
+            work.model, pairs, seeds_of(work, pairs), layer_sets, setting, score=work.judge, store=store
+        )
+
+
+def seeds_of(work: Experiment, pairs: pd.DataFrame) -> list[range]:
+    """List the seeds of every pair of :func:`build_pairs`: no other pair has them."""
+    return [range(first, first + work.profile.localisation.seeds) for first in pairs["seed"]]
 
 
 def run(
@@ -186,8 +197,7 @@ def load_finished(work: Experiment, pairs: pd.DataFrame, store: str | Path) -> p
     """
     if not Path(store).is_dir():
         return None
-    seeds = list(range(work.profile.localisation.seeds))
-    units = patching.plan_sweep(work.model, pairs, seeds, None, work.setting, work.judge)
+    units = patching.plan_sweep(work.model, pairs, seeds_of(work, pairs), None, work.setting, work.judge)
     missing = ~units[UNIT].isin(Store(store).known())
     if missing.any():
         numbers = units.groupby("concept")["pair"].transform(lambda pair: pair.factorize()[0])

@@ -8,6 +8,23 @@ from tada.errors import UnknownNameError, unknown
 from tada.evaluation.grid import GRID
 from tada.models.base import MINI_SECONDS
 
+BLOCK, CONCEPT = 1_000_000, 10_000
+"""Seeds of a block, and of a concept within a block."""
+
+SEEDS = {
+    name: range(2_100_000_000 + BLOCK * place, 2_100_000_000 + BLOCK * (place + 1))
+    for place, name in enumerate(
+        ("localisation", "functional", "contrast", "ranges", "results", "autoencoder", "cards", "renders", "validity")
+    )
+}
+"""Seeds of the noise, and of the prompts and renders, that each purpose may use: what chooses never measures. No recipe
+draws from any of them."""
+
+
+def first_seed(block: str, concept: int = 0) -> int:
+    """Give the first seed of a block in :data:`SEEDS`, or of the concept of that number in it."""
+    return SEEDS[block][CONCEPT * concept]
+
 
 @dataclass(frozen=True)
 class Localisation:
@@ -96,6 +113,14 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Validity:
+    """How much of metrics' worth is measured: renders, and prompts of the model."""
+
+    renders: int
+    prompts: int
+
+
+@dataclass(frozen=True)
 class Profile:
     """How much of everything."""
 
@@ -103,6 +128,7 @@ class Profile:
     steering: Steering
     autoencoder: Autoencoder
     table: Table
+    validity: Validity
 
 
 def _strengths(step: int) -> tuple[float, ...]:
@@ -119,24 +145,28 @@ PROFILES = {
         Steering(2, 1, 2, _strengths(100), steps=3, seconds=1.5),
         Autoencoder(3, 1, (2, 4), (4, 8), search_steps=20, train_steps=40, tokens=128, browser_clips=2),
         Table(3, _without_zero(_strengths(100)), "length", renders=8),
+        Validity(64, 3),
     ),
     "mini": Profile(
-        Localisation(32, 1, "default", 6, MINI_SECONDS, control_pairs=12),
+        Localisation(8, 2, "default", 6, MINI_SECONDS, control_pairs=8),
         Steering(16, 4, 12, _strengths(50), steps=8),
         Autoencoder(160, 16, (2, 4, 8), (16, 32, 64), 100, 600, tokens=1024, browser_clips=12),
         Table(8, _without_zero(_strengths(50)), "length", renders=200),
+        Validity(512, 16),
     ),
     "colab": Profile(
         Localisation(32, 2),
         Steering(50, 4, 16, _strengths(25)),
         Autoencoder(400, 32, (2, 4, 8, 16), (16, 32, 64), 400, 6000, tokens=4096, browser_clips=24),
         Table(16, _without_zero(_strengths(25)), "calibrated"),
+        Validity(2048, 32),
     ),
     "paper": Profile(
         Localisation(256, 8, control_pairs=64),
         Steering(50, 8, 100 - 8, _strengths(10)),
         Autoencoder(5521, 64, (2, 4, 8, 16), (16, 32, 64), 750, 11_000, tokens=4096, browser_clips=48),
         Table(100, _without_zero(GRID), "paper"),
+        Validity(4096, 64),
     ),
 }
 """``paper``: up to 256 pairs a concept with 8 seeds each (section 4.1); 50 pairs, strengths in steps of ten and 100

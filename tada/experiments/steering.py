@@ -15,9 +15,8 @@ from tada.concepts import steered
 from tada.concepts.steered import Vocabulary
 from tada.engine import Setting
 from tada.errors import UnknownNameError, unknown
-from tada.evaluation import SEED
-from tada.experiments.experiment import Experiment, load_model, parse_layers, run_side_by_side
-from tada.experiments.profiles import get_profile
+from tada.experiments.experiment import Experiment, check_disjoint, load_model, parse_layers, run_side_by_side
+from tada.experiments.profiles import first_seed, get_profile
 from tada.metrics.judges import steering_judge
 from tada.models.base import MINI_SECONDS, Model
 from tada.pairs import Captions
@@ -32,7 +31,7 @@ from tada.stats import (
     mean_interval,
     ratio_interval,
 )
-from tada.steering import Arm, Trial, Vector, calibrate, calibrated, cross, library
+from tada.steering import Arm, Trial, Vector, calibrate, calibrated, library, seeded
 from tada.steering.ranges import CONCEPT, QUALITY, grid
 from tada.store import Store
 
@@ -81,23 +80,45 @@ def default_setting(model: Model, vocabulary: str, seconds: float | None = None,
 
 def recipe(work: Experiment, concept: str) -> library.Recipe:
     """How the concept's vector is fitted."""
-    return library.Recipe(concept, work.setting, work.profile.steering.pairs, vocabulary=work.vocabulary)
+    pairs, seed = work.profile.steering.pairs, _seed("contrast", concept)
+    return library.Recipe(concept, work.setting, pairs, seed, work.vocabulary)
 
 
 def range_trial(work: Experiment, concept: str) -> Trial:
     """The prompts by which the range of strengths is found."""
-    return _trial(work, concept, work.profile.steering.range_prompts, 0)
+    return _trial(work, concept, work.profile.steering.range_prompts, 0, "ranges")
 
 
-def result_trial(work: Experiment, concept: str) -> Trial:
-    """The prompts that results are reported on, which are others."""
-    return _trial(work, concept, work.profile.steering.prompts, work.profile.steering.range_prompts)
+def result_trial(work: Experiment, concept: str, count: int = 0, ranged: bool = True) -> Trial:
+    """The prompts that results are reported on.
+
+    Args:
+        work: as from :func:`plan`.
+        concept: that is steered.
+        count: prompts; 0 for the profile's.
+        ranged: whether ranges of strengths were found, whose prompts and seeds are then left out.
+
+    Raises:
+        InputError: prompts or seeds by which ranges are found.
+    """
+    first = work.profile.steering.range_prompts if ranged else 0
+    trial = _trial(work, concept, count or work.profile.steering.prompts, first, "results")
+    if ranged:
+        chosen = range_trial(work, concept)
+        check_disjoint("prompts", ranges=chosen.prompts, results=trial.prompts)
+        check_disjoint("seeds", ranges=chosen.seeds, results=trial.seeds)
+    return trial
 
 
-def _trial(work: Experiment, concept: str, count: int, first: int) -> Trial:
+def _trial(work: Experiment, concept: str, count: int, first: int, block: str) -> Trial:
     lyrics = steered.get(concept).lyrics if work.vocabulary == "public" and work.model.sings else None
     texts = steered.neutral(concept, count, work.vocabulary, first)
-    return Trial(concept, cross(texts, [SEED]), replace(work.setting, lyrics=lyrics))
+    return Trial(concept, seeded(texts, _seed(block, concept)), replace(work.setting, lyrics=lyrics))
+
+
+def _seed(block: str, concept: str) -> int:
+    """The first seed of a concept; every prompt, and every pair, has the next one."""
+    return first_seed(block, list(steered.CONCEPTS).index(concept))
 
 
 def fit_vector(work: Experiment, concept: str, folder: str | Path) -> Vector:

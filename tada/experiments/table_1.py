@@ -26,11 +26,10 @@ from tada.evaluation.layout import blocks, write
 from tada.experiments import autoencoder, localisation, steering
 from tada.experiments.claims import Evidence
 from tada.experiments.experiment import Experiment, run_side_by_side
-from tada.experiments.profiles import get_profile
+from tada.experiments.profiles import SEEDS, first_seed, get_profile
 from tada.io import atomic_write, slug, write_json, write_table
 from tada.metrics.judges import MetricSuite
 from tada.minis.attributes import draw
-from tada.minis.probe import TEST_SEED
 from tada.minis.render import FRAMES, LOUDNESS, render_batch
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models import ARCHITECTURES, SHIPPED, shipped
@@ -190,7 +189,7 @@ def _screen(work: Experiment, limit: int) -> list[int]:
     """Rank layers by the influence of the text on the prediction."""
     pairs = build(None, ["slow", "sad", "female", "drums"], limit=limit)
     sampling = work.model.sampling(work.setting.sampling)
-    found = screen(work.model, pairs, 0, None, work.setting, steps=min(4, sampling.steps))
+    found = screen(work.model, pairs, first_seed("functional"), None, work.setting, steps=min(4, sampling.steps))
     return [int(layer) for layer in rank(found)]
 
 
@@ -312,8 +311,8 @@ def compute(table: Table1, workers: int = 1) -> pd.DataFrame:
 def evaluate(table: Table1, concept: str, arms: Sequence[Arm]) -> pd.DataFrame:
     """Steer the prompts of one concept and score the clips; kept."""
     work, size = table.work, table.work.profile.table
-    setting = replace(steering.range_trial(work, concept).setting, batch=16)
-    trial = Trial(concept, evaluation.seeded(prompts.neutral(concept, size.prompts, work.vocabulary)), setting)
+    trial = steering.result_trial(work, concept, size.prompts, ranged=size.scale != "paper")
+    trial = replace(trial, setting=replace(trial.setting, batch=16))
     truth = render_embeddings(table)
     return evaluation.run(work.model, arms, trial, table.suite, size.percents, table.kept("evaluation"), truth)
 
@@ -323,10 +322,10 @@ def render_embeddings(table: Table1) -> torch.Tensor | None:
     count, seconds = table.work.profile.table.renders, table.work.setting.seconds
     if table.work.vocabulary != "mini" or not count:
         return None
-    about = {"renders": count, "first": TEST_SEED, "seconds": seconds, "panel": table.suite.key}
+    seeds = SEEDS["renders"][:count]
+    about = {"renders": count, "first": seeds[0], "seconds": seconds, "panel": table.suite.key}
     place = table.kept("evaluation") / f"truth-{key(about)[:16]}.safetensors"
     if not place.is_file():
-        seeds = range(TEST_SEED, TEST_SEED + count)
         clips = render_batch([draw(seed) for seed in seeds], seeds)[:, : min(FRAMES, round(seconds * SAMPLE_RATE))]
         rows = table.suite.embed(clips, SAMPLE_RATE)
         atomic_write(place, lambda draft: save_file({"rows": rows}, draft))

@@ -15,22 +15,19 @@ from torch import Tensor
 
 from tada import concepts
 from tada.audio import Clips
+from tada.experiments.profiles import SEEDS
 from tada.metrics import embedding, fad, lpaps
 from tada.metrics.clap import Clap
 from tada.metrics.embedding import AudioTextModel
 from tada.metrics.judges import ATTRIBUTES
 from tada.minis import listen, probe
 from tada.minis.attributes import CLASSES, Attributes, draw, of_labels
-from tada.minis.probe import TEST_SEED
 from tada.minis.render import render_batch
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.base import Model, Sampling
 from tada.stats import bootstrap
 from tada.steering import Arm, Trial, Vector, ranges
 from tada.store import key
-
-SIZES = {"smoke": (64, 3), "mini": (512, 16), "colab": (2048, 32), "paper": (4096, 64)}
-"""Profile -> renders, and prompts of the model."""
 
 Ears = Mapping[str, AudioTextModel]
 """``clap`` and ``muq`` -> the audio-text model that stands for it."""
@@ -57,14 +54,14 @@ class Renders:
 
 def make_renders(count: int) -> Renders:
     """Render clips with seeds that no recipe uses, every class of every attribute equally likely."""
-    seeds = range(TEST_SEED + 10_000, TEST_SEED + 10_000 + count)
+    seeds = SEEDS["validity"][:count]
     attributes = [draw(seed) for seed in seeds]
     labels = pd.DataFrame([one.labels() for one in attributes])
     return Renders(seeds, attributes, labels, torch.from_numpy(render_batch(attributes, seeds)))
 
 
 def model_clips(model: Model, texts: Sequence[str], seconds: float, sampling: Sampling, folder: str | Path) -> Clips:
-    """Generate two clips of each text, from two seeds; kept in a folder and found again.
+    """Generate two clips of each text, each from a seed of its own; kept in a folder and found again.
 
     Args:
         model: the model.
@@ -76,13 +73,14 @@ def model_clips(model: Model, texts: Sequence[str], seconds: float, sampling: Sa
     Returns:
         The first takes of all texts, then the second ones.
     """
+    seeds = SEEDS["validity"][: 2 * len(texts)]
     about = {"texts": list(texts), "weights": model.fingerprint(), "sampling": str(sampling), "seconds": seconds}
+    about |= {"first seed": seeds[0]}
     path = Path(folder) / f"{key(about)}.safetensors"
     if not path.is_file():
         parts = [
-            model.generate(texts[start : start + 8], [seed] * len(texts[start : start + 8]), seconds, sampling)
-            for seed in (1, 2)
-            for start in range(0, len(texts), 8)
+            model.generate([*texts, *texts][start : start + 8], seeds[start : start + 8], seconds, sampling)
+            for start in range(0, len(seeds), 8)
         ]
         records = [record for part in parts for record in part.records]
         ranges.write_clips(Clips(torch.cat([part.audio for part in parts]), parts[0].sample_rate, records), path)

@@ -11,9 +11,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from tada import arguments
 from tada.arguments import integer, integers
-from tada.engine import Setting
+from tada.engine import Seeds, Setting, own_seeds
 from tada.models.base import Latents, Layers, Model, Sampling
 from tada.models.context import Context, Stream
 from tada.patching.sweeps import Change, changed, checked_pairs, resolve_sets
@@ -22,7 +21,7 @@ from tada.patching.sweeps import Change, changed, checked_pairs, resolve_sets
 def screen(
     model: Model,
     pairs: pd.DataFrame,
-    seeds: int | Sequence[int],
+    seeds: Seeds,
     layer_sets: Iterable[Layers] | None = None,
     setting: Setting = Setting(10.0),  # noqa: B008 (a frozen value)
     *,
@@ -37,7 +36,7 @@ def screen(
     Args:
         model: the model.
         pairs: ``concept, target, source`` and optionally ``pair``, as from ``tada.pairs.build``.
-        seeds: one generation of every pair each.
+        seeds: one generation of every pair each; of the first pair, as for ``tada.patching.sweep``.
         layer_sets: indices, site names or names of layer sets; None for every layer by itself.
         setting: what the generations share.
         steps: how many steps, evenly spread, or which.
@@ -50,9 +49,10 @@ def screen(
     chosen = _spread(steps, settings.steps)
     sets = resolve_sets(model, layer_sets)
     rows: list[tuple[Any, ...]] = []
-    for pair in checked_pairs(pairs).itertuples(index=False):
+    pairs = checked_pairs(pairs)
+    for pair, own in zip(pairs.itertuples(index=False), own_seeds(seeds, len(pairs)), strict=True):
         context = model.encode([str(pair.source), str(pair.target)], setting.negative, setting.lyrics)
-        for seed in arguments.seeds(seeds):
+        for seed in own:
             calls = _calls(model, context[0], model.noise(seed, seconds), settings, chosen)
             for step, call in calls.items():
                 changes = _prediction_changes(

@@ -8,7 +8,7 @@ pairs go through the model side by side. What else can be done to layers is a :c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tada import arguments, engine
-from tada.engine import COLUMNS, Job, Setting, Texts
+from tada import engine
+from tada.engine import COLUMNS, Job, Seeds, Setting, Texts
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.hooks import Edit, Passes, When, edit, route
 from tada.metrics.judges import JudgeLike
@@ -57,7 +57,7 @@ CHUNK = 8
 def sweep(
     model: Model,
     pairs: pd.DataFrame,
-    seeds: int | Sequence[int],
+    seeds: Seeds,
     layer_sets: LayerSets = None,
     setting: Setting = Setting(10.0),  # noqa: B008 (a frozen value)
     *,
@@ -70,7 +70,8 @@ def sweep(
         model: the model; workers of ``setting.executor`` load its checkpoint themselves.
         pairs: ``concept, target, source`` and optionally ``counterfactual, pair``, as from ``tada.pairs.build``; with
             the columns :data:`CONTROLS`, as from ``tada.pairs.with_controls``, these are routed, too.
-        seeds: of the noise; every pair is generated with each.
+        seeds: of the first pair: an int, or several in a row such as ``range(2)``. The next pair has the ones that
+            follow, so that no two pairs share noise, and all clips of a pair do. Or a list of seeds for every pair.
         layer_sets: each an index, a site name, a layer set or a list of these, or a :class:`Change` of them, which is
             labelled such as ``"6+7 keys"``; None for every layer on its own; a mapping of concepts to such sets where
             they differ.
@@ -97,22 +98,20 @@ def sweep(
 def plan_sweep(
     model: Model,
     pairs: pd.DataFrame,
-    seeds: int | Sequence[int],
+    seeds: Seeds,
     layer_sets: LayerSets,
     setting: Setting,
     score: JudgeLike,
 ) -> pd.DataFrame:
     """List the clips of a sweep, see :mod:`tada.engine`; arguments as for :func:`sweep`."""
     pairs = checked_pairs(pairs)
-    seeds = arguments.seeds(seeds)
-    if len(set(seeds)) < len(seeds):
-        raise InputError(f"got seeds {seeds}; expected one or more, none of them twice")
+    own_seeds = engine.own_seeds(seeds, len(pairs))
     sets = sets_of_concepts(model, pairs["concept"].unique(), layer_sets)
     rows = [
         {"concept": pair.concept, "counterfactual": pair.counterfactual, "pair": pair.pair, "seed": seed,
          "chunk": number // CHUNK, **row}
-        for number, pair in enumerate(pairs.itertuples(index=False))
-        for seed in seeds
+        for number, (pair, own) in enumerate(zip(pairs.itertuples(index=False), own_seeds, strict=True))
+        for seed in own
         for row in _rows_of_pair(pair, sets[str(pair.concept)])
     ]  # fmt: skip
     plan = pd.DataFrame(rows)

@@ -229,8 +229,8 @@ def stream(
     """
     texts = read(captions)["caption"].tolist()
     rest, texts = texts[:held_out], texts[held_out:]
-    some = saes.activations(model, rest, [seed + 1_000_000], setting, [site])
+    some = saes.activations(model, rest, seed + 1_000_000, setting, [site])
     runs = [next(some)[site] for _ in range(-(-held_out // setting.batch))]
-    flow = saes.activations(model, texts, range(seed, seed + 1000), setting, [site])
+    flow = saes.activations(model, texts, seed, setting, [site])
     buffer = max(2 * tokens, 4 * len(runs[0]))
     return (part[site] for part in saes.shuffle_buffer(flow, tokens, buffer, seed)), torch.cat(runs)

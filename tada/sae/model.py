@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, cycle, islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -313,7 +314,7 @@ def _log_row(sae: SparseAutoencoder, hidden: Tensor, code: Code, error: Tensor, 
 def activations(
     model: Model,
     prompts: Sequence[str],
-    seeds: Sequence[int],
+    seeds: int | Iterable[int],
     setting: Setting,
     sites: Layers | None = "functional",
     steps: Steps = None,
@@ -322,8 +323,8 @@ def activations(
 
     Args:
         model: the model, sampled as the stream is read.
-        prompts: gone through in order, again and again, with the next seed each time round.
-        seeds: one per round; the rounds go through them again and again.
+        prompts: gone through in order, again and again.
+        seeds: of the first clip, the next clips have those that follow; or one a clip, gone through again and again.
         setting: of the clips.
         sites: layers by index, site name or layer set; None for all.
         steps: denoising steps to keep; None for all.
@@ -331,15 +332,14 @@ def activations(
     Yields:
         Site to ``[clips * steps * tokens, dim]``.
     """
-    rounds = 0
+    draws = count(seeds) if isinstance(seeds, int) else cycle(seeds)
     while True:
         for start in range(0, len(prompts), setting.batch):
             part = list(prompts[start : start + setting.batch])
-            noise = model.noise([seeds[rounds % len(seeds)]] * len(part), setting.seconds)
+            noise = model.noise(list(islice(draws, len(part))), setting.seconds)
             with record(model, sites, steps=steps) as kept:
                 model.sample(model.encode(part, lyrics=setting.lyrics), noise, setting.sampling)
             yield {site: hidden.flatten(0, 2) for site, hidden in kept.items()}
-        rounds += 1
 
 
 def shuffle_buffer(stream: Iterable[Batch], tokens: int, buffer: int, seed: int = 0) -> Iterator[dict[str, Tensor]]:

@@ -1,6 +1,6 @@
 """Steering vectors: fit, combine, apply; ways to steer, and the range of their strengths."""
 
-from tada.steering.arms import Arm, Trial, cross, digest, steer
+from tada.steering.arms import Arm, Trial, digest, seeded, steer
 from tada.steering.library import Recipe, fit
 from tada.steering.ranges import calibrate, calibrated, grid, lengths, limits
 from tada.steering.vector import Vector, combine, contrast, means, orthogonalise
@@ -14,7 +14,6 @@ __all__ = [
     "calibrated",
     "combine",
     "contrast",
-    "cross",
     "digest",
     "fit",
     "grid",
@@ -22,5 +21,6 @@ __all__ = [
     "limits",
     "means",
     "orthogonalise",
+    "seeded",
     "steer",
 ]

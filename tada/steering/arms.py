@@ -15,7 +15,7 @@ import torch
 
 from tada import engine
 from tada.audio import Clips
-from tada.engine import Job, Setting, Texts
+from tada.engine import Job, Seeds, Setting, Texts, own_seeds
 from tada.errors import InputError
 from tada.hooks import Passes
 from tada.metrics.judges import UNSTEERED, JudgeLike
@@ -37,7 +37,7 @@ class Trial:
 
     Attributes:
         concept: of the vectors; it is named to the judge.
-        rows: prompt and seed of each clip; see :func:`cross`.
+        rows: prompt and seed of each clip; see :func:`seeded`.
         setting: what the clips share.
     """
 
@@ -50,10 +50,23 @@ class Trial:
         """The prompts, each once."""
         return tuple(dict.fromkeys(prompt for prompt, _ in self.rows))
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each row."""
+        return tuple(seed for _, seed in self.rows)
 
-def cross(prompts: Iterable[str], seeds: Sequence[int]) -> tuple[tuple[str, int], ...]:
-    """Every prompt with every seed, as the rows of a :class:`Trial`."""
-    return tuple((prompt, seed) for prompt in prompts for seed in seeds)
+
+def seeded(prompts: Iterable[str], seeds: Seeds = 0) -> tuple[tuple[str, int], ...]:
+    """Give each prompt noise of its own, as the rows of a :class:`Trial`.
+
+    Args:
+        prompts: to steer.
+        seeds: of the first prompt, one or several; the next prompt has the ones that follow, see
+            ``tada.engine.own_seeds``.
+    """
+    texts = list(prompts)
+    rows = zip(texts, own_seeds(seeds, len(texts)), strict=True)
+    return tuple((prompt, seed) for prompt, own in rows for seed in own)
 
 
 @dataclass(frozen=True, eq=False)

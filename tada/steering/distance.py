@@ -69,9 +69,9 @@ def prompt_distance(
         negative: the same that ask for the other one.
         suite: the metrics.
     """
-    setting, seeds = trial.setting, [seed for _, seed in trial.rows]
+    setting = trial.setting
     plain, *poles = (
-        suite.listen(model.generate(list(texts), seeds, setting.seconds, setting.sampling, lyrics=setting.lyrics))
+        suite.listen(model.generate(list(texts), trial.seeds, setting.seconds, setting.sampling, lyrics=setting.lyrics))
         for texts in ([prompt for prompt, _ in trial.rows], positive, negative)
     )
     up, down = (float(suite.distance(pole, plain).mean()) for pole in poles)

@@ -27,10 +27,11 @@ class Recipe:
         concept: a name in ``tada.concepts.steered.CONCEPTS``.
         setting: of the clips; the concept's lyrics are sung by models that sing.
         count: prompt pairs, 50 in the paper.
-        seed: of the noise, the same for all prompts, as in the authors' code.
+        seed: of the first pair's noise; the next pairs have the ones that follow.
         vocabulary: ``"public"``, or ``"mini"`` for minis.
         wording: of the templates.
         sites: layers to fit; None for all.
+        shared_noise: give all pairs the noise of ``seed``, as in the authors' code.
     """
 
     concept: str
@@ -40,6 +41,7 @@ class Recipe:
     vocabulary: Vocabulary = "public"
     wording: Wording = "paper"
     sites: Layers | None = None
+    shared_noise: bool = False
 
 
 def fit(model: Model, recipe: Recipe, folder: str | Path | None = FOLDER) -> Vector:
@@ -53,14 +55,15 @@ def fit(model: Model, recipe: Recipe, folder: str | Path | None = FOLDER) -> Vec
     pairs = prompts.pairs(recipe.concept, recipe.vocabulary, recipe.wording, recipe.count)
     setting = replace(recipe.setting, lyrics=pairs.lyrics if model.sings else None)
     about = {"concept": recipe.concept, "wording": recipe.wording, "vocabulary": recipe.vocabulary}
-    how = {"what": "vector", "count": recipe.count, "seed": recipe.seed, "sites": list(model.resolve(recipe.sites))}
+    seeds = [[recipe.seed]] * recipe.count if recipe.shared_noise else recipe.seed
+    how = {"what": "vector", "count": recipe.count, "seeds": seeds, "sites": list(model.resolve(recipe.sites))}
     unit = units(model, setting, None, [{**about, **how}])[0]
     place = None if folder is None else path(folder, model, recipe.concept)
     if place is not None and place.is_file():
         old = Vector.load(place)
         if old.info.get("recipe") == unit:
             return old
-    vector = contrast(model, pairs.positive, pairs.negative, recipe.seed, setting, recipe.sites)
+    vector = contrast(model, pairs.positive, pairs.negative, seeds, setting, recipe.sites)
     vector = replace(vector, info={**vector.info, **about, "recipe": unit})
     if place is not None:
         vector.save(place)

@@ -144,7 +144,7 @@ def calibrate(model: Model, arm: Arm, trial: Trial, judge: JudgeLike, store: Sto
         "unsteered": {name: float(means.loc[0.0, name]) for name in (CONCEPT, QUALITY)},
         "concept": trial.concept,
         "prompts": list(trial.prompts),
-        "seeds": sorted({seed for _, seed in trial.rows}),
+        "seeds": sorted(set(trial.seeds)),
     }
     others = [old for old in arm.vector.info.get("ranges", ()) if not _same_application(old, entry)]
     vector = replace(arm.vector, info={**arm.vector.info, "ranges": [*others, entry]})
@@ -183,18 +183,18 @@ def output_lengths(model: Model, trial: Trial, store: Store | None = None) -> di
 
     Args:
         model: the model.
-        trial: prompts, at most a batch of them, all made with the seed of the first.
+        trial: prompts and seeds, of which at most a batch is made.
         store: where lengths are kept, and found again.
     """
-    setting, seed = trial.setting, trial.rows[0][1]
-    prompts = list(trial.prompts[: setting.batch])
-    name = units(model, setting, None, [{"what": "lengths of outputs", "prompts": prompts, "seed": seed}])[0]
+    setting, rows = trial.setting, trial.rows[: trial.setting.batch]
+    prompts, seeds = zip(*rows, strict=True)
+    name = units(model, setting, None, [{"what": "lengths of outputs", "rows": rows}])[0]
     known = None if store is None else store.get(name)
     if known is not None:
         return dict(known)
     with record(model, list(model.sites), reduce=lambda hidden: hidden.float().norm(dim=-1).mean(dim=1)) as kept:
         context = model.encode(prompts, lyrics=setting.lyrics)
-        model.sample(context, model.noise([seed] * len(prompts), setting.seconds), setting.sampling)
+        model.sample(context, model.noise(seeds, setting.seconds), setting.sampling)
     found = {site: float(values.mean()) for site, values in kept.items()}
     return found if store is None else dict(store.get_or_set(name, found))
 

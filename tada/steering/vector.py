@@ -19,9 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tada import arguments
 from tada.arguments import number
-from tada.engine import Setting
+from tada.engine import Seeds, Setting, own_seeds
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.hooks import Edit, Passes, Steps, When, edit, record
 from tada.io import atomic_write, sha256, write_json
@@ -242,7 +241,7 @@ class Vector:
 def means(
     model: Model,
     prompts: Sequence[str],
-    seeds: int | Sequence[int],
+    seeds: Seeds,
     setting: Setting,
     sites: Layers | None = None,
     passes: Passes = "cond",
@@ -252,7 +251,8 @@ def means(
     Args:
         model: the model.
         prompts: one or more.
-        seeds: every prompt is sampled with each of them.
+        seeds: of the first prompt, an int or several in a row; the next prompt has the ones that follow, see
+            ``tada.engine.own_seeds``.
         setting: what the clips share; lyrics for all prompts, or one per prompt.
         sites: layers by index, site name or layer set; None for all.
         passes: ``"cond"`` or ``"uncond"``.
@@ -266,10 +266,10 @@ def means(
         raise InputError("got passes='both'; expected 'cond' or 'uncond': fit the two passes apart")
     lyrics = setting.lyrics
     sung = [lyrics] * len(prompts) if lyrics is None or isinstance(lyrics, str) else list(lyrics)
-    seeds = arguments.seeds(seeds)
-    jobs = [(prompt, words, seed) for prompt, words in zip(prompts, sung, strict=True) for seed in seeds]
-    if not jobs:
-        raise InputError(f"got {len(prompts)} prompts and {len(seeds)} seeds; expected one or more of each")
+    if not prompts:
+        raise InputError("got no prompts; expected one or more")
+    noise = own_seeds(seeds, len(prompts))
+    jobs = [(*row, seed) for *row, own in zip(prompts, sung, noise, strict=True) for seed in own]
     totals: dict[str, Tensor] = {}
     for start in tqdm(range(0, len(jobs), setting.batch), disable=not setting.progress, desc="means", leave=False):
         texts, words, draws = zip(*jobs[start : start + setting.batch], strict=True)
@@ -285,7 +285,7 @@ def contrast(
     model: Model,
     positive: Sequence[str],
     negative: Sequence[str],
-    seeds: int | Sequence[int],
+    seeds: Seeds,
     setting: Setting,
     sites: Layers | None = None,
     passes: Passes = "cond",
@@ -296,7 +296,8 @@ def contrast(
         model: the model.
         positive: prompts with the concept.
         negative: their counterparts without it, in the same order (not a negative prompt of the sampler).
-        seeds: every prompt is sampled with each of them; both sides of a pair share their noise.
+        seeds: of the first pair, an int or several in a row; the next pair has the ones that follow, and both sides of
+            a pair share their noise. ``[[10]] * pairs`` has all pairs share that of seed 10, as in the authors' code.
         setting: what the clips share; lyrics for all pairs, or one per pair.
         sites: layers by index, site name or layer set; None for all.
         passes: the guidance pass that is looked at, ``"cond"`` or ``"uncond"``.
@@ -321,7 +322,7 @@ def contrast(
         "positive": list(positive),
         "negative": list(negative),
         "lyrics": lyrics if lyrics is None or isinstance(lyrics, str) else list(lyrics),
-        "seeds": arguments.seeds(seeds),
+        "seeds": own_seeds(seeds, len(positive)),
         "seconds": setting.seconds,
         "sampling": asdict(model.sampling(setting.sampling)),
         "passes": passes,
