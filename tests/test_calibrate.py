@@ -103,7 +103,7 @@ def test_percent_of_a_range(subject):
 def test_one_length_is_the_norm_of_what_the_layers_put_out(subject):
     model, vector = subject
     with tada.record(model, [3]) as kept:
-        model.sample(model.encode(["a song", "a tune"]), model.noise([7, 7], SECONDS), QUICK)
+        model.sample(model.encode(["a song", "a tune"]), model.noise([7, 8], SECONDS), QUICK)
     expected = kept[3].norm(dim=-1).mean()
     assert calibrate.lengths(model, vector, TRIAL, [3]) == pytest.approx(float(expected), rel=1e-4)
     assert calibrate.lengths(model, vector * 2, TRIAL, [3]) == pytest.approx(float(expected) / 2, rel=1e-4)

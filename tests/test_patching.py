@@ -255,7 +255,7 @@ def test_keys_values_and_silence_are_the_naive_interventions(model):
 def test_text_has_no_way_in_but_the_sites(model):
     """With all of them silent, clips of any two prompts are one."""
     ears = Ears()
-    frame = sweep(model, PAIRS[1:], sets=[patching.Change("all", "ablated")], score=ears, batch=1)
+    frame = sweep(model, PAIRS[1:], [[1]] * 2, [patching.Change("all", "ablated")], ears, batch=1)
     first, second = (ears.heard[unit] for unit in frame[frame["layers"] == "all ablated"]["unit_hash"])
     assert_same(first, second)
 

@@ -266,7 +266,7 @@ def test_pairs_that_are_none(tiny_model):
         steering.contrast(model, HAPPY, SAD[:1], 1, tada.Setting(SECONDS, QUICK))
     with pytest.raises(ValueError, match="do they differ"):
         steering.contrast(model, HAPPY, HAPPY, 1, tada.Setting(SECONDS, QUICK))
-    with pytest.raises(ValueError, match="0 prompts"):
+    with pytest.raises(ValueError, match="no prompts"):
         steering.means(model, [], 1, tada.Setting(SECONDS, QUICK))
     with pytest.raises(ValueError, match="apart"):
         steering.means(model, HAPPY, 1, tada.Setting(SECONDS, QUICK), passes="both")
