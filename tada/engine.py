@@ -120,7 +120,7 @@ def own_seeds(seeds: Seeds, rows: int) -> list[list[int]]:
     Raises:
         InputError: no seeds, seeds of a row twice, or seeds of the first row that do not follow each other.
     """
-    if isinstance(seeds, Iterable) and np.ndim(next(iter(seeds), 0)) == 1:
+    if isinstance(seeds, Iterable) and getattr(seeds, "ndim", 1) and np.ndim(next(iter(seeds), 0)) == 1:
         own = [arguments.seeds(row) for row in seeds]
     else:
         first = arguments.seeds(seeds)

@@ -21,9 +21,9 @@ from tada.steering.arms import plan_steering
 
 
 def test_seeds_follow_each_other_row_by_row_unless_a_list_says_which():
-    assert own_seeds(7, 3)== [[7], [8], [9]]
-    assert own_seeds(range(2), 2)== own_seeds([0, 1], 2)== [[0, 1], [2, 3]]
-    assert own_seeds([[10]] * 3, 3)== [[10]] * 3
+    assert own_seeds(7, 3) == [[7], [8], [9]]
+    assert own_seeds(range(2), 2) == own_seeds([0, 1], 2) == [[0, 1], [2, 3]]
+    assert own_seeds([[10]] * 3, 3) == [[10]] * 3
     assert seeded(["a", "b"], range(2)) == (("a", 0), ("a", 1), ("b", 2), ("b", 3))
 
 
@@ -40,7 +40,7 @@ def test_a_pair_shares_its_noise_and_pairs_do_not(localised):
     plan = patching.plan_sweep(
         model, controlled, localisation.seeds_of(localised, pairs), sets, localised.setting, None
     )
-    assert each >= 2 and plan.groupby("pair")["seed"].nunique().unique()== [each]
+    assert each >= 2 and plan.groupby("pair")["seed"].nunique().unique() == [each]
     assert plan.groupby("seed")["pair"].nunique().max() == 1
     assert plan.groupby(["pair", "seed"]).size().nunique() == 1, "none, all, layers and controls, for every seed"
     assert set(plan["seed"]) <= set(SEEDS["localisation"])
@@ -82,7 +82,9 @@ def test_what_chooses_is_not_what_measures(steered_work, profile, vocabulary):
             "prompts", contrast=(*pairs.positive, *pairs.negative), **{n: t.prompts for n, t in parts.items()}
         )
         recipe = steering.recipe(work, concept)
-        check_disjoint("seeds", contrast=[seed for seed, in own_seeds(recipe.seed, recipe.count)], results=table.seeds)
+        check_disjoint(
+            "seeds", contrast=[seed for (seed,) in own_seeds(recipe.seed, recipe.count)], results=table.seeds
+        )
     autoencoder._split_captions(work)
 
 
