@@ -20,7 +20,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, w
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -120,8 +120,8 @@ def own_seeds(seeds: Seeds, rows: int) -> list[list[int]]:
     Raises:
         InputError: no seeds, seeds of a row twice, or seeds of the first row that do not follow each other.
     """
-    if isinstance(seeds, Iterable) and getattr(seeds, "ndim", 1) and np.ndim(next(iter(seeds), 0)) == 1:
-        own = [arguments.seeds(row) for row in seeds]
+    if _is_nested(seeds):
+        own = [arguments.seeds(row) for row in cast(Iterable[Any], seeds)]
     else:
         first = arguments.seeds(seeds)
         if first != list(range(first[0], first[0] + len(first))):
@@ -133,6 +133,10 @@ def own_seeds(seeds: Seeds, rows: int) -> list[list[int]]:
     if len(own) != rows or any(len(set(row)) < len(row) for row in own):
         raise InputError(f"got seeds of {len(own)} rows for {rows}; expected some for each row, none of them twice")
     return own
+
+
+def _is_nested(seeds: Any) -> bool:
+    return getattr(seeds, "ndim", 1) > 0 and isinstance(seeds, Iterable) and np.ndim(next(iter(seeds), 0)) == 1
 
 
 # ---- keys
