@@ -65,6 +65,7 @@ from tada.book.provenance import rerun_command
 from tada.concepts import steered as prompts
 from tada.display import plots, tables, widgets
 from tada.display import steering as figures
+from tada.experiments import localisation
 from tada.experiments import steering as steer
 from tada.steering import library
 
@@ -89,10 +90,11 @@ model, setting, size = experiment.model, experiment.setting, experiment.profile.
 kept = Path(store or "../_build/steering")
 
 # %% tags=["hide-input"]
-where = "not known, so that only all layers are steered" if model.functional is None else str(list(model.functional))
+layers = ", ".join(map(str, model.functional or ())) or "none, so that only all layers are steered"
 facts = {
     "checkpoint": model.checkpoint,
-    "layers": f"{len(model.sites)}; functional: {where}",
+    "layers": len(model.sites),
+    "functional layers": f"{layers} ({model.functional_origin})",
     "clips": f"{setting.seconds:g} s, {setting.sampling.steps} denoising steps, guidance {setting.sampling.guidance:g}",
     "prompt pairs a concept": size.pairs,
     "held-out prompts a concept": f"{size.range_prompts} to find the range, {size.prompts} others for results",
@@ -112,7 +114,7 @@ figures.prompt_table(prompts.pairs(name, experiment.vocabulary, count=2) for nam
 # All of the method, for one layer and two pairs, with nothing but a hook that looks and a hook that adds.
 
 # %%
-layer = (model.functional or (len(model.sites) // 2,))[0]
+layer = localisation.strongest_layer(model)
 few = prompts.pairs(concepts[0], experiment.vocabulary, count=2)
 
 

@@ -35,7 +35,7 @@ architecture: str = "ace-step"  # audioldm2, stable-audio or ace-step
 checkpoint: str = "mini"  # mini, planted, public, a hub id or a folder; tiny builds a random one
 profile: str = "mini"  # how much to run: smoke, mini, colab or paper
 concepts: list[str] = ["tempo", "mood", "vocal gender", "piano"]  # what is steered; see tada.concepts.steered.CONCEPTS
-layer: int = -1  # index of the layer; -1: the last of the functional ones, as in the paper, or the middle one
+layer: int = -1  # index of the layer; -1: the functional one of the largest impact, or the middle one if none is known
 functional: str = ""  # functional layers such as 6+7; empty: those the checkpoint says of itself
 words: str = ""  # vocabulary of the prompts: mini or public; empty: the checkpoint's
 captions: str = ""  # csv or Parquet file, or google/MusicCaps, to train on; empty: the synthetic captions
@@ -57,7 +57,7 @@ from tada.book.provenance import rerun_command
 from tada.display import plots, tables, widgets
 from tada.display import steering as figures
 from tada.display.features import feature_table
-from tada.experiments import autoencoder
+from tada.experiments import autoencoder, localisation
 from tada.experiments import steering as steer
 from tada.sae import features
 
@@ -74,7 +74,7 @@ experiment = steer.plan(
     captions=captions or None,
 )
 model, setting, size = experiment.model, experiment.setting, experiment.profile.autoencoder
-chosen = layer if layer >= 0 else (model.functional or (len(model.sites) // 2,))[-1]
+chosen = layer if layer >= 0 else localisation.strongest_layer(model)
 site = model.sites[chosen]
 kept = Path(store or "../_build/steering")
 
@@ -82,6 +82,7 @@ kept = Path(store or "../_build/steering")
 facts = {
     "checkpoint": model.checkpoint,
     "layer": f"{chosen} of {len(model.sites)}, width {model.site_width(site)}",
+    "functional layers": f"{', '.join(map(str, model.functional or ())) or 'none'} ({model.functional_origin})",
     "trained on": f"{size.clips} clips of {setting.seconds:g} s, measured on {size.held_out} others",
     "judge": experiment.judge.label,
 }

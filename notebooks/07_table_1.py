@@ -35,7 +35,7 @@ architecture: str = "ace-step"  # audioldm2, stable-audio or ace-step
 checkpoint: str = "mini"  # mini, planted, public, a hub id or a folder; tiny builds a random one
 profile: str = "mini"  # how much to run: smoke, mini, colab or paper
 concepts: list[str] = ["tempo", "mood", "vocal gender", "piano"]  # rows of the table
-functional: str = ""  # functional layers such as 6+7; empty: planted, localised, or where the text has most influence
+functional: str = ""  # functional layers such as 6+7; empty: what the checkpoint says, or a localisation found
 layer: int = -1  # of the autoencoder; -1: the strongest functional one
 words: str = ""  # vocabulary of the prompts: mini or public; empty: the checkpoint's
 scale: str = ""  # what 100 % is: length, calibrated or paper; empty: the profile's
@@ -76,13 +76,14 @@ plots.style()
 scratch = tempfile.TemporaryDirectory()
 missing = checkpoint in tada.models.SHIPPED and not table_1.is_shipped(architecture, checkpoint)
 tiny = missing or checkpoint == "tiny"
+paper = "+".join(map(str, tada.ARCHITECTURES[architecture].paper_layers))  # of a random model none are known
 table = table_1.open_table(
     table_1.Config(
         architecture,
         str(tada.tiny.build(architecture, Path(scratch.name) / "tiny")) if tiny else checkpoint,
         "smoke" if missing else profile,
         tuple(concepts),
-        functional,
+        functional or (paper if tiny else ""),
         layer,
         words or ("mini" if tiny else ""),
         scale,

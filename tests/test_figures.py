@@ -99,8 +99,8 @@ def test_localisation_tables_say_what_is_functional_and_controlled():
         {**row, "layers": "1", "impact": 0.0, "low": -0.1, "high": 0.1, "known": True, "functional": False},
     ]
     called = pd.DataFrame(rows)
-    chosen = localisation.functional_table(patching.Functional([3, 1], 0.5, 14, 84, [0])).to_html()
-    assert "3, 1" in chosen and "0.50" in chosen and "84 pairs of 14 concepts" in chosen
+    chosen = localisation.functional_table(patching.Functional([3, 1], 0.5, 14, 84, (0, 1))).to_html()
+    assert "3, 1" in chosen and "index 0.50" in chosen and "84 pairs of 14 concepts" in chosen
     assert "0: 0.50 [0.40, 0.60]" in localisation.verdict_table(called).to_html()
     assert "too few pairs" in localisation.verdict_table(called.assign(pairs=7)).to_html()
     assert localisation.impact_values(called)["sad"].tolist() == ["0.50 [0.40, 0.60]", "0.00 [-0.10, 0.10]"]

@@ -18,12 +18,11 @@ from tada import evaluation, patching
 from tada.cli import app
 from tada.errors import unknown
 from tada.experiments import claims, localisation, steering, table_1
-from tada.experiments.claims import Evidence
-from tada.experiments.claims.measures import concentration
 from tada.experiments.profiles import PROFILES
 from tada.experiments.table_1 import Config, Table1, load_localisation, resolve_layers
 from tada.minis.render import LOUDNESS
-from tada.models import ARCHITECTURES, shipped
+from tada.models import ARCHITECTURES
+from tada.models.hub import describe_choice
 from tada.steering import Arm, lengths, limits
 from tada.store import UNIT, Store
 
@@ -34,8 +33,8 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table1:
     folder = tada.tiny.build("stable-audio", home / "tiny")
     return table_1.open_table(
         Config(
-            "stable-audio", str(folder), "smoke", ("mood",), vocabulary="mini", seconds=1.2, store=str(home / "store"),
-            localisation=str(home / "localisation"),
+            "stable-audio", str(folder), "smoke", ("mood",), "12+11", vocabulary="mini", seconds=1.2,
+            store=str(home / "store"), localisation=str(home / "localisation"),
         )
     )  # fmt: skip
 
@@ -46,11 +45,9 @@ def reopen(table: Table1, **changes: Any) -> Table1:
 
 
 def test_layers_are_settled_and_say_where_they_come_from(table: Table1) -> None:
-    layers = [int(part) for part in table.config.functional.split("+")]
-    assert len(layers) == 2 and layers == sorted(layers) and table.config.layer in layers
-    assert "not localised" in table.config.origin
-    given = reopen(table, functional="5+3", layer=-1, origin="").config
-    assert (given.functional, given.layer, given.origin) == ("3+5", 3, "given")
+    assert (table.config.functional, table.config.layer, table.config.origin) == ("12+11", 12, "given")
+    with pytest.raises(ValueError, match="not known, it was not localised yet: give them"):
+        reopen(table, functional="", origin="")
     with pytest.raises(KeyError, match="did you mean"):
         reopen(table, scale="lengths")
 
@@ -92,7 +89,7 @@ def test_a_table_is_computed_once_and_kept(table: Table1, monkeypatch: pytest.Mo
 
 def test_the_rows_are_the_paper_s_and_their_ranges_one_length(table: Table1) -> None:
     model = table.work.model
-    functional = [int(layer) for layer in table.config.functional.split("+")]
+    functional = sorted(int(layer) for layer in table.config.functional.split("+"))
     rows = table_1.make_arms(table, "mood")
     steered = [[model.sites.index(site) for site in model.resolve(arm.layers)] for arm in rows]
     every = list(range(len(model.sites)))
@@ -158,11 +155,24 @@ def test_layers_come_from_a_finished_localisation_claims_read_it(localised: tupl
     keep(config, rows)
     scores = load_localisation(config)
     assert scores is not None and scores.groupby("concept")["pair"].nunique().tolist() == [2, 2]
-    found = resolved(config)
-    assert (found.functional, found.layer) == ("3+7", 7)
-    assert found.origin == "highest mean impact of 2 concepts, localised on this checkpoint"
-    assert resolved(replace(config, functional="3+5")).layer == 3, "the strongest of those that were given"
-    assert concentration(Evidence("ace-step", "mini", scores)).value > 0.8  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="its localisation names none"):
+        resolved(config)
+    assert resolved(replace(config, functional="3+5")).layer == 3, "the first of those that were given"
+
+
+def test_layers_are_those_of_the_rule_on_a_finished_localisation(localised: tuple[Config, pd.DataFrame]) -> None:
+    config, rows = localised
+    more = pd.concat(
+        [rows.assign(checkpoint="c", model="m", pair=rows["pair"] + f"-{copy}", seed=copy) for copy in range(8)]
+    )
+    values = more["value"] + np.random.default_rng(1).normal(0, 0.01, len(more))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table_1, "load_localisation", lambda config: more.assign(value=values))
+        found = resolved(config)
+    assert (found.functional, found.layer) == ("7+3", 7)
+    assert (
+        found.origin == "localised on 16 pairs of 2 concepts; against the choice of as many others: Jaccard index 1.00"
+    )
 
 
 def test_of_an_unfinished_localisation_pairs_of_all_concepts_count(localised: tuple[Config, pd.DataFrame]) -> None:
@@ -176,22 +186,16 @@ def test_of_an_unfinished_localisation_pairs_of_all_concepts_count(localised: tu
     assert scores is not None and scores.groupby("concept")["pair"].nunique().tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("said", ["a localisation of 6 concepts", ""])
-def test_a_checkpoint_s_own_layers_are_said_to_be_its_own(tmp_path: Path, said: str) -> None:
+def test_a_checkpoint_s_own_layers_are_said_to_be_its_own(tmp_path: Path) -> None:
     folder = tada.tiny.build("stable-audio", tmp_path / "tiny")
-    about = json.loads((folder / "tada.json").read_text()) if (folder / "tada.json").is_file() else {}
-    own = {"functional": [2, 5], "label": f"own {said}"} | ({"functional from": said} if said else {})
-    (folder / "tada.json").write_text(json.dumps(about | own))
-    found = resolved(Config("stable-audio", str(folder), "smoke", vocabulary="mini"))
-    assert (found.functional, found.layer, found.origin) == ("2+5", 5, said or "said by the checkpoint")
-
-
-def test_shipped_checkpoints_say_how_their_layers_are_known() -> None:
-    own = json.loads((shipped("ace-step", "mini") / "tada.json").read_text())["functional from"]
-    assert own.startswith("localisation, ")
-    said = {("stable-audio", "planted"): "known by construction", ("ace-step", "mini"): own}
-    for (name, checkpoint), wanted in said.items():
-        assert resolved(Config(name, checkpoint, localisation="nowhere")).origin == wanted
+    chosen = patching.Functional([5, 2], 0.5, 15, 120, (0, 239))
+    told = {"said by the checkpoint": [5, 2], describe_choice(**chosen._asdict()): chosen._asdict()}
+    for origin, functional in told.items():
+        (folder / "tada.json").write_text(json.dumps({"functional": functional, "label": origin}))
+        found = resolved(Config("stable-audio", str(folder), "smoke", vocabulary="mini"))
+        assert (found.functional, found.layer, found.origin) == ("5+2", 5, origin)
+    (folder / "tada.json").write_text(json.dumps({"functional": chosen._replace(layers=[], jaccard=None)._asdict()}))
+    assert tada.load("stable-audio", folder).functional is None, "a localisation that names none"
 
 
 def test_a_range_by_distance_goes_as_far_as_the_prompt_does(table: Table1, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 from tada.display import plots
 from tada.display.tables import fact_table, interval_texts, table
 from tada.errors import InputError
+from tada.models.hub import describe_choice
 from tada.patching import Functional
 from tada.stats import MIN_UNITS
 
@@ -170,8 +171,7 @@ def functional_table(chosen: Functional) -> Any:
     """Tabulate the functional layers of a model, as from ``tada.patching.choose_functional``."""
     facts = {
         "functional layers, the strongest first": ", ".join(map(str, chosen.layers)) or "none",
-        "Jaccard index with those of the other half of the pairs": f"{chosen.jaccard:.2f}",
-        "chosen on": f"{chosen.pairs} pairs of {chosen.concepts} concepts",
+        "chosen": describe_choice(**chosen._asdict()),
     }
     return fact_table(facts)
 

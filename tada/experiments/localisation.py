@@ -23,6 +23,8 @@ from tada.experiments.profiles import first_seed, get_profile
 from tada.io import write_table
 from tada.metrics.judges import Judge, ProbeJudge, QueryJudge, as_judge
 from tada.models import ARCHITECTURES, SHIPPED
+from tada.models.base import Model
+from tada.models.hub import PUBLISHED
 from tada.pairs import Captions
 from tada.patching.impacts import CASE
 from tada.store import UNIT, Store
@@ -310,6 +312,15 @@ def rank_layers(impacts: pd.DataFrame) -> list[int]:
 def functional_layers(called: pd.DataFrame) -> list[int]:
     """List the layers that ``tada.patching.functional`` calls functional for at least one concept, in their order."""
     return sorted({int(layer) for layer in called.loc[called["functional"], "layers"]})
+
+
+def strongest_layer(model: Model) -> int:
+    """Find the functional layer of the highest impact, localised or published; the middle one if none is known."""
+    layers = list(model.functional or [len(model.sites) // 2])
+    if model.functional_origin == PUBLISHED:
+        rows = published().query("model == @model.name and layer in @layers")
+        return int(rows.sort_values("impact")["layer"].iloc[-1])
+    return layers[0]
 
 
 def agreement(called: pd.DataFrame, truth: Iterable[int]) -> pd.DataFrame:

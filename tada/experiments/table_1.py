@@ -34,8 +34,7 @@ from tada.minis.render import FRAMES, LOUDNESS, render_batch
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models import ARCHITECTURES, SHIPPED, shipped
 from tada.models.base import Layers
-from tada.pairs import build
-from tada.patching.screening import rank, screen
+from tada.models.hub import describe_choice
 from tada.steering import Arm, Trial, calibrate, lengths, library
 from tada.steering.distance import prompt_distance, range_by_distance
 from tada.store import Store, key
@@ -150,47 +149,30 @@ def open_table(config: Config) -> Table1:
 def resolve_layers(config: Config, work: Experiment) -> Config:
     """Decide which layers are functional, and which is the autoencoder's.
 
-    Functional layers are those that were given, else those the checkpoint says of itself, else those of highest mean
-    impact in a finished localisation, else those where the text has most influence on the prediction (a ranking, no
-    result); in the last two cases as many as the paper found in this architecture. The autoencoder's layer is the one
-    of them with the highest impact or influence where these are known, else the last.
+    Functional layers are those that were given, else those the checkpoint says of itself, else those that the rule of
+    ``tada.patching.choose_functional`` finds in a finished localisation. The autoencoder's is the strongest of them.
+
+    Raises:
+        InputError: none of these names any.
     """
-    own, count = work.model.functional, len(work.model.paper_layers)
-    scores = load_localisation(config)
-    ranking = [] if scores is None else localisation.rank_layers(patching.impact(scores))
-    if own is not None:
-        layers, origin = list(own), "given" if config.functional else _origin(config)
-    elif scores is not None:
-        layers = ranking[:count]
-        origin = f"highest mean impact of {scores['concept'].nunique()} concepts, localised on this checkpoint"
-    else:
-        layers = ranking = _screen(work, 1 if config.profile == "smoke" else 2)[:count]
-        origin = "most influence of the text; not localised on this checkpoint yet"
-    strongest = next((layer for layer in ranking if layer in layers), layers[-1])
+    model = work.model
+    if not model.functional:
+        scores = load_localisation(config)
+        chosen = None if scores is None else patching.choose_functional(scores)
+        if chosen is None or not chosen.layers:
+            found = "it was not localised yet" if chosen is None else "its localisation names none"
+            raise InputError(
+                f"the functional layers of {model.checkpoint} are not known, {found}: give them (--functional 6+7), or "
+                f"tada run notebooks/04_localisation.py -p architecture {config.name} -p checkpoint {config.checkpoint}"
+            )
+        model = model.with_functional(chosen.layers)
+        model.functional_origin = describe_choice(**chosen._asdict())
     return replace(
         config,
-        functional="+".join(map(str, sorted(layers))),
-        layer=config.layer if config.layer >= 0 else strongest,
-        origin=origin,
+        functional="+".join(map(str, model.functional or ())),
+        layer=config.layer if config.layer >= 0 else localisation.strongest_layer(model),
+        origin=model.functional_origin,
     )
-
-
-def _origin(config: Config) -> str:
-    """Where a checkpoint has its functional layers from, by its own words."""
-    if config.checkpoint == "planted":
-        return "known by construction"
-    place = shipped(config.name, config.checkpoint) if config.checkpoint in SHIPPED else Path(config.checkpoint)
-    about = place / "tada.json"
-    said = json.loads(about.read_text(encoding="utf-8")).get("functional from") if about.is_file() else None
-    return str(said or "said by the checkpoint")
-
-
-def _screen(work: Experiment, limit: int) -> list[int]:
-    """Rank layers by the influence of the text on the prediction."""
-    pairs = build(None, ["slow", "sad", "female", "drums"], limit=limit)
-    sampling = work.model.sampling(work.setting.sampling)
-    found = screen(work.model, pairs, first_seed("functional"), None, work.setting, steps=min(4, sampling.steps))
-    return [int(layer) for layer in rank(found)]
 
 
 def localisation_folder(config: Config) -> Path:

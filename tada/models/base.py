@@ -153,7 +153,8 @@ class Model(ABC):
         streams: the text stream each site reads.
         denoiser: the module that the sites are part of.
         sample_rate: of the decoded audio, in Hz.
-        functional: layer indices known to control concepts in this checkpoint; None if not known.
+        functional: layer indices known to control concepts in this checkpoint, the strongest first; None if not known.
+        functional_origin: where these are known from, in words.
         shipped: its name in the package, ``"mini"`` or ``"planted"``; None for any other checkpoint.
         sings: whether it sings from lyrics.
         reload: loads the same checkpoint again, in another process; None of a model that ``tada.load`` did not load.
@@ -175,6 +176,7 @@ class Model(ABC):
     def __init__(self, about: About) -> None:
         self.checkpoint, self.shipped = about.checkpoint, about.shipped
         self.functional = None if about.functional is None else tuple(about.functional)
+        self.functional_origin = about.functional_origin
         if about.sampling is not None:  # a checkpoint that samples in its own way does so under every preset's name
             own = replace(self.presets["default"], **about.sampling)
             self.presets = dict.fromkeys([*self.presets, "mini"], own)
@@ -209,6 +211,7 @@ class Model(ABC):
         """The same model, sharing all weights, with other functional layers."""
         other = copy.copy(self)
         other.functional = tuple(self.sites.index(site) for site in self.resolve(layers))
+        other.functional_origin = "given"
         return other
 
     def token_grid(self, tokens: int, seconds: float) -> tuple[int, int, int]:

@@ -12,6 +12,9 @@ from tada.models import SHIPPED, WEIGHTS, Architecture
 
 PROBE_SECONDS = 5.0
 
+PUBLISHED = "published for this checkpoint"
+"""Where the functional layers of the paper's checkpoints are known from."""
+
 
 def folder(checkpoint: str | Path, fetch: Callable[..., str | Path], index: str, revision: str | None = None) -> Path:
     """Return the folder of a checkpoint, downloaded if need be.
@@ -94,13 +97,15 @@ class About(NamedTuple):
 
     Attributes:
         checkpoint: its label.
-        functional: layer indices known to control concepts; None if not known.
+        functional: layer indices known to control concepts, the strongest first; None if not known.
+        functional_origin: where these are known from, in words.
         sampling: how it samples unless told otherwise, as settings of the architecture's own; None: as its presets.
         shipped: its name in the package, ``"mini"`` or ``"planted"``; None for any other checkpoint.
     """
 
     checkpoint: str
     functional: Sequence[int] | None = None
+    functional_origin: str = "not known"
     sampling: Mapping[str, Any] | None = None
     shipped: str | None = None
 
@@ -115,11 +120,24 @@ def about(path: Path, wanted: str, architecture: Architecture) -> About:
 
     Returns:
         What ``tada.json`` in the folder says (``label``, ``functional``, ``sampling``); else the id or the folder's
-        name, and the paper's layers if the checkpoint is the paper's.
+        name, and the paper's layers if the checkpoint is the paper's. Functional layers are a list, or what
+        ``tada.patching.choose_functional`` found of them.
     """
     card = path / "tada.json"
     said = json.loads(card.read_text()) if card.is_file() else {}
     name = Path(wanted).name if Path(wanted).is_dir() else wanted
-    layers = architecture.paper_layers if wanted.partition("@")[0] == architecture.hub_id else None
+    layers, origin = said.get("functional"), "said by the checkpoint"
+    if isinstance(layers, dict):
+        layers, origin = layers["layers"] or None, describe_choice(**layers)
+    elif layers is None and wanted.partition("@")[0] == architecture.hub_id:
+        layers, origin = architecture.paper_layers, PUBLISHED
     own = next((kind for kind in SHIPPED if path == WEIGHTS / SHIPPED[kind].format(architecture.name)), None)
-    return About(said.get("label", name), said.get("functional", layers), said.get("sampling"), own)
+    return About(said.get("label", name), layers, origin if layers else "not known", said.get("sampling"), own)
+
+
+def describe_choice(layers: Sequence[int], jaccard: float | None, concepts: int, pairs: int, seeds: Any = None) -> str:
+    """Say where functional layers are known from, as from ``tada.patching.choose_functional``."""
+    agreed = (
+        "neither half names any" if jaccard is None else f"Jaccard index {jaccard:.2f} with those of the other half"
+    )
+    return f"localised on {pairs} pairs of {concepts} concepts; {agreed}"

@@ -216,22 +216,22 @@ def functional(impacts: pd.DataFrame, least: float = MIN_IMPACT) -> pd.DataFrame
 
 
 class Functional(NamedTuple):
-    """The functional layers of a model, pooled over concepts.
+    """The functional layers of a model, pooled over concepts; ``tada.json`` of a checkpoint keeps them.
 
     Attributes:
         layers: chosen on every other pair of each concept, the one of the highest impact first.
         jaccard: their agreement with those that the same rule chooses on the other pairs: the number of common layers
-            over that of both; NaN where neither half names any.
+            over that of both; None where neither half names any.
         concepts: whose full swap has an effect.
         pairs: of the half that chose, of all these concepts together.
-        seeds: of both halves, in order.
+        seeds: the lowest and the highest of both halves.
     """
 
     layers: list[int]
-    jaccard: float
+    jaccard: float | None
     concepts: int
     pairs: int
-    seeds: list[int]
+    seeds: tuple[int, int]
 
 
 def split_pairs(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -250,9 +250,9 @@ def choose_functional(scores: pd.DataFrame, least: float = MIN_IMPACT) -> Functi
     halves = [functional(pooled_impact(half), least) for half in split_pairs(scores)]
     first, second = ([int(layer) for layer in half.loc[half["functional"], "layers"]] for half in halves)
     both = set(first) | set(second)
-    jaccard = len(set(first) & set(second)) / len(both) if both else np.nan
+    jaccard = len(set(first) & set(second)) / len(both) if both else None
     about = halves[0].iloc[0]
-    seeds = sorted(map(int, scores["seed"].unique()))
+    seeds = int(scores["seed"].min()), int(scores["seed"].max())
     return Functional(first, jaccard, int(about["concepts"]), int(about["pairs"]), seeds)
 
 

@@ -52,7 +52,6 @@ class AceStep(Arch):
     """What the recipe of the mini needs to know of the architecture."""
 
     name, text_encoder = "ace-step", "umt5"
-    functional, pairs = (0, 3, 4), 12
     sampling, latents, codec = SAMPLING, LATENTS, codecs.RECIPE
 
     def assemble(self, folder: Path, text_encoder: nn.Module) -> None:

@@ -24,16 +24,12 @@ class Arch(ABC):
 
     Attributes:
         text_encoder: kind of its text encoder, ``"t5"`` or ``"umt5"``.
-        functional: layers found in the trained mini: the strongest of slow, fast, happy, sad, female and male.
-        pairs: of each concept, that they were found with.
         sampling: the mini's own, in place of the architecture's.
         latents: shape of a clip's latents.
     """
 
     name: str
     text_encoder: str
-    functional: tuple[int, ...]
-    pairs: int
     sampling: Mapping[str, Any]
     latents: tuple[int, ...]
     codec: CodecRecipe

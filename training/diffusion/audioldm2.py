@@ -51,7 +51,6 @@ class AudioLDM2(PipelineArch):
     """What the recipe of the mini needs to know of the architecture."""
 
     name, text_encoder = "audioldm2", "t5"
-    functional, pairs = (9, 12), 6
     sampling, latents, codec = SAMPLING, LATENTS, codecs.RECIPE
     shipped = ("vae", "vocoder")
 

@@ -230,12 +230,5 @@ def write_trained(arch: Arch, start: str | Path, codec: Any, folder: Path) -> Pa
 
 
 def describe_mini(arch: Arch) -> dict[str, Any]:
-    """What a mini tells of itself in ``tada.json``: label, sampling, and the layers that are known to matter."""
-    how = "the strongest functional layers of slow, fast, happy, sad, female and male"
-    return {
-        "label": f"{arch.name} mini",
-        "architecture": arch.name,
-        "sampling": dict(arch.sampling),
-        "functional": list(arch.functional),
-        "functional from": f"localisation, {arch.pairs} pairs each: {how}",
-    }
+    """What a mini tells of itself in ``tada.json``; ``tada minis functional`` adds its functional layers."""
+    return {"label": f"{arch.name} mini", "architecture": arch.name, "sampling": dict(arch.sampling)}

@@ -43,7 +43,6 @@ class StableAudio(PipelineArch):
     """What the recipe of the mini needs to know of the architecture."""
 
     name, text_encoder = "stable-audio", "t5"
-    functional, pairs = (2, 3, 4, 6), 12
     sampling, latents, codec = SAMPLING, LATENTS, codecs.RECIPE
 
     def assemble(self, folder: Path, text_encoder: nn.Module) -> None:
