@@ -126,10 +126,11 @@ def about(path: Path, wanted: str, architecture: Architecture) -> About:
     card = path / "tada.json"
     said = json.loads(card.read_text()) if card.is_file() else {}
     name = Path(wanted).name if Path(wanted).is_dir() else wanted
-    layers, origin = said.get("functional"), "said by the checkpoint"
-    if isinstance(layers, dict):
-        layers, origin = layers["layers"] or None, describe_choice(**layers)
-    elif layers is None and wanted.partition("@")[0] == architecture.hub_id:
+    found = said.get("functional")
+    layers, origin = found, "said by the checkpoint"
+    if isinstance(found, dict):
+        layers, origin = found["layers"] or None, describe_choice(**found)
+    elif found is None and wanted.partition("@")[0] == architecture.hub_id:
         layers, origin = architecture.paper_layers, PUBLISHED
     own = next((kind for kind in SHIPPED if path == WEIGHTS / SHIPPED[kind].format(architecture.name)), None)
     return About(said.get("label", name), layers, origin if layers else "not known", said.get("sampling"), own)
