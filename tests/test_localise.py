@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from dataclasses import replace
@@ -242,6 +243,29 @@ def test_cards_of_planted_minis_name_their_sites_for_every_concept(name):
     assert pairs >= 32 and list(table["concept"]) == list(names("paper"))
     assert not {row.concept for row in table.itertuples() if tuple(row.layers) != known}
     assert table["together"].min() >= 0.9 and table["strongest other"].max() <= 0.1
+
+
+def test_functional_layers_are_chosen_on_pairs_of_their_own_and_kept(tiny_folder, tmp_path, monkeypatch):
+    work, shown = plan(tiny_folder("ace-step"), ("sad",), limit=256)
+    swept = []
+
+    def scores(work, pairs, **options):
+        swept.append(pairs)
+        units = patching.plan_sweep(
+            work.model, pairs, localisation.seeds_of(work, pairs), None, work.setting, work.judge
+        )
+        strength = units["layers"].map({"all": 1.0, "7": 0.4, "3": 0.6}).fillna(0.0)
+        return units.assign(
+            checkpoint="c", model="m", metric="s", value=strength + np.random.default_rng(0).normal(0, 0.01, len(units))
+        )
+
+    monkeypatch.setattr(localisation, "sweep", scores)
+    chosen = localisation.measure_functional(work, 16, ("sad",))
+    assert not set(swept[0]["pair"]) & set(shown["pair"]) and not set(swept[0]["seed"]) & set(shown["seed"])
+    assert chosen[:4] == ([3, 7], 1.0, 1, 8)
+    (tmp_path / "tada.json").write_text('{"label": "mine", "functional": [1], "functional from": "an older rule"}')
+    kept = json.loads(localisation.keep_functional(tmp_path, chosen).read_text())
+    assert kept["label"] == "mine" and kept["functional"]["layers"] == [3, 7] and len(kept) == 2
 
 
 def test_agreement_counts_hits_and_misses():

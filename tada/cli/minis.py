@@ -1,4 +1,4 @@
-"""Commands for the small trained checkpoints: ``tada minis verify``, ``localise``, ``list``."""
+"""Commands for the small trained checkpoints: ``tada minis verify``, ``localise``, ``functional``, ``list``."""
 
 from __future__ import annotations
 
@@ -45,6 +45,27 @@ def localise(architecture: str, concepts: tuple[str, ...], pairs: int, workers: 
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
     table = planted.measure(architecture, pairs=pairs, concepts=concepts, store=store, workers=workers, progress=True)
     click.echo(table.round(2).to_string(index=False))
+
+
+@minis.command()
+@click.argument("architecture")
+@click.option("--checkpoint", default="mini", show_default=True, metavar="FOLDER", help="As for tada.load.")
+@click.option("--pairs", default=32, show_default=True, metavar="N", help="Pairs a concept, half of which choose.")
+@click.option("--workers", default=1, show_default=True, metavar="N", help="Processes.")
+@click.option("--store", metavar="FOLDER", help="Where scores are kept, so that a stopped run goes on.")
+@click.option("--write", is_flag=True, help="Keep them in the checkpoint's tada.json.")
+def functional(architecture: str, checkpoint: str, pairs: int, workers: int, store: str | None, write: bool) -> None:
+    """Choose the functional layers of a mini of ARCHITECTURE, on pairs that no page measures with."""
+    from tada.experiments import localisation
+    from tada.models import SHIPPED, shipped
+    from tada.models.hub import describe_choice
+
+    work = localisation.plan(architecture, checkpoint, judge="probe")
+    chosen = localisation.measure_functional(work, pairs, store=store, workers=workers, progress=True)
+    click.echo(f"{', '.join(map(str, chosen.layers)) or 'none'}: {describe_choice(**chosen._asdict())}")
+    if write:
+        folder = shipped(architecture, checkpoint) if checkpoint in SHIPPED else checkpoint
+        click.echo(f"kept in {localisation.keep_functional(folder, chosen)}")
 
 
 @minis.command(name="list")

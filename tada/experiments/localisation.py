@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -20,7 +21,7 @@ from tada.engine import Setting, processes
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.experiments.experiment import Experiment, load_model
 from tada.experiments.profiles import first_seed, get_profile
-from tada.io import write_table
+from tada.io import write_json, write_table
 from tada.metrics.judges import Judge, ProbeJudge, QueryJudge, as_judge
 from tada.models import ARCHITECTURES, SHIPPED
 from tada.models.base import Model
@@ -75,7 +76,11 @@ def plan(
 
 
 def build_pairs(
-    work: Experiment, concepts: Sequence[str] = (), rules: str = "paper", limit: int | None = None
+    work: Experiment,
+    concepts: Sequence[str] = (),
+    rules: str = "paper",
+    limit: int | None = None,
+    block: str = "localisation",
 ) -> pd.DataFrame:
     """Build the pairs of a localisation.
 
@@ -84,6 +89,7 @@ def build_pairs(
         concepts: which; none for the profile's, which are all of the rule set but for ``smoke``.
         rules: as for ``tada.pairs.build``.
         limit: pairs a concept, in place of the profile's.
+        block: of seeds, in ``tada.experiments.profiles.SEEDS``.
 
     Returns:
         As from ``tada.pairs.build``, with ``seed``, the first of each pair's own; ``attrs["left_out"]`` names the
@@ -97,9 +103,7 @@ def build_pairs(
     names = [concept_table.get(item, rules).name for item in asked or concept_table.names(rules)]
     known, left_out = split_known(work.judge, names)
     pairs = prompt_pairs.build(work.captions, known if asked or left_out else None, rules, limit or size.pairs)
-    first = pairs["concept"].map(
-        {name: first_seed("localisation", i) for i, name in enumerate(concept_table.names(rules))}
-    )
+    first = pairs["concept"].map({name: first_seed(block, i) for i, name in enumerate(concept_table.names(rules))})
     pairs["seed"] = first + size.seeds * pairs.groupby("concept").cumcount()
     pairs.attrs["left_out"] = left_out
     return pairs
@@ -312,6 +316,34 @@ def rank_layers(impacts: pd.DataFrame) -> list[int]:
 def functional_layers(called: pd.DataFrame) -> list[int]:
     """List the layers that ``tada.patching.functional`` calls functional for at least one concept, in their order."""
     return sorted({int(layer) for layer in called.loc[called["functional"], "layers"]})
+
+
+def measure_functional(
+    work: Experiment, pairs: int, concepts: Sequence[str] = (), **options: Any
+) -> patching.Functional:
+    """Choose a model's functional layers on pairs and seeds of their own, which no page measures with.
+
+    Args:
+        work: as from :func:`plan`.
+        pairs: a concept, after the many of the profile ``paper``.
+        concepts: as for :func:`build_pairs`.
+        options: ``store, workers, progress``, as for :func:`sweep`.
+    """
+    first = get_profile("paper").localisation.pairs
+    table = build_pairs(work, concepts, limit=first + pairs, block="functional")
+    table = table[table.groupby("concept").cumcount() >= first].reset_index(drop=True)
+    if table.empty:
+        raise InputError(f"got captions with at most {first} pairs a concept; expected more, since pages use these")
+    return patching.choose_functional(sweep(work, table, **options))
+
+
+def keep_functional(folder: str | Path, chosen: patching.Functional) -> Path:
+    """Write the functional layers of a checkpoint to its ``tada.json``."""
+    path = Path(folder) / "tada.json"
+    said = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    said.pop("functional from", None)
+    write_json(path, said | {"functional": chosen._asdict()})
+    return path
 
 
 def strongest_layer(model: Model) -> int:

@@ -26,7 +26,7 @@ from tada.evaluation.layout import blocks, write
 from tada.experiments import autoencoder, localisation, steering
 from tada.experiments.claims import Evidence
 from tada.experiments.experiment import Experiment, run_side_by_side
-from tada.experiments.profiles import SEEDS, first_seed, get_profile
+from tada.experiments.profiles import SEEDS, get_profile
 from tada.io import atomic_write, slug, write_json, write_table
 from tada.metrics.judges import MetricSuite
 from tada.minis.attributes import draw
