@@ -73,7 +73,8 @@ experiment = steer.plan(
     vocabulary=words or ("mini" if checkpoint == "tiny" else ""),
     captions=captions or None,
 )
-model, setting, size = experiment.model, experiment.setting, experiment.profile.autoencoder
+model, size = experiment.model, experiment.profile.autoencoder
+setting, steps = autoencoder.recording(experiment)
 chosen = layer if layer >= 0 else localisation.strongest_layer(model)
 site = model.sites[chosen]
 kept = Path(store or "../_build/steering")
@@ -83,7 +84,7 @@ facts = {
     "checkpoint": model.checkpoint,
     "layer": f"{chosen} of {len(model.sites)}, width {model.site_width(site)}",
     "functional layers": f"{', '.join(map(str, model.functional or ())) or 'none'} ({model.functional_origin})",
-    "trained on": f"{size.clips} clips of {setting.seconds:g} s, measured on {size.held_out} others",
+    "trained on": f"{size.clips} clips of {setting.seconds:g} s at {len(steps)} denoising steps, measured on {size.held_out} others",
     "judge": experiment.judge.label,
 }
 tables.fact_table(facts)
@@ -117,6 +118,15 @@ float(difference)
 # dead and high-frequency features". All combinations are trained here on the same frames, in one pass, and measured on clips they
 # did not see. The three shares are added up, and the lowest sum wins; combinations with more than a tenth of dead features are
 # passed over where there are others. The paper chose $m$ = 4, $k$ = 64.
+
+# %% tags=["hide-input"]
+wanted = autoencoder.estimate_bytes(size, *h.shape, len(steps), setting.batch)
+tables.fact_table(
+    {
+        "activations": f"{wanted['disk'] / 1e9:.2f} GB on disk, made once",
+        "training": f"at most {wanted['memory'] / 1e9:.2f} GB of memory",
+    }
+)
 
 # %%
 found = autoencoder.train_or_load(experiment, chosen, kept / "sae")

@@ -220,6 +220,16 @@ def test_scores_are_equation_6(sae, hidden, activity):
     torch.testing.assert_close(saes.scores(sae, positive, negative, "cohen", activity), cohen, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("activity", ["topk", "relu"])
+def test_moments_of_parts_are_those_of_the_whole(sae, hidden, activity):
+    whole = saes.feature_moments(sae, hidden, activity)
+    parts = saes.feature_moments(sae, (part for part in hidden.half().split(7)), activity)
+    torch.testing.assert_close(parts, whole, atol=5e-3, rtol=5e-3)
+    exact = saes.feature_moments(sae, iter(hidden.split(7)), activity)
+    torch.testing.assert_close(exact, whole, atol=1e-6, rtol=1e-5)
+    assert whole[1].max() > 0
+
+
 def test_scores_per_step(sae, hidden):
     steps = hidden.view(4, 16, DIM)
     table = saes.scores(sae, steps, -steps)

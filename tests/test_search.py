@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,8 +14,11 @@ import tada
 from checks import SECONDS
 from tada.display.features import feature_table
 from tada.experiments import autoencoder
+from tada.experiments.experiment import Experiment
+from tada.experiments.profiles import PROFILES, get_profile
 from tada.sae import SaeConfig, SparseAutoencoder, features
 from tada.sae.search import choose, measure, search
+from tada.sae.streams import epochs, keep_part, read_part
 from tada.steering import Trial, seeded
 
 DIM = 12
@@ -30,7 +36,7 @@ def test_measures_are_what_they_say(hidden):
     torch.manual_seed(0)
     sae = SparseAutoencoder(SaeConfig(DIM, 2 * DIM, 3))
     sae.initialise(hidden)
-    found = measure(sae, hidden, batch=100)
+    found = measure(sae, hidden.split(100))
     with torch.no_grad():
         rebuilt = sae(hidden)
         code = sae.encode(hidden)
@@ -66,14 +72,19 @@ def test_combinations_of_many_dead_features_are_passed_over_where_there_are_othe
 
 
 def test_every_combination_is_trained_on_the_same_tokens(hidden):
-    batches = autoencoder.epochs(hidden[:1024], 128)
-    table, found = search(batches, hidden[1024:], 30, (2, 4), (2, 4), rate=3e-3)
-    assert set(found) == {(2, 2), (2, 4), (4, 2), (4, 4)}
-    by = table.set_index(["m", "k"])["explained_variance"]
-    alone, _ = search(autoencoder.epochs(hidden[:1024], 128), hidden[1024:], 30, (4,), (4,), rate=3e-3)
-    assert alone["unexplained"][0] == pytest.approx(1 - by[4, 4])
+    def batches():
+        return iter(hidden[:1024].split(128) * 4)
+
+    held_out = hidden[1024:].split(500)
+    table, found = search(batches, held_out, 30, (2, 4), (2, 4), rate=3e-3)
+    by = table.set_index(["m", "k"])
+    assert list(by.index) == [(2, 2), (2, 4), (4, 2), (4, 4)]
+    assert (found.config.latents // DIM, found.config.k) == by.index[by["chosen"]][0]
+    assert measure(found, held_out)["unexplained"] == by.loc[by["chosen"], "unexplained"].item()
+    alone, _ = search(batches, held_out, 30, (4,), (4,), rate=3e-3)
+    assert alone["unexplained"][0] == by.loc[(4, 4), "unexplained"]
     with pytest.raises(ValueError, match="k <= m"):
-        search(batches, hidden, 1, (1,), (99,))
+        search(batches, held_out, 1, (1,), (99,))
 
 
 def test_training_goes_on_where_it_was(hidden):
@@ -85,12 +96,88 @@ def test_training_goes_on_where_it_was(hidden):
     torch.testing.assert_close(sae.b_pre.detach(), bias)
 
 
-def test_epochs_serve_every_token_once_a_round(hidden):
-    batches = autoencoder.epochs(torch.arange(64.0)[:, None], 16)
-    rounds = [torch.cat([next(batches) for _ in range(4)]).flatten() for _ in range(2)]
+# ---- kept activations
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Tokens 0 to 63 in files of 16."""
+    places = [tmp_path / f"{number}.safetensors" for number in range(4)]
+    for place, part in zip(places, torch.arange(64.0)[:, None].split(16), strict=True):
+        keep_part(part, place)
+    return places
+
+
+@pytest.mark.parametrize("window", [10**6, 1])
+def test_epochs_serve_every_token_once_a_round(files, window):
+    batches = epochs(files, 8, seed=3, window=window)
+    rounds = [torch.cat([next(batches) for _ in range(8)]).flatten() for _ in range(2)]
     for served in rounds:
         assert torch.equal(served.sort().values, torch.arange(64.0))
     assert not torch.equal(*rounds)
+    in_one_file = (rounds[0].view(4, 16) // 16).diff(dim=1).abs().sum() == 0
+    assert in_one_file == (window == 1)
+    again = epochs(files, 8, seed=3, window=window)
+    assert torch.equal(torch.cat([next(again) for _ in range(8)]).flatten(), rounds[0])
+
+
+def test_what_float16_does_not_hold_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="7e\\+04"):
+        keep_part(torch.tensor([[7e4]]), tmp_path / "x.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def work(tiny_model):
+    """A tiny experiment: three clips, of which one is held out, at two of three denoising steps."""
+    size = replace(get_profile("smoke").autoencoder, clips=2, steps=2, expansions=(2,), tokens=16)
+    profile = replace(get_profile("smoke"), autoencoder=size)
+    setting = tada.Setting(SECONDS, tada.Sampling(3, 3.0), batch=1)
+    return Experiment(tiny_model("ace-step"), setting, None, profile, "mini")
+
+
+def test_activations_are_kept_by_the_batch_and_a_stopped_run_goes_on(work, tmp_path, monkeypatch):
+    site = work.model.sites[7]
+    first = autoencoder.gather_activations(work, site, ["a song", "a tune"], 5, tmp_path)
+    with tada.record(work.model, site, steps=[0, 1]) as kept:
+        work.model.sample(work.model.encode("a tune"), work.model.noise([6], SECONDS), work.setting.sampling)
+    torch.testing.assert_close(read_part(first[1]).float(), kept[site].flatten(0, 2), rtol=1e-3, atol=1e-6)
+    written = first[0].stat().st_mtime_ns, first[1].read_bytes()
+    first[1].unlink()
+    assert autoencoder.gather_activations(work, site, ["a song", "a tune"], 5, tmp_path) == first
+    assert (first[0].stat().st_mtime_ns, first[1].read_bytes()) == written
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=10))
+    with pytest.raises(ValueError, match="name another folder"):
+        autoencoder.gather_activations(work, site, ["a song", "a tune"], 9, tmp_path)
+
+
+def test_a_stopped_search_is_not_done_again(work, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(autoencoder.saes, "train", lambda *args, **kwargs: pytest.exit("stopped"))
+        with pytest.raises(pytest.exit.Exception):
+            autoencoder.train_or_load(work, 7, tmp_path)
+    monkeypatch.setattr(autoencoder, "search", lambda *args, **kwargs: pytest.fail("searched again"))
+    found = autoencoder.train_or_load(work, 7, tmp_path)
+    assert found.table["chosen"].sum() == 1 and len(found.log) and found.measured["l0"] > 0
+
+
+PUBLIC_SITES = {
+    "audioldm2": lambda seconds: [(100 * seconds, 512), (26 * seconds, 768), (7 * seconds, 1280)],
+    "stable-audio": lambda seconds: [(1025, 1536)],
+    "ace-step": lambda seconds: [(11 * seconds, 2560)],
+}
+"""Tokens and widths of the public checkpoints' sites, for a clip of so many seconds."""
+
+
+@pytest.mark.parametrize("name", PUBLIC_SITES)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_profile_fits_into_12_gb_of_memory(profile, name):
+    """Whatever the site: also the paper's 5,521 clips, whose activations lie on the disk (15 to 88 GB)."""
+    size, steps = get_profile(profile).autoencoder, {"smoke": 3, "mini": 8, "colab": 5, "paper": 5}
+    for tokens, width in PUBLIC_SITES[name](int(size.seconds or 30)):
+        wanted = autoencoder.estimate_bytes(size, tokens, width, steps[profile], batch=8)
+        assert wanted["memory"] < 12e9
+        assert wanted["disk"] < (90e9 if profile == "paper" else 8e9)
 
 
 # ---- the browser

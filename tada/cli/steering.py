@@ -13,7 +13,6 @@ import click
 from tada.cli import _options as options
 from tada.cli._options import print_table
 from tada.errors import InputError
-from tada.io import write_table
 
 if TYPE_CHECKING:
     from tada.engine import Setting
@@ -187,20 +186,22 @@ def show(name: str, folder: str) -> None:
 
 @click.group()
 def sae() -> None:
-    """Train sparse autoencoders on a layer of a running model."""
+    """Train sparse autoencoders on what a layer puts out."""
 
 
 sae_options = options.together(
     model_options,
     click.option("--layer", required=True, metavar="N", help="Index or site name."),
     options.captions,
+    click.option("--clips", default=200, show_default=True, metavar="N", help="Clips to train on; captions repeat."),
+    click.option("--recorded", default=5, show_default=True, metavar="N", help="Denoising steps that are recorded."),
     click.option("--updates", default=2000, show_default=True, metavar="N", help="Training steps."),
     click.option("--tokens", default=2048, show_default=True, metavar="N", help="Tokens in a training step."),
     batch_option,
     click.option("--rate", type=float, metavar="X", help="Learning rate. Default: by the number of features."),
     click.option("--held-out", default=4, show_default=True, metavar="N", help="Clips to measure on."),
     click.option("--seed", default=0, show_default=True, metavar="N", help="Of weights, clips and order."),
-    click.option("--out", default=SAES, show_default=True, metavar="FOLDER", help="Where it goes."),
+    click.option("--out", default=SAES, show_default=True, metavar="FOLDER", help="Where it and activations go."),
 )
 
 
@@ -218,7 +219,7 @@ def train(m: int, k: int, **given: Any) -> None:
 @click.option("--m", "expansions", multiple=True, type=int, metavar="N", help="Default: 2, 4, 8, 16. Repeatable.")
 @click.option("--k", "sparsities", multiple=True, type=int, metavar="N", help="Default: 16, 32, 64. Repeatable.")
 def search(expansions: Sequence[int], sparsities: Sequence[int], **given: Any) -> None:
-    """Train every m with every k on one stream; print the table, keep the one that the rule selects."""
+    """Train every m with every k on the same clips; print the table, keep the one that the rule selects."""
     from tada.sae.search import EXPANSIONS, SPARSITIES
 
     _train(expansions or EXPANSIONS, sparsities or SPARSITIES, **given)
@@ -229,6 +230,8 @@ def _train(
     sparsities: Sequence[int],
     layer: str,
     captions: str | None,
+    clips: int,
+    recorded: int,
     updates: int,
     tokens: int,
     batch: int,
@@ -240,23 +243,22 @@ def _train(
 ) -> None:
     from dataclasses import replace
 
-    from tada.sae import search as searching
-    from tada.sae.features import stream
+    from tada.experiments import autoencoder, profiles
+    from tada.experiments.experiment import Experiment
+    from tada.metrics.judges import steering_judge
 
-    model, setting, _ = _open(**given)
-    site = model.resolve(int(layer) if layer.lstrip("-").isdigit() else layer)[0]
-    training, rest = stream(model, site, replace(setting, batch=batch), tokens, held_out, seed, captions)
-    table, found = searching.search(
-        training, rest, updates, expansions, sparsities, seed,
-        rate=rate, dead_after=updates * tokens // 10, progress=True,
-    )  # fmt: skip
-    best = table[table["chosen"]].iloc[0]
-    m, k = int(best["m"]), int(best["k"])
-    info = {"site": site, "checkpoint": model.checkpoint, "seconds": setting.seconds, "updates": updates}
-    folder = found[m, k].save(Path(out), info)
-    write_table(folder / "search.csv", table)
-    click.echo(table.round(4).to_string(index=False))
-    click.echo(f"{folder}: m = {m}, k = {k}, layer {layer} of {model.checkpoint}")
+    model, setting, words = _open(**given)
+    size = profiles.Autoencoder(
+        clips, held_out, tuple(expansions), tuple(sparsities), updates, 0, tokens, 0, rate, recorded
+    )
+    profile = replace(profiles.get_profile("paper"), autoencoder=size)
+    setting = replace(setting, batch=batch, progress=True)
+    work = Experiment(model, setting, steering_judge(words), profile, words, captions)
+    found = autoencoder.train_or_load(work, int(layer) if layer.lstrip("-").isdigit() else layer, out, seed)
+    best = found.table[found.table["chosen"]].iloc[0]
+    click.echo(found.table.round(4).to_string(index=False))
+    place = Path(out) / found.key[:16]
+    click.echo(f"{place}: m = {best['m']:.0f}, k = {best['k']:.0f}, layer {layer} of {model.checkpoint}")
 
 
 # ---- parts

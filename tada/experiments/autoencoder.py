@@ -1,12 +1,16 @@
-"""An autoencoder by profile: gathered activations, the search, the chosen one trained on, and its steering vectors.
+"""An autoencoder by profile: kept activations, the search, the chosen one trained on, and its steering vectors.
 
-Everything that took time is kept under the hash of all that determines it, so that a second run computes nothing.
+Everything that took time is kept under the hash of all that determines it, so that a second run computes nothing and a
+stopped one goes on: activations by the batch, the search, and the autoencoder that it chose.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 
 import pandas as pd
@@ -15,23 +19,22 @@ from torch import Tensor
 
 from tada import sae as saes
 from tada.concepts import steered as prompts
-from tada.engine import units
+from tada.engine import Setting, units
+from tada.errors import InputError
 from tada.experiments.experiment import Experiment, check_disjoint
-from tada.experiments.profiles import first_seed
+from tada.experiments.profiles import Autoencoder, first_seed
 from tada.experiments.steering import recipe
 from tada.io import write_table
 from tada.pairs import read
 from tada.sae.model import SparseAutoencoder
 from tada.sae.search import measure, search
+from tada.sae.streams import WINDOW, epochs, keep_part, read_part
 from tada.steering import Trial, library, seeded
 from tada.steering.vector import Vector
 from tada.store import key
 
 TRAINING, HELD_OUT, BROWSED = (first_seed("autoencoder", place) for place in range(3))
 """Seed of the first clip to train on, to measure on and to browse; the next clips have the next ones."""
-
-RATE = 5e-4
-"""Learning rate of the small profiles, whose few steps need larger ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,36 +58,34 @@ class Trained:
     key: str
 
 
-def train_or_load(
-    work: Experiment,
-    layer: int | str,
-    folder: str | Path,
-    seed: int = 0,
-    rate: float | None = RATE,
-) -> Trained:
+def train_or_load(work: Experiment, layer: int | str, folder: str | Path, seed: int = 0) -> Trained:
     """Search, choose and train on an autoencoder, or load it from the folder if all of it was done before.
 
     Args:
         work: model, setting, captions and profile.
         layer: index or site name.
-        folder: where autoencoders are kept.
+        folder: where autoencoders and the activations that they are trained on are kept.
         seed: of weights and order.
-        rate: learning rate; None for ``tada.sae.train``'s own.
+
+    Raises:
+        ValueError: a disk without room for the activations.
     """
     site, size = work.model.resolve(layer)[0], work.profile.autoencoder
     held_out, _, texts = _split_captions(work)
-    captions_key = key({"texts": held_out + texts[: size.clips]})
-    how = {"what": "autoencoder", "site": site, "size": asdict(size), "seed": seed, "noise": TRAINING, "rate": rate}
-    made_by = units(work.model, work.setting, None, [{**how, "captions": captions_key}])[0]
+    how = {"what": "autoencoder", "site": site, "size": asdict(size), "seed": seed, "noise": TRAINING}
+    captions = key({"texts": held_out + texts[: size.clips]})
+    made_by = units(work.model, work.setting, None, [{**how, "captions": captions}])[0]
     place = Path(folder) / made_by[:16]
     if not (place / "measured.csv").is_file():
-        held = gather_activations(work, site, held_out, size.held_out, HELD_OUT)
-        pool = gather_activations(work, site, texts, size.clips, TRAINING)
-        chosen = _train(work, site, pool, held, place, seed, rate)
-        write_table(place / "measured.csv", pd.DataFrame([measure(chosen, held)]))
+        held = gather_activations(work, site, held_out, HELD_OUT, Path(folder))
+        files = gather_activations(work, site, list(islice(cycle(texts), size.clips)), TRAINING, Path(folder))
+        parts = [read_part(file) for file in held]
+        chosen = _train(work, site, files, parts, place, seed)
+        write_table(place / "measured.csv", pd.DataFrame([measure(chosen, parts)]))
     table = pd.read_csv(place / "search.csv")
     measured = {str(name): float(value) for name, value in pd.read_csv(place / "measured.csv").iloc[0].items()}
-    return Trained(SparseAutoencoder.load(place), site, table, pd.read_csv(place / "log.csv"), measured, made_by)
+    sae = SparseAutoencoder.load(place).to(work.model.device)
+    return Trained(sae, site, table, pd.read_csv(place / "log.csv"), measured, made_by)
 
 
 def _split_captions(work: Experiment) -> tuple[list[str], list[str], list[str]]:
@@ -96,50 +97,95 @@ def _split_captions(work: Experiment) -> tuple[list[str], list[str], list[str]]:
     return held_out, browsed, rest
 
 
-def gather_activations(work: Experiment, site: str, texts: Sequence[str], clips: int, seed: int) -> Tensor:
-    """Gather activations ``[tokens, dim]`` of a site: of as many clips as asked, each with a seed of its own."""
-    texts, batch = texts[:clips], 8
-    stream = saes.activations(work.model, texts, seed, replace(work.setting, batch=batch), [site])
-    sizes = [min(batch, len(texts) - start) for start in range(0, len(texts), batch)]
-    parts: list[Tensor] = []
-    got = 0
-    while got < clips:
-        got += sizes[len(parts) % len(sizes)]
-        parts.append(next(stream)[site].float().cpu())
-    return torch.cat(parts)
+def gather_activations(work: Experiment, site: str, texts: Sequence[str], seed: int, folder: Path) -> list[Path]:
+    """Keep what a site puts out in a clip of every text, a file a batch; batches that are kept are not made again.
+
+    Args:
+        work: model, setting and profile.
+        site: its name.
+        texts: captions.
+        seed: of the first text's noise; the next ones have those that follow.
+        folder: where activations are kept, in a folder of their own.
+
+    Returns:
+        The files, see :func:`tada.sae.streams.read_part`.
+
+    Raises:
+        ValueError: a disk without room for them.
+    """
+    setting, steps = recording(work)
+    about = {"site": site, "texts": list(texts), "seed": seed, "steps": steps, "batch": setting.batch}
+    place = folder / "activations" / units(work.model, setting, None, [about])[0][:16]
+    files = {start: place / f"{start:05}.safetensors" for start in range(0, len(texts), setting.batch)}
+    for start, file in files.items():
+        if not file.is_file():
+            some = texts[start : start + setting.batch]
+            part = next(saes.activations(work.model, some, seed + start, setting, [site], steps))[site]
+            check_room(place, part.numel() * 2 * (len(texts) - start) // len(some))
+            keep_part(part, file)
+    return list(files.values())
 
 
-def epochs(pool: Tensor, tokens: int, seed: int = 0) -> Iterator[Tensor]:
-    """Yield batches ``[tokens, dim]`` of a pool for ever, each round in another order; its rest is left out."""
-    draw = torch.Generator().manual_seed(seed)
-    tokens = min(tokens, len(pool))
-    while True:
-        order = torch.randperm(len(pool), generator=draw)
-        for start in range(0, len(pool) - tokens + 1, tokens):
-            yield pool[order[start : start + tokens]]
+def recording(work: Experiment) -> tuple[Setting, list[int]]:
+    """Give the setting and the denoising steps that activations are recorded at."""
+    size, total = work.profile.autoencoder, work.model.sampling(work.setting.sampling).steps
+    count = min(size.steps or total, total)
+    setting = replace(work.setting, seconds=size.seconds or work.setting.seconds)
+    return setting, [place * total // count for place in range(count)]
+
+
+def check_room(folder: Path, wanted: int) -> None:
+    """Raise InputError if the disk of a folder has less room than the bytes that are wanted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise InputError(
+            f"activations for the autoencoder take {wanted / 1e9:.1f} GB more in {folder}, where {free / 1e9:.1f} are "
+            "free: name another folder, or take fewer clips"
+        )
+
+
+def estimate_bytes(size: Autoencoder, tokens: int, width: int, steps: int, batch: int) -> dict[str, int]:
+    """Estimate what a profile takes of the machine, in bytes.
+
+    Args:
+        size: of the profile.
+        tokens: that the site puts out at a denoising step of a clip.
+        width: of the site.
+        steps: denoising steps that are recorded.
+        batch: clips that are sampled together.
+
+    Returns:
+        ``disk``: the kept activations. ``memory``: the most that is held at a time beside the model: a batch that is
+        recorded and halved, or the largest autoencoder in training, with its gradients and Adam's moments, what it
+        makes of a batch of tokens, and a window of activations.
+    """
+    clip, latents = tokens * steps * width, max(size.expansions) * width
+    recorded = batch * clip * (4 + 4 + 2)
+    weights, codes = 2 * latents * width * 4, size.tokens * latents * 4
+    disk = (size.clips + size.held_out) * clip * 2
+    return {"disk": disk, "memory": max(recorded, 6 * weights + 6 * codes + min(disk, WINDOW))}
 
 
 def _train(
-    work: Experiment, site: str, pool: Tensor, held: Tensor, place: Path, seed: int, rate: float | None
+    work: Experiment, site: str, files: Sequence[Path], held: Sequence[Tensor], place: Path, seed: int
 ) -> SparseAutoencoder:
+    """Search, and train on what was chosen."""
     size = work.profile.autoencoder
-    batches = epochs(pool, size.tokens, seed)
     idle = max(size.tokens, size.search_steps * size.tokens // 4)
-    table, found = search(
-        batches, held, size.search_steps, size.expansions, size.sparsities, seed, rate=rate, dead_after=idle
-    )
-    best = table[table["chosen"]].iloc[0]
-    sae = found[int(best["m"]), int(best["k"])]
-    log = saes.train(
-        {site: sae},
-        ({site: batch} for batch in batches),
-        size.train_steps,
-        rate,
-        dead_after=idle,
-        log_every=max(1, size.train_steps // 30),
-    )
-    sae.save(place, {"site": site, "checkpoint": work.model.checkpoint, "m": int(best["m"]), "size": asdict(size)})
-    write_table(place / "search.csv", table)
+    batches = partial(epochs, files, size.tokens)
+    if not (place / "search.csv").is_file():
+        table, found = search(
+            lambda: batches(seed), held, size.search_steps, size.expansions, size.sparsities, seed, work.model.device,
+            rate=size.rate, dead_after=idle, progress=work.setting.progress,
+        )  # fmt: skip
+        found.save(place / "found")
+        write_table(place / "search.csv", table)
+    sae = SparseAutoencoder.load(place / "found").to(work.model.device)
+    stream = ({site: batch} for batch in batches(seed + 1))
+    log_every = max(1, size.train_steps // 30)
+    log = saes.train({site: sae}, stream, size.train_steps, size.rate, dead_after=idle, log_every=log_every)
+    sae.save(place, {"site": site, "checkpoint": work.model.checkpoint, "size": asdict(size)})
     write_table(place / "log.csv", log)
     return sae
 
@@ -150,14 +196,15 @@ def browser_trial(work: Experiment) -> Trial:
     return Trial("", seeded(dict.fromkeys(browsed), BROWSED), work.setting)
 
 
-def contrast_activations(work: Experiment, site: str, concept: str) -> tuple[Tensor, Tensor]:
-    """Gather activations ``[tokens, dim]`` of a site in clips with a concept, and in their counterparts."""
+def contrast_activations(work: Experiment, site: str, concept: str) -> tuple[Iterator[Tensor], Iterator[Tensor]]:
+    """Stream what a site puts out in clips with a concept, and in their counterparts, in parts ``[tokens, dim]``."""
     pairs = prompts.pairs(concept, work.vocabulary, count=work.profile.steering.pairs)
-    setting = replace(work.setting, lyrics=pairs.lyrics if work.model.sings else None)
+    setting, steps = recording(work)
+    setting = replace(setting, lyrics=pairs.lyrics if work.model.sings else None)
 
-    def side(texts: Sequence[str]) -> Tensor:
-        stream = saes.activations(work.model, texts, recipe(work, concept).seed, setting, [site])
-        return torch.cat([next(stream)[site].float().cpu() for _ in range(-(-len(texts) // setting.batch))])
+    def side(texts: Sequence[str]) -> Iterator[Tensor]:
+        stream = saes.activations(work.model, texts, recipe(work, concept).seed, setting, [site], steps)
+        return (part[site] for part in islice(stream, -(-len(texts) // setting.batch)))
 
     return side(pairs.positive), side(pairs.negative)
 
@@ -168,8 +215,9 @@ def score_table(work: Experiment, trained: Trained, concepts: Sequence[str], fol
     about |= {"noise": [recipe(work, concept).seed for concept in concepts]}
     place = Path(folder) / trained.key[:16] / f"scores-{key({**about, 'sae': trained.key})[:16]}.parquet"
     if not place.is_file():
-        sides = {name: contrast_activations(work, trained.site, name) for name in concepts}
-        columns = {name: saes.scores(trained.sae, *tokens).numpy() for name, tokens in sides.items()}
+        columns = {
+            name: saes.scores(trained.sae, *contrast_activations(work, trained.site, name)).numpy() for name in concepts
+        }
         write_table(place, pd.DataFrame(columns))
     return pd.read_parquet(place)
 

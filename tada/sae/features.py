@@ -1,12 +1,12 @@
-"""A browser of an autoencoder's features: where each is most active, which concept it speaks for, what it does."""
+"""An autoencoder's features: scores for concepts, vectors, and a browser of what each is active in and does."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -14,18 +14,108 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from tada.audio import Clips
-from tada.engine import Setting, Texts, generate
-from tada.errors import InputError, UnknownNameError
+from tada.engine import Texts, generate
+from tada.errors import InputError, UnknownNameError, unknown
 from tada.hooks import record
 from tada.io import atomic_write
 from tada.metrics.judges import JudgeLike
 from tada.models.base import Model
-from tada.pairs import read
-from tada.sae import model as saes
 from tada.sae.model import SparseAutoencoder
+from tada.sae.streams import pieces
 from tada.steering.arms import Arm, Trial
 from tada.steering.ranges import grid, read_clips, write_clips
 from tada.steering.vector import Vector
+
+Activity = Literal["topk", "relu"]
+Score = Literal["tfidf", "difference", "cohen"]
+
+
+@torch.no_grad()
+def feature_moments(
+    sae: SparseAutoencoder, hidden: Tensor | Iterable[Tensor], activity: Activity = "topk"
+) -> tuple[Tensor, Tensor]:
+    """Compute the mean and variance of every feature's activity.
+
+    Args:
+        sae: the autoencoder.
+        hidden: activations ``[..., tokens, dim]``, or a stream of parts ``[tokens, dim]``, held one at a time.
+        activity: ``"topk"``, the code as the paper writes, or ``"relu"``, all positive pre-activations, as the
+            authors' code does.
+
+    Returns:
+        Two tensors ``[..., latents]``.
+    """
+    if activity not in ("topk", "relu"):
+        raise InputError(unknown("activity", activity, ("topk", "relu")))
+    if isinstance(hidden, Tensor) and hidden.dim() > 2:
+        means, variances = zip(*(feature_moments(sae, part, activity) for part in hidden), strict=True)
+        return torch.stack(means), torch.stack(variances)
+    tokens, total, squares = 0, *torch.zeros(2, sae.config.latents, dtype=torch.float64)
+    for part in pieces(hidden, sae.W_dec):
+        active = sae.pre_activations(part).relu()
+        if activity == "topk":
+            values, places = active.topk(sae.config.k, dim=-1, sorted=False)
+            active = torch.zeros_like(active).scatter_(1, places, values)
+        tokens += len(part)
+        total += active.sum(dim=0).cpu()
+        squares += active.square().sum(dim=0).cpu()
+    mean = total / tokens
+    return mean.float(), (squares / tokens - mean.square()).clamp_min(0).float()
+
+
+def scores(
+    sae: SparseAutoencoder,
+    positive: Tensor | Iterable[Tensor],
+    negative: Tensor | Iterable[Tensor],
+    kind: Score = "tfidf",
+    activity: Activity = "topk",
+    epsilon: float = 1e-6,
+) -> Tensor:
+    """Score how much each feature speaks for a concept (eq. 6).
+
+    Args:
+        sae: the autoencoder.
+        positive: activations with the concept, ``[tokens, dim]`` or a stream of such parts, or
+            ``[steps, tokens, dim]`` for a score per step.
+        negative: activations without it, likewise.
+        kind: ``"tfidf"`` (eq. 6), ``"difference"`` of means, or ``"cohen"``'s d.
+        activity: ``"topk"`` as the paper writes, or ``"relu"`` as the authors' code does.
+        epsilon: of equation 6.
+
+    Returns:
+        ``[latents]`` or ``[steps, latents]``, higher for features of the concept.
+    """
+    if kind not in ("tfidf", "difference", "cohen"):
+        raise InputError(unknown("score", kind, ("tfidf", "difference", "cohen")))
+    (with_, spread), (without, other) = (feature_moments(sae, hidden, activity) for hidden in (positive, negative))
+    if kind == "tfidf":
+        return with_ * torch.log(1 + 1 / (without + epsilon))
+    difference = with_ - without
+    return difference if kind == "difference" else difference / ((spread + other) / 2 + 1e-12).sqrt()
+
+
+def vector(sae: SparseAutoencoder, site: str, score: Tensor, tau: int, info: Mapping[str, Any] | None = None) -> Vector:
+    """Sum the directions of the ``tau`` features with the highest scores to a steering vector (eq. 7).
+
+    Args:
+        sae: the autoencoder.
+        site: the site it was trained on.
+        score: ``[latents]``, or ``[steps, latents]`` for features and a direction per step.
+        tau: number of features.
+        info: where it comes from; ``checkpoint`` belongs in it.
+
+    Returns:
+        A vector for :meth:`tada.steering.Vector.apply`; equation 8 is ``renorm=False``.
+    """
+    if not 1 <= tau <= sae.config.latents:
+        raise InputError(f"got tau={tau}; expected 1 to {sae.config.latents}")
+    chosen = score.reshape(-1, sae.config.latents).topk(tau, dim=-1).indices
+    direction = sae.W_dec.detach().float()[chosen].sum(dim=1).cpu()
+    about = {"method": "sae", "features": chosen.tolist(), "tau": tau, "sites": [site], **(info or {})}
+    return Vector({site: direction}, about)
+
+
+# ---- the browser
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,39 +172,48 @@ def listen(
     if keep is not None and Path(f"{keep}.activity").is_file():
         activity = load(Path(f"{keep}.activity").read_bytes())["activity"]
         return FeatureActivity(read_clips(Path(f"{keep}.clips")), tuple(features), activity)
-    made, active = zip(*_recorded(model, site, trial), strict=True)
-    audio, records = torch.cat([part.audio for part in made]), [record for part in made for record in part.records]
-    activity = torch.cat([_activity(sae, hidden, features, moments) for hidden in active])
-    heard = FeatureActivity(Clips(audio, made[0].sample_rate, records), tuple(features), activity)
+    outputs: list[Tensor] = []
+
+    def reduce(hidden: Tensor) -> Tensor:
+        return _activity(sae, in_time(model, hidden, trial.setting.seconds), features, moments)
+
+    @contextmanager
+    def record_site(model: Model, rows: pd.DataFrame, texts: Texts) -> Iterator[None]:
+        with record(model, [site], reduce) as kept:
+            yield
+        outputs.append(kept[site].mean(dim=0).cpu())
+
+    plan = pd.DataFrame(trial.rows, columns=["prompt", "seed"]).assign(chunk=0)
+    made = [(clips, outputs.pop()[: len(rows)]) for rows, clips in generate(model, plan, trial.setting, record_site)]
+    audio, records = (
+        torch.cat([clips.audio for clips, _ in made]),
+        [about for clips, _ in made for about in clips.records],
+    )
+    activity = torch.cat([active for _, active in made])
+    heard = FeatureActivity(Clips(audio, made[0][0].sample_rate, records), tuple(features), activity)
     if keep is not None:
         write_clips(heard.clips, Path(f"{keep}.clips"))
         atomic_write(f"{keep}.activity", save({"activity": activity.contiguous()}))
     return heard
 
 
-def _recorded(model: Model, site: str, trial: Trial) -> Iterator[tuple[Clips, Tensor]]:
-    """Clips of a trial, a batch at a time, with the site's outputs ``[steps, rows, time, bands, dim]``."""
-    outputs: list[Tensor] = []
-
-    @contextmanager
-    def record_site(model: Model, rows: pd.DataFrame, texts: Texts) -> Iterator[None]:
-        with record(model, [site]) as kept:
-            yield
-        outputs.append(kept[site])
-
-    plan = pd.DataFrame(trial.rows, columns=["prompt", "seed"]).assign(chunk=0)
-    for rows, clips in generate(model, plan, trial.setting, record_site):
-        yield clips, in_time(model, outputs.pop()[:, : len(rows)], trial.setting.seconds)
+@torch.no_grad()
+def _activity(sae: SparseAutoencoder, hidden: Tensor, features: Sequence[int], moments: int) -> Tensor:
+    """``[rows, time, bands, dim]`` to ``[rows, features, moments]``."""
+    code = sae.encode(hidden.flatten(0, -2).to(sae.W_dec))
+    values = torch.stack([(code.values * (code.indices == feature)).sum(dim=1) for feature in features])
+    activity = values.view(len(features), *hidden.shape[:-1]).mean(dim=-1).transpose(0, 1)
+    return torch.nn.functional.adaptive_avg_pool1d(activity, min(moments, activity.shape[-1]))
 
 
 def in_time(model: Model, hidden: Tensor, seconds: float) -> Tensor:
-    """What a site puts out ``[steps, rows, tokens, dim]`` as ``[steps, rows, time, bands, dim]``.
+    """What a site puts out ``[..., tokens, dim]`` as ``[..., time, bands, dim]``.
 
     Transformers have a token per frame of sound, Stable Audio one more in front, which is left out; the U-Net has
     patches of time and pitch, time slower.
     """
-    skip, time, bands = model.token_grid(hidden.shape[2], seconds)
-    return hidden[:, :, skip:].unflatten(2, (time, bands))
+    skip, time, bands = model.token_grid(hidden.shape[-2], seconds)
+    return hidden[..., skip:, :].unflatten(-2, (time, bands))
 
 
 def most_active(heard: FeatureActivity, feature: int, count: int = 3) -> pd.DataFrame:
@@ -135,22 +234,6 @@ def most_active(heard: FeatureActivity, feature: int, count: int = 3) -> pd.Data
             "mean": activity.mean(dim=1)[order].tolist(),
         }
     )
-
-
-def score_table(
-    sae: SparseAutoencoder, sides: Mapping[str, tuple[Tensor, Tensor]], kind: saes.Score = "tfidf"
-) -> pd.DataFrame:
-    """Every feature's score for every concept (eq. 6).
-
-    Args:
-        sae: the autoencoder.
-        sides: concept -> activations with and without it, ``[tokens, dim]`` each.
-        kind: as for ``tada.sae.scores``.
-
-    Returns:
-        A row a feature, a column a concept.
-    """
-    return pd.DataFrame({name: saes.scores(sae, *pair, kind=kind).cpu().numpy() for name, pair in sides.items()})
 
 
 def top(table: pd.DataFrame, count: int = 3) -> pd.DataFrame:
@@ -186,51 +269,4 @@ def single(sae: SparseAutoencoder, site: str, feature: int, info: Mapping[str, A
     """The vector of one feature."""
     score = torch.zeros(sae.config.latents)
     score[feature] = 1.0
-    return saes.vector(sae, site, score, 1, info)
-
-
-# ---- parts
-
-
-@torch.no_grad()
-def _activity(sae: SparseAutoencoder, hidden: Tensor, features: Sequence[int], moments: int) -> Tensor:
-    """``[steps, rows, time, bands, dim]`` to ``[rows, features, moments]``."""
-    rows = []
-    for row in hidden.transpose(0, 1).to(sae.W_dec.dtype):
-        code = sae.encode(row.flatten(0, -2))
-        values = torch.stack([(code.values * (code.indices == feature)).sum(dim=1) for feature in features])
-        rows.append(values.view(len(features), *row.shape[:-1]).mean(dim=(1, 3)))
-    activity = torch.stack(rows)
-    return torch.nn.functional.adaptive_avg_pool1d(activity, min(moments, activity.shape[-1])).cpu()
-
-
-def stream(
-    model: Model,
-    site: str,
-    setting: Setting,
-    tokens: int,
-    held_out: int,
-    seed: int,
-    captions: Any = None,
-) -> tuple[Iterator[Tensor], Tensor]:
-    """Activations of one site for training, and others to measure on.
-
-    Args:
-        model: the model, sampled as the stream is read.
-        site: name of the site.
-        setting: of the clips.
-        tokens: in a training step.
-        held_out: clips of the second part, whose captions are not among the first's.
-        seed: of noise and order.
-        captions: as for ``tada.pairs.build``; None for the synthetic ones.
-
-    Returns:
-        Shuffled ``[tokens, dim]`` without end, and ``[any, dim]``.
-    """
-    texts = read(captions)["caption"].tolist()
-    rest, texts = texts[:held_out], texts[held_out:]
-    some = saes.activations(model, rest, seed + 1_000_000, setting, [site])
-    runs = [next(some)[site] for _ in range(-(-held_out // setting.batch))]
-    flow = saes.activations(model, texts, seed, setting, [site])
-    buffer = max(2 * tokens, 4 * len(runs[0]))
-    return (part[site] for part in saes.shuffle_buffer(flow, tokens, buffer, seed)), torch.cat(runs)
+    return vector(sae, site, score, 1, info)

@@ -1,8 +1,8 @@
-"""The paper's search for an autoencoder: every expansion factor with every sparsity, all trained from one stream."""
+"""The paper's search for an autoencoder: every expansion factor with every sparsity, trained on the same tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,84 +10,89 @@ import torch
 from torch import Tensor
 
 from tada.errors import InputError
-from tada.sae.model import FREQUENT, Batch, SaeConfig, SparseAutoencoder, train
+from tada.sae.model import SaeConfig, SparseAutoencoder
+from tada.sae.streams import pieces
+from tada.sae.training import FREQUENT, train
 
 EXPANSIONS, SPARSITIES = (2, 4, 8, 16), (16, 32, 64)
 """The paper's m and k (section 4.2); it chose m = 4 and k = 64."""
 
 
 @torch.no_grad()
-def measure(sae: SparseAutoencoder, hidden: Tensor, batch: int = 4096) -> dict[str, float]:
+def measure(sae: SparseAutoencoder, hidden: Tensor | Iterable[Tensor]) -> dict[str, float]:
     """Measure an autoencoder on activations that it was not trained on.
 
     Args:
         sae: the autoencoder.
-        hidden: ``[tokens, dim]``.
-        batch: tokens at a time.
+        hidden: ``[tokens, dim]``, whole or in parts.
 
     Returns:
         ``unexplained`` (share of the variance, lower is better), ``explained_variance``, ``l0`` (active features per
         token), ``dead`` and ``frequent``: shares of features that fire on no token, and on more than a tenth.
     """
     sae.eval()
-    error, active = 0.0, 0.0
-    fired = torch.zeros(sae.config.latents, device=hidden.device)
-    for part in hidden.float().split(batch):
-        code = sae.encode(part)
+    tokens, error, squares = 0, 0.0, 0.0
+    fired, total = torch.zeros(sae.config.latents), torch.zeros(sae.config.dim, dtype=torch.float64)
+    for part in pieces(hidden, sae.W_dec):
+        code, centred = sae.encode(part), part - sae.b_pre
+        tokens += len(part)
         error += float((sae.decode(code) - part).square().sum())
-        on = code.values > 0
-        active += float(on.sum())
-        fired += torch.bincount(code.indices[on], minlength=sae.config.latents)
-    variance = float((hidden.float() - hidden.float().mean(dim=0)).square().sum())
+        squares += float(centred.square().sum())
+        total += centred.sum(dim=0).double().cpu()
+        fired += torch.bincount(code.indices[code.values > 0], minlength=sae.config.latents).cpu()
+    unexplained = error / (squares - float(total.square().sum()) / tokens)
     return {
-        "unexplained": error / variance,
-        "explained_variance": 1 - error / variance,
-        "l0": active / len(hidden),
+        "unexplained": unexplained,
+        "explained_variance": 1 - unexplained,
+        "l0": float(fired.sum()) / tokens,
         "dead": float((fired == 0).float().mean()),
-        "frequent": float((fired > FREQUENT * len(hidden)).float().mean()),
+        "frequent": float((fired > FREQUENT * tokens).float().mean()),
     }
 
 
 def search(
-    batches: Iterable[Tensor],
-    held_out: Tensor,
+    batches: Callable[[], Iterable[Tensor]],
+    held_out: Sequence[Tensor],
     steps: int,
     expansions: Sequence[int] = EXPANSIONS,
     sparsities: Sequence[int] = SPARSITIES,
     seed: int = 0,
+    device: torch.device | str = "cpu",
     **training: Any,
-) -> tuple[pd.DataFrame, dict[tuple[int, int], SparseAutoencoder]]:
-    """Train every combination on the same tokens, and measure each on others.
+) -> tuple[pd.DataFrame, SparseAutoencoder]:
+    """Train every combination on the same tokens, one after the other, and measure each on others.
 
     Args:
-        batches: activations ``[tokens, dim]`` each.
-        held_out: activations ``[tokens, dim]`` that are not among them.
+        batches: makes the stream of activations ``[tokens, dim]``, the same each time.
+        held_out: activations that are not among them, in parts ``[tokens, dim]``.
         steps: of training.
         expansions: m, features per dimension.
         sparsities: k, active features per token; those above a combination's number of features are left out.
         seed: of the weights.
+        device: of the autoencoders.
         training: ``rate``, ``dead_after`` and ``progress`` of ``tada.sae.train``.
 
     Returns:
         One row a combination: ``m, k, latents``, the columns of :func:`measure`, ``rule`` and ``chosen``; and the
-        autoencoders by (m, k).
+        chosen autoencoder.
 
     Raises:
         ValueError: no combination.
     """
-    dim = held_out.shape[-1]
-    saes: dict[tuple[int, int], SparseAutoencoder] = {}
-    for m in expansions:
-        for k in sparsities:
-            if k <= m * dim:
-                torch.manual_seed(seed)
-                saes[m, k] = SparseAutoencoder(SaeConfig(dim, m * dim, k)).to(held_out.device)
-    if not saes:
+    dim = held_out[0].shape[-1]
+    combinations = [(m, k) for m in expansions for k in sparsities if k <= m * dim]
+    if not combinations:
         raise InputError(f"got m={list(expansions)} and k={list(sparsities)} for width {dim}; expected k <= m * width")
-    named = {f"m{m} k{k}": sae for (m, k), sae in saes.items()}
-    train(named, _shared(batches, named), steps, log_every=steps, **training)
-    rows = [{"m": m, "k": k, "latents": m * dim, **measure(sae, held_out)} for (m, k), sae in saes.items()]
-    return choose(pd.DataFrame(rows)), saes
+    rows: list[dict[str, float]] = []
+    for m, k in combinations:
+        torch.manual_seed(seed)
+        sae = SparseAutoencoder(SaeConfig(dim, m * dim, k)).to(device)
+        train({"": sae}, ({"": hidden} for hidden in batches()), steps, log_every=steps, **training)
+        rows.append({"m": m, "k": k, "latents": m * dim, **measure(sae, held_out)})
+        table = choose(pd.DataFrame(rows))
+        if table.set_index(["m", "k"])["chosen"][m, k]:
+            best = sae
+    return table, best
 
 
 MAX_DEAD = 0.1
@@ -108,11 +113,5 @@ def choose(table: pd.DataFrame) -> pd.DataFrame:
         The table with ``rule`` (the sum) and ``chosen``, in the order of m and k.
     """
     ranked = table.assign(rule=table["unexplained"] + table["dead"] + table["frequent"])
-    alive = ranked[ranked["dead"] <= MAX_DEAD]
-    best = (alive if len(alive) else ranked).sort_values(["rule", "m", "k"]).index[0]
-    return ranked.assign(chosen=ranked.index == best).sort_values(["m", "k"]).reset_index(drop=True)
-
-
-def _shared(batches: Iterable[Tensor], names: Mapping[str, object]) -> Iterator[Batch]:
-    for hidden in batches:
-        yield dict.fromkeys(names, hidden)
+    order = ranked.assign(dying=ranked["dead"] > MAX_DEAD).sort_values(["dying", "rule", "m", "k"]).index
+    return ranked.assign(chosen=ranked.index == order[0]).sort_values(["m", "k"]).reset_index(drop=True)
