@@ -127,8 +127,8 @@ for row in range(seed, seed + heard):
 # %% [markdown]
 # ## Do they do what they are asked?
 #
-# Each prompt mentions one attribute, nothing was trained on its words' seed or on its noise, and the probe, which never saw a
-# mini's clip, says what it hears. Chance is one in the number of classes.
+# Each prompt mentions one attribute, nothing was trained or chosen by its words' seed or by its noise, and the probe, which never
+# saw a mini's clip, says what it hears. Chance is one in the number of classes.
 
 # %% mystnb={"image": {"alt": "Accuracy of each mini for each attribute with its 95 percent interval, as points with bars, chance as a short grey line for each attribute."}}
 one = figures.accuracies(cards, minis, "one concept")
@@ -146,14 +146,23 @@ figures.accuracy_table(one)
 figures.accuracy_table(figures.accuracies(cards, minis, "by class"))
 
 # %% [markdown]
-# The figures above are from the cards, measured when a mini was trained. Judged anew on this page, with few clips:
+# These are minis at their best. Other pages take fewer denoising steps, for [steering](05_steering_caa) and for
+# [localisation](04_localisation). The same questions, asked as they do:
+
+# %%
+figures.accuracy_table(
+    pd.concat([figures.accuracies(cards, minis, f"one concept{use}", use) for use in measured.STEPS])
+)
+
+# %% [markdown]
+# The figures above are from the cards, measured when a mini was finished. Judged anew on this page, with few clips:
 
 # %%
 if again:
     asked = measured.questions({name: max(2, round(again / len(CLASSES))) for name in CLASSES})
     found = {}
     for name, model in models.items():
-        found[name] = measured.hits(asked, measured.answer(model, asked)).mean()
+        found[name] = measured.ask(model, asked)["right"].mean()
     display(tables.table(pd.DataFrame({"mini": found.keys(), f"right of {len(asked)}": found.values()}), {}))
 
 # %% [markdown]
@@ -163,11 +172,12 @@ if again:
 # not trained at all.
 
 # %%
-figures.measure_table(cards, minis, "tempo", {"slow": "{:.0f}", "fast": "{:.0f}", "overlap": "{:.1%}"})
+formats = {"slow": "{:.0f}", "fast": "{:.0f}", "overlap": "{:.1%}", "steps": "{:.0f}"}
+tables.table(pd.concat([figures.measures(cards, minis, f"tempo{use}") for use in measured.STEPS]), formats)
 
 # %% [markdown]
 # *Slow* and *fast* are the medians, in beats per minute, of clips that were asked to be so; the *overlap* is the share of either
-# distribution that no threshold can tell from the other.
+# distribution that no threshold can tell from the other, at as many denoising *steps*.
 #
 # ## Captions nobody here wrote
 #
@@ -190,7 +200,7 @@ else:
 
 # %%
 formats = {"distance": "{:.4f}", "renders": "{:.4f}", "ratio": "{:.1f}", "clips": "{:.0f}"}
-figures.measure_table(cards, minis, "frechet", formats)
+tables.table(figures.measures(cards, minis, "frechet"), formats)
 
 # %% [markdown]
 # ## Can the judges be believed?
@@ -216,7 +226,7 @@ plt.show()
 
 # %%
 formats = {"clips": "{:.0f}", "seconds": "{:.1f}", "denoiser_call": "{:.3f}", "calls": "{:.0f}"}
-figures.measure_table(cards, minis, "speed", formats)
+tables.table(figures.measures(cards, minis, "speed"), formats)
 
 # %% [markdown]
 # *Seconds* from text to sound for so many *clips* at once on the machine that wrote the card, seconds of one plain call of the

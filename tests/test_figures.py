@@ -141,10 +141,11 @@ def test_cards_become_points_with_intervals():
     cards = {"one": {"part": {"tempo": value}, "tempo": {"slow": 70.2}}, "two": {}}
     found = minis.accuracies(cards, cards, "part")
     assert found.to_dict("records") == [{"mini": "one", "attribute": "tempo", **value}]
+    assert minis.accuracies(cards, cards, "part", ", steering")["attribute"].tolist() == ["tempo, steering"]
     axis = minis.accuracy_points(found, "title").axes[0]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["tempo"]
     assert "0.900 [0.800, 0.950]" in minis.accuracy_table(found).to_html()
-    assert ">70<" in minis.measure_table(cards, ["one"], "tempo", {"slow": "{:.0f}"}).to_html()
+    assert minis.measures(cards, cards, "tempo").to_dict("records") == [{"mini": "one", "slow": 70.2}]
 
 
 def test_verdicts_are_worded_and_effects_scaled():

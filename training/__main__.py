@@ -25,17 +25,19 @@ HOME = "_build/minis"
 @click.option(
     "--start", metavar="FOLDER", help="A finished mini, whose denoiser learns for another cycle, in a home of its own."
 )
-def main(
-    name: str, device: str, hours: float | None, home: str, resume: bool, captions: str | None, start: str | None
-) -> None:
+@click.option("--card", is_flag=True, help="Train nothing: measure the finished mini again, and write its card.")
+def main(name: str, device: str, hours: float | None, home: str, resume: bool, card: bool, **given: str | None) -> None:
     """Train NAME from its seeds. Checkpoints every two minutes; after a kill the same command goes on."""
     folder = Path(home) / name
+    if card:
+        return recipes.update_card(name, home, given["captions"])
+    start = given["start"]
     if start and folder.resolve() in Path(start).resolve().parents:  # clearing would delete the start
         raise click.UsageError(f"{start} lies in {folder}: let another cycle have a --home of its own")
     if not resume:
         recipes.clear(name, home)
     try:
-        done = recipes.train(name, home, device, hours, captions, click.echo, start)
+        done = recipes.train(name, home, device, hours, **given)
     except (ValueError, FileNotFoundError) as error:
         raise click.UsageError(str(error)) from error
     click.echo(f"{name} is trained: {folder}" if done else f"stopped at the limit; the same command goes on: {folder}")

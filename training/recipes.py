@@ -6,7 +6,6 @@ import json
 import math
 import platform
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ import pandas as pd
 
 import tada
 from tada.errors import InputError, UnknownNameError, unknown
-from tada.experiments.minis import measure
+from tada.experiments.minis import measure, speed
 from tada.io import write_json
-from tada.minis.cards import EARS, hashes
+from tada.minis.cards import EARS, WEIGHTS, hashes
 from tada.models.base import versions
 from training import diffusion, ears, probe
 from training.diffusion import RECIPES
@@ -25,8 +24,6 @@ from training.diffusion.recipe import PARTS, START, describe_mini
 
 NAMES = (*EARS, *RECIPES)
 
-Report = Callable[[str], None]
-
 
 def train(
     name: str,
@@ -34,7 +31,6 @@ def train(
     device: str = "cpu",
     hours: float | None = None,
     captions: str | None = None,
-    report: Report = lambda _: None,
     start: str | Path | None = None,
 ) -> bool:
     """Train one of :data:`NAMES` in ``home/name``, from the last checkpoint if there is one.
@@ -45,7 +41,6 @@ def train(
         device: where minis are trained; ears and probe are trained on the CPU.
         hours: after which a stage stops; None: when it is done.
         captions: csv of MusicCaps, for the card's figures on real captions.
-        report: is told of progress.
         start: folder of a finished mini whose denoiser learns for another cycle; None: begin with nothing.
 
     Returns:
@@ -72,7 +67,7 @@ def train(
         else diffusion.train_further(name, home, start, device, limit)
     )
     if complete:
-        write_card(name, home, captions, report)
+        write_card(name, home, captions)
     return complete
 
 
@@ -81,9 +76,7 @@ def clear(name: str, home: str | Path) -> None:
     shutil.rmtree(Path(home) / name, ignore_errors=True)
 
 
-def write_card(
-    name: str, home: str | Path, captions: str | Path | None = None, report: Report = lambda _: None
-) -> Path:
+def write_card(name: str, home: str | Path, captions: str | Path | None = None) -> Path:
     """Measure a trained mini and write its card beside its weights, with the curve of its denoiser.
 
     Returns:
@@ -109,10 +102,25 @@ def write_card(
         "versions": versions(),
         "sampling": describe_mini(recipe.arch)["sampling"],
         "sha256": hashes(done),
-        **measure(model, captions, report),
+        **measure(model, captions, folder / "measured"),
+        "speed": speed(model),
     }
     write_json(done / "card.json", _rounded(content))
     return done
+
+
+def update_card(name: str, home: str | Path, captions: str | Path | None = None, folder: Path = WEIGHTS) -> None:
+    """Measure a finished mini again, and write what was found into its card; its speed stays.
+
+    Args:
+        name: which of :data:`RECIPES`.
+        home: folder where judged clips are kept, so that a stopped run goes on.
+        captions: csv of MusicCaps; None leaves what the card says of real captions.
+        folder: of finished minis.
+    """
+    path = folder / name / "card.json"
+    found = measure(tada.load(name, folder / name), captions, Path(home) / name / "measured")
+    write_json(path, json.loads(path.read_text()) | _rounded(found))
 
 
 def history(folder: Path) -> pd.DataFrame:

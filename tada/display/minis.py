@@ -35,19 +35,22 @@ def _parameters(card: Mapping[str, Any]) -> float:
     return sum(count.values()) if isinstance(count, dict) else count
 
 
-def accuracies(cards: Cards, names: Iterable[str], part: str) -> pd.DataFrame:
+def accuracies(cards: Cards, names: Iterable[str], part: str, ending: str = "") -> pd.DataFrame:
     """Gather accuracies from a part of some cards.
 
     Args:
         cards: name -> card.
         names: whose cards are read.
         part: of the card, such as ``one concept``; cards without it have no rows.
+        ending: is put behind the names of attributes.
 
     Returns:
         ``mini, attribute, accuracy, low, high, clips``, a row an attribute or class.
     """
     rows = [
-        {"mini": name, "attribute": key, **value} for name in names for key, value in cards[name].get(part, {}).items()
+        {"mini": name, "attribute": f"{key}{ending}", **value}
+        for name in names
+        for key, value in cards[name].get(part, {}).items()
     ]
     return pd.DataFrame(rows, columns=["mini", "attribute", "accuracy", "low", "high", "clips"])
 
@@ -92,16 +95,9 @@ def accuracy_table(found: pd.DataFrame, what: str = "attribute", clips: bool = T
     return table(wide.reset_index().rename(columns={"attribute": what}))
 
 
-def measure_table(cards: Cards, names: Iterable[str], part: str, formats: Mapping[str, str]) -> Any:
-    """Tabulate a part of some cards as it stands, a row a mini.
-
-    Args:
-        cards: name -> card.
-        names: whose cards are read.
-        part: of the card, such as ``tempo``.
-        formats: column -> format.
-    """
-    return table(pd.DataFrame([{"mini": name, **cards[name][part]} for name in names]), formats)
+def measures(cards: Cards, names: Iterable[str], part: str) -> pd.DataFrame:
+    """Gather a part of some cards as it stands, such as ``tempo``, a row a mini; cards without it have no row."""
+    return pd.DataFrame([{"mini": name, **cards[name][part]} for name in names if part in cards[name]])
 
 
 def loss_curves(losses: Mapping[str, pd.DataFrame]) -> Figure:

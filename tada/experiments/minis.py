@@ -1,6 +1,7 @@
 """Measure a mini: accuracy by the probe, tempo, real captions, Fréchet distance, speed; and check it against its card.
 
-All captions and noise seeds are ones that nothing was trained on.
+All captions and noise are of a block of seeds by which nothing was trained and nothing was chosen: whoever tries things
+until a card looks better needs another block.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +19,24 @@ import torch
 from torch import Tensor
 
 import tada
+from tada import engine
+from tada.audio import Clips
+from tada.engine import Job, Setting
+from tada.experiments.profiles import PROFILES, SEEDS
 from tada.metrics.fad import distance
+from tada.metrics.judges import JudgeLike
 from tada.minis import cards, ears, listen, probe
 from tada.minis.attributes import CLASSES, Attributes, draw
 from tada.minis.captions import caption
 from tada.minis.mel import listenable
-from tada.minis.probe import TEST_SEED
 from tada.minis.render import FRAMES, render_batch
 from tada.minis.sounds import SAMPLE_RATE
+from tada.models.base import Model
 from tada.stats import proportion
+from tada.store import UNIT, Store
 
-FIRST = TEST_SEED + 300_000
-"""Seed of the first caption and the first noise."""
+BLOCK = SEEDS["cards"]
+"""Seeds of captions and noise."""
 ASKED: Mapping[str, int] = {"voice": 96, "tempo": 96, "mood": 96, "instrument": 100, "percussion": 64, "genre": 96}
 """Attribute -> clips that are asked for one of its classes, and for nothing else."""
 REAL: Mapping[str, tuple[str, str]] = {
@@ -40,6 +48,12 @@ REAL: Mapping[str, tuple[str, str]] = {
     "sad": ("mood", "sad"),
 }
 """Word of a real caption -> what it asks for."""
+STEPS: Mapping[str, int | None] = {
+    "": None,
+    ", steering": PROFILES["mini"].steering.steps,
+    ", localisation": PROFILES["mini"].localisation.steps,
+}
+"""Ending of a card's entries -> denoising steps: those of the mini itself, which are its best, and those of pages."""
 SECONDS = FRAMES / SAMPLE_RATE
 
 Report = Callable[[str], None]
@@ -51,7 +65,7 @@ def questions(asked: Mapping[str, int] = ASKED) -> pd.DataFrame:
     for name, clips in asked.items():
         classes = [value for value in CLASSES[name] if value != "none"]
         for place in range(clips):
-            seed, wanted = FIRST + len(rows), classes[place % len(classes)]
+            seed, wanted = BLOCK[len(rows)], classes[place % len(classes)]
             text = caption(draw_with(name, wanted, seed), seed, mention=(name,)).text
             rows.append((name, wanted, text, seed))
     return pd.DataFrame(rows, columns=["attribute", "wanted", "prompt", "seed"])
@@ -73,84 +87,102 @@ def select_captions(captions: Sequence[str], clips: int = 16, seed: int = 0) -> 
     rows: list[tuple[str, str, str, int, str]] = []
     for word, texts in by_word.items():
         for place in rng.permutation(len(texts))[:clips]:
-            rows.append((*REAL[word], texts[place], FIRST + 50_000 + len(rows), word))
+            rows.append((*REAL[word], texts[place], BLOCK[50_000 + len(rows)], word))
     return pd.DataFrame(rows, columns=["attribute", "wanted", "prompt", "seed", "word"])
 
 
-def generate(
-    model: Any, prompts: Sequence[str], seeds: Sequence[int], batch: int = 16, report: Report | None = None
-) -> Tensor:
-    """Generate clips of a mini as the judges take them, mono ``[rows, 65536]`` at 16 kHz."""
-    parts = []
-    for start in range(0, len(prompts), batch):
-        clips = model.generate(list(prompts[start : start + batch]), list(seeds[start : start + batch]), SECONDS)
-        audio = listenable(clips.audio, clips.sample_rate)[:, :FRAMES]
-        parts.append(torch.nn.functional.pad(audio, (0, FRAMES - audio.shape[1])))
-        if report:
-            report(f"{min(start + batch, len(prompts))} of {len(prompts)} clips")
-    return torch.cat(parts)
+def ask(model: Model, asked: pd.DataFrame, steps: int | None = None, store: Store | None = None) -> pd.DataFrame:
+    """Generate and judge one clip for each row of :func:`questions` or :func:`select_captions`.
+
+    Args:
+        model: the mini.
+        asked: what it is asked.
+        steps: denoising steps; None for its own.
+        store: where answers are kept, and found again.
+
+    Returns:
+        What was asked, with ``right`` (whether the probe hears the wanted class) and ``bpm``, both as numbers.
+    """
+    found = _judged(model, asked, hear, steps, store)
+    return asked.assign(**{name: found[found["metric"] == name]["value"].to_numpy() for name in ("right", "bpm")})
 
 
-def answer(model: Any, asked: pd.DataFrame, report: Report | None = None) -> Tensor:
-    """Generate one clip for each row of :func:`questions` or :func:`select_captions`."""
-    return generate(model, asked["prompt"].tolist(), asked["seed"].tolist(), report=report)
+def _judged(
+    model: Model, asked: pd.DataFrame, judge: JudgeLike, steps: int | None, store: Store | None
+) -> pd.DataFrame:
+    setting = Setting(SECONDS, model.sampling(None, **({"steps": steps} if steps else {})), batch=16)
+    told = [{str(name): value for name, value in row.items()} for row in asked.to_dict("records")]
+    units = engine.units(model, setting, judge, told)
+    plan = asked.assign(chunk=np.arange(len(asked)) // setting.batch, **{UNIT: units})
+    return engine.run(model, plan, Job(replace(setting, progress=store is not None), judge), store)
 
 
-def hits(asked: pd.DataFrame, audio: Tensor) -> pd.Series:
-    """Say whether each clip is of the class that was asked for, by the probe."""
-    labels = probe.load().labels(audio, SAMPLE_RATE)
-    pairs = zip(asked["attribute"], asked["wanted"], strict=True)
-    return pd.Series([labels[name][row] == wanted for row, (name, wanted) in enumerate(pairs)])
+def hear(clips: Clips, rows: pd.DataFrame) -> dict[str, Any]:
+    """Say whether each clip is of the class that was asked for, by the probe, and its beats per minute, by signal."""
+    audio = _mono(clips)
+    labels, pairs = probe.load().labels(audio, SAMPLE_RATE), zip(rows["attribute"], rows["wanted"], strict=True)
+    right = [labels[name][row] == wanted for row, (name, wanted) in enumerate(pairs)]
+    return {"right": np.array(right, np.float64), "bpm": listen.tempo(audio.numpy())}
 
 
-def accuracy(asked: pd.DataFrame, hits: pd.Series, by: str = "attribute") -> dict[str, dict[str, float]]:
-    """Share of hits by attribute, with its 95 % interval (Wilson)."""
+def embed(clips: Clips, rows: pd.DataFrame) -> dict[str, Any]:
+    """Embed clips, brought to one loudness, by the CLAP-class ear."""
+    return {"embedding": _embedded(_mono(clips)).numpy()}
+
+
+def _mono(clips: Clips) -> Tensor:
+    """Clips as judges take them, mono ``[rows, 65536]`` at 16 kHz."""
+    audio = listenable(clips.audio, clips.sample_rate)[:, :FRAMES]
+    return torch.nn.functional.pad(audio, (0, FRAMES - audio.shape[1]))
+
+
+def accuracy(answers: pd.DataFrame, by: str = "attribute") -> dict[str, dict[str, float]]:
+    """Share of right :func:`ask` answers by attribute, with its 95 % interval (Wilson)."""
     rows = {}
-    for name, group in hits.groupby(asked[by].to_numpy(), sort=False):
+    for name, group in answers.groupby(by, sort=False)["right"]:
         low, high = proportion(int(group.sum()), len(group))
         rows[str(name)] = {"accuracy": float(group.mean()), "low": low, "high": high, "clips": len(group)}
     return rows
 
 
-def tempo(asked: pd.DataFrame, audio: Tensor) -> dict[str, float]:
+def tempo(answers: pd.DataFrame) -> dict[str, float]:
     """Median measured beats per minute of slow and fast clips, and how far the two distributions overlap (0 to 1)."""
-    rows = torch.tensor((asked["attribute"] == "tempo").tolist())
-    speed, wanted = listen.tempo(audio[rows].numpy()), asked["wanted"].to_numpy()[rows.numpy()]
-    slow, fast = np.sort(speed[wanted == "slow"]), np.sort(speed[wanted == "fast"])
+    asked = answers[answers["attribute"] == "tempo"]
+    slow, fast = (np.sort(asked.loc[asked["wanted"] == kind, "bpm"]) for kind in ("slow", "fast"))
     places = np.concatenate([slow, fast])
     below = [np.searchsorted(each, places, "right") / len(each) for each in (slow, fast)]
     overlap = 1 - float((below[0] - below[1]).max())
     return {"slow": float(np.median(slow)), "fast": float(np.median(fast)), "overlap": overlap}
 
 
-def frechet(model: Any, clips: int = 512, report: Report | None = None) -> dict[str, float]:
+def frechet(model: Model, clips: int = 512, store: Store | None = None) -> dict[str, float]:
     """Fréchet distance of clips to true renders, and of two disjoint sets of renders of that size (CLAP-class ear).
 
     The mini is asked for what renders are drawn from, by their captions: all that a caption leaves open is left to it.
     All clips are brought to one loudness first, which that ear heeds.
     """
-    ear = ears.load("clap")
-    first, second, asked = (range(FIRST + offset, FIRST + offset + clips) for offset in (200_000, 250_000, 300_000))
-    texts = [caption(draw(seed), seed).text for seed in asked]
-    truth = _embed(ear, _render(first))
-    of_mini = distance(_embed(ear, generate(model, texts, asked, report=report)), truth)
-    of_renders = distance(_embed(ear, _render(second)), truth)
+    first, second, asked = (BLOCK[offset : offset + clips] for offset in (200_000, 250_000, 300_000))
+    texts = [{"prompt": caption(draw(seed), seed).text, "seed": seed} for seed in asked]
+    made = _judged(model, pd.DataFrame(texts), embed, None, store)["embedding"]
+    truth = _renders(first)
+    of_mini, of_renders = distance(np.stack(made.to_list()), truth), distance(_renders(second), truth)
     return {"distance": of_mini, "renders": of_renders, "ratio": of_mini / of_renders, "clips": clips}
 
 
-def _render(seeds: range) -> Tensor:
+def _renders(seeds: range) -> Tensor:
+    """Embeddings of renders."""
     parts = [seeds[start : start + 64] for start in range(0, len(seeds), 64)]
-    return torch.cat([torch.from_numpy(render_batch([draw(seed) for seed in part], part)) for part in parts])
+    return torch.cat([_embedded(torch.from_numpy(render_batch([draw(seed) for seed in part], part))) for part in parts])
 
 
-def _embed(ear: Any, audio: Tensor) -> Tensor:
+def _embedded(audio: Tensor) -> Tensor:
     level = audio.square().mean(1, keepdim=True).sqrt().clamp_min(1e-5)
-    return torch.cat([ear.embed_audio(rows, SAMPLE_RATE) for rows in (0.1 * audio / level).split(64)])
+    return ears.load("clap").embed_audio(0.1 * audio / level, SAMPLE_RATE)
 
 
-def speed(model: Any, clips: int = 16) -> dict[str, float]:
+def speed(model: Model, clips: int = 16) -> dict[str, float]:
     """Seconds to make clips from text, and how many plain denoiser calls of that batch fit into the time."""
-    prompts = [caption(draw(FIRST + row), FIRST + row).text for row in range(clips)]
+    prompts = [caption(draw(seed), seed).text for seed in BLOCK[:clips]]
     began = time.perf_counter()
     model.generate(prompts, list(range(clips)), SECONDS)
     whole = time.perf_counter() - began
@@ -161,29 +193,25 @@ def speed(model: Any, clips: int = 16) -> dict[str, float]:
     return {"clips": clips, "seconds": whole, "denoiser_call": call, "calls": whole / call}
 
 
-def measure(model: Any, captions: str | Path | None = None, report: Report | None = None) -> dict[str, Any]:
-    """Compute all figures of a mini's card.
+def measure(model: Model, captions: str | Path | None = None, store: str | Path | None = None) -> dict[str, Any]:
+    """Compute all figures of a mini's card but its speed.
 
     Args:
         model: the mini, with its own sampling as the default.
         captions: csv with MusicCaps captions; None leaves those out.
-        report: is told of progress.
+        store: folder where judged clips are kept, so that a stopped run goes on.
     """
-    asked = questions()
-    audio = answer(model, asked, report)
-    right = hits(asked, audio)
-    content: dict[str, Any] = {
-        "one concept": accuracy(asked, right),
-        "by class": accuracy(asked.assign(which=asked["attribute"] + " " + asked["wanted"]), right, "which"),
-        "tempo": tempo(asked, audio),
-        "frechet": frechet(model, report=report),
-        "speed": speed(model),
-    }
+    kept = None if store is None else Store(store)
+    content: dict[str, Any] = {"seeds": [BLOCK.start, BLOCK.stop - 1]}
+    for ending, steps in STEPS.items():
+        answers = ask(model, questions(), steps, kept)
+        content[f"one concept{ending}"] = accuracy(answers)
+        content[f"by class{ending}"] = accuracy(answers.assign(of=answers["attribute"] + " " + answers["wanted"]), "of")
+        content[f"tempo{ending}"] = tempo(answers) | {"steps": steps or model.sampling(None).steps}
+    content["frechet"] = frechet(model, store=kept)
     if captions is not None:
-        real = select_captions(pd.read_csv(captions)["caption"].tolist())
-        right = hits(real, answer(model, real, report))
-        content["real captions"] = accuracy(real, right)
-        content["real captions by word"] = accuracy(real, right, "word")
+        answers = ask(model, select_captions(pd.read_csv(captions)["caption"].tolist()), store=kept)
+        content["real captions"], content["real captions by word"] = accuracy(answers), accuracy(answers, "word")
     return content
 
 
@@ -216,7 +244,7 @@ def _measure_again(name: str, clips: int, report: Report) -> list[str]:
     asked = questions({attribute: max(8, round(share * count)) for attribute, count in ASKED.items()})
     model = tada.load(name.removesuffix("-planted"), "planted" if name.endswith("-planted") else "mini")
     trouble = []
-    for attribute, row in accuracy(asked, hits(asked, answer(model, asked))).items():
+    for attribute, row in accuracy(ask(model, asked)).items():
         expected = card[attribute]["accuracy"]
         report(
             f"{name}: {attribute} {row['accuracy']:.2f} ({row['low']:.2f} to {row['high']:.2f}), card {expected:.2f}"

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pandas as pd
 import pytest
 import torch
 
+import tada
+from tada.audio import Clips
 from tada.experiments import minis as measured
 from tada.experiments import planted
+from tada.experiments.profiles import PROFILES, SEEDS
 from tada.minis import cards
 from tada.minis.attributes import CLASSES
 from tada.minis.lexicon import find
 from tada.minis.render import render_batch
+from tada.minis.sounds import SAMPLE_RATE
 
 
 def test_questions_mention_one_attribute_and_ask_for_every_class():
@@ -23,7 +28,7 @@ def test_questions_mention_one_attribute_and_ask_for_every_class():
     for row in asked.itertuples():
         promised = {(span.attribute, span.value) for span in find(row.prompt) if span.attribute != "foreign"}
         assert promised == {(row.attribute, row.wanted)}
-    assert asked["seed"].min() >= 2_000_000_000
+    assert set(asked["seed"]) <= set(SEEDS["cards"])
 
 
 def test_real_captions_have_exactly_one_of_the_words():
@@ -35,14 +40,31 @@ def test_real_captions_have_exactly_one_of_the_words():
 def test_accuracy_is_one_for_renders_and_tempi_do_not_overlap():
     asked = measured.questions({"tempo": 16, "mood": 8})
     drawn = [measured.draw_with(row.attribute, row.wanted, row.seed) for row in asked.itertuples()]
-    audio = torch.from_numpy(render_batch(drawn, asked["seed"].tolist()))
-    found = measured.accuracy(asked, measured.hits(asked, audio))
+    clips = Clips(torch.from_numpy(render_batch(drawn, asked["seed"].tolist()))[:, None], SAMPLE_RATE)
+    answers = asked.assign(**measured.hear(clips, asked))
+    found, tempo = measured.accuracy(answers), measured.tempo(answers)
     assert found["tempo"]["accuracy"] > 0.9 and found["mood"]["accuracy"] > 0.9
-    tempo = measured.tempo(asked, audio)
     assert tempo["slow"] < 100 < tempo["fast"] and tempo["overlap"] < 0.2
     swapped = asked.assign(wanted=asked["wanted"].map({"slow": "fast", "fast": "slow", "happy": "sad", "sad": "happy"}))
-    assert measured.accuracy(swapped, measured.hits(swapped, audio))["tempo"]["accuracy"] < 0.1
-    assert measured.tempo(swapped, audio)["overlap"] == 1
+    answers = swapped.assign(**measured.hear(clips, swapped))
+    assert measured.accuracy(answers)["tempo"]["accuracy"] < 0.1
+    assert measured.tempo(answers)["overlap"] == 1
+
+
+def test_a_card_is_measured_at_the_steps_of_pages_and_a_stopped_run_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(measured, "questions", partial(measured.questions, {"tempo": 2, "genre": 3}))
+    monkeypatch.setattr(measured, "frechet", partial(measured.frechet, clips=4))
+    model, texts = tada.load("ace-step", "mini"), tmp_path / "captions.csv"
+    pd.DataFrame({"caption": ["A sad tune."]}).to_csv(texts)
+    card = measured.measure(model, texts, tmp_path)
+    sizes = PROFILES["mini"]
+    wanted = {"": 16, ", steering": sizes.steering.steps, ", localisation": sizes.localisation.steps}
+    for ending, steps in wanted.items():
+        assert card[f"tempo{ending}"]["steps"] == steps
+        assert {name: row["clips"] for name, row in card[f"one concept{ending}"].items()} == {"tempo": 2, "genre": 3}
+    assert set(card["real captions by word"]) == {"sad"} and card["seeds"][0] in SEEDS["cards"]
+    monkeypatch.setattr(type(model), "sample", lambda *_: pytest.fail("a clip was made again"))
+    assert measured.measure(model, texts, tmp_path) == card
 
 
 def test_shipped_files_are_those_of_their_cards():
@@ -64,12 +86,10 @@ def test_a_changed_file_is_found(tmp_path, monkeypatch):
 
 
 def test_a_mini_worse_than_its_card_is_found(monkeypatch):
-    asked = pd.DataFrame({"attribute": ["tempo"] * 400, "wanted": "slow", "prompt": "", "seed": 0})
-    monkeypatch.setattr(measured, "questions", lambda counts: asked)
-    monkeypatch.setattr(measured, "answer", lambda model, asked: None)
-    monkeypatch.setattr(measured, "hits", lambda asked, audio: pd.Series([False] * 300 + [True] * 100))
+    answers = pd.DataFrame({"attribute": ["tempo"] * 400, "right": [0.0] * 300 + [1.0] * 100})
+    monkeypatch.setattr(measured, "ask", lambda model, asked: answers)
     assert "tempo: measured 0.25" in measured.verify(["ace-step"], 8)[0]
-    monkeypatch.setattr(measured, "hits", lambda asked, audio: pd.Series([True] * 400))
+    monkeypatch.setattr(measured, "ask", lambda model, asked: answers.assign(right=1.0))
     assert measured.verify(["ace-step"], 8) == []
 
 
