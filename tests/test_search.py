@@ -17,8 +17,9 @@ from tada.experiments import autoencoder
 from tada.experiments.experiment import Experiment
 from tada.experiments.profiles import PROFILES, get_profile
 from tada.sae import SaeConfig, SparseAutoencoder, features
-from tada.sae.search import choose, measure, search
+from tada.sae.search import choose, search
 from tada.sae.streams import epochs, keep_part, read_part
+from tada.sae.training import measure
 from tada.steering import Trial, seeded
 
 DIM = 12

@@ -27,8 +27,9 @@ from tada.experiments.steering import recipe
 from tada.io import write_table
 from tada.pairs import read
 from tada.sae.model import SparseAutoencoder
-from tada.sae.search import measure, search
+from tada.sae.search import search
 from tada.sae.streams import WINDOW, epochs, keep_part, read_part
+from tada.sae.training import measure
 from tada.steering import Trial, library, seeded
 from tada.steering.vector import Vector
 from tada.store import key
@@ -46,7 +47,7 @@ class Trained:
         site: its site.
         table: of the search, as from ``tada.sae.search.search``.
         log: of the further training, as from ``tada.sae.train``.
-        measured: on held-out activations, as from ``tada.sae.search.measure``.
+        measured: on held-out activations, as from ``tada.sae.training.measure``.
         key: of all that determines it.
     """
 

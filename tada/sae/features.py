@@ -242,12 +242,13 @@ def top(table: pd.DataFrame, count: int = 3) -> pd.DataFrame:
     ``share`` is the score over the sum of the feature's positive scores for all concepts: 1 for a feature of this
     concept alone.
     """
-    rows = []
-    total: Any = table.clip(lower=0).sum(axis=1)
-    for name in table:
-        best: Any = table[name].sort_values(ascending=False, kind="stable").head(count)
-        for place, (feature, value) in enumerate(best.items()):
-            rows.append((name, place, feature, float(value), float(max(value, 0) / total[feature] if value > 0 else 0)))
+    positive = table.clip(lower=0)
+    share: Any = positive.div(positive.sum(axis=1), axis=0).fillna(0)
+    rows = [
+        (name, place, feature, table[name][feature], share[name][feature])
+        for name in table
+        for place, feature in enumerate(table[name].sort_values(ascending=False, kind="stable").index[:count])
+    ]
     return pd.DataFrame(rows, columns=["concept", "place", "feature", "score", "share"])
 
 

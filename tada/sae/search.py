@@ -11,43 +11,10 @@ from torch import Tensor
 
 from tada.errors import InputError
 from tada.sae.model import SaeConfig, SparseAutoencoder
-from tada.sae.streams import pieces
-from tada.sae.training import FREQUENT, train
+from tada.sae.training import measure, train
 
 EXPANSIONS, SPARSITIES = (2, 4, 8, 16), (16, 32, 64)
 """The paper's m and k (section 4.2); it chose m = 4 and k = 64."""
-
-
-@torch.no_grad()
-def measure(sae: SparseAutoencoder, hidden: Tensor | Iterable[Tensor]) -> dict[str, float]:
-    """Measure an autoencoder on activations that it was not trained on.
-
-    Args:
-        sae: the autoencoder.
-        hidden: ``[tokens, dim]``, whole or in parts.
-
-    Returns:
-        ``unexplained`` (share of the variance, lower is better), ``explained_variance``, ``l0`` (active features per
-        token), ``dead`` and ``frequent``: shares of features that fire on no token, and on more than a tenth.
-    """
-    sae.eval()
-    tokens, error, squares = 0, 0.0, 0.0
-    fired, total = torch.zeros(sae.config.latents), torch.zeros(sae.config.dim, dtype=torch.float64)
-    for part in pieces(hidden, sae.W_dec):
-        code, centred = sae.encode(part), part - sae.b_pre
-        tokens += len(part)
-        error += float((sae.decode(code) - part).square().sum())
-        squares += float(centred.square().sum())
-        total += centred.sum(dim=0).double().cpu()
-        fired += torch.bincount(code.indices[code.values > 0], minlength=sae.config.latents).cpu()
-    unexplained = error / (squares - float(total.square().sum()) / tokens)
-    return {
-        "unexplained": unexplained,
-        "explained_variance": 1 - unexplained,
-        "l0": float(fired.sum()) / tokens,
-        "dead": float((fired == 0).float().mean()),
-        "frequent": float((fired > FREQUENT * tokens).float().mean()),
-    }
 
 
 def search(

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from tada.errors import InputError
 from tada.sae.model import Code, SparseAutoencoder
-from tada.sae.streams import Batch
+from tada.sae.streams import Batch, pieces
 
 AUXK = 1 / 32
 """Weight of the AuxK error in the loss."""
 
-LOG = ["step", "site", "error", "explained_variance", "l0", "dead", "frequent"]
+LOG = ["step", "site", "unexplained", "explained_variance", "l0", "dead", "frequent"]
 """Columns of the log of a training."""
 
 FREQUENT = 0.1
@@ -57,7 +57,7 @@ def train(
 
     Args:
         saes: by site; trained in place. One that was trained before goes on from there.
-        batches: activations by site, ``[tokens, dim]`` each; see :func:`shuffle_buffer`.
+        batches: activations by site, ``[tokens, dim]`` each; see :func:`tada.sae.shuffle_buffer`.
         steps: optimiser steps.
         rate: of Adam, after a warm-up and before a linear decay; None for 2e-4 / sqrt(latents / 2^14).
         dead_after: tokens without firing after which a feature counts as dead.
@@ -65,8 +65,8 @@ def train(
         progress: show a progress bar.
 
     Returns:
-        One row per site and log step with the columns :data:`LOG`; dead and frequent are shares of features, frequent
-        ones fired on more than a tenth of the tokens since the last row.
+        One row per site and log step: step, site, and the batch as :func:`measure` measures it, but for ``dead``, the
+        share of features that count as dead.
 
     Raises:
         ValueError: a stream that ends early.
@@ -74,26 +74,19 @@ def train(
     from tqdm.auto import tqdm
 
     optimisers = {site: make_optimiser(sae, rate, steps) for site, sae in saes.items()}
-    fired = {site: torch.zeros_like(sae.idle) for site, sae in saes.items()}
-    seen, rows, stream = 0, [], iter(batches)
-    for step in tqdm(range(steps), disable=not progress, desc="sae", leave=False):
-        logged = (step + 1) % log_every == 0 or step + 1 == steps
+    rows, stream = [], iter(batches)
+    for step in tqdm(range(1, steps + 1), disable=not progress, desc="sae", leave=False):
         batch = next(stream, None)
         if batch is None:
-            raise InputError(f"the stream of activations ended after {step} of {steps} steps: give it more prompts")
+            raise InputError(f"the stream of activations ended after {step - 1} of {steps} steps: give it more prompts")
         for site, sae in saes.items():
             hidden = batch[site].to(sae.W_dec)
-            if step == 0 and not sae.initialised:
+            if step == 1 and not sae.initialised:
                 sae.initialise(hidden)
-            error, revival, code = losses(sae.train(), hidden, sae.idle > dead_after)
-            take_step(sae, *optimisers[site], error + AUXK * revival)
-            fired[site] += count_firings(sae, code, len(hidden))
-            if logged:
-                about = _log_row(sae, hidden, code, error, dead_after)
-                frequent = float((fired[site] > FREQUENT * (seen + len(hidden))).float().mean())
-                rows.append({"step": step + 1, "site": site, **about, "frequent": frequent})
-                fired[site].zero_()
-        seen = 0 if logged else seen + len(hidden)
+            take_step(sae.train(), *optimisers[site], hidden, dead_after)
+            if step % log_every == 0 or step == steps:
+                dead = float((sae.idle > dead_after).float().mean())
+                rows.append({"step": step, "site": site, **measure(sae, hidden), "dead": dead})
     for sae in saes.values():
         sae.eval()
     return pd.DataFrame(rows, columns=LOG)
@@ -115,32 +108,52 @@ def take_step(
     sae: SparseAutoencoder,
     optimiser: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
-    loss: Tensor,
+    hidden: Tensor,
+    dead_after: int,
 ) -> None:
-    """Step on a loss that is a mean over dimensions; as their sum its gradient is nearly always cut to length 1."""
+    """Step on the sum of the loss over dimensions, whose gradient is nearly always cut to length 1.
+
+    Counts for how many tokens features have not fired, too.
+    """
+    error, revival, code = losses(sae, hidden, sae.idle > dead_after)
     optimiser.zero_grad()
-    (sae.config.dim * loss).backward()
+    (sae.config.dim * (error + AUXK * revival)).backward()
     sae.project_gradient()
     nn.utils.clip_grad_norm_(sae.parameters(), 1.0)
     optimiser.step()
     schedule.step()
     sae.normalise_decoder()
+    sae.idle += len(hidden)
+    sae.idle[code.indices[code.values > 0]] = 0
 
 
 @torch.no_grad()
-def count_firings(sae: SparseAutoencoder, code: Code, tokens: int) -> Tensor:
-    """Count how often each feature fired, int64 ``[latents]``, and note for how many tokens the others have not."""
-    counts = torch.bincount(code.indices[code.values > 0], minlength=sae.config.latents)
-    sae.idle.add_(tokens)[counts > 0] = 0
-    return counts
+def measure(sae: SparseAutoencoder, hidden: Tensor | Iterable[Tensor]) -> dict[str, float]:
+    """Measure an autoencoder on activations that it was not trained on.
 
+    Args:
+        sae: the autoencoder.
+        hidden: ``[tokens, dim]``, whole or in parts.
 
-@torch.no_grad()
-def _log_row(sae: SparseAutoencoder, hidden: Tensor, code: Code, error: Tensor, dead_after: int) -> dict[str, float]:
-    variance = ((hidden - hidden.mean(dim=0)) / sae.scale).square().mean()
+    Returns:
+        ``unexplained`` (share of the variance, lower is better), ``explained_variance``, ``l0`` (active features per
+        token), ``dead`` and ``frequent``: shares of features that fire on no token, and on more than a tenth.
+    """
+    sae.eval()
+    tokens, error, squares = 0, 0.0, 0.0
+    fired, total = torch.zeros(sae.config.latents), torch.zeros(sae.config.dim, dtype=torch.float64)
+    for part in pieces(hidden, sae.W_dec):
+        code, centred = sae.encode(part), part - sae.b_pre
+        tokens += len(part)
+        error += float((sae.decode(code) - part).square().sum())
+        squares += float(centred.square().sum())
+        total += centred.sum(dim=0).double().cpu()
+        fired += torch.bincount(code.indices[code.values > 0], minlength=sae.config.latents).cpu()
+    unexplained = error / (squares - float(total.square().sum()) / tokens)
     return {
-        "error": float(error),
-        "explained_variance": 1 - float(error / variance),
-        "l0": float((code.values > 0).sum(dim=1).float().mean()),
-        "dead": float((sae.idle > dead_after).float().mean()),
+        "unexplained": unexplained,
+        "explained_variance": 1 - unexplained,
+        "l0": float(fired.sum()) / tokens,
+        "dead": float((fired == 0).float().mean()),
+        "frequent": float((fired > FREQUENT * tokens).float().mean()),
     }
