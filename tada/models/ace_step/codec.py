@@ -26,27 +26,23 @@ class Codec(nn.Module):
         self.stride: int = autoencoder.spatial_compression_ratio  # mel frames per latent frame
         self.hop: int = self.stride * vocoder.upsampling  # samples per latent frame
 
-    def decode(self, latents: Tensor, window: int | None = None) -> Tensor:
+    def decode(self, latents: Tensor) -> Tensor:
         """Audio of latents.
 
         Args:
-            latents: ``[B, C, R, T]``.
-            window: latent frames per window of the autoencoder, to save memory: upstream's overlapped decoding (512),
-                close to but not equal to the whole; None takes all frames at once. The vocoder always works in pieces,
-                which changes nothing.
+            latents: ``[B, C, R, T]``, all frames at once where upstream overlaps windows of 512, which differs a
+                little; the vocoder works in pieces, which changes nothing.
 
         Returns:
             Float32 ``[B, 2, ceil(hop * T * 160 / 147)]`` at 48 kHz.
         """
-        waves = (self.vocode(self.mels(row[None], window)) for row in latents)
+        waves = (self.vocode(self.mels(row[None])) for row in latents)
         rate = self.vocoder.config.sampling_rate
         return torch.cat([resample(wave, rate, SAMPLE_RATE).expand(-1, 2, -1) for wave in waves])
 
-    def mels(self, latents: Tensor, window: int | None = None) -> Tensor:
+    def mels(self, latents: Tensor) -> Tensor:
         """Log-mels ``[B, 2, n_mels, stride * T]`` of latents ``[B, C, R, T]``, left and right."""
-        z = latents / LATENT_SCALE + LATENT_SHIFT
-        whole = window is None or z.shape[-1] <= window
-        mel = self.autoencoder.decode(z).sample if whole else self._overlapped(z, window)  # type: ignore[arg-type]
+        mel = self.autoencoder.decode(latents / LATENT_SCALE + LATENT_SHIFT).sample
         return (mel * 0.5 + 0.5) * (MEL_HIGH - MEL_LOW) + MEL_LOW
 
     def vocode(self, mels: Tensor) -> Tensor:
@@ -62,16 +58,6 @@ class Codec(nn.Module):
         mels = torch.stack([log_mel(side, self.vocoder.config) for side in audio.unbind(dim=1)], dim=1)
         scaled = ((mels - MEL_LOW) / (MEL_HIGH - MEL_LOW) - 0.5) / 0.5
         return (self.autoencoder.encode(scaled).latent - LATENT_SHIFT) * LATENT_SCALE
-
-    def _overlapped(self, z: Tensor, window: int) -> Tensor:
-        """Windows that overlap by half, a quarter of each cut off where it meets its neighbour."""
-        frames, trim, parts = z.shape[-1], window // 4, []
-        for start in range(0, frames - window // 2, window // 2):
-            stop = min(start + window, frames)
-            mel = self.autoencoder.decode(z[..., start:stop]).sample
-            left, right = (trim if start else 0), (trim if stop < frames else 0)
-            parts.append(mel[..., self.stride * left : self.stride * (stop - start - right)])
-        return torch.cat(parts, dim=-1)
 
 
 def resample(audio: Tensor, rate: int, new_rate: int, width: int = 6, rolloff: float = 0.99) -> Tensor:

@@ -31,18 +31,15 @@ SYMBOLS = {"&": "and", "@": "at", "%": "percent", "#": "hash", "$": "dollar", "�
 CURRENCIES = {"£": "GBP", "$": "USD", "€": "EUR"}
 
 
-def song_ids(lyrics: str, language: str = "en") -> tuple[list[int], list[bool]]:
+def song_ids(lyrics: str) -> tuple[list[int], list[bool]]:
     """Token ids and mask of a whole song; a single masked token for no lyrics.
 
     Args:
         lyrics: lines of English text or structure tags such as ``[verse]`` or ``[inst]``; empty for none.
-        language: ``"en"``, the only one so far.
 
     Raises:
-        ValueError: another language, or letters that are not Latin. OSError: the vocabulary cannot be had.
+        ValueError: letters that are not Latin: only English is supported. OSError: the vocabulary cannot be had.
     """
-    if language != "en":
-        raise InputError(f"got lyrics in {language!r}; expected 'en': only English lyrics are tokenised so far")
     if not lyrics:
         return [NO_LYRICS], [False]
     ids = [START]

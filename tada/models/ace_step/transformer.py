@@ -100,12 +100,10 @@ class _Attention(nn.Module):
 class SelfAttention(_Attention):
     """Linear attention with ReLU features over all frames, in float32."""
 
-    def forward(self, hidden: Tensor, rotary: Rotary, frame_mask: Tensor | None = None) -> Tensor:
-        """Attend ``hidden`` ``[B, T, D]`` to itself; ``frame_mask`` is bool ``[B, T]``."""
+    def forward(self, hidden: Tensor, rotary: Rotary) -> Tensor:
+        """Attend ``hidden`` ``[B, T, D]`` to itself."""
         q, k, v = (self.split(project(hidden)) for project in (self.to_q, self.to_k, self.to_v))
         q, k = F.relu(rotate(q, rotary)).float(), F.relu(rotate(k, rotary)).float()
-        if frame_mask is not None:
-            q, k, v = (x * frame_mask[:, None, :, None] for x in (q, k, v))
         total = (q * k.sum(dim=2, keepdim=True)).sum(dim=-1, keepdim=True)
         out = q @ (k.transpose(-1, -2) @ v.float()) / (total + 1e-15)
         return self.merge(out.clamp(-65504, 65504).to(hidden.dtype))
@@ -118,29 +116,19 @@ class CrossAttention(_Attention):
         super().__init__(dim, heads)
         self.theta = theta
 
-    def forward(
-        self,
-        hidden: Tensor,
-        encoder: Stream,
-        rotary: Rotary,
-        frame_mask: Tensor | None = None,
-        query_scale: float = 1.0,
-    ) -> Tensor:
+    def forward(self, hidden: Tensor, encoder: Stream, rotary: Rotary, query_scale: float = 1.0) -> Tensor:
         """Return what the block adds to its hidden states ``[B, T, D]``.
 
         Args:
             hidden: ``[B, T, D]``.
             encoder: states ``[B, S, D]``, mask and positions ``[B, S]``; keys turn by its positions.
             rotary: table of the frames, ``[T, d]`` each.
-            frame_mask: bool ``[B, T]``; masked frames get the output bias alone.
             query_scale: factor on the queries.
         """
         keys, values = self.keys_values(encoder)
         mask = None if encoder.mask is None else encoder.mask.bool()[:, None, None]
         queries = rotate(self.split(self.to_q(hidden) * query_scale), rotary)
         out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-        if frame_mask is not None:
-            out = out * frame_mask[:, None, :, None]
         return self.merge(out)
 
     def keys_values(self, encoder: Stream) -> tuple[Tensor, Tensor]:
@@ -184,14 +172,11 @@ class Block(nn.Module):
         self.ff = GatedConv(dim, int(dim * config.mlp_ratio))
         self.scale_shift_table = nn.Parameter(torch.randn(6, dim) / math.sqrt(dim))
 
-    def forward(
-        self, hidden: Tensor, time: Tensor, encoder: Stream, rotary: Rotary, mask: Tensor | None, query_scale: float
-    ) -> Tensor:
+    def forward(self, hidden: Tensor, time: Tensor, encoder: Stream, rotary: Rotary, query_scale: float) -> Tensor:
         """``hidden`` ``[B, T, D]`` under time vectors ``[B, 6, D]`` and the text ``encoder``."""
         shift1, scale1, gate1, shift2, scale2, gate2 = (self.scale_shift_table + time).split(1, dim=1)
-        hidden = hidden + gate1 * self.attn(rms_norm(hidden) * (1 + scale1) + shift1, rotary, mask)
-        text = {"encoder": encoder, "rotary": rotary, "frame_mask": mask, "query_scale": query_scale}
-        hidden = hidden + self.cross_attn(hidden, **text)
+        hidden = hidden + gate1 * self.attn(rms_norm(hidden) * (1 + scale1) + shift1, rotary)
+        hidden = hidden + self.cross_attn(hidden, encoder=encoder, rotary=rotary, query_scale=query_scale)
         return hidden + gate2 * self.ff(rms_norm(hidden) * (1 + scale2) + shift2)
 
 
@@ -282,14 +267,7 @@ class AceStepTransformer(nn.Module):
         positions = torch.cat([first, told, stream_positions(lyrics) + told.amax(1, keepdim=True) + 1], dim=1)
         return Stream(states, torch.cat([first == 0, stream_mask(text), stream_mask(lyrics)], dim=1), positions)
 
-    def forward(
-        self,
-        latents: Tensor,
-        timestep: Tensor,
-        encoder: Stream,
-        weak_blocks: Collection[int] = (),
-        frame_mask: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, latents: Tensor, timestep: Tensor, encoder: Stream, weak_blocks: Collection[int] = ()) -> Tensor:
         """Velocity (noise minus data) at one noise level.
 
         Args:
@@ -297,7 +275,6 @@ class AceStepTransformer(nn.Module):
             timestep: ``[B]`` in 0..1000, which is 1000 sigma.
             encoder: from `encode`.
             weak_blocks: blocks with weakened cross-attention queries (ERG).
-            frame_mask: bool ``[B, T]``; None if every frame is real.
 
         Returns:
             ``[B, C, R, T]``.
@@ -309,7 +286,7 @@ class AceStepTransformer(nn.Module):
         rotary = rotary_table(frames, config.attention_head_dim, config.rope_theta, hidden.dtype)
         for index, block in enumerate(self.transformer_blocks):
             scale = ERG_SCALE if index in weak_blocks else 1.0
-            hidden = block(hidden, vectors, encoder, rotary, frame_mask, scale)
+            hidden = block(hidden, vectors, encoder, rotary, scale)
         return self.final_layer(hidden, time)
 
 

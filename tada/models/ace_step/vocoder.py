@@ -205,22 +205,8 @@ def log_mel(audio: Tensor, config: VocoderConfig) -> Tensor:
 
 def mel_filters(config: VocoderConfig) -> Tensor:
     """Triangular mel filters ``[n_mels, n_fft // 2 + 1]`` on Slaney's scale, each of unit area (Slaney's norm)."""
-    ends = _to_mel(torch.tensor([config.f_min, config.f_max], dtype=torch.float64))
-    edges = _to_hertz(torch.linspace(float(ends[0]), float(ends[1]), config.n_mels + 2, dtype=torch.float64))
-    bins = torch.linspace(0, config.sampling_rate / 2, config.n_fft // 2 + 1, dtype=torch.float64)
-    low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    triangles = torch.minimum((bins - low) / (middle - low), (high - bins) / (high - middle)).clamp(min=0)
-    return (triangles * 2 / (high - low)).float()
+    from transformers.audio_utils import mel_filter_bank
 
-
-_LINEAR, _LOG_FROM, _LOG_STEP = 200 / 3, 1000.0, math.log(6.4) / 27
-
-
-def _to_mel(hertz: Tensor) -> Tensor:
-    log = _LOG_FROM / _LINEAR + (hertz.clamp(min=_LOG_FROM) / _LOG_FROM).log() / _LOG_STEP
-    return torch.where(hertz < _LOG_FROM, hertz / _LINEAR, log)
-
-
-def _to_hertz(mel: Tensor) -> Tensor:
-    log = _LOG_FROM * (_LOG_STEP * (mel - _LOG_FROM / _LINEAR)).exp()
-    return torch.where(mel < _LOG_FROM / _LINEAR, mel * _LINEAR, log)
+    ends, scale = (config.f_min, config.f_max), {"norm": "slaney", "mel_scale": "slaney"}
+    bank = mel_filter_bank(config.n_fft // 2 + 1, config.n_mels, *ends, config.sampling_rate, **scale)
+    return torch.from_numpy(bank.T).float()
