@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tada.errors import UnknownNameError, unknown
+from tada.errors import CheckpointError, UnknownNameError, unknown
 
 if TYPE_CHECKING:
     import torch
@@ -138,6 +138,8 @@ def load(
 
     module, _, adapter = architecture.adapter.partition(":")
     model: Model = getattr(import_module(module), adapter).open(architecture, checkpoint, device, dtype)
+    if model.functional and not all(place in range(len(model.sites)) for place in model.functional):
+        raise CheckpointError(f"{model.checkpoint}: functional layers {model.functional} of {len(model.sites)} sites")
     model.reload = partial(load, name, checkpoint, device, dtype)
     log_loaded(model.checkpoint, model.fingerprint)
     return model

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tada.arguments import number
 from tada.errors import InputError
+from tada.models import hub
 from tada.models.base import LONGEST, Latents, Sampling, SamplingState, whole_frames
 from tada.models.context import Conditioning, Context, Stream
 from tada.models.hub import About
@@ -39,10 +40,12 @@ class AudioLDM2(PipelineModel):
     def load(cls, folder: Path, dtype: torch.dtype) -> Any:
         """The pipeline in ``folder``; its language model is read as GPT2LMHeadModel whatever class the index names."""
         from diffusers import AudioLDM2Pipeline
-        from transformers import GPT2LMHeadModel
+        from transformers import ClapModel, GPT2LMHeadModel, SpeechT5HifiGan, T5EncoderModel
 
-        language_model = GPT2LMHeadModel.from_pretrained(folder, subfolder="language_model", dtype=dtype)
-        return AudioLDM2Pipeline.from_pretrained(folder, language_model=language_model, torch_dtype=dtype)
+        kinds = {"language_model": GPT2LMHeadModel, "text_encoder": ClapModel, "text_encoder_2": T5EncoderModel}
+        kinds["vocoder"] = SpeechT5HifiGan
+        parts = {part: hub.read_part(kind, folder, part, dtype) for part, kind in kinds.items()}
+        return AudioLDM2Pipeline.from_pretrained(folder, **parts, torch_dtype=dtype, use_safetensors=True)
 
     def encode_one(self, prompt: str, negative: str | None, lyrics: str | None) -> Context:
         if lyrics is not None:

@@ -1,22 +1,35 @@
-"""Find the folder of a checkpoint, on disk or on the hub; errors say what to do when it cannot be had."""
+"""Find a checkpoint on disk or on the hub, whole; errors say which file is at fault and what to do."""
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tada.errors import CheckpointError
+from tada.errors import CheckpointError, TadaError
 from tada.models import SHIPPED, WEIGHTS, Architecture
 
-PROBE_SECONDS = 5.0
+if TYPE_CHECKING:
+    import torch
+
+PROBE_SECONDS = 4.0
+"""Seconds that the hub has to answer each of two questions."""
 
 PUBLISHED = "published for this checkpoint"
 """Where the functional layers of the paper's checkpoints are known from."""
 
 
-def folder(checkpoint: str | Path, fetch: Callable[..., str | Path], index: str, revision: str | None = None) -> Path:
+def folder(
+    checkpoint: str | Path,
+    fetch: Callable[..., str | Path],
+    index: str,
+    revision: str | None = None,
+    kind: str = "model",
+) -> Path:
     """Return the folder of a checkpoint, downloaded if need be.
 
     Args:
@@ -24,9 +37,10 @@ def folder(checkpoint: str | Path, fetch: Callable[..., str | Path], index: str,
         fetch: ``fetch(id, revision=..., local_files_only=...)`` that brings a repository into the cache.
         index: the file that every such checkpoint has, as path within it.
         revision: the revision if the id names none.
+        kind: of repository, ``"model"`` or ``"dataset"``.
 
     Raises:
-        CheckpointError: no such folder or repository, no access, or no network.
+        CheckpointError: no such folder or repository, no access, no network, or a hub that does not answer.
     """
     path = Path(checkpoint).expanduser()
     if path.is_dir():
@@ -37,47 +51,178 @@ def folder(checkpoint: str | Path, fetch: Callable[..., str | Path], index: str,
     if not _looks_like_id(name):
         raise CheckpointError(f"no folder {path}, and {name!r} is no hub id (owner/name)")
     revision = wanted or revision
-    trouble = probe(name, revision)
-    if trouble is None:
-        return Path(fetch(name, revision=revision, local_files_only=False))
+    trouble = probe(name, revision, kind)
     try:
-        return Path(fetch(name, revision=revision, local_files_only=True))
+        return Path(fetch(name, revision=revision, local_files_only=trouble is not None))
     except Exception as error:
-        raise trouble from error
+        raise trouble or explained(error, name, revision) from error
 
 
-def probe(name: str, revision: str | None = None) -> CheckpointError | None:
+def probe(name: str, revision: str | None = None, kind: str = "model") -> CheckpointError | None:
     """Ask the hub for a repository, for a few seconds; the error that a reader needs, or None if all is well."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
     try:
-        HfApi().model_info(name, revision=revision, timeout=PROBE_SECONDS)
-        HfApi().auth_check(name)
-    except GatedRepoError:
+        HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=PROBE_SECONDS)
+        url = f"{constants.ENDPOINT}/api/{kind}s/{name}/auth-check"
+        hf_raise_for_status(get_session().get(url, headers=build_hf_headers(), timeout=PROBE_SECONDS))
+    except Exception as error:
+        return explained(error, name, revision)
+    return None
+
+
+def explained(error: Exception, name: str, revision: str | None = None) -> CheckpointError:
+    """Say in words why a repository cannot be had from the hub, and what to do."""
+    from huggingface_hub import errors
+
+    code = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, errors.GatedRepoError):
         return CheckpointError(
             f"{name} is gated: accept its licence on its hub page, then run `hf auth login` or set HF_TOKEN to a token "
             "that may read it"
         )
-    except RevisionNotFoundError:
-        return CheckpointError(f"{name} has no revision {revision!r}")
-    except RepositoryNotFoundError:
-        return CheckpointError(
-            f"the hub has no model {name!r} that you may see: check the spelling, or `hf auth login`"
-        )
-    except OfflineModeIsEnabled:
+    if isinstance(error, errors.RevisionNotFoundError):
+        return CheckpointError(f"{name} has no revision {revision!r}: see the branches and tags on its hub page")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return CheckpointError(f"the hub has no {name!r} that you may see: check the spelling, or run `hf auth login`")
+    if isinstance(error, errors.HFValidationError):
+        return CheckpointError(f"{name!r} is no hub id (owner/name)")
+    if isinstance(error, errors.OfflineModeIsEnabled):
         return CheckpointError(f"{name} is not in the local cache and HF_HUB_OFFLINE is set: {_elsewhere(name)}")
-    except Exception as error:  # the hub's client raises a different class for every way of having no network
-        return CheckpointError(
-            f"the hub cannot be reached ({type(error).__name__}) and {name} is not in the local cache: "
-            f"{_elsewhere(name)}"
-        )
-    return None
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return CheckpointError(f"the disk is full: {name} cannot be kept; make room, or set HF_HOME to another disk")
+    if code in TROUBLES or (code or 0) >= 500:
+        said = TROUBLES.get(code or 500, f"is out of order (HTTP {code}): try again later")
+        return CheckpointError(f"the hub {said}; {name} is not in the local cache: {_elsewhere(name)}")
+    return CheckpointError(
+        f"the hub cannot be reached ({type(error).__name__}) and {name} is not in the local cache: {_elsewhere(name)}"
+    )
+
+
+TROUBLES = {
+    401: "refuses your token (HTTP 401): run `hf auth login` again, or unset HF_TOKEN",
+    403: "forbids it (HTTP 403): use a token that may read it (`hf auth login`, HF_TOKEN)",
+    404: "lacks one of its files (HTTP 404): check id and revision",
+    429: "has had too many requests (HTTP 429): wait some minutes, or run `hf auth login`",
+}
+"""Status of an answer of the hub -> what it means, and what to do."""
+
+
+# ---- what a folder holds
+
+
+def check(path: Path, parts: Mapping[str, str]) -> None:
+    """Raise if a file of a checkpoint is missing, empty, cut off or of another kind, before anything is built.
+
+    Args:
+        path: its folder.
+        parts: folder of each part in it -> the json file that describes it; one with a ``config.json`` has weights.
+
+    Raises:
+        CheckpointError: the file, and what is wrong with it.
+    """
+    for part, name in parts.items():
+        config = read_json(path / part / name)
+        for file in sorted((path / part).glob("*.json")):
+            read_json(file)
+        words = [file for kind in ("tokenizer.json", "vocab.json", "*.model") for file in (path / part).glob(kind)]
+        if (path / part / "tokenizer_config.json").is_file() and not words:
+            raise CheckpointError(f"{path / part / 'tokenizer.json'} is missing: {AGAIN}")
+        if name == "config.json":
+            tensors = sum(map(_tensors, _weights(path / part)))
+            for key, count in _counts(config):
+                if count > max(1000, tensors):
+                    raise CheckpointError(f"{path / part / name}: {key}={count}, its weights have {tensors} tensors")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong inside the block into a CheckpointError; what memory lacks is no fault of files."""
+    try:
+        yield
+    except TadaError:
+        raise
+    except Exception as error:
+        if "memory" in str(error).lower() or isinstance(error, MemoryError):
+            raise
+        said = (str(error).strip().splitlines() or [""])[0][:300]
+        raise CheckpointError(f"{path} cannot be read ({type(error).__name__}: {said}): {AGAIN}") from error
+
+
+def read_part(kind: Any, folder: Path, part: str, dtype: torch.dtype) -> Any:
+    """Read a network of `transformers` from its folder, which has every weight of it.
+
+    Raises:
+        CheckpointError: weights that are missing or of another shape than the configuration says.
+    """
+    with reading(folder / part):
+        how = {"subfolder": part, "dtype": dtype, "use_safetensors": True, "output_loading_info": True}
+        module, told = kind.from_pretrained(folder, **how)
+    learned = {name for name, _ in module.named_parameters()}  # of tied weights one name
+    lacking = sorted(learned & set(told["missing_keys"])) + [str(item[0]) for item in told["mismatched_keys"]]
+    if lacking:
+        some = ", ".join(lacking[:3])
+        raise CheckpointError(f"{folder / part}: {len(lacking)} weights do not fit config.json ({some}): {AGAIN}")
+    return module
+
+
+AGAIN = "copy or download it again, whole (`hf download OWNER/NAME`)"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a json file that holds an object; CheckpointError with its name where it does not."""
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing: {AGAIN}")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise CheckpointError(f"{path} is {_damage(path)} ({error}): {AGAIN}") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} holds a {type(value).__name__}, expected an object: {AGAIN}")
+    return value
+
+
+def _damage(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(64)
+    if start.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS, not the file: run `git lfs pull`, or"
+    return "damaged or cut off" if start else "empty"
+
+
+def _weights(folder: Path) -> list[Path]:
+    """The safetensors files of a part; all that its index names, where it has one."""
+    indices = sorted(folder.glob("*.safetensors.index.json"))
+    named = {name for index in indices for name in dict(read_json(index).get("weight_map") or {}).values()}
+    files = sorted(folder / str(name) for name in named) or sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise CheckpointError(f"{folder} has no weights (*.safetensors; pickles are not read): {AGAIN}")
+    return files
+
+
+def _tensors(path: Path) -> int:
+    """Count the tensors of a file, whose header says how long it should be."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing: {AGAIN}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return len(list(file.keys()))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is {_damage(path)} ({error}): {AGAIN}") from error
+
+
+def _counts(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """Numbers of layers that a configuration names, also those of its parts."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _counts(value)
+        elif re.search(r"(layers?|layers_per_block|depths?)$", key):
+            yield from (
+                (key, item) for item in (value if isinstance(value, list) else [value]) if isinstance(item, int)
+            )
 
 
 def _elsewhere(name: str) -> str:
@@ -124,7 +269,7 @@ def about(path: Path, wanted: str, architecture: Architecture) -> About:
         ``tada.patching.choose_functional`` found of them.
     """
     card = path / "tada.json"
-    said = json.loads(card.read_text()) if card.is_file() else {}
+    said = read_json(card) if card.is_file() else {}
     name = Path(wanted).name if Path(wanted).is_dir() else wanted
     found = said.get("functional")
     layers, origin = found, "said by the checkpoint"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-import json
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -48,12 +48,20 @@ class PipelineModel(Model):
         from diffusers import DiffusionPipeline
 
         wanted = str(checkpoint or architecture.hub_id)
-        path = hub.folder(wanted, DiffusionPipeline.download, "model_index.json")
-        _check_class(path, cls.pipeline_class)
+        path = hub.folder(wanted, partial(DiffusionPipeline.download, use_safetensors=True), "model_index.json")
+        index = hub.read_json(path / "model_index.json")
+        _check_class(path, index.get("_class_name"), cls.pipeline_class)
+        hub.check(path, {name: _described(name) for name, kind in index.items() if _is_part(kind)})
         device = pick_device(device)
         dtype = pick_dtype(dtype, device, torch.float16)
-        with quiet_loading():
-            pipeline = cls.load(path, dtype).to(device)
+        with quiet_loading(), hub.reading(path):
+            pipeline = cls.load(path, dtype)
+            for name, part in pipeline.components.items():
+                if isinstance(part, nn.Module) and any(weight.is_meta for weight in part.parameters()):
+                    raise hub.CheckpointError(
+                        f"{path / name}: weights that config.json asks for are missing: {hub.AGAIN}"
+                    )
+            pipeline.to(device)
             return cls(pipeline, hub.about(path, wanted, architecture))  # type: ignore[call-arg]
 
     @classmethod
@@ -112,9 +120,20 @@ def quiet_loading() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _check_class(path: Path, expected: str) -> None:
+def _is_part(kind: Any) -> bool:
+    """Whether an entry of an index names a part, by library and class."""
+    return isinstance(kind, list) and len(kind) == 2 and None not in kind
+
+
+def _described(part: str) -> str:
+    """The json file that describes a part."""
+    files = {"tokenizer": "tokenizer_config.json", "scheduler": "scheduler_config.json"}
+    files["feature_extractor"] = "preprocessor_config.json"
+    return next((file for word, file in files.items() if part.startswith(word)), "config.json")
+
+
+def _check_class(path: Path, got: Any, expected: str) -> None:
     """Raise if ``path`` holds another pipeline than ``expected``, saying under which name it loads."""
-    got = json.loads((path / "model_index.json").read_text()).get("_class_name")
     if got == expected:
         return
     from importlib import import_module

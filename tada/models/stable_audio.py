@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tada.arguments import number
 from tada.errors import InputError
-from tada.models import snake
+from tada.models import hub, snake
 from tada.models.base import Latents, Sampling, SamplingState
 from tada.models.context import Conditioning, Context, Stream
 from tada.models.hub import About
@@ -42,8 +42,12 @@ class StableAudio(PipelineModel):
     def load(cls, folder: Path, dtype: torch.dtype) -> Any:
         """The pipeline in ``folder``."""
         from diffusers import StableAudioPipeline
+        from transformers import T5EncoderModel
 
-        return StableAudioPipeline.from_pretrained(folder, torch_dtype=dtype)
+        encoder = hub.read_part(T5EncoderModel, folder, "text_encoder", dtype)
+        return StableAudioPipeline.from_pretrained(
+            folder, text_encoder=encoder, torch_dtype=dtype, use_safetensors=True
+        )
 
     def encode_one(self, prompt: str, negative: str | None, lyrics: str | None) -> Context:
         if lyrics is not None:

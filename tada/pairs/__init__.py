@@ -1,17 +1,7 @@
 """Counterfactual prompt pairs, which differ in one concept."""
 
-from tada.pairs.builder import (
-    MUSICCAPS,
-    Captions,
-    Rewriter,
-    build,
-    export,
-    read,
-    reorder,
-    summary,
-    synthetic,
-    with_controls,
-)
+from tada.pairs.builder import Rewriter, build, export, reorder, summary, with_controls
+from tada.pairs.captions import MUSICCAPS, Captions, read, synthetic
 from tada.pairs.swaps import changes, swap, swap_authors, violations, word_pattern
 
 faults, swap_released = violations, swap_authors

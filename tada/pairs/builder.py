@@ -7,29 +7,24 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from tada import concepts as concept_table
+from tada.arguments import integer
 from tada.concepts import Concept
-from tada.errors import CheckpointError, InputError, MissingFileError, unknown
+from tada.errors import InputError
 from tada.io import write_table
-from tada.minis.attributes import draw
-from tada.minis.captions import caption
+from tada.pairs.captions import Captions, read
 from tada.pairs.swaps import changes, swap, swap_authors, violations, word_pattern
 
 Rewriter = Callable[[str, Concept], str]
 """``rewriter(target, concept) -> counterfactual``: a language model, a person, a table."""
 
-Captions = pd.DataFrame | str | Path | Sequence[str] | None
-
 COLUMNS = ("pair", "concept", "counterfactual", "target", "source", "changed", "source_id")
-MUSICCAPS = ("google/MusicCaps", "musiccaps-public.csv")
-SYNTHETIC = 6000
-"""Captions of synthetic music that are drawn when no others are given."""
 
 
 def build(
@@ -60,8 +55,7 @@ def build(
         KeyError: an unknown concept or rule set. ValueError: a limit below 1, captions that cannot be used, or a
             concept asked for by name that has no pair.
     """
-    if limit < 1:
-        raise InputError(f"got limit={limit}; expected 1 or more pairs a concept")
+    limit = integer("limit", limit, 1)
     asked = _concepts(concepts, rules)
     table = read(captions)
     released = rules == "authors"
@@ -82,81 +76,17 @@ def build(
     return frame
 
 
-# ---- captions
-
-
-def read(captions: Captions = None) -> pd.DataFrame:
-    """Read captions from a file, a table, texts or the hub.
-
-    Args:
-        captions: a csv or Parquet file, a table with a column ``caption``, texts, or the hub id
-            ``"google/MusicCaps"``; None for synthetic captions.
-
-    Returns:
-        A table ``source_id, caption``: line breaks made spaces, empty captions left out. The id is the column
-        ``ytid``, ``source_id`` or ``id`` where there is one, else the number of the row.
-
-    Raises:
-        ValueError: no captions, or no such column. OSError: no such file, or the hub cannot be reached.
-    """
-    if captions is None:
-        return synthetic()
-    if isinstance(captions, str | Path):
-        captions = _file(captions)
-    frame = captions if isinstance(captions, pd.DataFrame) else pd.DataFrame({"caption": list(captions)})
-    if "caption" not in frame:
-        raise InputError(unknown("column", "caption", frame.columns, "Captions are read from a column of that name."))
-    ids = next((frame[name] for name in ("ytid", "source_id", "id") if name in frame), pd.Series(range(len(frame))))
-    texts = frame["caption"].fillna("").astype(str).str.replace(r"\r\n|\r|\n", " ", regex=True)
-    table = pd.DataFrame({"source_id": ids.astype(str).to_numpy(), "caption": texts.to_numpy()})
-    table = table[table["caption"].str.strip() != ""].reset_index(drop=True)
-    if table.empty:
-        raise InputError(f"got {len(frame)} rows without any caption; expected one text a row")
-    return table
-
-
-@lru_cache(maxsize=2)
-def synthetic(count: int = SYNTHETIC) -> pd.DataFrame:
-    """Draw captions of synthetic music, the same each time, as a table ``source_id, caption``."""
-    texts = [caption(draw(seed), seed).text for seed in range(count)]
-    return pd.DataFrame({"source_id": [f"synthetic-{seed}" for seed in range(count)], "caption": texts})
-
-
-def _file(path: str | Path) -> pd.DataFrame:
-    if str(path) == MUSICCAPS[0]:
-        path = _download(*MUSICCAPS)
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise MissingFileError(f"no file {path}; expected a csv or Parquet file of captions, or {MUSICCAPS[0]!r}")
-    try:
-        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except pd.errors.EmptyDataError:
-        raise InputError(f"{path} is empty; expected a table with a column 'caption'") from None
-
-
-def _download(name: str, file: str) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(name, file, repo_type="dataset"))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise CheckpointError(
-            f"{name} cannot be had ({type(error).__name__}): accept its terms on its hub page and log in with "
-            f"`hf auth login`, or download {file} yourself and give its path"
-        ) from error
-
-
 # ---- selection and rewriting
 
 
 def _concepts(concepts: str | Concept | Iterable[str | Concept] | None, rules: str) -> list[Concept]:
     if concepts is None:
         return list(concept_table.select(rules).values())
-    given = [concepts] if isinstance(concepts, str | Concept) else list(concepts)
+    given = [concepts] if isinstance(concepts, str | Concept) or not np.iterable(concepts) else list(concepts)
     if not given:
         raise InputError("got no concepts; expected one or more, or None for all")
-    return [item if isinstance(item, Concept) else concept_table.get(item, rules) for item in given]
+    found = [item if isinstance(item, Concept) else concept_table.get(item, rules) for item in given]
+    return [concept for place, concept in enumerate(found) if concept not in found[:place]]
 
 
 def _select(table: pd.DataFrame, concept: Concept, unique: bool) -> pd.DataFrame:
@@ -172,20 +102,24 @@ def _rewrite(
 ) -> tuple[list[dict[str, Any]], Counter[str]]:
     rows: list[dict[str, Any]] = []
     refused: Counter[str] = Counter()
+    seen: Counter[tuple[str, str]] = Counter()
     for source_id, target in zip(chosen["source_id"], chosen["caption"], strict=True):
         source = rewriter(target, concept)
         broken = violations(concept, target, source) if check else []
         refused.update(broken[:1])
         if not broken:
             texts = (concept.name, concept.counterfactual, target, source)
-            rows.append(dict(zip(COLUMNS, (_id(texts), *texts, changes(target, source), source_id), strict=True)))
+            name = _id(texts, seen[target, source])
+            rows.append(dict(zip(COLUMNS, (name, *texts, changes(target, source), source_id), strict=True)))
+            seen[target, source] += 1
         if len(rows) == limit:
             break
     return rows, refused
 
 
-def _id(texts: Sequence[str]) -> str:
-    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:12]
+def _id(texts: Sequence[str], before: int) -> str:
+    """Name a pair by its texts; one whose texts were there before (the authors keep them) also by how often."""
+    return hashlib.sha256(json.dumps([*texts, before] if before else texts).encode()).hexdigest()[:12]
 
 
 def _no_pair(table: pd.DataFrame, concept: Concept, chosen: int, refused: Mapping[str, int]) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 from functools import lru_cache
+from itertools import accumulate, islice
 from typing import Any
 
 from tada.concepts import Concept
@@ -29,13 +30,19 @@ def swap_authors(text: str, concept: Concept) -> str:
 
 def _counterpart(match: re.Match[str], concept: Concept) -> str:
     old = match["word"]
-    word = " ".join(old.lower().split())
+    word = _named(old, concept)
     new = _pronoun(word, match.string[match.end() :]) or concept.swaps[word]
     new = _cased(new, old)
     if not match["article"]:
         return new
     article = "an" if _vowel(new) else "a"
     return (article.capitalize() if match["article"][0].isupper() else article) + match["gap"] + new
+
+
+def _named(found: str, concept: Concept) -> str:
+    """The word of the concept that a text has in letters of any case; lower case alone would miss "\u0131" for "i"."""
+    word = " ".join(found.lower().split())
+    return word if word in concept.swaps else next(w for w in concept.swaps if word_pattern((w,)).fullmatch(found))
 
 
 _NO_OWNER = re.compile(
@@ -104,16 +111,40 @@ def violations(concept: Concept, target: str, source: str) -> list[str]:
     return [rule for rule, is_broken in broken.items() if is_broken]
 
 
+_WORDS = r"(?P<words>[\w'&-]+(?: [\w'&-]+){0,4})"
+_PUT = {False: re.compile(_WORDS), True: re.compile(r"[Aa][Nn]?\s+" + _WORDS)}
+"""Whether an article is in front -> what may stand in the place of a concept word."""
+
+MOST_WAYS = 16
+"""Ways to tell the words that were put in from the words around them that are followed side by side."""
+
+
 def _gaps(concept: Concept, target: str, source: str) -> list[tuple[str, str]] | None:
     """Concept words with their articles and what stands in their place; None where anything else differs."""
     matches = list(_article_pattern(tuple(concept.swaps)).finditer(target))
-    kept = _outside(target, [match.span() for match in matches])
-    pattern = re.escape(kept[0])
-    for match, after in zip(matches, kept[1:], strict=True):
-        article = r"[Aa][Nn]?\s+" if match["article"] else ""
-        pattern += rf"({article}[\w'&-]+(?: [\w'&-]+){{0,4}}?)" + re.escape(after)
-    found = re.fullmatch(pattern, source)
-    return list(zip([match[0] for match in matches], found.groups(), strict=True)) if found else None
+    first, *kept = _outside(target, [match.span() for match in matches])
+    ways: dict[int, Any] = {len(first): None} if source.startswith(first) else {}  # read up to where -> words put in
+    for match, after in zip(matches, kept, strict=True):
+        longer: dict[int, Any] = {}
+        for start, before in ways.items():
+            for end in _ends(_PUT[match["article"] is not None].match(source, start), after):
+                longer.setdefault(end + len(after), (source[start:end], before))
+        ways = dict(islice(longer.items(), MOST_WAYS))
+    if len(source) not in ways:
+        return None
+    way, gaps = ways[len(source)], []
+    for match in reversed(matches):
+        gaps.append((match[0], way[0]))
+        way = way[1]
+    return gaps[::-1]
+
+
+def _ends(put: re.Match[str] | None, after: str) -> list[int]:
+    """Where words that were put in may end: before ``after``."""
+    if put is None:
+        return []
+    ends = range(put.start("words") + 1, put.end() + 1)
+    return [end for end in ends if put.string.startswith(after, end) and put.string[end - 1] != " "]
 
 
 def _outside(text: str, spans: Sequence[tuple[int, int]]) -> list[str]:
@@ -130,15 +161,46 @@ def _lost_case(old: str, new: str) -> bool:
     return old[0].isupper() and not new[0].isupper()
 
 
+SAME, AHEAD, LONG = 6, 24, 120
+"""Tokens that two texts have in common where they meet again, how far ahead they are looked for, and how many of a
+stretch without any are compared one by one."""
+
+
 def changes(target: str, source: str) -> list[dict[str, Any]]:
-    """List the words that differ, as ``{start, end, before, after}`` with characters of ``target``, in order."""
+    """List the words that differ, as ``{start, end, before, after}`` with characters of ``target``, in order.
+
+    The time grows with the length of the texts, not with its square: only stretches between words in common are
+    compared word by word, and a stretch that is too long for that is one change.
+    """
     left, right = (re.findall(r"\w+|\W", text) for text in (target, source))
-    places = [0]
-    for token in left:
-        places.append(places[-1] + len(token))
-    blocks = SequenceMatcher(None, left, right, autojunk=False).get_opcodes()
+    places = [0, *accumulate(map(len, left))]
     return [
         {"start": places[a], "end": places[b], "before": "".join(left[a:b]), "after": "".join(right[c:d])}
-        for kind, a, b, c, d in blocks
-        if kind != "equal"
+        for stretch in _stretches(left, right)
+        for a, b, c, d in _differences(left, right, *stretch)
     ]
+
+
+def _stretches(left: Sequence[str], right: Sequence[str]) -> Iterator[tuple[int, int, int, int]]:
+    """Where two lists of tokens part, up to where they meet again."""
+    a = c = 0
+    while a < len(left) or c < len(right):
+        if left[a : a + 1] == right[c : c + 1]:
+            a, c = a + 1, c + 1
+            continue
+        ways = ((a + i, c + ahead - i) for ahead in range(1, 2 * AHEAD) for i in range(ahead + 1))
+        meets = (way for way in ways if left[way[0] : way[0] + SAME] == right[way[1] : way[1] + SAME])
+        b, d = next(meets, (len(left), len(right)))
+        yield a, b, c, d
+        a, c = b, d
+
+
+def _differences(
+    left: Sequence[str], right: Sequence[str], a: int, b: int, c: int, d: int
+) -> Iterator[tuple[int, int, int, int]]:
+    if max(b - a, d - c) > LONG:
+        yield a, b, c, d
+        return
+    for kind, i, j, k, m in SequenceMatcher(None, left[a:b], right[c:d], autojunk=False).get_opcodes():
+        if kind != "equal":
+            yield a + i, a + j, c + k, c + m

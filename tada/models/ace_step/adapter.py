@@ -129,9 +129,11 @@ class AceStep(Model):
         wanted = str(checkpoint or architecture.hub_id)
         public = wanted.partition("@")[0] == architecture.hub_id
         path = hub.folder(wanted, snapshot_download, f"{PARTS[0]}/config.json", REVISION if public else None)
+        hub.check(path, dict.fromkeys(PARTS, "config.json"))
         device = pick_device(device)
         dtype = pick_dtype(dtype, device, torch.bfloat16)
-        return cls(read(path, dtype), device, hub.about(path, wanted, architecture))
+        with hub.reading(path):
+            return cls(read(path, dtype), device, hub.about(path, wanted, architecture))
 
     # ---- text
 

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from tada.errors import InputError
+from tada.errors import CheckpointError
 from tada.io import atomic_write
+from tada.models import hub
 from tada.models.ace_step.transformer import AceStepTransformer, TransformerConfig
 from tada.models.ace_step.vocoder import Vocoder, VocoderConfig
 
@@ -44,7 +45,7 @@ class Parts:
 
 
 def read(folder: Path, dtype: torch.dtype) -> Parts:
-    """All parts of the checkpoint in ``folder``, frozen, on the CPU; ValueError if a file does not fit its config."""
+    """All parts of the checkpoint in ``folder``, frozen, on the CPU; CheckpointError if files do not fit."""
     from diffusers import AutoencoderDC
     from transformers import AutoTokenizer, UMT5EncoderModel
 
@@ -52,9 +53,9 @@ def read(folder: Path, dtype: torch.dtype) -> Parts:
     sizes, rates = read_config(network, TransformerConfig), read_config(vocoder, VocoderConfig)
     return Parts(
         load(lambda: AceStepTransformer(sizes), network, dtype),
-        AutoencoderDC.from_pretrained(codec, torch_dtype=dtype).eval().requires_grad_(False),
+        AutoencoderDC.from_pretrained(codec, torch_dtype=dtype, use_safetensors=True).eval().requires_grad_(False),
         load(lambda: Vocoder(rates), vocoder, dtype),
-        UMT5EncoderModel.from_pretrained(text, dtype=dtype).eval().requires_grad_(False),
+        hub.read_part(UMT5EncoderModel, folder, PARTS[3], dtype).eval().requires_grad_(False),
         AutoTokenizer.from_pretrained(text),
     )
 
@@ -70,12 +71,14 @@ def write(parts: Parts, folder: Path) -> None:
 
 
 def read_config(folder: Path, kind: Callable[..., Config]) -> Config:
-    """The ``config.json`` of ``folder`` as the dataclass ``kind``; an unknown key is a ValueError."""
-    values = json.loads((folder / "config.json").read_text())
+    """The ``config.json`` of ``folder`` as the dataclass ``kind``; an unknown key is a CheckpointError."""
+    values = hub.read_json(folder / "config.json")
     wanted = {key: _tuples(value) for key, value in values.items() if not _matches(key, IGNORED)}
     known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     if extra := sorted(set(wanted) - known) + ["use_template"] * values.get("use_template", False):
-        raise InputError(f"{folder}/config.json: got {', '.join(extra)}; expected no other than {', '.join(known)}")
+        raise CheckpointError(
+            f"{folder}/config.json: got {', '.join(extra)}; expected no other than {', '.join(known)}"
+        )
     return kind(**wanted)
 
 
@@ -83,7 +86,7 @@ def load(build: Callable[[], Network], folder: Path, dtype: torch.dtype) -> Netw
     """The module that ``build`` makes, on the meta device, with the weights of ``folder`` as ``dtype``.
 
     Raises:
-        ValueError: missing, unexpected or misshapen parameters, the first few by name.
+        CheckpointError: missing, unexpected or misshapen parameters, the first few by name.
     """
     from safetensors import safe_open
 
@@ -114,7 +117,7 @@ def _compare(folder: Path, found: Mapping[str, tuple[int, ...]], wanted: Mapping
     }
     said = [f"{len(names)} {kind} ({', '.join(sorted(names)[:3])})" for kind, names in problems.items() if names]
     if said:
-        raise InputError(f"{folder / WEIGHTS} does not fit its config.json: {'; '.join(said)}")
+        raise CheckpointError(f"{folder / WEIGHTS} does not fit its config.json: {'; '.join(said)}")
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
