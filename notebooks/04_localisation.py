@@ -38,6 +38,7 @@ checkpoint: str = "mini"  # mini, planted, public, a hub id or a folder; tiny bu
 profile: str = "mini"  # how much to run: smoke, mini, colab or paper
 concepts: list[str] = []  # which; none for all that the profile looks at
 pairs: int = 0  # of prompts, a concept; 0 for the profile's
+seeds: int = 0  # of noise for each pair, its own; 0 for the profile's
 steps: int = 0  # denoising steps; 0 for the profile's
 seconds: float = 0.0  # length of the clips; 0 for the profile's
 score: str = ""  # what judges clips: probe, clap, muq, paper or module:name; empty for the checkpoint's own
@@ -81,8 +82,8 @@ experiment = localisation.plan(
     steps=steps or None,
     seconds=seconds or None,
 )
-prompts = localisation.build_pairs(experiment, concepts, limit=pairs or None)
-model, setting, seeds = experiment.model, experiment.setting, experiment.profile.localisation.seeds
+prompts = localisation.build_pairs(experiment, concepts, limit=pairs or None, seeds=seeds or None)
+model, setting = experiment.model, experiment.setting
 
 # %% tags=["hide-input"]
 title = f"{tada.ARCHITECTURES[architecture].title}: {model.checkpoint}"
@@ -92,7 +93,7 @@ facts = {
     "layers": len(model.sites),
     "concepts": ", ".join(prompts["concept"].unique()),
     "left out": ", ".join(prompts.attrs["left_out"]) or "none",
-    "pairs": f"{prompts.groupby('concept').size().max()} a concept at most, {seeds} seed(s) of its own for each",
+    "pairs": f"{prompts.groupby('concept').size().max()} a concept at most, {prompts['seeds'].max()} seed(s) of its own for each",
     "clips": f"{localisation.count_clips(experiment, prompts):,} of {setting.seconds:g} s, {setting.sampling.steps} denoising steps",
     "judge": judge,
 }
@@ -261,6 +262,7 @@ command = rerun_command(
     profile=profile,
     concepts=concepts,
     pairs=pairs,
+    seeds=seeds,
     steps=steps,
     seconds=seconds,
     score=score,

@@ -251,9 +251,7 @@ def test_functional_layers_are_chosen_on_pairs_of_their_own_and_kept(tiny_folder
 
     def scores(work, pairs, **options):
         swept.append(pairs)
-        units = patching.plan_sweep(
-            work.model, pairs, localisation.seeds_of(work, pairs), None, work.setting, work.judge
-        )
+        units = patching.plan_sweep(work.model, pairs, localisation.seeds_of(pairs), None, work.setting, work.judge)
         strength = units["layers"].map({"all": 1.0, "7": 0.4, "3": 0.6}).fillna(0.0)
         return units.assign(
             checkpoint="c", model="m", metric="s", value=strength + np.random.default_rng(0).normal(0, 0.01, len(units))

@@ -37,17 +37,17 @@ def test_a_pair_shares_its_noise_and_pairs_do_not(localised):
     sets, each = [[3], "functional"], localised.profile.localisation.seeds
     controlled = tada.pairs.with_controls(pairs)
     model = localised.model.with_functional([1, 2])
-    plan = patching.plan_sweep(
-        model, controlled, localisation.seeds_of(localised, pairs), sets, localised.setting, None
-    )
+    plan = patching.plan_sweep(model, controlled, localisation.seeds_of(pairs), sets, localised.setting, None)
     assert each >= 2 and plan.groupby("pair")["seed"].nunique().unique() == [each]
     assert plan.groupby("seed")["pair"].nunique().max() == 1
     assert plan.groupby(["pair", "seed"]).size().nunique() == 1, "none, all, layers and controls, for every seed"
     assert set(plan["seed"]) <= set(SEEDS["localisation"])
-    own = dict(zip(plan["pair"], plan["seed"], strict=True))
     few = localisation.build_pairs(localised, ["violin"], limit=2)
     assert set(few["seed"]) < set(pairs["seed"]), "neither more pairs nor other concepts change a pair's noise"
-    assert len(own) == 6
+    with pytest.raises(ValueError, match="17 seeds a pair; expected at most 16"):
+        localisation.build_pairs(localised, ["violin"], seeds=17)
+    once = localisation.build_pairs(localised, ["violin"], limit=2, seeds=1)
+    assert [[seed] for seed in once["seed"]] == [list(own[:1]) for own in localisation.seeds_of(few)]
 
 
 @pytest.fixture(scope="module")

@@ -134,7 +134,7 @@ def localised(tmp_path: Path) -> tuple[Config, pd.DataFrame]:
                     store=str(tmp_path / "store"))  # fmt: skip
     work = localisation.plan("ace-step", folder, "smoke", judge="probe")
     pairs = localisation.build_pairs(work)
-    plan = patching.plan_sweep(work.model, pairs, localisation.seeds_of(work, pairs), None, work.setting, work.judge)
+    plan = patching.plan_sweep(work.model, pairs, localisation.seeds_of(pairs), None, work.setting, work.judge)
     strength = plan["layers"].map({"all": 1.0, "7": 0.7, "3": 0.4}).fillna(0.0)
     noise = np.random.default_rng(0).normal(0, 0.01, len(plan))
     return config, plan.assign(metric="probe", value=strength + noise)

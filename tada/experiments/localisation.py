@@ -32,6 +32,9 @@ from tada.store import UNIT, Store
 
 log = logging.getLogger(__name__)
 
+SEEDS_OF_PAIR = 16
+"""Seeds that are kept for a pair; it has the same whatever else is localised."""
+
 EARS = ("clap", "muq", "paper")
 """Judges of clips by similarity to a query."""
 
@@ -81,6 +84,7 @@ def build_pairs(
     rules: str = "paper",
     limit: int | None = None,
     block: str = "localisation",
+    seeds: int | None = None,
 ) -> pd.DataFrame:
     """Build the pairs of a localisation.
 
@@ -90,21 +94,26 @@ def build_pairs(
         rules: as for ``tada.pairs.build``.
         limit: pairs a concept, in place of the profile's.
         block: of seeds, in ``tada.experiments.profiles.SEEDS``.
+        seeds: of a pair, in place of the profile's.
 
     Returns:
-        As from ``tada.pairs.build``, with ``seed``, the first of each pair's own; ``attrs["left_out"]`` names the
-        concepts that the judge does not know.
+        As from ``tada.pairs.build``, with ``seed``, the first of each pair's own, and ``seeds``, how many it has;
+        ``attrs["left_out"]`` names the concepts that the judge does not know.
 
     Raises:
-        KeyError: an unknown concept. ValueError: no concept that the judge knows. OSError: captions that cannot be had.
+        KeyError: an unknown concept. ValueError: no concept that the judge knows, too many seeds. OSError: captions
+            that cannot be had.
     """
     size = work.profile.localisation
-    asked = tuple(concepts) or size.concepts
+    asked, seeds = tuple(concepts) or size.concepts, seeds or size.seeds
+    if seeds > SEEDS_OF_PAIR:
+        raise InputError(f"got {seeds} seeds a pair; expected at most {SEEDS_OF_PAIR}, so that no two pairs share one")
     names = [concept_table.get(item, rules).name for item in asked or concept_table.names(rules)]
     known, left_out = split_known(work.judge, names)
     pairs = prompt_pairs.build(work.captions, known if asked or left_out else None, rules, limit or size.pairs)
     first = pairs["concept"].map({name: first_seed(block, i) for i, name in enumerate(concept_table.names(rules))})
-    pairs["seed"] = first + size.seeds * pairs.groupby("concept").cumcount()
+    pairs["seed"] = first + SEEDS_OF_PAIR * pairs.groupby("concept").cumcount()
+    pairs["seeds"] = seeds
     pairs.attrs["left_out"] = left_out
     return pairs
 
@@ -120,7 +129,7 @@ def select_pairs(pairs: pd.DataFrame, concepts: Iterable[str] | None = None, lim
 
 def count_clips(work: Experiment, pairs: pd.DataFrame, sets: int | None = None, controls: int = 0) -> int:
     """Count the clips that a sweep of so many layer sets (None: every layer) makes."""
-    return len(pairs) * work.profile.localisation.seeds * (2 + (sets or len(work.model.sites)) * (1 + controls))
+    return int(pairs["seeds"].sum()) * (2 + (sets or len(work.model.sites)) * (1 + controls))
 
 
 def sweep(
@@ -147,14 +156,12 @@ def sweep(
     pairs = prompt_pairs.with_controls(pairs, work.captions) if controls else pairs
     with processes(workers) as executor:
         setting = replace(work.setting, progress=progress, executor=executor)
-        return patching.sweep(
-            work.model, pairs, seeds_of(work, pairs), layer_sets, setting, score=work.judge, store=store
-        )
+        return patching.sweep(work.model, pairs, seeds_of(pairs), layer_sets, setting, score=work.judge, store=store)
 
 
-def seeds_of(work: Experiment, pairs: pd.DataFrame) -> list[range]:
+def seeds_of(pairs: pd.DataFrame) -> list[range]:
     """List the seeds of every pair of :func:`build_pairs`: no other pair has them."""
-    return [range(first, first + work.profile.localisation.seeds) for first in pairs["seed"]]
+    return [range(first, first + count) for first, count in zip(pairs["seed"], pairs["seeds"], strict=True)]
 
 
 def run(
@@ -199,16 +206,24 @@ def run(
 def load_finished(work: Experiment, pairs: pd.DataFrame, store: str | Path) -> pd.DataFrame | None:
     """Load the scores of every layer that a store has of all concepts; None where it has none, or is not there.
 
-    Those are the scores of the first n pairs of every concept, for the largest n of which all clips were made.
+    Those are the scores of the first n pairs of every concept, for the largest n of which all clips were made, with as
+    many seeds as that is so for any.
     """
     if not Path(store).is_dir():
         return None
-    units = patching.plan_sweep(work.model, pairs, seeds_of(work, pairs), None, work.setting, work.judge)
+    tried = (pairs.assign(seeds=count) for count in range(int(pairs["seeds"].max()), 0, -1))
+    found = (finished for some in tried if len(finished := _finished(work, some, store)))
+    return next((sweep(work, some, store=store) for some in found), None)
+
+
+def _finished(work: Experiment, pairs: pd.DataFrame, store: str | Path) -> pd.DataFrame:
+    """The first n pairs of every concept, for the largest n of which a store has all clips."""
+    units = patching.plan_sweep(work.model, pairs, seeds_of(pairs), None, work.setting, work.judge)
     missing = ~units[UNIT].isin(Store(store).known())
-    if missing.any():
-        numbers = units.groupby("concept")["pair"].transform(lambda pair: pair.factorize()[0])
-        pairs = select_pairs(pairs, limit=int(numbers[missing].min()))
-    return sweep(work, pairs, store=store) if len(pairs) else None
+    if not missing.any():
+        return pairs
+    numbers = units.groupby("concept")["pair"].transform(lambda pair: pair.factorize()[0])
+    return select_pairs(pairs, limit=int(numbers[missing].min()))
 
 
 # ---- judges
