@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections import deque
@@ -223,17 +224,46 @@ def generate(
 
 @contextmanager
 def processes(workers: int) -> Iterator[Executor | None]:
-    """Processes of this machine, with one thread each, as an executor; None for a single worker."""
+    """Processes of this machine, with one thread each, as an executor; None for a single worker.
+
+    Whatever ends the caller's block early, such as an interrupt from the keyboard, ends them at once. They do not heed
+    that interrupt themselves, though it reaches all processes of a terminal.
+    """
     if workers <= 1:
         yield None
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(os.getpid(),)) as pool:
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with _Processes(workers, context, initializer=_begin, initargs=(os.getpid(),)) as pool:
+        with _interrupts_blocked():  # which processes inherit
+            for _ in range(workers):
+                pool.submit(int)
+        yield pool
+
+
+class _Processes(ProcessPoolExecutor):
+    """Processes that are ended where their block is left by an exception, with what they were given."""
+
+    def __enter__(self) -> _Processes:
+        self._others = set(multiprocessing.active_children())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *about: Any) -> None:
+        if kind is not None:
+            for process in set(multiprocessing.active_children()) - self._others:
+                process.terminate()
+        super().__exit__(kind, *about)
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # ---- here, or by an executor
@@ -279,7 +309,7 @@ def _parallel(model: Model, job: Job, chunks: Sequence[pd.DataFrame], store: Sto
                 else:
                     yield frame
     finally:
-        for future in futures:
+        for future in () if isinstance(pool, _Processes) else futures:  # those end theirs
             future.cancel()
 
 

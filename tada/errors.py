@@ -50,9 +50,6 @@ def unknown(kind: str, got: object, valid: Iterable[object], hint: str = "") -> 
     names = [str(name) for name in valid]
     near = get_close_matches(str(got), names, n=3, cutoff=0.5)
     guess = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
-    listed = (
-        f" Valid: {', '.join(names)}."
-        if len(names) <= 16
-        else f" There are {len(names)}, from {names[0]} to {names[-1]}."
-    )
-    return f"no {kind} {got!r}{guess}{listed}{' ' + hint if hint else ''}"
+    listed = f"There are {len(names)}, from {names[0]} to {names[-1]}." if len(names) > 16 else ""
+    listed = listed or (f"Valid: {', '.join(names)}." if names else "There is none.")
+    return f"no {kind} {got!r}{guess} {listed}{' ' + hint if hint else ''}"

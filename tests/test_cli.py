@@ -1,6 +1,7 @@
 """The command line: what it prints, and what a user who mistypes is told."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -195,6 +196,25 @@ def test_a_terminated_run_stops_its_kernel_and_says_so(book: Path) -> None:
     while _runs(int(mark.read_text())):
         assert time.monotonic() < end, "the kernel still runs"
         time.sleep(0.05)
+
+
+def test_a_sweep_that_is_stopped_takes_its_workers_along(tmp_path: Path) -> None:
+    arguments = ("--checkpoint", "mini", "--concept", "slow", "--workers", "2", "--store", "s")
+    command = [sys.executable, "-c", "from tada.cli import app; app()", "sweep", "--model", "ace-step", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(command, stderr=said, cwd=tmp_path, env=environment, start_new_session=True)
+    end = time.monotonic() + 60
+    while "0/" not in (tmp_path / "said").read_text():  # the progress bar: the workers are there
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    assert process.wait(10) == 130
+    lines = (tmp_path / "said").read_text()
+    assert lines.endswith("tada: stopped. What was scored is kept in s: the same command goes on from there.\n")
+    assert "Traceback" not in lines
+    found = subprocess.run(["ps", "-o", "stat=", "-g", str(process.pid)], capture_output=True, text=True, check=False)
+    assert {line[0] for line in found.stdout.split()} <= {"Z"}, "a worker still runs"
 
 
 def _runs(process: int) -> bool:

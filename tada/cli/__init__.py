@@ -2,113 +2,104 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import click
 
-from tada.cli import _options as options
-from tada.cli import book as cli_book
-from tada.cli import minis as cli_minis
-from tada.cli import steering as cli_steer
-from tada.cli import table as cli_table
-from tada.cli._options import print_table, relative, stop
+from tada.cli import book, localisation, minis, steering, table
+from tada.cli._options import stop
 from tada.errors import BookError, TadaError, unknown
+
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+"""What ends a program, where the system has it."""
+
+STOPPED = 130
+"""Exit code of a command that was stopped."""
 
 
 class Commands(click.Group):
-    """Commands whose user errors are one paragraph on stderr and exit code 2, never a traceback."""
+    """Commands, of which the one place that catches is here.
+
+    What goes wrong is a line on stderr and exit code 2, or 130 where the command was stopped. With ``TADA_DEBUG=1`` in
+    the environment the traceback is shown instead.
+    """
+
+    def main(self, *args: Any, **options: Any) -> NoReturn:
+        """Run a command, and end the program."""
+        about: dict[str, Any] = {"stopped": "Nothing was kept."}
+        with _interrupts(about):
+            try:
+                code = super().main(*args, **{**options, "standalone_mode": False}, obj=about)
+            except Exception as error:
+                if os.environ.get("TADA_DEBUG") == "1":
+                    raise
+                if "signal" in about or isinstance(error, click.Abort):
+                    stop(f"stopped. {about['stopped']}", STOPPED)
+                stop(*_describe(error))
+        sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; an interrupt ends it without the empty line that click writes."""
         try:
             return super().invoke(ctx)
-        except BookError as error:
-            stop(str(error), 1)
-        except (TadaError, OSError) as error:
-            stop(str(error), 2)
+        except KeyboardInterrupt:
+            raise click.Abort from None
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse what is no text before anything reads it."""
+        for text in args:
+            if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+                raise click.UsageError(f"got {text!r}; expected text in UTF-8", ctx)
+        return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find a command; for one that does not exist name the nearest."""
         if self.get_command(ctx, args[0]) is None:
-            stop(unknown("command", args[0], self.list_commands(ctx), "See tada --help."), 2)
+            ctx.fail(unknown("command", args[0], self.list_commands(ctx)))
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@contextmanager
+def _interrupts(about: dict[str, Any]) -> Iterator[None]:
+    """Take every signal that ends a program as an interrupt from the keyboard, and note that it came."""
+
+    def interrupt(number: int, frame: object) -> None:
+        about["signal"] = number
+        raise KeyboardInterrupt
+
+    numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores one
+    before = [signal.signal(number, interrupt) for number in heeded]
+    try:
+        yield
+    finally:
+        for number, handler in zip(heeded, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _describe(error: Exception) -> tuple[str, int]:
+    """Say what went wrong, and with which exit code the program ends."""
+    if isinstance(error, click.ClickException):
+        context = getattr(error, "ctx", None)
+        more = f" See {context.command_path} --help." if context else ""
+        return error.format_message().replace("\n", " ") + more, error.exit_code
+    if isinstance(error, TadaError | OSError):
+        return str(error), 1 if isinstance(error, BookError) else 2
+    reason = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {reason} (TADA_DEBUG=1 in the environment shows where)", 2
+
+
+@click.group(name="tada", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tada-companion", prog_name="tada")
 def app() -> None:
     """The TADA companion: where audio diffusion models keep musical concepts, and how to steer them there."""
 
 
-cli_book.register(app)
-cli_steer.register(app)
-cli_minis.register(app)
-cli_table.register(app)
-
-
-@app.command()
-@options.model
-@options.checkpoint
-@click.option("--concept", "wanted", multiple=True, metavar="NAME", help="Default: the profile's. Repeatable.")
-@options.profile
-@click.option(
-    "--score",
-    "judge",
-    default="",
-    metavar="NAME",
-    help="What judges: probe, clap, muq, paper or module:name. Default: probe for minis, clap for public ones.",
-)
-@options.captions
-@click.option(
-    "--rules", default="paper", show_default=True, metavar="NAME", help="Rule set of the pairs: paper, authors."
-)
-@click.option("--layers", "sets", multiple=True, metavar="6+7", help="A layer set. Default: every layer. Repeatable.")
-@click.option("--controls", is_flag=True, help="Route a paraphrase and an unrelated prompt, too.")
-@click.option("--steps", type=int, metavar="N", help="Denoising steps. Default: the profile's.")
-@click.option("--seconds", type=float, metavar="S", help="Length of the clips. Default: the profile's.")
-@options.workers
-@click.option(
-    "--store", default="_build/sweep", show_default=True, metavar="FOLDER", help="Scores; a run resumes here."
-)
-def sweep(
-    name: str,
-    checkpoint: str | None,
-    wanted: Sequence[str],
-    rules: str,
-    sets: Sequence[str],
-    controls: bool,
-    workers: int,
-    store: str,
-    **choices: Any,
-) -> None:
-    """Route every layer of a model for prompt pairs, and write each layer's impact on each concept."""
-    from tada import concepts
-    from tada.experiments import localisation
-    from tada.experiments.experiment import parse_layers
-
-    for concept in wanted:
-        concepts.get(concept, rules)
-    work = localisation.plan(name, checkpoint, **choices)
-    pairs = localisation.build_pairs(work, wanted, rules)
-    layers = [parse_layers(text) for text in sets] or None
-    table = localisation.run(work, pairs, store, layers, controls=controls, workers=workers, tell=click.echo)
-    click.echo(f"Impacts of {table['layers'].nunique()} layer sets: {relative(Path(store) / 'impact.csv')}")
-
-
-@app.command()
-def models() -> None:
-    """List the architectures: names, public checkpoints, cross-attention sites, the paper's functional layers."""
-    from tada.models import ARCHITECTURES
-
-    header = ("name", "public checkpoint", "sites", "paper's layers", "notes")
-    rows = [
-        (
-            item.name,
-            item.hub_id,
-            str(item.site_count),
-            "{" + ", ".join(map(str, item.paper_layers)) + "}",
-            item.notes,
-        )
-        for item in ARCHITECTURES.values()
-    ]
-    print_table([header, *rows])
+for part in (book, localisation, steering, minis, table):
+    for command in part.COMMANDS:
+        app.add_command(command)

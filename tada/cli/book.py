@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from tada.cli import _options as options
 from tada.cli._options import PROFILE_HELP, relative, stop
 from tada.errors import NotebookError
 
 
-def register(app: click.Group) -> None:
-    """Add the commands to the command line."""
-    for command in (book, run, pair):
-        app.add_command(command)
-
-
 @click.command()
-@click.option("--profile", default="mini", show_default=True, metavar="NAME", help=PROFILE_HELP)
+@options.profile
 @click.option("--only", multiple=True, metavar="START", help="Only pages whose name starts so, e.g. 01. Repeatable.")
 @click.option("--force", is_flag=True, help="Execute notebooks that have not changed, too.")
 @click.option(
     "--jobs",
-    type=click.IntRange(min=1),
+    type=options.WORKERS,
     metavar="N",
     help="Pages at once. Default: what cores and memory allow, 1 at the profiles that want a GPU.",
 )
@@ -34,9 +27,9 @@ def book(profile: str, only: Sequence[str], force: bool, jobs: int | None) -> No
     """Execute the notebooks, side by side, and build the site; warnings are errors."""
     from tada.book import build, pages
 
+    options.when_stopped("What was executed to its end is kept: `tada book` goes on from there.")
     start = time.monotonic()
-    with _stoppable("What was executed to its end is kept: `tada book` goes on from there."):
-        page = build.build(pages.root(), profile, only, force, jobs, tell=click.echo)
+    page = build.build(pages.root(), profile, only, force, jobs, tell=click.echo)
     click.echo(f"The book is ready after {time.monotonic() - start:.0f} s. Open {relative(page)}")
 
 
@@ -46,9 +39,7 @@ def book(profile: str, only: Sequence[str], force: bool, jobs: int | None) -> No
     "-p", "--parameter", "given", nargs=2, multiple=True, metavar="NAME VALUE", help="Set a parameter. Repeatable."
 )
 @click.option("--profile", metavar="NAME", help=PROFILE_HELP)
-@click.option(
-    "--out", default="_build/runs", show_default=True, metavar="FOLDER", help="Where the executed notebook goes."
-)
+@options.folder("--out", "_build/runs", "Where the executed notebook goes.")
 def run(notebook: str, given: Sequence[tuple[str, str]], profile: str | None, out: str) -> None:
     """Execute NOTEBOOK (.py or .ipynb) with parameters of your own; the notebook itself is not touched."""
     from tada.book import build, notebooks, pages, provenance
@@ -56,15 +47,15 @@ def run(notebook: str, given: Sequence[tuple[str, str]], profile: str | None, ou
     path = notebooks.find(notebook)
     declared = notebooks.parameters(path)
     pairs = list(given)
-    if profile and "profile" in {one.name for one in declared}:
+    if profile is not None and "profile" in {one.name for one in declared}:
         pairs.append(("profile", profile))
-    elif profile:
+    elif profile is not None:
         click.echo(f"{path.name} has no profiles: {pages.check_profile(profile)} is the same as any other.", err=True)
     chosen = notebooks.values(declared, pairs)
     pages.check_profile(str(chosen.get("profile", build.DEFAULT_PROFILE)))
     output = Path(out) / f"{path.stem}.ipynb"
-    with _stoppable(f"What was executed is in {relative(output)}."):
-        done = build.run_notebook(path, output, chosen)
+    options.when_stopped(f"What was executed is in {relative(output)}.")
+    done = build.run_notebook(path, output, chosen)
     checkpoints = provenance.take_checkpoints(output)
     if done.failure:
         stop(done.failure, 1)
@@ -99,19 +90,4 @@ def pair(check: bool, force: bool) -> None:
         click.echo("every .ipynb matches its .py")
 
 
-@contextmanager
-def _stoppable(remark: str) -> Iterator[None]:
-    """End on a signal as on an interrupt from the keyboard: stop what runs, then say what is kept."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    signals = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, interrupt) for number in signals]
-    try:
-        yield
-    except KeyboardInterrupt:
-        stop(f"stopped. {remark}", 130)
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)
+COMMANDS = (book, run, pair)

@@ -6,10 +6,7 @@ import os
 
 import click
 
-
-def register(app: click.Group) -> None:
-    """Add the commands to ``tada``."""
-    app.add_command(minis)
+from tada.cli import _options as options
 
 
 @click.group()
@@ -20,30 +17,40 @@ def minis() -> None:
 @minis.command()
 @click.argument("names", nargs=-1)
 @click.option("--quick", is_flag=True, help="Hashes only; measure nothing.")
-@click.option("--clips", default=128, show_default=True, metavar="N", help="Clips to measure each mini with, about.")
+@options.number("--clips", 128, "Clips to measure each mini with, about.")
 def verify(names: tuple[str, ...], quick: bool, clips: int) -> None:
     """Check the shipped weights against the hashes of their cards, and measure accuracy again."""
     from tada.experiments.minis import verify as check
 
+    options.when_stopped("Nothing was changed.")
     trouble = check(names, 0 if quick else clips, click.echo)
     if trouble:
-        raise click.ClickException("; ".join(trouble))
+        options.stop("; ".join(trouble), 1)
     click.echo("every file is as its card says")
 
 
 @minis.command()
 @click.argument("architecture", type=click.Choice(["ace-step", "stable-audio"]))
-@click.option("--concept", "concepts", multiple=True, metavar="NAME", help="Which, repeatable. Default: all.")
-@click.option("--pairs", default=48, show_default=True, metavar="N", help="Pairs a concept, and of each control.")
-@click.option("--workers", default=1, show_default=True, metavar="N", help="Processes.")
-@click.option("--store", metavar="FOLDER", help="Where scores are kept, so that a stopped run goes on.")
+@options.concepts
+@options.number("--pairs", 48, "Pairs a concept, and of each control.")
+@options.workers
+@click.option(
+    "--store", type=options.FOLDER, metavar="FOLDER", help="Where scores are kept, so that a stopped run goes on."
+)
 def localise(architecture: str, concepts: tuple[str, ...], pairs: int, workers: int, store: str | None) -> None:
     """Localise concepts in the planted mini of ARCHITECTURE, and hold what is found against its planted layers."""
+    from tada import concepts as known
     from tada.experiments import planted
 
     for library in ("TRANSFORMERS", "DIFFUSERS"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
-    table = planted.measure(architecture, pairs=pairs, concepts=concepts, store=store, workers=workers, progress=True)
+    options.when_stopped(
+        f"What was scored is kept in {store}: the same command goes on from there."
+        if store
+        else "Nothing was kept: with --store a stopped run goes on."
+    )
+    wanted = tuple(dict.fromkeys(known.get(concept).name for concept in concepts))
+    table = planted.measure(architecture, pairs=pairs, concepts=wanted, store=store, workers=workers, progress=True)
     click.echo(table.round(2).to_string(index=False))
 
 
@@ -76,3 +83,6 @@ def list_() -> None:
     for row in shipped():
         size, steps, hours = f"{row['megabytes']:6.2f} MB", f"{row['steps']:>6} steps", f"{row['hours']:.2f} h"
         click.echo(f"{row['name']:<22}  {size}  {steps}  {hours}  {row['what']}")
+
+
+COMMANDS = (minis,)

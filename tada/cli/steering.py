@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,57 +20,69 @@ if TYPE_CHECKING:
     from tada.models.base import Layers, Model
     from tada.steering import Vector
 
-VECTORS, SAES = "_build/vectors", "_build/sae"
-SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
 
-folder_option = click.option(
-    "--folder", default=VECTORS, show_default=True, metavar="FOLDER", help="Where vectors are kept."
-)
-batch_option = click.option("--batch", default=8, show_default=True, metavar="N", help="Clips in one run.")
+class Strength(click.ParamType):
+    """A strength as ``3.5``, raw, or as ``80%`` of a range: the number, and whether it is a percentage."""
+
+    name = "strength"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, bool]:
+        """Read a strength."""
+        number, mark, rest = value.strip().partition("%")
+        try:
+            strength = float(number)
+        except ValueError:
+            strength = math.nan
+        if rest or not math.isfinite(strength):
+            self.fail(f"{value!r} is not a finite number such as 3.5, or 80% of the range.", param, ctx)
+        return strength, bool(mark)
+
+
+folder_option = options.folder("--folder", "_build/vectors", "Where vectors are kept.")
+batch_option = options.number("--batch", 8, "Clips in one run.")
 model_options = options.together(
     options.model,
     options.checkpoint,
     click.option("--device", default="auto", show_default=True, metavar="NAME", help="cpu, cuda, mps or auto."),
-    click.option("--words", type=click.Choice(["public", "mini"]), help="Vocabulary. Default: the checkpoint's."),
-    click.option("--seconds", type=float, metavar="S", help="Length of clips. Default: the checkpoint's."),
-    click.option("--steps", type=int, metavar="N", help="Denoising steps. Default: the preset's."),
+    click.option("--words", type=options.WORDS, help="Vocabulary. Default: the checkpoint's."),
+    options.seconds,
+    options.steps,
 )
-
-
-def register(app: click.Group) -> None:
-    """Add the commands to ``tada``."""
-    for command in (steer, vectors, sae):
-        app.add_command(command)
 
 
 @click.command()
 @model_options
 @click.option("--prompt", required=True, metavar="TEXT", help="What to play.")
 @click.option("--concept", "concepts", multiple=True, metavar="NAME", help="What to steer. Repeatable.")
-@click.option("--alpha", "alphas", multiple=True, metavar="X", help="Strength of each: raw, or 80% of its range.")
+@click.option(
+    "--alpha", "alphas", type=Strength(), multiple=True, metavar="X", help="Strength of each: raw, or 80% of its range."
+)
 @click.option("--vector", "paths", multiple=True, metavar="PATH", help="A saved vector in place of a concept's.")
-@click.option("--layers", default="", metavar="SET", help="functional, all, all-but-functional or 6+7.")
+@click.option("--layers", metavar="SET", help="functional, all, all-but-functional or 6+7.")
 @click.option("--orthogonal", is_flag=True, help="Take from each concept what those before it already do.")
-@click.option("--method", default="caa", show_default=True, metavar="NAME", help="caa or sae.")
-@click.option("--seed", default=0, show_default=True, metavar="N", help="Of the noise.")
+@click.option("--method", type=click.Choice(["caa", "sae"]), default="caa", show_default=True, help="Of the vectors.")
+@options.number("--seed", 0, "Of the noise.", options.SEED)
 @click.option("--lyrics", metavar="TEXT", help="To sing (ACE-Step).")
-@folder_option
-@click.option("--out", required=True, metavar="FILE", help="wav, flac, ogg or mp3.")
+@click.option("--folder", default="_build/vectors", show_default=True, metavar="FOLDER", help="Where vectors are kept.")
+@click.option("--out", type=options.SoundFile(), required=True, metavar="FILE", help="wav, flac, ogg or mp3.")
+@click.option("--overwrite", is_flag=True, help="Write over a file that is there.")
 def steer(
     prompt: str,
     concepts: Sequence[str],
-    alphas: Sequence[str],
+    alphas: Sequence[tuple[float, bool]],
     paths: Sequence[str],
-    layers: str,
+    layers: str | None,
     orthogonal: bool,
     method: str,
     seed: int,
     lyrics: str | None,
     folder: str,
-    out: str,
+    out: Path,
+    overwrite: bool,
     **given: Any,
 ) -> None:
     """Play a prompt, steered: one concept or several, each with its strength."""
+    from tada.concepts import steered
     from tada.steering import Vector, combine, library
 
     if len(alphas) != len(concepts) + len(paths):
@@ -77,20 +90,22 @@ def steer(
             f"got {len(concepts) + len(paths)} concepts and vectors and {len(alphas)} strengths; expected one "
             "--alpha for each --concept or --vector, concepts first"
         )
+    if out.exists() and not overwrite:
+        raise InputError(f"{out} is there already: choose another name, or write over it with --overwrite")
+    for concept in concepts:
+        steered.get(concept)
+    loaded = [Vector.load(path) for path in paths]
     model, setting, _ = _open(**given)
     chosen = _layers(model, layers)
-    own = [library.find(folder, model, concept, method) for concept in concepts]
-    own += [Vector.load(path) for path in paths]
-    strengths = [_strength(text, model, vector, chosen) for text, vector in zip(alphas, own, strict=True)]
-    if Path(out).suffix.lower() not in SOUNDS:
-        raise InputError(f"got --out {out}; expected a file that ends in one of {', '.join(SOUNDS)}")
+    own = [*(library.find(folder, model, concept, method) for concept in concepts), *loaded]
+    strengths = [_raw(alpha, model, vector, chosen) for alpha, vector in zip(alphas, own, strict=True)]
     renorm = not any(map(_by_autoencoder, own))
     vector = combine(own, strengths, orthogonal) if len(own) > 1 else own[0] if own else None
     alpha = strengths[0] if len(own) == 1 else 1.0
     where = None if method == "sae" else chosen
     with vector.apply(model, alpha, where, renorm=renorm) if vector else nullcontext():
         clips = model.generate(prompt, seed, setting.seconds, setting.sampling, lyrics=lyrics)
-    path = clips[0].save(Path(out))
+    path = clips[0].save(out)
     said = ", ".join(f"{name} {value:+.3g}" for name, value in zip([*concepts, *paths], strengths, strict=True))
     click.echo(f"{path}: {said or 'unsteered'}, layers {chosen}, seed {seed}, {model.checkpoint}")
 
@@ -106,17 +121,19 @@ def vectors() -> None:
 @vectors.command("fit")
 @model_options
 @click.option("--concept", "concepts", multiple=True, required=True, metavar="NAME", help="Repeatable.")
-@click.option("--pairs", "count", default=50, show_default=True, metavar="N", help="Prompt pairs a concept.")
-@click.option("--wording", default="paper", show_default=True, help="Of the templates: paper or revised.")
-@click.option("--calibrated", default="", metavar="SET", help="Also find the range of strengths for these layers.")
-@click.option("--prompts", "tried", default=4, show_default=True, metavar="N", help="Prompts of that search.")
+@click.option("--pairs", "count", type=options.COUNT, default=50, show_default=True, help="Prompt pairs a concept.")
+@click.option(
+    "--wording", type=click.Choice(["paper", "revised"]), default="paper", show_default=True, help="Of the templates."
+)
+@click.option("--calibrated", metavar="SET", help="Also find the range of strengths for these layers.")
+@click.option("--prompts", "tried", type=options.COUNT, default=4, show_default=True, help="Prompts of that search.")
 @batch_option
 @folder_option
 def fit(
     concepts: Sequence[str],
     count: int,
     wording: Any,
-    calibrated: str,
+    calibrated: str | None,
     tried: int,
     batch: int,
     folder: str,
@@ -130,23 +147,25 @@ def fit(
     from tada.metrics.judges import steering_judge
     from tada.steering import Arm, Trial, calibrate, library, seeded
 
+    options.when_stopped(f"Vectors that were fitted are in {folder}: the same command goes on from there.")
     for concept in concepts:
         steered.get(concept)
     model, setting, words = _open(**given)
+    layers = _layers(model, calibrated)
     setting = replace(setting, batch=batch, progress=True)
     for concept in concepts:
         recipe = library.Recipe(concept, setting, count, vocabulary=words, wording=wording)
         vector, path = library.fit(model, recipe, folder), library.path(folder, model, concept)
         if calibrated:
             trial = Trial(concept, seeded(steered.neutral(concept, tried, words), first_seed("ranges")), setting)
-            arm = Arm("CAA", vector, _layers(model, calibrated))
+            arm = Arm("CAA", vector, layers)
             vector = calibrate(model, arm, trial, steering_judge(words)).vector
             vector.save(path)
         click.echo(f"{concept}: {path}{_ranges(vector.info)}")
 
 
 @vectors.command("list")
-@folder_option
+@click.option("--folder", default="_build/vectors", show_default=True, metavar="FOLDER", help="Where vectors are kept.")
 def list_(folder: str) -> None:
     """List the vectors in a folder."""
     from tada.steering import library
@@ -165,7 +184,7 @@ def list_(folder: str) -> None:
 
 @vectors.command("show")
 @click.argument("name")
-@folder_option
+@click.option("--folder", default="_build/vectors", show_default=True, metavar="FOLDER", help="Where vectors are kept.")
 def show(name: str, folder: str) -> None:
     """Show what a vector is: NAME as `tada vectors list` gives it, or a path."""
     from tada.steering import Vector, library
@@ -189,26 +208,27 @@ def sae() -> None:
     """Train sparse autoencoders on what a layer puts out."""
 
 
+RATE, FEATURES = options.Finite(0, 1, min_open=True), click.IntRange(1, 4096)
 sae_options = options.together(
     model_options,
     click.option("--layer", required=True, metavar="N", help="Index or site name."),
     options.captions,
-    click.option("--clips", default=200, show_default=True, metavar="N", help="Clips to train on; captions repeat."),
-    click.option("--recorded", default=5, show_default=True, metavar="N", help="Denoising steps that are recorded."),
-    click.option("--updates", default=2000, show_default=True, metavar="N", help="Training steps."),
-    click.option("--tokens", default=2048, show_default=True, metavar="N", help="Tokens in a training step."),
+    options.number("--clips", 200, "Clips to train on; captions repeat."),
+    options.number("--recorded", 5, "Denoising steps that are recorded.", options.STEPS),
+    options.number("--updates", 2000, "Training steps."),
+    options.number("--tokens", 2048, "Tokens in a training step."),
     batch_option,
-    click.option("--rate", type=float, metavar="X", help="Learning rate. Default: by the number of features."),
-    click.option("--held-out", default=4, show_default=True, metavar="N", help="Clips to measure on."),
-    click.option("--seed", default=0, show_default=True, metavar="N", help="Of weights, clips and order."),
-    click.option("--out", default=SAES, show_default=True, metavar="FOLDER", help="Where it and activations go."),
+    click.option("--rate", type=RATE, metavar="X", help="Learning rate. Default: by the number of features."),
+    options.number("--held-out", 4, "Clips to measure on."),
+    options.number("--seed", 0, "Of weights, clips and order.", options.SEED),
+    options.folder("--out", "_build/sae", "Where it and activations go."),
 )
 
 
 @sae.command("train")
 @sae_options
-@click.option("--m", default=4, show_default=True, metavar="N", help="Features per dimension.")
-@click.option("--k", default=64, show_default=True, metavar="N", help="Active features per token.")
+@options.number("--m", 4, "Features per dimension.", FEATURES)
+@options.number("--k", 64, "Active features per token.", FEATURES)
 def train(m: int, k: int, **given: Any) -> None:
     """Train one autoencoder and keep it."""
     _train([m], [k], **given)
@@ -216,8 +236,8 @@ def train(m: int, k: int, **given: Any) -> None:
 
 @sae.command("search")
 @sae_options
-@click.option("--m", "expansions", multiple=True, type=int, metavar="N", help="Default: 2, 4, 8, 16. Repeatable.")
-@click.option("--k", "sparsities", multiple=True, type=int, metavar="N", help="Default: 16, 32, 64. Repeatable.")
+@click.option("--m", "expansions", multiple=True, type=FEATURES, help="Default: 2, 4, 8, 16. Repeatable.")
+@click.option("--k", "sparsities", multiple=True, type=FEATURES, help="Default: 16, 32, 64. Repeatable.")
 def search(expansions: Sequence[int], sparsities: Sequence[int], **given: Any) -> None:
     """Train every m with every k on the same clips; print the table, keep the one that the rule selects."""
     from tada.sae.search import EXPANSIONS, SPARSITIES
@@ -243,18 +263,22 @@ def _train(
 ) -> None:
     from dataclasses import replace
 
+    from tada import pairs
     from tada.experiments import autoencoder, profiles
-    from tada.experiments.experiment import Experiment
+    from tada.experiments.experiment import Experiment, parse_layers
     from tada.metrics.judges import steering_judge
 
+    options.when_stopped(f"What was recorded is kept in {out}: the same command goes on from there.")
+    texts = None if captions is None else pairs.read(captions)
     model, setting, words = _open(**given)
+    site = model.resolve(parse_layers(layer))[0]
     size = profiles.Autoencoder(
         clips, held_out, tuple(expansions), tuple(sparsities), updates, 0, tokens, 0, rate, recorded
     )
     profile = replace(profiles.get_profile("paper"), autoencoder=size)
     setting = replace(setting, batch=batch, progress=True)
-    work = Experiment(model, setting, steering_judge(words), profile, words, captions)
-    found = autoencoder.train_or_load(work, int(layer) if layer.lstrip("-").isdigit() else layer, out, seed)
+    work = Experiment(model, setting, steering_judge(words), profile, words, texts)
+    found = autoencoder.train_or_load(work, site, out, seed)
     best = found.table[found.table["chosen"]].iloc[0]
     click.echo(found.table.round(4).to_string(index=False))
     place = Path(out) / found.key[:16]
@@ -270,35 +294,32 @@ def _open(
     """Load a model; it, the setting of its clips, and the vocabulary of its prompts."""
     from tada.experiments.experiment import load_model
     from tada.experiments.steering import default_setting
+    from tada.models.base import pick_device
 
-    model = load_model(name, checkpoint, device)
+    model = load_model(name, checkpoint, pick_device(device))
     vocabulary = words or model.vocabulary
     return model, default_setting(model, vocabulary, seconds, steps), vocabulary
 
 
-def _layers(model: Model, text: str) -> Layers:
+def _layers(model: Model, text: str | None) -> Layers:
     """The layers that are meant; without a word the functional ones if they are known, else all."""
     from tada.experiments.experiment import parse_layers
 
-    return parse_layers(text) if text else "all" if model.functional is None else "functional"
+    chosen = parse_layers(text) if text is not None else "all" if model.functional is None else "functional"
+    model.resolve(chosen)
+    return chosen
 
 
 def _by_autoencoder(vector: Vector) -> bool:
     return bool(vector.info.get("method") == "sae")
 
 
-def _strength(text: str, model: Model, vector: Vector, layers: Layers) -> float:
-    """A raw strength from ``3.5`` or ``80%``."""
+def _raw(alpha: tuple[float, bool], model: Model, vector: Vector, layers: Layers) -> float:
+    """The raw strength that is meant."""
     from tada.steering import Arm, calibrated
 
-    number = text.strip().removesuffix("%")
-    try:
-        value = float(number)
-    except ValueError:
-        raise InputError(f"got the strength {text!r}; expected a number such as 3.5, or 80% of the range") from None
-    if value != value or value in (float("inf"), float("-inf")):
-        raise InputError(f"got the strength {text!r}; expected a finite number")
-    if not text.strip().endswith("%"):
+    value, is_percentage = alpha
+    if not is_percentage:
         return value
     by_sae = _by_autoencoder(vector)
     return calibrated(model, Arm("", vector, None if by_sae else layers, renorm=not by_sae)).raw(value)
@@ -310,3 +331,6 @@ def _ranges(info: Mapping[str, Any]) -> str:
 
 def _range(entry: Mapping[str, Any]) -> str:
     return f"layers {entry['layers']}: {entry['low']:.3g} to {entry['high']:.3g}"
+
+
+COMMANDS = (steer, vectors, sae)

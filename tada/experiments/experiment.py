@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
+
+import torch
 
 import tada
 from tada.concepts.steered import Vocabulary
@@ -44,7 +47,7 @@ class Experiment:
         return ("functional", "all", "all-but-functional") if self.model.functional else ("all",)
 
 
-def load_model(name: str, checkpoint: str | Path | None, device: str = "auto") -> Model:
+def load_model(name: str, checkpoint: str | Path | None, device: str | torch.device = "auto") -> Model:
     """Load a model as ``tada.load`` does, with ``"public"`` for the paper's checkpoint."""
     return tada.load(name, None if checkpoint in ("", "public") else checkpoint, device)
 
@@ -54,7 +57,7 @@ def parse_layers(text: str) -> Layers:
     if text in ("all", "functional", "all-but-functional"):
         return text
     parts = text.replace(",", "+").replace(" ", "").strip("{}[]()").split("+")
-    return [int(part) if part.lstrip("-").isdigit() else part for part in parts]
+    return [int(part) if re.fullmatch("-?[0-9]{1,9}", part) else part for part in parts]
 
 
 def check_disjoint(what: str, **parts: Iterable[Hashable]) -> None:

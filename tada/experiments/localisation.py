@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
 from importlib.resources import files
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,10 @@ def plan(
     if captions is not None:
         captions = prompt_pairs.read(captions)  # what is wrong with them is said before a model is loaded
     model = load_model(name, checkpoint)
-    count = steps or size.steps
-    sampling = model.sampling(size.preset, **({"steps": count} if count else {}))
-    setting = Setting(seconds or size.seconds or model.default_seconds, sampling)
+    count = size.steps if steps is None else steps
+    sampling = model.sampling(size.preset, **({} if count is None else {"steps": count}))
+    length = next(value for value in (seconds, size.seconds, model.default_seconds) if value is not None)
+    setting = Setting(length, sampling)
     return Experiment(model, setting, judge, get_profile(profile), model.vocabulary, captions)
 
 
@@ -110,7 +112,8 @@ def build_pairs(
         raise InputError(f"got {seeds} seeds a pair; expected at most {SEEDS_OF_PAIR}, so that no two pairs share one")
     names = [concept_table.get(item, rules).name for item in asked or concept_table.names(rules)]
     known, left_out = split_known(work.judge, names)
-    pairs = prompt_pairs.build(work.captions, known if asked or left_out else None, rules, limit or size.pairs)
+    limit = size.pairs if limit is None else limit
+    pairs = prompt_pairs.build(work.captions, known if asked or left_out else None, rules, limit)
     first = pairs["concept"].map({name: first_seed(block, i) for i, name in enumerate(concept_table.names(rules))})
     pairs["seed"] = first + SEEDS_OF_PAIR * pairs.groupby("concept").cumcount()
     pairs["seeds"] = seeds
@@ -263,11 +266,13 @@ def split_known(judge: Judge, names: Sequence[str]) -> tuple[list[str], list[str
 
 
 def _import(path: str) -> Any:
-    """Import what ``module:name`` names; ValueError that says what is missing."""
+    """Import what ``module:name`` names; InputError that says what is missing, or that it does not take two things."""
     module, _, attribute = path.partition(":")
     try:
-        return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+        score = getattr(import_module(module), attribute)
+        signature(score).bind("clips", "rows")
+        return score
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise InputError(
             f"no score {path!r} ({error}); expected probe, {', '.join(EARS)}, or module:name of a function "
             "score(clips, rows)"

@@ -19,7 +19,7 @@ from tada.experiments.experiment import Experiment, check_disjoint, load_model, 
 from tada.experiments.profiles import first_seed, get_profile
 from tada.metrics.judges import steering_judge
 from tada.models.base import MINI_SECONDS, Model
-from tada.pairs import Captions
+from tada.pairs import Captions, read
 from tada.stats import (
     ABOVE,
     BELOW,
@@ -64,6 +64,8 @@ def plan(
     size = replace(size, steering=replace(size.steering, prompts=prompts or size.steering.prompts))
     if vocabulary not in ("", *get_args(Vocabulary)):
         raise UnknownNameError(unknown("vocabulary", vocabulary, get_args(Vocabulary)))
+    if captions is not None:
+        captions = read(captions)  # what is wrong with them is said before a model is loaded
     model = load_model(name, checkpoint)
     words = cast(Vocabulary, vocabulary or model.vocabulary)
     model = model.with_functional(parse_layers(functional)) if functional else model
@@ -74,8 +76,11 @@ def plan(
 def default_setting(model: Model, vocabulary: str, seconds: float | None = None, steps: int | None = None) -> Setting:
     """Settle length and sampling of steered clips: those given, else those of the minis or of the paper's steering."""
     preset = "mini" if vocabulary == "mini" else "steering"
-    sampling = model.sampling(preset if preset in model.presets else "default", **({"steps": steps} if steps else {}))
-    return Setting(seconds or (MINI_SECONDS if vocabulary == "mini" else model.default_seconds), sampling)
+    sampling = model.sampling(
+        preset if preset in model.presets else "default", **({} if steps is None else {"steps": steps})
+    )
+    usual = MINI_SECONDS if vocabulary == "mini" else model.default_seconds
+    return Setting(usual if seconds is None else seconds, sampling)
 
 
 def recipe(work: Experiment, concept: str) -> library.Recipe:

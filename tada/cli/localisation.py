@@ -1,0 +1,74 @@
+"""Commands for localisation: `tada sweep`, and the architectures by `tada models`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tada.cli import _options as options
+
+
+@click.command()
+@options.model
+@options.checkpoint
+@options.concepts
+@options.profile
+@click.option(
+    "--score",
+    "judge",
+    default="",
+    metavar="NAME",
+    help="What judges: probe, clap, muq, paper or module:name. Default: probe for minis, clap for public ones.",
+)
+@options.captions
+@click.option(
+    "--rules", type=click.Choice(["paper", "authors"]), default="paper", show_default=True, help="Of the pairs."
+)
+@click.option("--layers", "sets", multiple=True, metavar="6+7", help="A layer set. Default: every layer. Repeatable.")
+@click.option("--controls", is_flag=True, help="Route a paraphrase and an unrelated prompt, too.")
+@options.steps
+@options.seconds
+@options.workers
+@options.folder("--store", "_build/sweep", "Scores; a run resumes here.")
+def sweep(
+    name: str,
+    checkpoint: str | None,
+    concepts: Sequence[str],
+    rules: str,
+    sets: Sequence[str],
+    controls: bool,
+    workers: int,
+    store: str,
+    **choices: Any,
+) -> None:
+    """Route every layer of a model for prompt pairs, and write each layer's impact on each concept."""
+    from tada import concepts as known
+    from tada.experiments import localisation
+    from tada.experiments.experiment import parse_layers
+
+    options.when_stopped(f"What was scored is kept in {store}: the same command goes on from there.")
+    wanted = tuple(dict.fromkeys(known.get(concept, rules).name for concept in concepts))
+    layers = [parse_layers(text) for text in sets] or None
+    work = localisation.plan(name, checkpoint, **choices)
+    pairs = localisation.build_pairs(work, wanted, rules)
+    table = localisation.run(work, pairs, store, layers, controls=controls, workers=workers, tell=click.echo)
+    place = options.relative(Path(store) / "impact.csv")
+    click.echo(f"Impacts of {table['layers'].nunique()} layer sets: {place}")
+
+
+@click.command()
+def models() -> None:
+    """List the architectures: names, public checkpoints, cross-attention sites, the paper's functional layers."""
+    from tada.models import ARCHITECTURES
+
+    rows = [("name", "public checkpoint", "sites", "paper's layers", "notes")]
+    for item in ARCHITECTURES.values():
+        layers = "{" + ", ".join(map(str, item.paper_layers)) + "}"
+        rows.append((item.name, item.hub_id, str(item.site_count), layers, item.notes))
+    options.print_table(rows)
+
+
+COMMANDS = (sweep, models)
