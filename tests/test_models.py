@@ -340,6 +340,20 @@ def test_nothing_of_float64_is_made_while_sampling(model):
     assert not found
 
 
+def test_what_a_text_encoder_does_not_read_is_told(model):
+    long = "a slow song with guitars and drums in a large room, " * 60
+    with pytest.warns(UserWarning, match=r"1 of 2 prompts are longer than .* characters are cut off") as told:
+        cut = model.encode([long + "violin", "a song"])
+    assert len(told) == 1 and len(str(told[0].message)) < 300
+    heard = model.heard(long + "violin")
+    assert len(heard) < len(long) and model.heard(long + "trumpet") == heard and model.heard("a song") == "a song"
+    with pytest.warns(UserWarning, match="cut off"):
+        other = model.encode([long + "trumpet", "a song"])
+    assert all(torch.equal(cut.cond[name].states, other.cond[name].states) for name in cut.cond)
+    early = model.encode(["violin " + long, "a song"])
+    assert not all(torch.equal(cut.cond[name].states, early.cond[name].states) for name in cut.cond)
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_broken_latents_name_step_and_row(model, value):
     def spoil(hidden, when):

@@ -21,8 +21,9 @@ import tada
 from checks import SECONDS, assert_same
 from tada import patching
 from tada.engine import COLUMNS
+from tada.errors import InputError
 from tada.models.base import Model
-from tada.patching import screening
+from tada.patching import screening, sweeps
 from tada.store import Store
 
 QUICK = tada.Sampling(steps=2, guidance=3.0)
@@ -433,6 +434,18 @@ def test_an_executor_and_none_give_one_table(tiny_model):
 
 
 # ---- what is wrong is said
+
+
+def test_pairs_that_the_encoder_cannot_tell_apart_are_left_out_and_counted(tiny_model):
+    model, long = tiny_model("stable-audio"), "a song with guitars and drums in a large room, " * 60
+    late = pd.DataFrame({"concept": "violin", "target": [long + "violin"], "source": [long + "trumpet"]})
+    early = pd.DataFrame({"concept": "violin", "target": ["a violin"], "source": ["a trumpet"]})
+    plan = (model, pd.concat([late, early]), 1, [[0]], tada.Setting(SECONDS, QUICK), power)
+    with pytest.warns(UserWarning, match="1 of 2 pairs differ only in words that stable-audio does not read"):
+        kept = sweeps.plan_sweep(*plan)
+    assert set(kept["prompt"]) == {"a violin", "a trumpet"}
+    with pytest.raises(InputError, match="1 of 1 pairs.*give shorter prompts"):
+        sweeps.plan_sweep(model, late, *plan[2:])
 
 
 def test_wrong_input_is_refused_with_reasons(tiny_model):

@@ -296,3 +296,9 @@ def test_strengths_are_numbers(model, alpha):
     vector = steering.Vector({model.sites[0]: torch.ones(1, model.site_width(model.sites[0]))})
     with pytest.raises(InputError, match="got alpha="), vector.apply(model, alpha, layers=None):
         pass
+
+
+def test_pairs_that_the_encoder_cannot_tell_apart_fit_no_vector(model):
+    long = "a song with guitars and drums in a large room, " * 60
+    with pytest.raises(InputError, match="1 of 2 pairs differ only in words"):
+        steering.contrast(model, ["a", long + "happy"], ["b", long + "sad"], 1, tada.Setting(SECONDS, QUICK))

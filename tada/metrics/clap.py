@@ -15,6 +15,7 @@ localisation with laion-clap's default, which is such a one, so that their value
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from tada.metrics.embedding import AudioTextModel, embed, embed_text, log_model,
 from tada.minis.ears import WEIGHTS
 from tada.models import hub
 from tada.models.base import pick_device
+from tada.models.context import reach
 
 __all__ = ["PUBLIC", "Clap", "convert", "embed", "embed_text", "load", "similarity"]
 
@@ -97,6 +99,11 @@ class Clap(AudioTextModel):
         return torch.cat([self.features(some, batch)[0] for some in mono.split(batch)])
 
     def embed_text(self, texts: Sequence[str]) -> Tensor:
+        for text in texts:
+            if (end := reach(self.tokenizer, text, self.tokenizer.model_max_length)) < len(text):
+                warnings.warn(
+                    f"{self.name} does not read {text[end:][:40]!r} and what follows in {text[:40]!r}", stacklevel=2
+                )
         words = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
         words = words.to(self.model.logit_scale_a.device)
         output = self.model.text_model(input_ids=words["input_ids"], attention_mask=words["attention_mask"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from tada.models import hub
 from tada.models.base import LONGEST, Latents, Sampling, SamplingState, whole_frames
 from tada.models.context import Conditioning, Context, Stream
 from tada.models.hub import About
-from tada.models.pipeline import PipelineModel, wants_guidance
+from tada.models.pipeline import PipelineModel, no_remarks, wants_guidance
 
 
 class AudioLDM2(PipelineModel):
@@ -50,9 +50,15 @@ class AudioLDM2(PipelineModel):
     def encode_one(self, prompt: str, negative: str | None, lyrics: str | None) -> Context:
         if lyrics is not None:
             raise InputError("AudioLDM2 does not sing from lyrics; leave lyrics out")
-        t5, mask, gpt2 = self.pipeline.encode_prompt([prompt], self.device, 1, True, negative_prompt=[negative or ""])
+        with no_remarks():
+            t5, mask, gpt2 = self.pipeline.encode_prompt(
+                [prompt], self.device, 1, True, negative_prompt=[negative or ""]
+            )
         sides = [{"gpt2": Stream(gpt2[i : i + 1]), "t5": Stream(t5[i : i + 1], mask[i : i + 1].bool())} for i in (1, 0)]
         return Context((prompt,), (negative,), (None,), *sides)
+
+    def tokenizers(self, sampling: Sampling) -> Sequence[tuple[Any, int]]:
+        return [(one, one.model_max_length) for one in (self.pipeline.tokenizer, self.pipeline.tokenizer_2)]
 
     def noise_shape(self, seconds: float) -> tuple[int, ...]:
         scale = self.pipeline.vae_scale_factor

@@ -7,7 +7,7 @@ import math
 import platform
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
@@ -24,7 +24,7 @@ from tada.arguments import integer, number, text
 from tada.audio import Clips
 from tada.errors import InputError, LayerError, UnknownNameError, unknown
 from tada.models import ARCHITECTURES
-from tada.models.context import Conditioning, Context, Rows, Stream, join, row_index
+from tada.models.context import Conditioning, Context, Rows, Stream, join, reach, row_index
 from tada.models.fingerprint import fingerprint
 from tada.models.hub import About
 
@@ -233,6 +233,10 @@ class Model(ABC):
         """Encode one prompt on its own, as a context of one row."""
 
     @abstractmethod
+    def tokenizers(self, sampling: Sampling) -> Sequence[tuple[Any, int]]:
+        """The tokenizers of the text encoders, each with the tokens of a prompt that are read under these settings."""
+
+    @abstractmethod
     def noise_shape(self, seconds: float) -> tuple[int, ...]:
         """Shape of one row of latents for a clip of ``seconds``; ValueError where the model cannot make it."""
 
@@ -273,17 +277,34 @@ class Model(ABC):
             lyrics: text to sing, for models that do (ACE-Step); one for all rows, or one per row.
 
         Returns:
-            A context with one row per prompt.
+            A context with one row per prompt. What is beyond the limit of a text encoder is cut off, with a warning.
 
         Raises:
             ValueError: no prompt, or numbers of texts that do not match.
         """
         prompts = _texts("prompts", prompts)
         negatives, words = _per_row("negative", negative, len(prompts)), _per_row("lyrics", lyrics, len(prompts))
+        self.tell_cut([*prompts, *(one for one in negatives if one)], self.sampling())
         triples = list(zip(prompts, negatives, words, strict=True))
         with torch.no_grad():
             encoded = {triple: self.encode_one(*triple) for triple in dict.fromkeys(triples)}
         return join([encoded[triple] for triple in triples])
+
+    def heard(self, prompt: str, sampling: Sampling | str | None = None) -> str:
+        """Return what the text encoders read of a prompt: all of it, or its beginning where it is too long for one."""
+        readers = self.tokenizers(self.sampling(sampling))
+        return prompt[: min(reach(tokenizer, prompt, tokens) for tokenizer, tokens in readers)]
+
+    def tell_cut(self, prompts: Iterable[str], sampling: Sampling) -> None:
+        """Warn of prompts that are longer than the text encoders read, with what is cut off."""
+        rest = {prompt: prompt[len(self.heard(prompt, sampling)) :] for prompt in dict.fromkeys(prompts)}
+        cut = {prompt: end for prompt, end in rest.items() if end}
+        for prompt, end in list(cut.items())[:1]:
+            warnings.warn(
+                f"{len(cut)} of {len(rest)} prompts are longer than {self.name} reads: of {prompt[:40]!r}... the last "
+                f"{len(end)} of {len(prompt)} characters are cut off, from {end[:40]!r}",
+                stacklevel=3,
+            )
 
     def noise(self, seeds: int | Sequence[int], seconds: float) -> Latents:
         """Draw the starting noise of each row from its own seed, so that a clip does not depend on its batch.

@@ -187,3 +187,11 @@ class Conditioning:
         if side is None:
             raise InputError("this sampling run has no unconditional pass (guidance is off)")
         return side
+
+
+def reach(tokenizer: Any, text: str, tokens: int) -> int:
+    """Count the characters of a text that a fast tokenizer of `transformers` keeps of it in so many tokens."""
+    if len(tokenizer(text, verbose=False)["input_ids"]) <= tokens:
+        return len(text)
+    kept = tokenizer(text, truncation=True, max_length=tokens, return_offsets_mapping=True)
+    return max(end for _, end in kept["offset_mapping"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -105,19 +106,33 @@ class PipelineModel(Model):
 
 
 @contextmanager
+def no_remarks() -> Iterator[None]:
+    """No remarks of the libraries on texts that they cut: `Model.encode` tells in fewer words."""
+    loggers = [logging.getLogger(name) for name in ("diffusers", "transformers")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
 def quiet_loading() -> Iterator[None]:
     """No progress bar and no remarks on deprecated internals of the libraries while components are read from disk."""
-    from diffusers.utils import logging
+    from diffusers.utils import logging as remarks
 
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    shown = remarks.is_progress_bar_enabled()
+    remarks.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=FutureWarning)
             yield
     finally:
         if shown:
-            logging.enable_progress_bar()
+            remarks.enable_progress_bar()
 
 
 def _is_part(kind: Any) -> bool:

@@ -16,7 +16,7 @@ from tada.models import hub, snake
 from tada.models.base import Latents, Sampling, SamplingState
 from tada.models.context import Conditioning, Context, Stream
 from tada.models.hub import About
-from tada.models.pipeline import PipelineModel, stack_passes, wants_guidance
+from tada.models.pipeline import PipelineModel, no_remarks, stack_passes, wants_guidance
 
 
 class StableAudio(PipelineModel):
@@ -53,10 +53,14 @@ class StableAudio(PipelineModel):
         if lyrics is not None:
             raise InputError("Stable Audio does not sing from lyrics; leave lyrics out")
         guided = negative is not None
-        states = self.pipeline.encode_prompt([prompt], self.device, guided, [negative] if guided else None)
+        with no_remarks():
+            states = self.pipeline.encode_prompt([prompt], self.device, guided, [negative] if guided else None)
         cond = states[-1:]
         uncond = states[:1] if guided else torch.zeros_like(cond)
         return Context((prompt,), (negative,), (None,), {"text": Stream(cond)}, {"text": Stream(uncond)})
+
+    def tokenizers(self, sampling: Sampling) -> Sequence[tuple[Any, int]]:
+        return [(self.pipeline.tokenizer, self.pipeline.tokenizer.model_max_length)]
 
     def noise_shape(self, seconds: float) -> tuple[int, ...]:
         number("seconds", seconds, 1 / self.sample_rate, self.longest)

@@ -15,7 +15,7 @@ from tada.arguments import integer, integers
 from tada.engine import Seeds, Setting, own_seeds
 from tada.models.base import Latents, Layers, Model, Sampling
 from tada.models.context import Context, Stream
-from tada.patching.sweeps import Change, changed, checked_pairs, resolve_sets
+from tada.patching.sweeps import Change, changed, checked_pairs, heard_pairs, resolve_sets
 
 
 def screen(
@@ -49,7 +49,7 @@ def screen(
     chosen = _spread(steps, settings.steps)
     sets = resolve_sets(model, layer_sets)
     rows: list[tuple[Any, ...]] = []
-    pairs = checked_pairs(pairs)
+    pairs = heard_pairs(model, checked_pairs(pairs), settings)
     for pair, own in zip(pairs.itertuples(index=False), own_seeds(seeds, len(pairs)), strict=True):
         context = model.encode([str(pair.source), str(pair.target)], setting.negative, setting.lyrics)
         for seed in own:

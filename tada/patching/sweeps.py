@@ -8,6 +8,7 @@ pairs go through the model side by side. What else can be done to layers is a :c
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -24,7 +25,7 @@ from tada.engine import COLUMNS, Job, Seeds, Setting, Texts
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.hooks import Edit, Passes, When, edit, route
 from tada.metrics.judges import JudgeLike
-from tada.models.base import Layers, Model
+from tada.models.base import Layers, Model, Sampling
 from tada.models.context import Context
 from tada.store import UNIT, Store, key
 
@@ -87,7 +88,8 @@ def sweep(
         ``alpha`` (always NaN), ``metric, value, unit_hash``.
 
     Raises:
-        ValueError: pairs or seeds that cannot be used, or a score with the wrong number of values.
+        ValueError: pairs or seeds that cannot be used, or a score with the wrong number of values. Pairs that differ
+            only beyond what the text encoder reads are left out, with a warning that counts them.
         IndexError, KeyError: layers that the model does not have, or a concept that has no layer sets.
     """
     plan = plan_sweep(model, pairs, seeds, layer_sets, setting, score)
@@ -104,7 +106,7 @@ def plan_sweep(
     score: JudgeLike,
 ) -> pd.DataFrame:
     """List the clips of a sweep, see :mod:`tada.engine`; arguments as for :func:`sweep`."""
-    pairs = checked_pairs(pairs)
+    pairs = heard_pairs(model, checked_pairs(pairs), model.sampling(setting.sampling))
     own_seeds = engine.own_seeds(seeds, len(pairs))
     sets = sets_of_concepts(model, pairs["concept"].unique(), layer_sets)
     rows = [
@@ -216,3 +218,15 @@ def checked_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
     if len(twice):
         raise InputError(f"pair {twice.iloc[0]} is there twice: every pair may appear once")
     return pairs
+
+
+def heard_pairs(model: Model, pairs: pd.DataFrame, sampling: Sampling) -> pd.DataFrame:
+    """Leave out pairs that differ only beyond what the model reads, with a warning; InputError if all do."""
+    texts = pairs[["target", "source"]].astype(str).to_numpy()
+    heard = [len({model.heard(text, sampling) for text in both}) > 1 or len(set(both)) == 1 for both in texts]
+    said = f"{heard.count(False)} of {len(pairs)} pairs differ only in words that {model.name} does not read"
+    if not any(heard):
+        raise InputError(f"{said}: its text encoder cuts them off; give shorter prompts")
+    if not all(heard):
+        warnings.warn(f"{said}, and are left out, the first is {pairs['pair'][heard.index(False)]}", stacklevel=3)
+    return pairs[heard].reset_index(drop=True)

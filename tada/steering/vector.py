@@ -310,6 +310,10 @@ def contrast(
     """
     if len(positive) != len(negative):
         raise InputError(f"got {len(positive)} positive and {len(negative)} negative prompts; expected pairs")
+    pairs = [(one, other) for one, other in zip(positive, negative, strict=True) if one != other]
+    unread = sum(model.heard(one, setting.sampling) == model.heard(other, setting.sampling) for one, other in pairs)
+    if unread:
+        raise InputError(f"{unread} of {len(positive)} pairs differ only in words that {model.name} does not read")
     with_, without = (means(model, prompts, seeds, setting, sites, passes) for prompts in (positive, negative))
     differences = {site: with_[site] - without[site] for site in with_}
     if not any(difference.any() for difference in differences.values()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -154,9 +154,13 @@ class AceStep(Model):
         cond, uncond = ({"text": text(weak), "lyrics": sung} for weak in (range(0), weak_range(blocks, 8, 10, 12)))
         return Context((prompt,), (None,), (lyrics,), cond, uncond)
 
+    def tokenizers(self, sampling: Sampling) -> Sequence[tuple[Any, int]]:
+        tokens = sampling.pad_to if isinstance(sampling, AceStepSampling) else None
+        return [(self.parts.tokenizer, min(tokens or MAX_TOKENS, MAX_TOKENS))]
+
     def conditioning(self, context: Context, seconds: float, sampling: Sampling) -> Conditioning:
         assert isinstance(sampling, AceStepSampling)
-        context = self._shortened(context, sampling.pad_to)
+        context = self._shortened(context, sampling)
         self._use(self.denoiser)
         network, lyrics = self.parts.transformer, context.cond["lyrics"]
         text, weak = (_fitted(side["text"], sampling.pad_to) for side in (context.cond, context.uncond))
@@ -169,11 +173,12 @@ class AceStep(Model):
         null = network.encode(weak if sampling.erg_tag else _blank(text), lyrics, weak_lyrics=layers)
         return Conditioning(cond, {"text": null})
 
-    def _shortened(self, context: Context, tokens: int | None) -> Context:
-        """``context``, encoded anew if a prompt has more than ``tokens``: a prompt is cut before it is encoded."""
-        mask = context.cond["text"].mask
+    def _shortened(self, context: Context, sampling: AceStepSampling) -> Context:
+        """``context``, encoded anew if a prompt has more than ``pad_to`` tokens: a prompt is cut, then encoded."""
+        mask, tokens = context.cond["text"].mask, sampling.pad_to
         if tokens is None or mask is None or int(mask.sum(dim=1).max()) <= tokens:
             return context
+        self.tell_cut(context.prompts, sampling)
         rows = zip(context.prompts, context.lyrics, strict=True)
         return join([self.encode_one(prompt, None, lyrics, tokens) for prompt, lyrics in rows])
 
