@@ -184,13 +184,11 @@ def listen(
         outputs.append(kept[site].mean(dim=0).cpu())
 
     plan = pd.DataFrame(trial.rows, columns=["prompt", "seed"]).assign(chunk=0)
-    made = [(clips, outputs.pop()[: len(rows)]) for rows, clips in generate(model, plan, trial.setting, record_site)]
-    audio, records = (
-        torch.cat([clips.audio for clips, _ in made]),
-        [about for clips, _ in made for about in clips.records],
-    )
-    activity = torch.cat([active for _, active in made])
-    heard = FeatureActivity(Clips(audio, made[0][0].sample_rate, records), tuple(features), activity)
+    made = [(clips, outputs.pop()[: len(clips)]) for _, clips in generate(model, plan, trial.setting, record_site)]
+    parts, active = zip(*made, strict=True)
+    audio, records = torch.cat([part.audio for part in parts]), [about for part in parts for about in part.records]
+    activity = torch.cat(active)
+    heard = FeatureActivity(Clips(audio, parts[0].sample_rate, records), tuple(features), activity)
     if keep is not None:
         write_clips(heard.clips, Path(f"{keep}.clips"))
         atomic_write(f"{keep}.activity", save({"activity": activity.contiguous()}))

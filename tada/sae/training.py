@@ -147,7 +147,7 @@ def measure(sae: SparseAutoencoder, hidden: Tensor | Iterable[Tensor]) -> dict[s
         tokens += len(part)
         error += float((sae.decode(code) - part).square().sum())
         squares += float(centred.square().sum())
-        total += centred.sum(dim=0).double().cpu()
+        total += centred.sum(dim=0).cpu()
         fired += torch.bincount(code.indices[code.values > 0], minlength=sae.config.latents).cpu()
     unexplained = error / (squares - float(total.square().sum()) / tokens)
     return {
