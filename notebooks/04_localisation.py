@@ -202,6 +202,17 @@ chosen = patching.choose_functional(scores)
 figures.functional_table(chosen)
 
 # %% [markdown]
+# What do they carry **together**? Each half of the pairs chooses, and its layers are routed on the pairs of the other half, which
+# had no say: at most as many as the paper names in the public model of this architecture.
+
+# %%
+together = localisation.measure_together(experiment, prompts, scores, **options)
+if together is None:
+    display(Markdown("Neither half names a layer: there is nothing to route."))
+else:
+    display(figures.pooled_table(patching.pooled_impact(together)))
+
+# %% [markdown]
 # ## Over all concepts
 #
 # Above, measured here: the mean impact of each layer over the known concepts, the line from the smallest to the largest, a cross

@@ -20,7 +20,8 @@
 # |---|---|
 # | **supported** | lies above the bar |
 # | **contradicted** | lies below it |
-# | **undecided** | holds it: the clips are too few to tell |
+# | **undecided** | holds it, or what was measured cannot give the effect |
+# | **too few** | is of fewer than eight independent units, of which nothing is said |
 # | **not run** | nothing was measured yet; the command that does it is given |
 # | **needs public weights** | only the public checkpoint can tell |
 #
@@ -94,7 +95,7 @@ moved(
 verdicts = claims.check(evidence)
 
 # %% [markdown]
-# At a glance: **+** supported, **–** contradicted, **?** undecided, an empty cell not run. Claims that need a judge are judged by the
+# At a glance: **+** supported, **–** contradicted, **?** undecided, **few** too few, an empty cell not run. Claims that need a judge are judged by the
 # truth where there is one. Claims that only public checkpoints can decide are further down.
 
 # %%
@@ -162,8 +163,10 @@ for signal, concept in {"bpm": "tempo", "brightness": "mood"}.items():
 #
 # - Undecided is not refuted. With few prompts most differences between good methods are undecided.
 # - Claims about *every* concept use intervals at a confidence for all of them at once; other claims are averages over the concepts.
-# - Two dozen claims on several checkpoints are many tests: at 95 %, one in forty verdicts of either kind is expected by chance.
-# - Functional layers of a mini are chosen by the same localisation that the first claims test; those of a planted one are known.
+# - Two dozen claims on several checkpoints are many tests, each at 95 %: some verdicts will be chance.
+# - The first claim routes layers on pairs that did not choose them. Concepts that are swapped for one another, such as *slow* and
+#   *fast*, count as one where concepts are counted.
+# - Quality is the distance to true renders by one ear, which hears what it was trained to hear. Its margin is ours.
 #
 # ## Your own
 #

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -50,6 +51,11 @@ def draws(count: int, resamples: int = RESAMPLES, seed: int = 0) -> Values:
     """
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
     return np.concatenate([np.full((1, count), 1 / count), drawn / count])
+
+
+def named_seed(name: str, seed: int = 0) -> int:
+    """Give the seed of the draws of one of several samples, such as a concept, which no other has."""
+    return seed + crc32(name.encode())
 
 
 def cluster_draws(*labels: Sequence[Hashable], resamples: int = RESAMPLES, seed: int = 0) -> tuple[Values, int]:

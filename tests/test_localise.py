@@ -245,6 +245,20 @@ def test_cards_of_planted_minis_name_their_sites_for_every_concept(name):
     assert table["together"].min() >= 0.9 and table["strongest other"].max() <= 0.1
 
 
+def test_layers_of_either_half_are_routed_together_on_the_other(planted, tmp_path, monkeypatch):
+    work, pairs = planted
+    ends = localisation.sweep(work, pairs, [], store=tmp_path)
+    named = iter([[8, 3, 5], [], [8, 3, 5], [], [], []])
+    monkeypatch.setattr(patching, "call_pooled", lambda scores: next(named))
+    together = localisation.measure_together(work, pairs, ends, store=tmp_path)
+    assert set(together["pair"]) == set(pairs["pair"][1::2]), "the half that names layers does not measure them"
+    impacts = patching.pooled_impact(together)
+    assert impacts["layers"].tolist() == ["functional"] and impacts["impact"].item() == pytest.approx(1.0, abs=1e-6)
+    again = localisation.measure_together(work, pairs, ends, made=True, store=tmp_path)
+    pd.testing.assert_frame_equal(again, together)
+    assert localisation.measure_together(work, pairs, ends, store=tmp_path) is None, "neither names any"
+
+
 def test_functional_layers_are_chosen_on_pairs_of_their_own_and_kept(tiny_folder, tmp_path, monkeypatch):
     work, shown = plan(tiny_folder("ace-step"), ("sad",), limit=256)
     swept = []

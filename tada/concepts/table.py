@@ -111,6 +111,17 @@ def names(rules: str = "paper") -> tuple[str, ...]:
     return tuple(select(rules))
 
 
+def family(name: str, rules: str = "paper") -> tuple[str, ...]:
+    """Give a concept with the one that it is swapped for and that is swapped for it, if there is one, in order.
+
+    >>> family("violin"), family("flute")
+    (('trumpet', 'violin'), ('flute',))
+    """
+    other = get(name, rules).counterfactual
+    mirrored = other in select(rules) and get(other, rules).counterfactual == name
+    return tuple(sorted((name, other))) if mirrored else (name,)
+
+
 def judged(name: str) -> Concept:
     """Give the concept that clips are judged by; KeyError with the nearest names where there is none."""
     name = name.replace("_", " ")

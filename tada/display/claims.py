@@ -22,7 +22,13 @@ MARKS = {
     claims.SUPPORTED: "<b class='tada-supported'>supported</b>",
     claims.CONTRADICTED: "<b class='tada-contradicted'>contradicted</b>",
 }
-SIGNS = {claims.SUPPORTED: "+", claims.CONTRADICTED: "–", claims.UNDECIDED: "?", claims.NOT_RUN: ""}
+SIGNS = {
+    claims.SUPPORTED: "+",
+    claims.CONTRADICTED: "–",
+    claims.UNDECIDED: "?",
+    claims.TOO_FEW: "few",
+    claims.NOT_RUN: "",
+}
 JUDGES = {
     "mini-clap": "CLAP-class ear",
     "mini-second": "second ear",
@@ -70,16 +76,21 @@ def claim_sections(verdicts: pd.DataFrame) -> HTML:
     """Show every claim with its test, its verdicts, what is known of public models, and what fills the gaps."""
     from IPython.display import HTML
 
-    known = claims.published().set_index("claim")
+    known = claims.published()
     return HTML("".join(_section(claim, verdicts[verdicts["claim"] == claim.name], known) for claim in claims.CLAIMS))
 
 
 def _section(claim: claims.Claim, rows: pd.DataFrame, known: pd.DataFrame) -> str:
     text = f"<h3>{html.escape(claim.says)}</h3><p><small>{html.escape(claim.where)}. Tested: {html.escape(claim.test)}."
     text += f"</small></p><p>{_verdict_lines(rows)}</p>"
-    if claim.name in known.index:
-        said, source = (html.escape(str(known.loc[claim.name, name])) for name in ("published", "source"))
-        text += f"<p><b>Published for public models:</b> {said} <small>({source})</small></p>"
+    for _, row in known[known["claim"] == claim.name].iterrows():
+        counted = f", layers counted from {row['counted from']}" if row["counted from"] else ""
+        said, source = (
+            html.escape(row["published"]),
+            html.escape(f"{row['version']} of the paper{counted}; {row['source']}"),
+        )
+        said = f"<b>Published for public models:</b> {html.escape(row['published'])}"
+        text += f"<p>{said} <small>({source})</small></p>"
     commands = "".join(f"<br><code>{html.escape(one)}</code>" for one in rows["command"].unique() if one)
     if commands:
         text += f"<details><summary>What fills the gaps</summary><small>{commands}</small></details>"

@@ -176,6 +176,12 @@ def functional_table(chosen: Functional) -> Any:
     return fact_table(facts)
 
 
+def pooled_table(impacts: pd.DataFrame) -> Any:
+    """Tabulate mean impacts of layer sets over concepts, as from ``tada.patching.pooled_impact``."""
+    shown = impacts[["layers", "concepts", "pairs"]].assign(impact=interval_texts(impacts))
+    return table(shown)
+
+
 def _functional_text(rows: pd.DataFrame) -> str:
     texts = [f"{layer}: {text}" for layer, text in zip(rows["layers"], interval_texts(rows), strict=True)]
     return ", ".join(texts) or "none"

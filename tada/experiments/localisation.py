@@ -221,12 +221,17 @@ def load_finished(work: Experiment, pairs: pd.DataFrame, store: str | Path) -> p
 
 def _finished(work: Experiment, pairs: pd.DataFrame, store: str | Path) -> pd.DataFrame:
     """The first n pairs of every concept, for the largest n of which a store has all clips."""
-    units = patching.plan_sweep(work.model, pairs, seeds_of(pairs), None, work.setting, work.judge)
-    missing = ~units[UNIT].isin(Store(store).known())
-    if not missing.any():
+    units = _unmade(work, pairs, None, store)
+    if units.empty:
         return pairs
-    numbers = units.groupby("concept")["pair"].transform(lambda pair: pair.factorize()[0])
-    return select_pairs(pairs, limit=int(numbers[missing].min()))
+    numbers = pairs.groupby("concept").cumcount().set_axis(pairs["pair"])
+    return select_pairs(pairs, limit=int(numbers[units["pair"]].min()))
+
+
+def _unmade(work: Experiment, pairs: pd.DataFrame, layer_sets: patching.LayerSets, store: str | Path) -> pd.DataFrame:
+    """The clips of a sweep that a store has no score of."""
+    units = patching.plan_sweep(work.model, pairs, seeds_of(pairs), layer_sets, work.setting, work.judge)
+    return units[~units[UNIT].isin(Store(store).known())]
 
 
 # ---- judges
@@ -336,6 +341,36 @@ def rank_layers(impacts: pd.DataFrame) -> list[int]:
 def functional_layers(called: pd.DataFrame) -> list[int]:
     """List the layers that ``tada.patching.functional`` calls functional for at least one concept, in their order."""
     return sorted({int(layer) for layer in called.loc[called["functional"], "layers"]})
+
+
+def measure_together(
+    work: Experiment, pairs: pd.DataFrame, scores: pd.DataFrame, made: bool = False, **options: Any
+) -> pd.DataFrame | None:
+    """Route the functional layers that either half of the pairs chooses, together, on the pairs of the other half.
+
+    At most as many layers are taken as the paper names, the strongest.
+
+    Args:
+        work: what was localised.
+        pairs: as from :func:`build_pairs`.
+        scores: of every layer on these pairs, as from :func:`sweep`.
+        made: whether to take only what the store has.
+        options: ``store, workers, progress``, as for :func:`sweep`.
+
+    Returns:
+        Scores as from :func:`sweep` whose layer set is called ``functional``; None where neither half names a layer, or
+        with ``made`` where no clips are there.
+    """
+    parts, halves = [], patching.split_pairs(scores)
+    for chooser, other in (halves, halves[::-1]):
+        layers = patching.call_pooled(chooser)[: len(work.model.paper_layers)]
+        some = pairs[pairs["pair"].isin(other["pair"])].reset_index(drop=True)
+        if layers and not (made and len(_unmade(work, some, [layers], options["store"]))):
+            parts.append(sweep(work, some, [layers], **options))
+    if not parts:
+        return None
+    found = pd.concat(parts, ignore_index=True)
+    return found.assign(layers=found["layers"].where(found["layers"].isin(["none", "all"]), "functional"))
 
 
 def measure_functional(

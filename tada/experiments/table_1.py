@@ -183,16 +183,24 @@ def localisation_folder(config: Config) -> Path:
 
 def load_localisation(config: Config) -> pd.DataFrame | None:
     """Load the scores of the largest finished localisation of every layer, by profile; None if there is none."""
+    return load_halves(config)[0]
+
+
+def load_halves(config: Config) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+    """Load the scores of :func:`load_localisation`, and of its functional layers together where there are any."""
     place = localisation_folder(config)
     if not place.is_dir():
-        return None
+        return None, None
     mini = (config.vocabulary or ("mini" if config.checkpoint in SHIPPED else "public")) == "mini"
     try:
-        judge = "probe" if mini else "clap"
-        work = localisation.plan(config.name, config.checkpoint, config.profile, judge=judge)
-        return localisation.load_finished(work, localisation.build_pairs(work), place)
-    except (KeyError, OSError):  # of a checkpoint that is not here any more
-        return None
+        work = localisation.plan(config.name, config.checkpoint, config.profile, judge="probe" if mini else "clap")
+    except (KeyError, OSError):  # a checkpoint that is not here any more
+        return None, None
+    pairs = localisation.build_pairs(work)
+    scores = localisation.load_finished(work, pairs, place)
+    if scores is None:
+        return None, None
+    return scores, localisation.measure_together(work, pairs, scores, made=True, store=place)
 
 
 # ---- rows
@@ -365,7 +373,8 @@ def load_evidence(
             path, vocabulary = left.get((name, checkpoint), (None, ""))
             config = Config(name, checkpoint, profile, vocabulary=vocabulary, localisation=str(localisation))
             results = None if path is None else pd.read_parquet(path)
-            found.append(Evidence(name, checkpoint, load_localisation(config), results))
+            scores, together = load_halves(config)
+            found.append(Evidence(name, checkpoint, scores, results, together))
     return found
 
 

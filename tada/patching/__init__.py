@@ -4,12 +4,14 @@ from tada.patching.impacts import (
     CASE,
     Functional,
     aggregate,
+    call_pooled,
     choose_functional,
     functional,
     growing,
     impact,
     nested_sets,
     pooled_impact,
+    split_pairs,
 )
 from tada.patching.screening import rank, screen
 from tada.patching.sweeps import CONTROLS, Change, LayerSets, plan_sweep, resolve_sets, sets_of_concepts, sweep
@@ -21,6 +23,7 @@ __all__ = [
     "Functional",
     "LayerSets",
     "aggregate",
+    "call_pooled",
     "choose_functional",
     "functional",
     "growing",
@@ -32,5 +35,6 @@ __all__ = [
     "resolve_sets",
     "screen",
     "sets_of_concepts",
+    "split_pairs",
     "sweep",
 ]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
-from zlib import crc32
 
 import numpy as np
 import pandas as pd
 
 from tada.errors import InputError
-from tada.stats import CONFIDENCE, MIN_UNITS, RESAMPLES, Values, bootstrap, cluster_draws, lower_bounds
+from tada.stats import CONFIDENCE, MIN_UNITS, RESAMPLES, Values, bootstrap, cluster_draws, lower_bounds, named_seed
 
 CASE = ["checkpoint", "model", "concept", "metric"]
 NONE, ALL = ("patch", "none"), ("patch", "all")
@@ -159,9 +158,7 @@ def resample(part: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> S
         raise InputError(f"{where}: pair {pair} has no clip of {sets[row]} with seed {number}, but of other layers")
     pairs, seeds = (table.columns.get_level_values(name) for name in ("pair", "seed"))
     crossed = [pairs.tolist()] if seeds.is_unique else [pairs.tolist(), seeds.tolist()]
-    drawn, units = cluster_draws(
-        *crossed, resamples=resamples, seed=seed + crc32(str(part["concept"].iloc[0]).encode())
-    )
+    drawn, units = cluster_draws(*crossed, resamples=resamples, seed=named_seed(str(part["concept"].iloc[0]), seed))
     return Similarities(sets, table.to_numpy() @ drawn.T, units, pairs.nunique(), table.shape[1])
 
 
@@ -240,6 +237,14 @@ def split_pairs(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return scores[numbers % 2 == 0], scores[numbers % 2 == 1]
 
 
+def call_pooled(scores: pd.DataFrame, least: float = MIN_IMPACT) -> list[int]:
+    """List the layers that :func:`functional` calls for all concepts pooled, the one of the highest impact first."""
+    if scores.empty:
+        return []
+    called = functional(pooled_impact(scores), least)
+    return [int(layer) for layer in called.loc[called["functional"], "layers"]]
+
+
 def choose_functional(scores: pd.DataFrame, least: float = MIN_IMPACT) -> Functional:
     """Choose a model's functional layers on half of the pairs, and hold them against what the other half chooses.
 
@@ -247,13 +252,13 @@ def choose_functional(scores: pd.DataFrame, least: float = MIN_IMPACT) -> Functi
         scores: of one checkpoint and metric, as from :func:`sweep`, of every layer and at least two pairs a concept.
         least: as for :func:`functional`.
     """
-    halves = [functional(pooled_impact(half), least) for half in split_pairs(scores)]
-    first, second = ([int(layer) for layer in half.loc[half["functional"], "layers"]] for half in halves)
-    both = set(first) | set(second)
-    jaccard = len(set(first) & set(second)) / len(both) if both else None
-    about = halves[0].iloc[0]
+    half, other = split_pairs(scores)
+    layers, others = call_pooled(half, least), call_pooled(other, least)
+    both = set(layers) | set(others)
+    jaccard = len(set(layers) & set(others)) / len(both) if both else None
+    facts = pooled_impact(half).iloc[0]
     seeds = int(scores["seed"].min()), int(scores["seed"].max())
-    return Functional(first, jaccard, int(about["concepts"]), int(about["pairs"]), seeds)
+    return Functional(layers, jaccard, int(facts["concepts"]), int(facts["pairs"]), seeds)
 
 
 def aggregate(impacts: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,8 @@
 """The checkable sentences of the paper: what is claimed and where, how it is tested, and what results decide.
 
 A test turns tidy results of one checkpoint into an effect with a 95 % interval, and the effect is held against a bar:
-wholly above it the claim is supported there, wholly below contradicted, else undecided. Bars and tests are ours and
+wholly above it the claim is supported there, wholly below contradicted, else undecided, and of fewer than eight
+independent units nothing is said. Bars and tests are ours and
 are named; the paper gives none.
 
 =============  =====================================================================
@@ -20,15 +21,14 @@ from tada.experiments.claims.check import (
     PUBLIC,
     STATUSES,
     SUPPORTED,
-    UNDECIDED,
     check,
-    published,
     status,
 )
 from tada.experiments.claims.effects import PROBE, Effect, Evidence
-from tada.experiments.claims.sentences import CLAIMS, Claim
+from tada.experiments.claims.sentences import CLAIMS, Claim, published
+from tada.stats import TOO_FEW, UNDECIDED
 
 __all__ = [
-    "CLAIMS", "CONTRADICTED", "NOT_RUN", "PROBE", "PUBLIC", "STATUSES", "SUPPORTED", "UNDECIDED", "Claim", "Effect",
-    "Evidence", "agreement", "agreements", "check", "published", "status",
+    "CLAIMS", "CONTRADICTED", "NOT_RUN", "PROBE", "PUBLIC", "STATUSES", "SUPPORTED", "TOO_FEW", "UNDECIDED", "Claim",
+    "Effect", "Evidence", "agreement", "agreements", "check", "published", "status",
 ]  # fmt: skip

@@ -32,7 +32,7 @@ def agreement(evidence: Evidence, judge: str, truth: str = PROBE) -> pd.DataFram
     for concept, arms in evidence.rows.items():
         if all({judge, truth} <= set(one.scores) for one in arms.values()):
             judged, true = (
-                {row: delta(c) for row, c in mean_curves(arms, [metric]).items()} for metric in (judge, truth)
+                {row: delta(c) for row, c in mean_curves(arms, [metric], concept).items()} for metric in (judge, truth)
             )
             best = {name: max(found, key=lambda row: found[row][0])
                     for name, found in (("best", judged), ("best by truth", true))}  # fmt: skip

@@ -10,21 +10,21 @@ import pandas as pd
 from tada.experiments.claims.effects import Effect, Evidence
 from tada.experiments.claims.sentences import CLAIMS, Claim
 from tada.models import ARCHITECTURES
+from tada.stats import ABOVE, BELOW, TOO_FEW, UNDECIDED, decide
 
-SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
+SUPPORTED, CONTRADICTED = "supported", "contradicted"
 NOT_RUN, PUBLIC = "not run", "needs public weights"
-STATUSES = (SUPPORTED, CONTRADICTED, UNDECIDED, NOT_RUN, PUBLIC)
+STATUSES = (SUPPORTED, CONTRADICTED, UNDECIDED, TOO_FEW, NOT_RUN, PUBLIC)
 
-COLUMNS = ["claim", "model", "checkpoint", "judge", "value", "low", "high", "bar", "over", "status", "command"]
+COLUMNS = ["claim", "model", "checkpoint", "judge", "value", "low", "high", "bar", "over", "units", "status", "command"]
 
 
 def status(effect: Effect | None, bar: float) -> str:
-    """Tell what an effect says of a claim: supported, contradicted, undecided, or not run for None."""
+    """Tell what an effect says of a claim: supported, contradicted, undecided, too few, or not run for None."""
     if effect is None:
         return NOT_RUN
-    if effect.low > bar:
-        return SUPPORTED
-    return CONTRADICTED if effect.high < bar else UNDECIDED
+    found = decide(effect.low, effect.high, effect.units, bar)
+    return {ABOVE: SUPPORTED, BELOW: CONTRADICTED}.get(found, found)
 
 
 def check(evidence: Sequence[Evidence], claims: Iterable[Claim] | None = None) -> pd.DataFrame:
@@ -35,8 +35,8 @@ def check(evidence: Sequence[Evidence], claims: Iterable[Claim] | None = None) -
         claims: which; None for all of ``tada.experiments.claims.CLAIMS``.
 
     Returns:
-        One row a claim, checkpoint and judge: ``claim, model, checkpoint, judge, value, low, high, bar, over, status,
-        command``; the command makes what is missing.
+        One row a claim, checkpoint and judge: ``claim, model, checkpoint, judge, value, low, high, bar, over, units,
+        status, command``; the command makes what is missing.
     """
     rows: list[dict[str, Any]] = []
     for claim in CLAIMS if claims is None else claims:
@@ -94,9 +94,3 @@ def command(claim: Claim, model: str, checkpoint: str) -> str:
     how = f"--functional {layers} --profile paper" if public else "--workers 2"
     rated = " --aesthetics" if claim.needs == "ratings" else ""
     return f"tada table --model {model} --checkpoint {checkpoint} {how}{rated}"
-
-
-def published() -> pd.DataFrame:
-    """List ``claim, published, source`` of the claims for which values of public models are known."""
-    rows = [(claim.name, claim.published(), claim.source) for claim in CLAIMS if claim.published]
-    return pd.DataFrame(rows, columns=["claim", "published", "source"])

@@ -33,18 +33,24 @@ ROWS: Mapping[tuple[str, str | None], str] = {
 
 
 class Effect(NamedTuple):
-    """A tested quantity with its 95 % interval, and what it was taken over."""
+    """A tested quantity with its 95 % interval, what it was taken over, and how many independent units that is."""
 
     value: float
     low: float
     high: float
     over: str
+    units: int
 
     @classmethod
-    def of(cls, values: Values, count: int, over: str, most: float = np.inf) -> Effect:
-        """Take it from the sample's value and its resamples, of ``count`` prompts; at most ``most`` either way."""
-        low, high = bootstrap(values, count)
-        return cls(float(values[0]), max(low, -most), min(high, most), over)
+    def of(cls, values: Values, units: int, over: str, strata: int = 1, most: float = np.inf) -> Effect:
+        """Take it from the sample's value and its resamples, as for ``tada.stats.bootstrap``; at most ``most``."""
+        low, high = bootstrap(values, units, strata=strata)
+        return cls(float(values[0]), max(float(low), -most), min(float(high), most), over, strata * units)
+
+    @classmethod
+    def undefined(cls, why: str, units: int) -> Effect:
+        """Say that what was measured cannot give the quantity."""
+        return cls(np.nan, np.nan, np.nan, why, units)
 
 
 class Impacts(NamedTuple):
@@ -80,12 +86,15 @@ class Evidence:
         checkpoint: ``"mini"``, ``"planted"``, ``"public"`` or another, as for ``tada.load``.
         scores: of the localisation, as from ``tada.patching.sweep``; None if there was none.
         results: of Table 1, as from ``tada.evaluation.run``; None if there are none.
+        together: scores of functional layers on pairs that did not choose them, as from
+            ``tada.experiments.localisation.measure_together``; None if there are none.
     """
 
     model: str
     checkpoint: str
     scores: pd.DataFrame | None = None
     results: pd.DataFrame | None = None
+    together: pd.DataFrame | None = None
 
     def judges(self) -> list[str]:
         """List those of :data:`JUDGES` that the results have."""

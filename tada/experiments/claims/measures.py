@@ -9,45 +9,49 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tada import concepts
 from tada.evaluation.results import Cutoffs, Scores, common_cutoffs
 from tada.experiments.claims.effects import Effect, Evidence, Measure, Values
 from tada.metrics import curve
 from tada.models import ARCHITECTURES
-from tada.stats import CONFIDENCE, bootstrap, draws, jackknife, proportion
+from tada.patching import call_pooled, pooled_impact, split_pairs
+from tada.stats import CONFIDENCE, bootstrap, draws, jackknife, named_seed, proportion
+
+MIN_CLIPS = 64
+"""Clips of all concepts, at each strength, that a verdict on distances between sets needs."""
 
 # ---- localisation: how far few layers, shared by concepts, carry what all layers do
 
 
 def concentration(evidence: Evidence, judge: str = "") -> Effect | None:
-    """Measure the share of all layers' impact in as many layers as the paper names, chosen on the other concepts.
-
-    Shares are of the sum of absolute impacts, so that noise counts against the claim. Pairs and concepts are drawn.
-    """
-    found = evidence.impacts
-    if found is None or len(found.concepts) < 2:
+    """Measure the impact of functional layers routed together, mean of concepts, on pairs that did not choose them."""
+    if evidence.scores is not None and not any(call_pooled(half) for half in split_pairs(evidence.scores)):
+        return Effect.undefined("neither half of the pairs names a functional layer", evidence.scores["pair"].nunique())
+    if evidence.together is None:
         return None
-    share = (found.table * _strongest_elsewhere(found.table, evidence.model)).sum(-1) / np.abs(found.table).sum(-1)
-    weights = draws(len(found.concepts), share.shape[1] - 1, seed=1)
-    return Effect.of((share.T * weights).sum(1), len(found.concepts), f"{len(found.concepts)} concepts", 1.0)
+    (row,) = pooled_impact(evidence.together).to_dict("records")
+    over = f"mean of {row['concepts']} concepts, {row['pairs']} pairs"
+    return Effect(row["impact"], row["low"], row["high"], over, row["pairs"])
 
 
 def sharing(evidence: Evidence, judge: str = "") -> Effect | None:
-    """Measure the share of concepts whose strongest layer is among the few that are strongest for the others."""
+    """Measure the share of families of concepts whose strongest layer is among those strongest for the others."""
     found = evidence.impacts
-    if found is None or len(found.concepts) < 2:
+    if found is None or len(set(_families(found.concepts))) < 2:
         return None
-    sample = found.table[:, 0]
-    hits = _strongest_elsewhere(sample, evidence.model)
-    return _share(hits[np.arange(len(sample)), sample.argmax(1)])
+    sample, families = found.table[:, 0], pd.Series(_families(found.concepts))
+    count = len(ARCHITECTURES[evidence.model].paper_layers)
+    leading = [sample[families != own].mean(0).argsort()[::-1][:count] for own in families]
+    return _share([layer in some for layer, some in zip(sample.argmax(1), leading, strict=True)], families)
 
 
 def middle_share(evidence: Evidence, judge: str = "") -> Effect | None:
-    """Measure the share of concepts whose strongest layer lies in the middle half of the depth."""
+    """Measure the share of families of concepts whose strongest layer lies in the middle half of the depth."""
     found = evidence.impacts
     if found is None or not found.concepts:
         return None
     depth = (found.table[:, 0].argmax(1) + 0.5) / found.table.shape[2]
-    return _share((depth > 0.25) & (depth < 0.75))
+    return _share((depth > 0.25) & (depth < 0.75), pd.Series(_families(found.concepts)))
 
 
 def paper_layers_lead(evidence: Evidence, judge: str = "") -> Effect | None:
@@ -73,18 +77,19 @@ def _of_mean_impacts(evidence: Evidence, of: Callable[[Values], Values]) -> Effe
     found = evidence.impacts
     if found is None or not found.concepts:
         return None
-    return Effect.of(of(found.table.mean(0)), found.pairs, f"mean of {len(found.concepts)} concepts")
+    count = len(found.concepts)
+    return Effect.of(of(found.table.mean(0)), found.pairs, f"mean of {count} concepts", strata=count)
 
 
-def _strongest_elsewhere(table: Values, model: str) -> NDArray[np.bool_]:
-    """Mask of the layers of highest mean impact over all concepts but the row's own, as many as the paper names."""
-    others = table.sum(0, keepdims=True) - table
-    place = np.argsort(np.argsort(-others, axis=-1, kind="stable"), axis=-1)
-    return place < len(ARCHITECTURES[model].paper_layers)
+def _families(names: Sequence[str]) -> list[str]:
+    return ["/".join(concepts.family(name)) if name in concepts.PAPER else name for name in names]
 
 
-def _share(hits: NDArray[np.bool_]) -> Effect:
-    return Effect(float(hits.mean()), *proportion(int(hits.sum()), len(hits)), f"{hits.sum()} of {len(hits)} concepts")
+def _share(hits: Sequence[bool] | NDArray[np.bool_], families: pd.Series) -> Effect:
+    """A share over families, in each of which mirrored concepts count by half."""
+    by_family = pd.Series(hits, dtype=float).groupby(families.to_numpy()).mean()
+    over = f"{len(by_family)} families of {len(hits)} concepts"
+    return Effect(by_family.mean(), *proportion(by_family.sum(), len(by_family)), over, len(by_family))
 
 
 # ---- steering: rows of Table 1 compared over concepts
@@ -98,12 +103,14 @@ class Curve(NamedTuple):
         score: mean scores ``[1 + draws, n]``, for the sample and for draws of its prompts.
         lpaps: mean LPAPS, likewise.
         cutoffs: the LPAPS that it and the rows it is compared with get to.
+        prompts: how many.
     """
 
     alpha: Values
     score: Values
     lpaps: Values
     cutoffs: Cutoffs | None
+    prompts: int
 
 
 Quantity = Callable[[Curve], Values]
@@ -127,22 +134,24 @@ def steered(
     def measure(evidence: Evidence, judge: str) -> Effect | None:
         wanted = metrics or (judge or "lpaps",)
         found, counts = [], []
-        for by_row in evidence.rows.values():
+        for concept, by_row in evidence.rows.items():
             chosen = {
                 row: by_row[row] for row in rows if row in by_row and {*wanted, "lpaps"} <= set(by_row[row].scores)
             }
             count = min((len(scores.prompts) for scores in chosen.values()), default=0)
             if len(chosen) == len(rows) and count > 1:
-                found.append(of(mean_curves(chosen, wanted)))
+                found.append(of(mean_curves(chosen, wanted, concept)))
                 counts.append(count)
         values = np.array([effect for effect in found if not np.isnan(effect[0])])
-        return _pooled(values, pool, min(counts), most) if len(values) else None
+        if found and not len(values):
+            return Effect.undefined(f"cannot be told in any of {len(found)} concepts", min(counts))
+        return _pooled(values, pool, min(counts), most) if found else None
 
     return measure
 
 
 def difference(of: Quantity, row: str, other: str, pool: str = "mean", metrics: Sequence[str] = ()) -> Measure:
-    """Make the measure of a quantity of one row less that of another."""
+    """Make the measure of a quantity of one row less that of another, on the same prompts."""
     return steered([row, other], lambda curves: of(curves[row]) - of(curves[other]), pool, metrics)
 
 
@@ -151,27 +160,26 @@ def functional(of: Quantity, pool: str = "every", most: float = np.inf) -> Measu
     return steered(["functional"], lambda curves: of(curves["functional"]), pool, most=most)
 
 
-def mean_curves(rows: Mapping[str, Scores], metrics: Sequence[str]) -> dict[str, Curve]:
-    """Take mean curves of rows of one concept by the mean of some metrics; the same prompts are drawn for all."""
+def mean_curves(rows: Mapping[str, Scores], metrics: Sequence[str], concept: str) -> dict[str, Curve]:
+    """Take mean curves of rows of one concept by the mean of some metrics; the same prompts are drawn for all rows."""
     cutoffs, found = common_cutoffs(rows.values()), {}
     for row, scores in rows.items():
-        drawn = draws(len(scores.prompts))
+        count = len(scores.prompts)
+        drawn = draws(count, seed=named_seed(concept))
         score = np.mean([scores.scores[metric] for metric in metrics], axis=0)
-        found[row] = Curve(scores.alpha, drawn @ score, drawn @ scores.scores["lpaps"], cutoffs)
+        found[row] = Curve(scores.alpha, drawn @ score, drawn @ scores.scores["lpaps"], cutoffs, count)
     return found
 
 
 def _pooled(values: Values, pool: str, prompts: int, most: float) -> Effect:
-    """Effect over concepts of ``[concepts, 1 + draws]``.
-
-    Prompts of one number share their noise over concepts, so they are drawn together, and their number is what counts.
-    """
+    """Effect over concepts of ``[concepts, 1 + draws]``, each with prompts and noise of its own."""
     over = f"{len(values)} concepts, {prompts} prompts each"
     if pool == "mean":
-        return Effect.of(values.mean(0), prompts, f"mean of {over}", most)
+        return Effect.of(values.mean(0), prompts, f"mean of {over}", len(values), most)
     ends = np.array([bootstrap(effect, prompts, 1 - (1 - CONFIDENCE) / len(values)) for effect in values])
     pick, name = (np.min, "least") if pool == "every" else (np.max, "largest")
-    return Effect(float(pick(values[:, 0])), float(pick(ends[:, 0])), float(pick(ends[:, 1])), f"{name} of {over}")
+    found = (float(pick(values[:, 0])), float(pick(ends[:, 0])), float(pick(ends[:, 1])))
+    return Effect(*found, f"{name} of {over}", prompts)
 
 
 def delta(row: Curve) -> Values:
@@ -202,8 +210,12 @@ def area(row: Curve) -> Values:
 
 
 def unevenness(row: Curve) -> Values:
-    """Standard deviation of the steps, in units of the whole movement."""
-    return np.asarray(curve.smoothness(row.alpha, row.score) / np.maximum(np.abs(delta(row)), 1e-9))
+    """Standard deviation of the steps, in units of the whole movement; NaN where there may be none."""
+    moved = delta(row)
+    low, high = bootstrap(moved, row.prompts)
+    if low <= 0 <= high:
+        return np.full(len(moved), np.nan)
+    return np.asarray(curve.smoothness(row.alpha, row.score) / np.maximum(np.abs(moved), 1e-9))
 
 
 def rank_correlation(row: Curve) -> Values:
@@ -223,14 +235,12 @@ def sets_apart(metric: str, rows: Sequence[str], of: Callable[[Mapping[str, pd.D
     """
 
     def measure(evidence: Evidence, judge: str) -> Effect | None:
-        found = [
-            of({row: by_row[row].sets[metric] for row in rows}).to_numpy(float)
-            for by_row in evidence.rows.values()
-            if all(row in by_row and metric in by_row[row].sets for row in rows)
-        ]
+        some = [one for one in evidence.rows.values() if all(row in one and metric in one[row].sets for row in rows)]
+        found = [of({row: by_row[row].sets[metric] for row in rows}).to_numpy(float) for by_row in some]
         if not found or len({len(values) for values in found}) > 1 or len(found[0]) < 3:
             return None
-        values = np.mean(found, axis=0)
-        return Effect(float(values[0]), *jackknife(values), f"mean of {len(found)} concepts")
+        clips = sum(min(len(by_row[row].prompts) for row in rows) for by_row in some)
+        values, over = np.mean(found, axis=0), f"mean of {len(found)} concepts, {clips} clips at each strength"
+        return Effect(float(values[0]), *jackknife(values), over, clips if clips >= MIN_CLIPS else 0)
 
     return measure
