@@ -153,6 +153,12 @@ def test_a_run_leaves_its_tables_and_a_second_one_computes_nothing(tiny_folder, 
     pd.testing.assert_frame_equal(run(), impacts)
 
 
+def test_of_a_localisation_with_fewer_seeds_all_that_is_there_is_loaded(tiny_folder, tmp_path):
+    work, pairs = plan(tiny_folder("ace-step"), limit=1)
+    scores = localisation.sweep(work, pairs.assign(seeds=1), store=tmp_path)
+    pd.testing.assert_frame_equal(localisation.load_finished(work, pairs.assign(seeds=2), tmp_path), scores)
+
+
 def power(clips, rows):
     return clips.audio.double().square().mean(dim=(1, 2)).numpy()
 

@@ -7,11 +7,10 @@ csv, LaTeX and HTML beside them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -233,42 +232,34 @@ def train_features(table: Table1) -> tuple[autoencoder.Trained, pd.DataFrame]:
 
 def with_scale(table: Table1, concept: str, arm: Arm) -> Arm:
     """Give an arm the raw strengths that are 100 % here, see :data:`SCALES`."""
-    work, trial = table.work, steering.range_trial(table.work, concept)
+    work, trial, store = table.work, steering.range_trial(table.work, concept), Store(table.kept("evaluation"))
     match work.profile.table.scale:
         case "length":  # on prompts of the first concept for all
             trial = steering.range_trial(work, table.config.concepts[0])
-            about = {"what": "length of outputs", **arm.describe(work.model), "rows": trial.rows}
-            raw = _kept(table, trial, about, lambda: lengths(work.model, arm.vector, trial, arm.layers))
+            raw = lengths(work.model, arm.vector, trial, arm.layers, store)
             return replace(arm, scale=(raw, raw))
         case "calibrated":
             return calibrate(work.model, arm, trial, work.judge, Store(table.kept("scores")))
         case "distance":
-            store, targets = Store(table.kept("evaluation")), _targets(table, trial)
+            targets = _targets(table, trial, store)
             return range_by_distance(work.model, arm, trial, targets, table.suite, store=store)[0]
         case _:
             return arm
 
 
-def _targets(table: Table1, trial: Trial) -> tuple[float, float]:
+def _targets(table: Table1, trial: Trial, store: Store) -> tuple[float, float]:
     """How far the prompt's own concept moves clips; a pole that no prompt can ask for goes as far as the other."""
     templates = prompts.get(trial.concept).templates["revised"]
     more, less = ([template.format(base=text) for text, _ in trial.rows] for template in templates)
     about = {"what": "distance of prompts", "concept": trial.concept, "sides": [more, less], "rows": trial.rows}
-    up, down = _kept(
-        table, trial, about, lambda: list(prompt_distance(table.work.model, trial, more, less, table.suite))
-    )
+    model, suite = table.work.model, table.suite
+    name = units(model, trial.setting, suite, [about])[0]
+    up, down = store.get(name) or store.get_or_set(name, list(prompt_distance(model, trial, more, less, suite)))
     if not up and not down:
         raise InputError(
             f"prompts that ask for {trial.concept} give the same clips: choose scale='length' in its place"
         )
     return up or down, down or up
-
-
-def _kept(table: Table1, trial: Trial, about: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
-    """What was computed before for the same model, clips and metrics, or is computed now."""
-    name, store = units(table.work.model, trial.setting, table.suite, [about])[0], Store(table.kept("evaluation"))
-    found = store.get(name)
-    return store.get_or_set(name, compute()) if found is None else found
 
 
 # ---- results
