@@ -31,7 +31,7 @@ from tada import arguments
 from tada.audio import Clips
 from tada.errors import InputError
 from tada.metrics.judges import JudgeLike, as_judge
-from tada.models.base import Latents, Model, Sampling, versions
+from tada.models.base import Latents, Lyrics, Model, Sampling, versions
 from tada.models.context import Context
 from tada.store import UNIT, Store, key
 
@@ -55,7 +55,7 @@ class Setting:
         seconds: length of the clips.
         sampling: settings, or the name of a preset; None for the model's default.
         negative: negative prompt of all rows.
-        lyrics: to sing in all rows; one per prompt where a function says so.
+        lyrics: to sing in all rows; prompt -> lyrics; or one per prompt where a function says so.
         batch: rows in one denoiser call; it is halved where memory does not suffice. It changes results by rounding.
         progress: show a progress bar with the time left.
         executor: where chunks of rows are computed, any ``concurrent.futures.Executor``; None computes here.
@@ -65,7 +65,7 @@ class Setting:
     seconds: float
     sampling: Sampling | str | None = None
     negative: str | None = None
-    lyrics: str | Sequence[str | None] | None = None
+    lyrics: Lyrics = None
     batch: int = BATCH
     progress: bool = False
     executor: Executor | None = field(default=None, repr=False, compare=False)

@@ -71,7 +71,8 @@ def test_a_run_has_every_clip_and_metric_once(run: pd.DataFrame) -> None:
     assert clips[clips["method"] == "none"]["unit_hash"].nunique() == len(PROMPTS)
     assert clips["unit_hash"].nunique() == len(PROMPTS) * (1 + 2 * 4)
     assert not clips.duplicated(["prompt", "layers", "alpha", "metric"]).any()
-    assert set(clips["metric"]) == {"mini-clap", "mini-second", "probe", "lpaps", "lpaps-token", "brightness"}
+    similar = {f"{ear}{side}" for ear in ("mini-clap", "mini-second") for side in ("", "-opposite")}
+    assert set(clips["metric"]) == {*similar, "probe", "lpaps", "lpaps-token", "brightness"}
     assert sorted(clips[clips["layers"] == "all"]["alpha"].unique()) == [-20, -10, 20, 40]
     assert sorted(clips[clips["layers"] == "all"]["percent"].unique()) == [-100, -50, 50, 100]
     assert set(clips["layers"]) == {"none", "all", "0+1"}
@@ -262,11 +263,20 @@ def test_the_table_is_what_it_was_made_of() -> None:
         bent["value"] += np.where(
             (bent["alpha"] == 5) & (bent["metric"] == "mini-clap"), 0.1, 0
         )  # steps 1/4 1/4 .35 .15
-        found = cell(evaluation.table(bent, smoothness=variant), "smoothness mini-clap", "functional")["value"]
+        found = cell(evaluation.table(bent, variant=variant), "smoothness mini-clap", "functional")["value"]
         wanted = {"paper": np.std([0.25, 0.25, 0.35, 0.15]), "authors": np.std([0.25, 0.15])}
         assert found == pytest.approx(wanted.get(variant, np.std([0.7, 0.3]) / 2))
     fixed = evaluation.table(made_up(strong=2.0), {"mood": (0.5, 0.5)})
     assert cell(fixed, "auc mini-clap")["value"] == pytest.approx(0.03125, abs=0.01)
+
+
+def test_delta_is_two_sided_where_it_is_asked_for_and_the_opposite_was_measured() -> None:
+    plain = made_up(noise=0.0)
+    opposite = plain[plain["metric"] == "mini-clap"].assign(metric="mini-clap-opposite")
+    both = pd.concat([plain, opposite.assign(value=-0.4 * opposite["value"])])  # 0.2 more of it at the lowest strength
+    assert cell(evaluation.table(both, variant="authors"), "delta mini-clap")["value"] == pytest.approx((0.5 + 0.2) / 2)
+    for rows, variant in ((both, "paper"), (plain, "authors")):
+        assert cell(evaluation.table(rows, variant=variant), "delta mini-clap")["value"] == pytest.approx(1.0)
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:

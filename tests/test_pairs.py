@@ -74,6 +74,15 @@ def test_released_swaps_are_lower_case_whole_words(csv):
     assert only(made, "jazz", "d")["source"].startswith("An upbeat opera song")
 
 
+def test_the_authors_put_words_around_pairs_of_four_concepts(csv):
+    plain = pairs.build(["A fast song with a violin"], ["fast", "violin"], rules="authors")
+    frame = pairs.decorate(plain)
+    assert list(frame["target"]) == ["Very fast song. A fast song with a violin. Fast song.", plain["target"][1]]
+    assert list(frame["source"]) == ["Very slow song. A slow song with a violin. Slow song.", plain["source"][1]]
+    assert list(frame["pair"]) == list(plain["pair"]) and frame.attrs == plain.attrs
+    assert [change["after"] for change in frame["changed"][0]] == ["slow", "slow", "Slow"]
+
+
 def test_the_limit_takes_the_first_in_file_order():
     captions = [f"violin {n}" for n in range(9)]
     made = pairs.build(captions, "violin", rules="authors", limit=4)
@@ -193,6 +202,11 @@ def test_every_counterpart_is_of_the_counterfactual():
 def test_concepts_ask_ears_in_the_paper_s_words():
     assert concepts.get("violin").query("clap") == "This is a music of Violin music"
     assert concepts.get("violin").query("muq") == "A violin-based track"
+    mood = concepts.judged("mood")
+    assert (mood.query("clap"), mood.table_5[1]) == ("a happy song", "a sad song")
+    assert mood.query("clap", "revised") == mood.query("muq", "revised") == "a cheerful track"
+    assert concepts.judged("tempo").query("muq") == "a fast-paced track"
+    assert concepts.judged("classical").query("muq") == "a classical song"
     assert concepts.get("female").ear == "clap" and concepts.get("slow").ear == "muq"
     with pytest.raises(KeyError, match="did you mean 'clap'"):
         concepts.get("violin").query("clip")

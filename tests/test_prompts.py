@@ -61,6 +61,10 @@ def test_neutral_prompts_of_the_public_vocabulary_are_the_paper_s():
     assert texts[0].startswith("Upbeat indie pop track with jangly guitars and handclaps")
     assert texts[30].startswith("90s grunge with fuzzy guitars") and texts[-1].startswith("Cinematic ambient")
     assert prompts.neutral("vocal gender", 1) == [texts[0] + ", with vocal"]
+    revised = {"piano": ", with instrument", "vocal gender": ", with clean vocal", "guitar": ", with a guitar"}
+    for concept, end in revised.items():
+        assert prompts.neutral(concept, 1, wording="revised") == [texts[0] + end]
+    assert prompts.neutral("mood", 1, wording="revised") == ["a song, " + texts[0]]
     assert prompts.neutral("tempo", 2, first=5) == texts[5:7] == prompts.neutral(None, 2, first=5)
 
 

@@ -101,6 +101,37 @@ def test_the_rows_are_the_paper_s_and_their_ranges_one_length(table: Table1) -> 
     assert all(arm.scale == (100.0, 100.0) for arm in table_1.make_arms(reopen(table, scale="paper"), "mood"))
 
 
+def test_the_authors_strengths_of_the_autoencoder(table: Table1, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[list[str], tuple[float, ...]]] = []
+
+    def run(model: Any, arms: list[Arm], trial: Any, suite: Any, percents: tuple[float, ...], *_: Any) -> pd.DataFrame:
+        asked.append(([arm.method for arm in arms], percents))
+        return pd.DataFrame({UNIT: ["unsteered", *[arm.method for arm in arms]], "metric": "lpaps"})
+
+    monkeypatch.setattr(evaluation, "run", run)
+    opened = reopen(table, scale="authors")
+    rows = table_1.evaluate(opened, "mood", table_1.make_arms(opened, "mood"))
+    assert asked == [(["CAA"] * 3, (-100.0, 100.0)), (["SAE"], evaluation.SAE_GRID)]
+    assert np.diff(evaluation.SAE_GRID).tolist() == [2.5] * 40 and evaluation.SAE_GRID[0] == -50
+    assert rows[UNIT].tolist() == ["unsteered", "CAA", "SAE"], "the unsteered clips are there once"
+
+
+def test_wording_and_lyrics_reach_prompts_queries_and_songs(table: Table1, tiny_folder: Any, tmp_path: Path) -> None:
+    pd.DataFrame({"lyrics": ["la la", "ooh"]}).to_csv(tmp_path / "lyrics.csv")
+    opened = reopen(table, wording="revised", lyrics=str(tmp_path / "lyrics.csv"))
+    assert opened.suite.wording == "revised" and opened.work.lyrics == ("la la", "ooh")
+    work = steering.plan("ace-step", tiny_folder("ace-step"), "smoke")
+    work = replace(work, wording=opened.work.wording, lyrics=opened.work.lyrics)
+    trial = steering.range_trial(work, "vocal gender")
+    assert trial.prompts[0].endswith(", with clean vocal") and trial.setting.lyrics[trial.prompts[0]] == "la la"
+    assert work.model.encode("a song", lyrics={"a song": ""}).lyrics == ("",)
+    with pytest.raises(KeyError, match="no prompt with lyrics"):
+        work.model.encode("another song", lyrics=trial.setting.lyrics)
+    assert steering.range_trial(work, "tempo").setting.lyrics == "[inst]"
+    assert steering.recipe(work, "mood").wording == "revised"
+    assert steering.range_trial(replace(work, lyrics=()), "vocal gender").setting.lyrics == ""
+
+
 def test_a_range_by_a_judge_keeps_its_scores(table: Table1) -> None:
     arm = table_1.caa_arms(reopen(table, scale="calibrated"), "mood")[0]
     low, high = limits(table.work.model, arm)

@@ -27,6 +27,8 @@ from tada.cli import _options as options
 @click.option(
     "--rules", type=click.Choice(["paper", "authors"]), default="paper", show_default=True, help="Of the pairs."
 )
+@click.option("--decorated", is_flag=True, help="Put the words around the pairs that the authors' code does.")
+@click.option("--negative", metavar="TEXT", help="Negative prompt; the authors': 'Low quality, average quality.'")
 @click.option("--layers", "sets", multiple=True, metavar="6+7", help="A layer set. Default: every layer. Repeatable.")
 @click.option("--controls", is_flag=True, help="Route a paraphrase and an unrelated prompt, too.")
 @options.steps
@@ -38,6 +40,8 @@ def sweep(
     checkpoint: str | None,
     concepts: Sequence[str],
     rules: str,
+    decorated: bool,
+    negative: str | None,
     sets: Sequence[str],
     controls: bool,
     workers: int,
@@ -45,15 +49,20 @@ def sweep(
     **choices: Any,
 ) -> None:
     """Route every layer of a model for prompt pairs, and write each layer's impact on each concept."""
+    from dataclasses import replace
+
     from tada import concepts as known
     from tada.experiments import localisation
     from tada.experiments.experiment import parse_layers
+    from tada.pairs import decorate
 
     options.when_stopped(f"What was scored is kept in {store}: the same command goes on from there.")
     wanted = tuple(dict.fromkeys(known.get(concept, rules).name for concept in concepts))
     layers = [parse_layers(text) for text in sets] or None
     work = localisation.plan(name, checkpoint, **choices)
+    work = replace(work, setting=replace(work.setting, negative=negative))
     pairs = localisation.build_pairs(work, wanted, rules)
+    pairs = decorate(pairs) if decorated else pairs
     table = localisation.run(work, pairs, store, layers, controls=controls, workers=workers, tell=click.echo)
     place = options.relative(Path(store) / "impact.csv")
     click.echo(f"Impacts of {table['layers'].nunique()} layer sets: {place}")

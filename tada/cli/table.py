@@ -10,8 +10,9 @@ import click
 
 from tada.cli import _options as options
 
-SCALES = click.Choice(["length", "calibrated", "distance", "paper"])
-SMOOTHNESS = click.Choice(["paper", "authors", "authors-v2"])
+SCALES = click.Choice(["length", "calibrated", "distance", "paper", "authors"])
+VARIANTS = click.Choice(["paper", "authors", "authors-v2"])
+WORDING = click.Choice(["paper", "revised"])
 
 
 @click.command()
@@ -24,6 +25,8 @@ SMOOTHNESS = click.Choice(["paper", "authors", "authors-v2"])
     "--layer", type=click.IntRange(0, 999), help="Layer of the autoencoder. Default: the strongest functional one."
 )
 @click.option("--words", "vocabulary", type=options.WORDS, help="Vocabulary of the prompts. Default: the checkpoint's.")
+@click.option("--wording", type=WORDING, default="paper", show_default=True, help="Of queries, templates and prompts.")
+@click.option("--lyrics", default="", metavar="FILE", help="csv: lyrics of prompts of vocal concepts.")
 @click.option("--scale", "--reach", type=SCALES, help="What 100 % is. Default: the profile's.")
 @click.option("--prompts", type=options.COUNT, metavar="N", help="Prompts of a concept. Default: the profile's.")
 @options.seconds
@@ -32,14 +35,16 @@ SMOOTHNESS = click.Choice(["paper", "authors", "authors-v2"])
 @options.folder("--store", "_build/steering", "A run resumes here.")
 @click.option("--localisation", default="_build/localisation", show_default=True, metavar="FOLDER", help="Its scores.")
 @click.option("--aesthetics", is_flag=True, help="Let Audiobox Aesthetics rate the clips of a mini, too.")
-@click.option("--smoothness", type=SMOOTHNESS, default="paper", show_default=True, help="Its formula.")
+@click.option(
+    "--variant", "--smoothness", type=VARIANTS, default="paper", show_default=True, help="Of delta, smoothness and AUC."
+)
 @click.option("--out", type=options.FOLDER, metavar="FOLDER", help="For csv, LaTeX and HTML. Default: in the store.")
 def table(
     name: str,
     checkpoint: str | None,
     concepts: Sequence[str],
     workers: int,
-    smoothness: str,
+    variant: str,
     out: str | None,
     **choices: Any,
 ) -> None:
@@ -54,7 +59,7 @@ def table(
     made = table_1.open_table(config)
     config = made.config
     click.echo(f"functional layers {config.functional} ({config.origin}); autoencoder on layer {config.layer}")
-    cells = evaluation.table(table_1.compute(made, workers), smoothness=smoothness)
+    cells = evaluation.table(table_1.compute(made, workers), variant=variant)
     for title, block in table_1.blocks(cells).items():
         click.echo(f"\n{title}\n{evaluation.layout(block).to_string()}")
     files = table_1.write(cells, Path(out) if out else made.folder)

@@ -85,29 +85,40 @@ def pairs(concept: str, vocabulary: Vocabulary = "public", wording: Wording = "p
     return Pairs(known, positive, negative, known.lyrics if vocabulary == "public" else None)
 
 
-def neutral(concept: str | None, count: int, vocabulary: Vocabulary = "public", first: int = 0) -> list[str]:
+def neutral(
+    concept: str | None,
+    count: int,
+    vocabulary: Vocabulary = "public",
+    first: int = 0,
+    wording: Wording = "paper",
+) -> list[str]:
     """Make prompts that do not ask for a concept, to steer and to evaluate on.
 
     Args:
         concept: a name in :data:`CONCEPTS`; None for prompts that may say anything.
         count: how many.
-        vocabulary: ``"public"``: the paper's 100 (appendix B.2), for vocal gender with ``", with vocal"`` behind them
-            as in the authors' first code. ``"mini"``: held-out captions of the minis' grammar that say nothing of it.
+        vocabulary: ``"public"``: the paper's 100 (appendix B.2). ``"mini"``: held-out captions of the minis' grammar
+            that say nothing of it.
         first: number of the first one, so that prompts for calibration and for results do not meet.
+        wording: of the public ones: ``"paper"``: as they are, for vocal concepts with ``", with vocal"`` behind them as
+            in the authors' first code. ``"revised"``: each with the neutral words of their later code, such as
+            ``"a song, {base}"`` for tempo.
 
     Raises:
-        KeyError: an unknown concept or vocabulary. ValueError: more than there are, or none.
+        KeyError: an unknown concept, vocabulary or wording. ValueError: more than there are, or none.
     """
-    silent = get(concept).attribute if concept else ""
+    known = get(concept) if concept else None
     _check("vocabulary", vocabulary, get_args(Vocabulary))
+    _check("wording", wording, get_args(Wording))
     if count < 1:
         raise InputError(f"got count={count}; expected one or more")
     if vocabulary == "mini":
-        return _mini_captions(silent, first + count)[first:]
+        return _mini_captions(known.attribute if known else "", first + count)[first:]
     texts = pd.read_csv(str(files("tada.data") / "published_prompts.csv"))["prompt"].tolist()
     if first + count > len(texts):
         raise InputError(f"got first={first}, count={count}; the paper has {len(texts)} prompts")
-    return [f"{text}, with vocal" if silent == "voice" else text for text in texts[first : first + count]]
+    template = known.neutral.get(wording, "{base}") if known else "{base}"
+    return [template.format(base=text) for text in texts[first : first + count]]
 
 
 def mini_bases() -> tuple[str, ...]:

@@ -28,11 +28,15 @@ class Concept:
         keywords: a caption with one of these words is about the concept.
         excluded: a caption with one of these is not taken.
         swaps: word of the concept -> its counterpart, in lower case unless it is a name.
+        frame: what the authors' runs of AudioLDM2 and Stable Audio put around a caption with the concept and around its
+            counterpart, with ``{caption}``.
         queries: audio-text model (``"clap"``, ``"muq"``) -> the text that clips are compared with.
+        table_5: the text of the paper's Table 5 for either model, and one for the opposite where it has one.
         ear: the model that the paper measures this concept with.
         positive: what positive strengths lead to; empty for the concept's name.
         templates: ``"paper"`` and ``"revised"`` (the authors' later code) -> templates of prompts with the concept and
             without, with ``{base}`` for a base prompt.
+        neutral: wording -> template of prompts that are steered, which do not ask for either pole.
         bases: which base prompts the templates take.
         lyrics: for models that sing: ``"[inst]"`` for nobody sings, empty for whatever the model sings of itself.
         tau: features of a sparse autoencoder that the paper adds up for it (section 4.2).
@@ -44,10 +48,13 @@ class Concept:
     keywords: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
     swaps: Mapping[str, str] = field(default_factory=dict)
+    frame: tuple[str, str] = ("{caption}", "{caption}")
     queries: Mapping[str, str] = field(default_factory=dict)
+    table_5: tuple[str, ...] = ()
     ear: str = "muq"
     positive: str = ""
     templates: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    neutral: Mapping[str, str] = field(default_factory=dict)
     bases: str = "plain"
     lyrics: str = "[inst]"
     tau: int = 20
@@ -63,15 +70,25 @@ class Concept:
         """What negative strengths lead to, in words."""
         return self.counterfactual or f"no {self.name}"
 
-    def query(self, ear: str) -> str:
-        """Give the text that an audio-text model, ``"clap"`` or ``"muq"``, compares a clip with."""
+    def query(self, ear: str, wording: str = "paper") -> str:
+        """Give the text that a clip is compared with.
+
+        Args:
+            ear: the audio-text model, ``"clap"`` or ``"muq"``.
+            wording: ``"paper"``: of Table 5 where the concept is there; ``"revised"``: of the authors' later code.
+
+        Raises:
+            KeyError: another model.
+        """
         if ear not in QUERY_TEMPLATES:
             raise UnknownNameError(unknown("ear", ear, QUERY_TEMPLATES))
+        if wording == "paper" and self.table_5:
+            return self.table_5[0]
         return self.queries.get(ear) or QUERY_TEMPLATES[ear].format(query=self.name)
 
 
 def _concept(name: str, entry: Mapping[str, Any]) -> Concept:
-    lists = {key: tuple(entry[key]) for key in ("keywords", "excluded") if key in entry}
+    lists = {key: tuple(entry[key]) for key in ("keywords", "excluded", "frame", "table_5") if key in entry}
     return Concept(**{"name": name, "positive": name, "counterfactual": "", **entry, **lists})
 
 
@@ -87,7 +104,7 @@ RULES: Mapping[str, Mapping[str, Concept]] = {"paper": PAPER, "authors": AUTHORS
 TABLE_1 = ("tempo", "mood", "vocal gender", "piano")
 """The concepts of Table 1."""
 
-JUDGED: Mapping[str, Concept] = {**AUTHORS, **PAPER, **{name: STEERED[name] for name in TABLE_1}}
+JUDGED: Mapping[str, Concept] = {**STEERED, **AUTHORS, **PAPER, **{name: STEERED[name] for name in TABLE_1}}
 """Name -> concept for all that clips are judged by; of several by one name Table 1's, else the paper's."""
 
 

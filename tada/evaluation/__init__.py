@@ -1,6 +1,6 @@
 """The paper's Table 1: clips over a grid of strengths, scored, and the area under their curve."""
 
-from tada.evaluation.grid import GRID, auc, run
+from tada.evaluation.grid import GRID, SAE_GRID, auc, run
 from tada.evaluation.layout import BLOCKS, blocks, latex, layout, write
 from tada.evaluation.results import CASE, SETS, Column, by_arm, columns, common_cutoffs, gains, mean_shift, table
 from tada.steering.arms import ARM, BASELINE, Arm
@@ -11,6 +11,7 @@ __all__ = [
     "BLOCKS",
     "CASE",
     "GRID",
+    "SAE_GRID",
     "SETS",
     "Arm",
     "Column",

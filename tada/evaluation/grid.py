@@ -28,6 +28,9 @@ from tada.store import UNIT, Store, key
 GRID = tuple(float(percent) for percent in range(-100, 101, 10))
 """Strengths in percent of the range: the paper's -100 to 100 in steps of 10."""
 
+SAE_GRID = tuple(2.5 * step for step in range(-20, 21))
+"""Raw strengths of the authors' first code for autoencoders: -50 to 50 in steps of 2.5."""
+
 GROUPS = 10
 """Prompts are left out in so many groups to tell how sure a distance between sets is."""
 
@@ -110,7 +113,13 @@ def _distances(x: Any, y: Any, width: float, paired: bool) -> dict[str, float]:
 # ---- the area under a curve
 
 
-def auc(frame: pd.DataFrame, score: str, cutoffs: tuple[float, float], distance: str = "lpaps") -> float:
+def auc(
+    frame: pd.DataFrame,
+    score: str,
+    cutoffs: tuple[float, float],
+    distance: str = "lpaps",
+    variant: str = "paper",
+) -> float:
     """Area under the gain in a score over the distance from the unsteered clip, see :func:`tada.metrics.curve.auc`.
 
     Args:
@@ -118,6 +127,7 @@ def auc(frame: pd.DataFrame, score: str, cutoffs: tuple[float, float], distance:
         score: name of the column with the score.
         cutoffs: largest distance on the positive and on the negative side.
         distance: name of the column with the distance.
+        variant: as for :func:`tada.metrics.curve.auc`.
 
     Raises:
         KeyError: a column that is not there. ValueError: see :func:`tada.metrics.curve.auc`.
@@ -126,4 +136,4 @@ def auc(frame: pd.DataFrame, score: str, cutoffs: tuple[float, float], distance:
         if name not in frame:
             raise UnknownNameError(unknown("column", name, map(str, frame.columns)))
     means = frame.groupby("alpha")[[score, distance]].mean().reset_index()
-    return float(curve.auc(means["alpha"], means[score], means[distance], cutoffs))
+    return float(curve.auc(means["alpha"], means[score], means[distance], cutoffs, variant))

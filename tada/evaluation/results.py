@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tada.errors import InputError
 from tada.metrics import aesthetics, curve
 from tada.metrics.external import SIGNALS
+from tada.metrics.judges import OPPOSITE
 from tada.stats import CONFIDENCE, RESAMPLES, bootstrap, draws, jackknife
 from tada.steering.arms import ARM, BASELINE
 
@@ -30,8 +31,8 @@ SETS = ("fad", "kad", "fad-truth", "kad-truth")
 class Column(NamedTuple):
     """A column of Table 1: what it is made of, which direction is better, how mean curves become numbers.
 
-    ``of`` takes strengths in order ``[n]``, curves and LPAPS ``[many, n]``, gives one number a curve; None for sets.
-    ``least`` is the least that it can be, where intervals end.
+    ``of`` takes strengths in order ``[n]``, curves and those of the metric ``beside`` it ``[many, n]``, None without,
+    and gives one number a curve; None for sets. ``least`` is the least that it can be, where intervals end.
     """
 
     name: str
@@ -39,17 +40,21 @@ class Column(NamedTuple):
     better: str
     of: Callable[[Values, Values, Values | None], Values] | None
     least: float = -np.inf
+    beside: str = "lpaps"
 
 
-def columns(metrics: Sequence[str], cutoffs: Cutoffs | None = None, smoothness: str = "paper") -> list[Column]:
+def columns(metrics: Sequence[str], cutoffs: Cutoffs | None = None, variant: str = "paper") -> list[Column]:
     """List the columns that can be made of ``metrics``; AUC needs ``cutoffs``."""
 
     def uneven(alpha: Values, curves: Values, ways: Values | None) -> Any:
-        return curve.smoothness(alpha, curves, smoothness, ways, cutoffs)
+        return curve.smoothness(alpha, curves, variant, ways, cutoffs)
 
     def area(alpha: Values, curves: Values, ways: Values | None) -> Any:
         assert ways is not None and cutoffs is not None
-        return curve.auc(alpha, curves, ways, cutoffs)
+        return curve.auc(alpha, curves, ways, cutoffs, variant)
+
+    def gained(alpha: Values, curves: Values, opposite: Values | None) -> Any:
+        return curve.delta(alpha, curves, opposite if variant == "authors" else None)
 
     def many(kind: str, names: Sequence[str], better: str, of: Any, least: float = -np.inf) -> list[Column]:
         return [Column(f"{kind} {name}".strip(), name, better, of, least) for name in names]
@@ -58,7 +63,7 @@ def columns(metrics: Sequence[str], cutoffs: Cutoffs | None = None, smoothness: 
         *many("", ("lpaps", "lpaps-channel", "lpaps-token"), "lower", _steered, 0.0),
         *many("", ("fad",), "lower", None, 0.0),
         *many("", ("kad",), "lower", None),
-        *many("delta", ALIGNED, "higher", lambda alpha, curves, ways: curve.delta(alpha, curves)),
+        *(Column(f"delta {name}", name, "higher", gained, beside=name + OPPOSITE) for name in ALIGNED),
         *many("smoothness", ALIGNED, "lower", uneven, 0.0),
         *many("auc", ALIGNED if cutoffs else (), "higher", area),
         *many("", aesthetics.AXES, "higher", lambda alpha, curves, ways: curves.mean(1)),
@@ -98,7 +103,7 @@ def table(
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
     seed: int = 0,
-    smoothness: str = "paper",
+    variant: str = "paper",
 ) -> pd.DataFrame:
     """Make Table 1, one row a cell, with intervals.
 
@@ -115,7 +120,9 @@ def table(
         resamples: of the bootstrap.
         confidence: of the intervals, 0 to 1.
         seed: of the bootstrap.
-        smoothness: a variant of :func:`tada.metrics.curve.smoothness`: the paper's words or the authors' code.
+        variant: of the curves' numbers, of :data:`tada.metrics.curve.VARIANTS`: the paper's words, ``"authors"``
+            (smoothness of their first code, and ``delta`` two-sided where the opposite was measured, see
+            :class:`tada.metrics.judges.MetricSuite`), ``"authors-v2"`` (smoothness and AUC of their second).
 
     Returns:
         ``checkpoint, model, concept, method, layers, column, value, low, high, better, best, tied, prompts, note``.
@@ -132,7 +139,7 @@ def table(
         scores = by_arm(part)
         given = (cutoffs or {}).get(about["concept"]) or common_cutoffs(scores.values())
         drawn = draws(len(next(iter(scores.values())).prompts), resamples, seed)
-        for column in columns(part["metric"].unique().tolist(), given, smoothness):
+        for column in columns(part["metric"].unique().tolist(), given, variant):
             cells += [about | cell for cell in compare_arms(column, scores, drawn, confidence)]
         cells += [{**about, **dict(zip(ARM, arm, strict=True)), **gap} for gap in _unmeasured(part) for arm in scores]
     return pd.DataFrame(cells)
@@ -238,8 +245,8 @@ def _resample(column: Column, arm: Scores, drawn: Values) -> Values:
     """Compute a column for the sample and for its resamples, or without each group of prompts."""
     if column.of is None:
         return mean_shift(arm.sets[column.metric]).to_numpy()
-    ways = arm.scores.get("lpaps")
-    return column.of(arm.alpha, drawn @ arm.scores[column.metric], None if ways is None else drawn @ ways)
+    beside = arm.scores.get(column.beside)
+    return column.of(arm.alpha, drawn @ arm.scores[column.metric], None if beside is None else drawn @ beside)
 
 
 def _unmeasured(part: pd.DataFrame) -> list[dict[str, Any]]:

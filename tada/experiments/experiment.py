@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 import tada
-from tada.concepts.steered import Vocabulary
+from tada.concepts.steered import Vocabulary, Wording
 from tada.engine import Setting, processes
 from tada.errors import InputError
 from tada.experiments.profiles import Profile
@@ -32,6 +32,9 @@ class Experiment:
         profile: how much to run.
         vocabulary: of the prompts.
         captions: that pairs are built from and autoencoders trained on, as for ``tada.pairs.build``.
+        wording: of queries, templates and prompts: the paper's, or that of the authors' later code.
+        lyrics: that the public prompts of vocal concepts sing, in their order; nothing for what the model sings of
+            itself.
     """
 
     model: Model
@@ -40,6 +43,8 @@ class Experiment:
     profile: Profile
     vocabulary: Vocabulary
     captions: Captions = field(default=None, repr=False)
+    wording: Wording = "paper"
+    lyrics: tuple[str, ...] = ()
 
     @property
     def layer_sets(self) -> tuple[Layers, ...]:

@@ -18,7 +18,7 @@ from tada.errors import UnknownNameError, unknown
 from tada.experiments.experiment import Experiment, check_disjoint, load_model, parse_layers, run_side_by_side
 from tada.experiments.profiles import first_seed, get_profile
 from tada.metrics.judges import steering_judge
-from tada.models.base import MINI_SECONDS, Model
+from tada.models.base import MINI_SECONDS, Lyrics, Model
 from tada.pairs import Captions, read
 from tada.stats import (
     ABOVE,
@@ -86,7 +86,7 @@ def default_setting(model: Model, vocabulary: str, seconds: float | None = None,
 def recipe(work: Experiment, concept: str) -> library.Recipe:
     """How the concept's vector is fitted."""
     pairs, seed = work.profile.steering.pairs, _seed("contrast", concept)
-    return library.Recipe(concept, work.setting, pairs, seed, work.vocabulary)
+    return library.Recipe(concept, work.setting, pairs, seed, work.vocabulary, work.wording)
 
 
 def range_trial(work: Experiment, concept: str) -> Trial:
@@ -116,9 +116,19 @@ def result_trial(work: Experiment, concept: str, count: int = 0, ranged: bool = 
 
 
 def _trial(work: Experiment, concept: str, count: int, first: int, block: str) -> Trial:
-    lyrics = steered.get(concept).lyrics if work.vocabulary == "public" and work.model.sings else None
-    texts = steered.neutral(concept, count, work.vocabulary, first)
-    return Trial(concept, seeded(texts, _seed(block, concept)), replace(work.setting, lyrics=lyrics))
+    texts = steered.neutral(concept, count, work.vocabulary, first, work.wording)
+    setting = replace(work.setting, lyrics=_lyrics(work, concept))
+    return Trial(concept, seeded(texts, _seed(block, concept)), setting)
+
+
+def _lyrics(work: Experiment, concept: str) -> Lyrics:
+    """What the prompts of a concept sing: vocal ones theirs, if there are any."""
+    if work.vocabulary != "public" or not work.model.sings:
+        return None
+    own = steered.get(concept).lyrics
+    if own or not work.lyrics:
+        return own
+    return dict(zip(steered.neutral(concept, len(work.lyrics), wording=work.wording), work.lyrics, strict=True))
 
 
 def _seed(block: str, concept: str) -> int:

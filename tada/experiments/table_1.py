@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from tada import evaluation, patching
 from tada.concepts import steered as prompts
 from tada.concepts.steered import TABLE_1 as CONCEPTS
+from tada.concepts.steered import Wording
 from tada.engine import units
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.evaluation.layout import blocks, write
@@ -36,7 +37,7 @@ from tada.models.base import Layers
 from tada.models.hub import describe_choice
 from tada.steering import Arm, Trial, calibrate, lengths, library
 from tada.steering.distance import prompt_distance, range_by_distance
-from tada.store import Store, key
+from tada.store import UNIT, Store, key
 
 __all__ = [
     "CONCEPTS", "SCALES", "Config", "Table1", "blocks", "compute", "is_shipped", "load_evidence", "load_localisation",
@@ -46,10 +47,11 @@ __all__ = [
 LAYER_SETS: tuple[Layers, ...] = ("all", "all-but-functional", "functional")
 """Layer sets of the CAA rows, in the paper's order."""
 
-SCALES = ("length", "calibrated", "distance", "paper")
+SCALES = ("length", "calibrated", "distance", "paper", "authors")
 """What 100 % is: the length of the steered layers' outputs; a range found with a judge, see
 :mod:`tada.steering.ranges`; the distance that the prompt's own concept moves clips by, see
-:mod:`tada.steering.distance`; a raw strength of 100, as in the paper."""
+:mod:`tada.steering.distance`; a raw strength of 100, as in the paper; the same, but the autoencoder's rows at the
+strengths of the authors' first code, ``tada.evaluation.SAE_GRID``."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,9 @@ class Config:
         functional: the functional layers, such as ``"6+7"``; nothing for :func:`resolve_layers` to find out.
         layer: of the autoencoder; -1 for :func:`resolve_layers` to choose.
         vocabulary: of the prompts, ``"mini"`` or ``"public"``; nothing for the checkpoint's.
+        wording: of queries, templates and prompts: ``"paper"``, or ``"revised"`` as in the authors' later code.
+        lyrics: csv file whose column ``lyrics`` has what the paper's prompts sing, in their order, for vocal concepts
+            of models that sing.
         scale: what 100 % is, a name in :data:`SCALES`; nothing for the profile's.
         prompts: of a concept; 0 for the profile's.
         seconds: length of the clips; 0 for the profile's.
@@ -81,6 +86,8 @@ class Config:
     functional: str = ""
     layer: int = -1
     vocabulary: str = ""
+    wording: Wording = "paper"
+    lyrics: str = ""
     scale: str = ""
     prompts: int = 0
     seconds: float = 0.0
@@ -134,11 +141,13 @@ def open_table(config: Config) -> Table1:
         captions=config.captions or None,
     )
     setting = replace(work.setting, seconds=config.seconds or work.setting.seconds)
-    work = replace(work, setting=setting, profile=replace(size, table=table))
+    lyrics = tuple(pd.read_csv(config.lyrics)["lyrics"]) if config.lyrics else ()
+    work = replace(work, setting=setting, profile=replace(size, table=table), wording=config.wording, lyrics=lyrics)
     config = config if config.origin else resolve_layers(config, work)
     model = work.model.with_functional([int(layer) for layer in config.functional.split("+")])
     mini = work.vocabulary == "mini"  # clips of minis are brought to the loudness of the renders
-    suite = MetricSuite(work.vocabulary, config.aesthetics or None, LOUDNESS if mini else None)
+    loudness = LOUDNESS if mini else None
+    suite = MetricSuite(work.vocabulary, config.aesthetics or None, loudness, wording=config.wording)
     return Table1(config, replace(work, model=model), suite)
 
 
@@ -292,10 +301,16 @@ def compute(table: Table1, workers: int = 1) -> pd.DataFrame:
 def evaluate(table: Table1, concept: str, arms: Sequence[Arm]) -> pd.DataFrame:
     """Steer the prompts of one concept and score the clips; kept."""
     work, size = table.work, table.work.profile.table
-    trial = steering.result_trial(work, concept, size.prompts, ranged=size.scale != "paper")
+    trial = steering.result_trial(work, concept, size.prompts, ranged=size.scale not in ("paper", "authors"))
     trial = replace(trial, setting=replace(trial.setting, batch=16))
-    truth = render_embeddings(table)
-    return evaluation.run(work.model, arms, trial, table.suite, size.percents, table.kept("evaluation"), truth)
+    truth, store = render_embeddings(table), table.kept("evaluation")
+    fine = [arm for arm in arms if arm.method == "SAE" and size.scale == "authors"]
+    parts = [
+        evaluation.run(work.model, some, trial, table.suite, percents, store, truth)
+        for percents, some in ((size.percents, [arm for arm in arms if arm not in fine]), (evaluation.SAE_GRID, fine))
+        if some
+    ]
+    return pd.concat(parts, ignore_index=True).drop_duplicates([UNIT, "metric"], ignore_index=True)
 
 
 def render_embeddings(table: Table1) -> torch.Tensor | None:

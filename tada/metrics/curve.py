@@ -23,6 +23,7 @@ from tada.errors import InputError, UnknownNameError, unknown
 Values = NDArray[np.float64]
 
 VARIANTS = ("paper", "authors", "authors-v2")
+"""The paper's words, the authors' first code, and their second."""
 
 
 def delta(alpha: ArrayLike, score: ArrayLike, opposite: ArrayLike | None = None) -> Any:
@@ -63,7 +64,7 @@ def smoothness(
         score: at each, ``[..., n]``.
         variant: ``"paper"``: standard deviation of all consecutive differences. ``"authors"`` (first code):
             differences of negative and positive strengths apart (strength 0 left out), only those that are not
-            negative, all together. ``"authors-v2"``: for each direction the gain as a share of its largest, over the
+            negative, all together. ``"authors-v2"``: for each direction the gain as a share of its largest, over all
             strengths whose distance is within the cut-off, standard deviation of its steps, mean of both directions.
         distance: for ``"authors-v2"``: from the unsteered clip at each strength, ``[..., n]``.
         cutoffs: for ``"authors-v2"``: largest distance on the positive and on the negative side.
@@ -74,8 +75,7 @@ def smoothness(
     Raises:
         KeyError: an unknown variant. ValueError: see :func:`delta`; a variant that needs more than was given.
     """
-    if variant not in VARIANTS:
-        raise UnknownNameError(unknown("variant of smoothness", variant, VARIANTS))
+    _check(variant)
     a, s = _curve(alpha, score)
     if variant == "paper":
         return np.diff(s).std(-1)
@@ -88,7 +88,13 @@ def smoothness(
     return np.mean([_uneven(*side) for side in sides], axis=0)
 
 
-def auc(alpha: ArrayLike, score: ArrayLike, distance: ArrayLike, cutoffs: tuple[float, float]) -> Any:
+def auc(
+    alpha: ArrayLike,
+    score: ArrayLike,
+    distance: ArrayLike,
+    cutoffs: tuple[float, float],
+    variant: str = "paper",
+) -> Any:
     """Compute the area under the gain in score over the distance from the unsteered clip, mean of both directions.
 
     For each direction the strengths in order of size, gain = how much the score moved in the wanted direction;
@@ -100,17 +106,23 @@ def auc(alpha: ArrayLike, score: ArrayLike, distance: ArrayLike, cutoffs: tuple[
         score: at each, ``[..., n]``.
         distance: from the unsteered clip at each, ``[..., n]``; 0 at strength 0.
         cutoffs: largest distance on the positive and on the negative side.
+        variant: ``"authors-v2"``: the path goes through all strengths whose distance is within the cut-off, those
+            beyond left out, with one more point at the cut-off, interpolated between the nearest distances below and
+            above it; where distances fall again, the path goes back. Else it ends where it first meets the cut-off.
 
     Returns:
         In units of score times distance; higher is better.
 
     Raises:
-        ValueError: see :func:`delta`; a cut-off that is not above 0, or a direction without strengths.
+        KeyError: an unknown variant. ValueError: see :func:`delta`; a cut-off that is not above 0, or a direction
+            without strengths.
     """
+    _check(variant)
+    area = _path_area if variant == "authors-v2" else _area
     if not min(cutoffs) > 0:
         raise InputError(f"got the cut-offs {tuple(cutoffs)!r}; expected distances above 0")
     sides = [(*_side(alpha, score, distance, sign), cut) for sign, cut in zip((1, -1), cutoffs, strict=True)]
-    return np.mean([_area(*side) for side in sides], axis=0)
+    return np.mean([area(*side) for side in sides], axis=0)
 
 
 def _side(alpha: ArrayLike, score: ArrayLike, distance: ArrayLike, sign: int) -> tuple[Values, Values]:
@@ -136,12 +148,31 @@ def _area(way: Values, gain: Values, cutoff: float) -> Values:
     return np.asarray(np.where(beyond, 0.0, areas).sum(-1))
 
 
+def _path_area(way: Values, gain: Values, cutoff: float) -> Values:
+    """Trapezoids along all points within the cut-off; the nearest point beyond it is moved on to it."""
+    within = way <= cutoff
+    inner = np.where(within, way, -np.inf).argmax(-1)[..., None]
+    outer = np.where(within, np.inf, way).argmin(-1)[..., None]
+    (near, gained), (far, reached) = ([np.take_along_axis(x, at, -1) for x in (way, gain)] for at in (inner, outer))
+    part = np.divide(cutoff - near, far - near, out=np.zeros_like(near), where=far > near)
+    moved = ~within & (np.arange(way.shape[-1]) == outer)
+    way, gain = np.where(moved, cutoff, way), np.where(moved, gained + part * (reached - gained), gain)
+    return np.asarray((_steps(way, within | moved) * _steps(gain, within | moved, np.add) / 2).sum(-1))
+
+
+def _steps(values: Values, kept: NDArray[np.bool_], combine: Any = np.subtract) -> Values:
+    """Combine each kept point but the first with the kept one before it, 0 at others; the first point is kept."""
+    before = np.maximum.accumulate(np.where(kept, np.arange(kept.shape[-1]), 0), -1)[..., :-1]
+    combined = combine(values[..., 1:], np.take_along_axis(values, before, -1))
+    return np.asarray(np.where(kept[..., 1:], combined, 0.0))
+
+
 def _uneven(way: Values, gain: Values, cutoff: float) -> Values:
-    """Deviation of the whole steps within the cut-off, as shares of the largest gain; NaN where nothing was gained."""
-    within = ~np.logical_or.accumulate(way > cutoff, axis=-1)
+    """Deviation of the steps within the cut-off, as shares of the largest gain; NaN where nothing was gained."""
+    within = way <= cutoff
     largest = np.where(within, gain, -np.inf).max(-1, keepdims=True)
     shares = np.divide(gain, largest, out=np.full_like(gain, np.nan), where=largest > 0)
-    return _deviation(np.diff(shares), within[..., 1:])
+    return _deviation(_steps(shares, within), within[..., 1:])
 
 
 def _deviation(steps: Values, kept: NDArray[np.bool_]) -> Values:
@@ -163,6 +194,11 @@ def _curve(alpha: ArrayLike, score: ArrayLike) -> tuple[Values, Values]:
         raise InputError("got a strength twice: give the mean over clips at each")
     order = np.argsort(a)
     return a[order], s[..., order]
+
+
+def _check(variant: str) -> None:
+    if variant not in VARIANTS:
+        raise UnknownNameError(unknown("variant of curves", variant, VARIANTS))
 
 
 def _zero(alpha: Values) -> int:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tada.audio import Clips, matching_gain
-from tada.concepts.steered import CONCEPTS
+from tada.concepts.steered import CONCEPTS, Wording
 from tada.concepts.table import JUDGED, judged
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.io import sha256
@@ -47,6 +47,9 @@ ATTRIBUTES = {name: attribute for attribute, classes in CLASSES.items() for name
 
 WEIGHTS = ("mini", "public")
 """Whose audio-text models judge: the package's own, for synthetic music, or those of the paper, for music."""
+
+OPPOSITE = "-opposite"
+"""Ends the name of a similarity to the concept's opposite."""
 
 UNSTEERED = "none"
 """The method of clips without steering."""
@@ -282,8 +285,8 @@ class MetricSuite:
         aesthetics: bool | None = None,
         loudness: float | None = None,
         over: str = "channel",
+        wording: Wording = "paper",
         device: str = "auto",
-        batch: int = 16,
     ) -> None:
         """Load the models.
 
@@ -292,20 +295,21 @@ class MetricSuite:
             aesthetics: whether Audiobox Aesthetics rates clips, too; None: with public weights, if it is installed.
             loudness: LUFS that every clip is brought to first; None for clips as they are.
             over: what LPAPS normalises over, see :mod:`tada.metrics.lpaps`; the other kind is kept beside it.
+            wording: of the queries, see :meth:`tada.concepts.Concept.query`; with the paper's, the similarity to the
+                opposite concept's query is kept beside, as ``clap-opposite`` and the like.
             device: a torch device; ``"auto"`` takes a GPU if there is one.
-            batch: windows at a time.
 
         Raises:
             KeyError: other weights, another axis. ImportError: a package is missing, with the line that installs it.
         """
         self.weights, self.over = _choice("weights", weights, WEIGHTS), _choice("axis", over, lpaps.AXES)
-        self.loudness, self.batch = loudness, batch
+        self.loudness, self.wording, self.batch = loudness, _choice("wording", wording, get_args(Wording)), 16
         self.clap, self.second = (_load_ear(name, weights, device) for name in ("clap", "muq"))
         rated = installed("audiobox_aesthetics") if aesthetics is None and weights == "public" else bool(aesthetics)
         self.predictor = ratings.load() if rated else None
         self.probe = probe.load() if weights == "mini" else None
         extra = " audiobox" if rated else ""
-        self.key = f"{self.clap!r} {self.second!r}{extra} lufs {loudness} over {over} 2"
+        self.key = f"{self.clap!r} {self.second!r}{extra} lufs {loudness} over {over} {wording} 3"
         self._unsteered: dict[tuple[str, int], PanelFeatures] = {}
 
     def knows(self, concept: str) -> bool:
@@ -355,10 +359,13 @@ class MetricSuite:
             KeyError: an unknown concept.
         """
         about = judged(concept)
-        found = {
-            model.name: similarity(rows, embed_text(model, [about.query(ear)])).double().numpy()
-            for model, rows, ear in ((self.clap, features.embedding, "clap"), (self.second, features.second, "muq"))
-        }
+        found: dict[str, Values] = {}
+        for model, rows, ear in ((self.clap, features.embedding, "clap"), (self.second, features.second, "muq")):
+            queries = {model.name: about.query(ear, self.wording)}
+            if self.wording == "paper" and len(about.table_5) > 1:
+                queries[model.name + OPPOSITE] = about.table_5[1]
+            for name, query in queries.items():
+                found[name] = similarity(rows, embed_text(model, [query])).double().numpy()
         for over in sorted(lpaps.AXES, key=lambda axis: axis != self.over):
             found["lpaps" if over == self.over else f"lpaps-{over}"] = self.distance(features, unsteered, over)
         if self.probe is not None and about.poles[0] in ATTRIBUTES:

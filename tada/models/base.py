@@ -30,6 +30,7 @@ from tada.models.hub import About
 
 Pass = Literal["cond", "uncond"]
 Layers = str | int | Sequence[int | str]
+Lyrics = str | Sequence[str | None] | Mapping[str, str] | None
 Vocabulary = Literal["public", "mini"]
 
 MINI_SECONDS = 65_536 / 16_000
@@ -267,14 +268,14 @@ class Model(ABC):
         self,
         prompts: str | Sequence[str],
         negative: str | Sequence[str | None] | None = None,
-        lyrics: str | Sequence[str | None] | None = None,
+        lyrics: Lyrics = None,
     ) -> Context:
         """Encode prompts, each on its own, into a context padded to one length.
 
         Args:
             prompts: one text per row; a single text is one row.
             negative: what the unconditional pass is told instead of nothing; one for all rows, or one per row.
-            lyrics: text to sing, for models that do (ACE-Step); one for all rows, or one per row.
+            lyrics: text to sing, for models that do (ACE-Step); one for all rows, one per row, or prompt -> lyrics.
 
         Returns:
             A context with one row per prompt. What is beyond the limit of a text encoder is cut off, with a warning.
@@ -283,7 +284,7 @@ class Model(ABC):
             ValueError: no prompt, or numbers of texts that do not match.
         """
         prompts = _texts("prompts", prompts)
-        negatives, words = _per_row("negative", negative, len(prompts)), _per_row("lyrics", lyrics, len(prompts))
+        negatives, words = _per_row("negative", negative, len(prompts)), sung(lyrics, prompts)
         self.tell_cut([*prompts, *(one for one in negatives if one)], self.sampling())
         triples = list(zip(prompts, negatives, words, strict=True))
         with torch.no_grad():
@@ -376,7 +377,7 @@ class Model(ABC):
         seconds: float,
         sampling: Sampling | str | None = None,
         negative: str | Sequence[str | None] | None = None,
-        lyrics: str | Sequence[str | None] | None = None,
+        lyrics: Lyrics = None,
         progress: bool = False,
     ) -> Clips:
         """Encode, draw noise, sample and decode; one prompt or one seed serves all rows of the other.
@@ -504,6 +505,16 @@ class Model(ABC):
         if not -len(self.sites) <= place < len(self.sites):
             raise LayerError(f"no layer {place}: {self.name} has {len(self.sites)}, 0 to {len(self.sites) - 1}")
         return self.sites[place]
+
+
+def sung(lyrics: Lyrics, prompts: Sequence[str]) -> list[str | None]:
+    """Give each prompt its lyrics; ValueError for another number, KeyError for a prompt without."""
+    if not isinstance(lyrics, Mapping):
+        return _per_row("lyrics", lyrics, len(prompts))
+    for prompt in prompts:
+        if prompt not in lyrics:
+            raise UnknownNameError(unknown("prompt with lyrics", prompt, lyrics))
+    return [lyrics[prompt] for prompt in prompts]
 
 
 def _texts(name: str, got: Any) -> list[str]:

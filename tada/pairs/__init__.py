@@ -1,6 +1,6 @@
 """Counterfactual prompt pairs, which differ in one concept."""
 
-from tada.pairs.builder import Rewriter, build, export, reorder, summary, with_controls
+from tada.pairs.builder import Rewriter, build, decorate, export, reorder, summary, with_controls
 from tada.pairs.captions import MUSICCAPS, Captions, read, synthetic
 from tada.pairs.swaps import changes, swap, swap_authors, violations, word_pattern
 
@@ -13,6 +13,7 @@ __all__ = [
     "Rewriter",
     "build",
     "changes",
+    "decorate",
     "export",
     "read",
     "reorder",

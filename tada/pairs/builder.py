@@ -159,6 +159,21 @@ def _leak(name: str, texts: pd.Series) -> float:
     return float(texts.map(lambda text: bool(pattern.search(text))).mean())
 
 
+def decorate(frame: pd.DataFrame) -> pd.DataFrame:
+    """Put the authors' words around both prompts of pairs, as their runs of AudioLDM2 and Stable Audio do.
+
+    Args:
+        frame: as from :func:`build`; pairs keep their names, those of concepts without such words all that they have.
+    """
+    authors = concept_table.AUTHORS
+    frames = [authors[name].frame if name in authors else ("{caption}", "{caption}") for name in frame["concept"]]
+    for place, side in enumerate(("target", "source")):
+        texts = [around[place].format(caption=text) for around, text in zip(frames, frame[side], strict=True)]
+        frame = frame.assign(**{side: texts})
+    changed: Any = [changes(*texts) for texts in zip(frame["target"], frame["source"], strict=True)]
+    return frame.assign(changed=changed)
+
+
 # ---- controls
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tada.metrics.judges import MetricSuite
-from tada.models.base import Model
+from tada.models.base import Model, sung
 from tada.steering.arms import BASELINE, Arm, Trial, steer
 from tada.store import Store
 
@@ -69,10 +69,11 @@ def prompt_distance(
         negative: the same that ask for the other one.
         suite: the metrics.
     """
-    setting = trial.setting
+    setting, prompts = trial.setting, [prompt for prompt, _ in trial.rows]
+    words = sung(setting.lyrics, prompts)
     plain, *poles = (
-        suite.listen(model.generate(list(texts), trial.seeds, setting.seconds, setting.sampling, lyrics=setting.lyrics))
-        for texts in ([prompt for prompt, _ in trial.rows], positive, negative)
+        suite.listen(model.generate(list(texts), trial.seeds, setting.seconds, setting.sampling, lyrics=words))
+        for texts in (prompts, positive, negative)
     )
     up, down = (float(suite.distance(pole, plain).mean()) for pole in poles)
     return up, down

@@ -24,7 +24,7 @@ from tada.engine import Seeds, Setting, own_seeds
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.hooks import Edit, Passes, Steps, When, edit, record
 from tada.io import atomic_write, sha256, write_json
-from tada.models.base import Layers, Model, versions
+from tada.models.base import Layers, Model, sung, versions
 
 Alpha = float | Sequence[float] | Tensor
 
@@ -264,16 +264,15 @@ def means(
 
     if passes == "both":
         raise InputError("got passes='both'; expected 'cond' or 'uncond': fit the two passes apart")
-    lyrics = setting.lyrics
-    sung = [lyrics] * len(prompts) if lyrics is None or isinstance(lyrics, str) else list(lyrics)
+    words = sung(setting.lyrics, prompts)
     if not prompts:
         raise InputError("got no prompts; expected one or more")
     noise = own_seeds(seeds, len(prompts))
-    jobs = [(*row, seed) for *row, own in zip(prompts, sung, noise, strict=True) for seed in own]
+    jobs = [(*row, seed) for *row, own in zip(prompts, words, noise, strict=True) for seed in own]
     totals: dict[str, Tensor] = {}
     for start in tqdm(range(0, len(jobs), setting.batch), disable=not setting.progress, desc="means", leave=False):
-        texts, words, draws = zip(*jobs[start : start + setting.batch], strict=True)
-        context = model.encode(texts, setting.negative, words)
+        texts, lyrics, draws = zip(*jobs[start : start + setting.batch], strict=True)
+        context = model.encode(texts, setting.negative, lyrics)
         with record(model, sites, reduce="mean", passes=passes) as kept:
             model.sample(context, model.noise(draws, setting.seconds), setting.sampling)
         for site, hidden in kept.items():
@@ -318,14 +317,13 @@ def contrast(
     differences = {site: with_[site] - without[site] for site in with_}
     if not any(difference.any() for difference in differences.values()):
         raise InputError("the positive and the negative prompts give the same outputs at every site: do they differ?")
-    lyrics = setting.lyrics
     info = {
         "method": "caa",
         "model": model.name,
         "checkpoint": model.checkpoint,
         "positive": list(positive),
         "negative": list(negative),
-        "lyrics": lyrics if lyrics is None or isinstance(lyrics, str) else list(lyrics),
+        "lyrics": setting.lyrics if isinstance(setting.lyrics, str | None) else sung(setting.lyrics, positive),
         "seeds": own_seeds(seeds, len(positive)),
         "seconds": setting.seconds,
         "sampling": asdict(model.sampling(setting.sampling)),

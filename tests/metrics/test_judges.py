@@ -140,7 +140,11 @@ def test_a_suite_has_a_metric_of_each_kind(renders: Renders, suite: MetricSuite)
     features = suite.listen(clips)
     asked = rows(*["tempo"] * 4).assign(prompt="a song", seed=range(4), method="none")
     found = suite(clips, asked)
-    assert set(found) == {"mini-clap", "mini-second", "lpaps", "lpaps-token", "probe", "bpm", "embedding"}
+    similar = {f"{ear}{side}" for ear in ("mini-clap", "mini-second") for side in ("", "-opposite")}
+    assert set(found) == {*similar, "lpaps", "lpaps-token", "probe", "bpm", "embedding"}
+    revised = MetricSuite("mini", wording="revised").judge(features, "tempo", features)
+    assert set(found) - set(revised) == {"embedding", "mini-clap-opposite", "mini-second-opposite"}
+    assert (revised["mini-clap"] != found["mini-clap"]).any(), "another query"
     steered = suite(tada.Clips(clips.audio[:2].flip(0), RATE), asked[:2].assign(method="CAA"))
     assert steered["lpaps"].min() > 0.1, "each beside the unsteered clip of its prompt and seed"
     assert found["bpm"].tolist() == external.tempo(renders[1][:4], RATE).tolist()

@@ -393,8 +393,9 @@ PUBLISHED = {"caa_all": (0.052, 0.025), "caa_loc": (0.107, 0.053), "sae": (0.140
 @pytest.mark.parametrize("method", PUBLISHED)
 def test_published_rows_give_the_published_auc(piano: pd.DataFrame, method: str) -> None:
     rows = piano[piano["method"] == method].sample(frac=1, random_state=0)
-    found = [curve.auc(rows["alpha"], rows[name], rows["lpaps"], CUTOFFS) for name in ("muq", "clap")]
-    assert tuple(round(value, 3) for value in found) == PUBLISHED[method]
+    for variant in ("paper", "authors-v2"):
+        found = [curve.auc(rows["alpha"], rows[name], rows["lpaps"], CUTOFFS, variant) for name in ("muq", "clap")]
+        assert tuple(round(value, 3) for value in found) == PUBLISHED[method]
 
 
 @pytest.mark.parametrize(
@@ -427,6 +428,18 @@ def test_curves_by_hand() -> None:
     assert curve.smoothness(alpha, steps, "authors") == pytest.approx(0.0)
     uneven = curve.smoothness(alpha, [-0.4, -0.3, 0.0, 0.1, 0.4], "authors-v2", [2, 1, 0, 1, 2], (1.5, 2.0))
     assert uneven == pytest.approx((0.0 + np.std([0.75, 0.25])) / 2)
+
+
+def test_a_path_that_goes_back_is_cut_at_its_first_crossing_or_followed() -> None:
+    alpha, distance, gain = [-1, 0, 1, 2, 3, 4], [1, 0, 1, 3, 1.5, 4], [0, 0, 1, 3, 2, 4]
+    assert curve.auc(alpha, gain, distance, (2.0, 1.0)) == pytest.approx((0.5 + 1.5) / 2)
+    followed = 0.5 + (1 + 7 / 3) / 2 - 0.5 * (7 / 3 + 2) / 2  # the nearest point beyond the cut-off moves on to it
+    assert curve.auc(alpha, gain, distance, (2.0, 1.0), "authors-v2") == pytest.approx(followed / 2)
+    both = np.array([gain, gain])
+    assert curve.auc(alpha, both, [distance, distance], (2.0, 1.0), "authors-v2").shape == (2,)
+    within = np.std([0.5, 0.5])  # of the gains 0, 1, 2 at distances 0, 1, 1.5; on the other side nothing is gained
+    line = [-2, 0, 1, 3, 2, 4]
+    assert curve.smoothness(alpha, line, "authors-v2", distance, (2.0, 1.0)) == pytest.approx(within)
 
 
 def test_curves_refuse_what_they_cannot_measure() -> None:
