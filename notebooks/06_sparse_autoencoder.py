@@ -123,8 +123,8 @@ float(difference)
 wanted = autoencoder.estimate_bytes(size, *h.shape, len(steps), setting.batch)
 tables.fact_table(
     {
-        "activations": f"{wanted['disk'] / 1e9:.2f} GB on disk, made once",
-        "training": f"at most {wanted['memory'] / 1e9:.2f} GB of memory",
+        "activations": f"{wanted['disk'] / 1e6:,.1f} MB on disk, made once",
+        "training": f"at most {wanted['memory'] / 1e6:,.0f} MB of memory",
     }
 )
 
