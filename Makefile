@@ -44,7 +44,7 @@ $(METRICS)/.installed: $(READY) tada/metrics/packages.py
 	$(METRICS)/bin/python -c 'from tada.metrics.packages import INSTALL_HINTS; print("\n".join(INSTALL_HINTS.values()))' | PATH="$(CURDIR)/$(METRICS)/bin:$$PATH" PIP_QUIET=1 PIP_CONSTRAINT=constraints.txt sh -e
 	@touch $@
 
-test-metrics: $(METRICS)/.installed  ## test laion-clap, MuQ-MuLan, Audiobox and librosa on random weights, without a hub
+test-metrics: $(METRICS)/.installed  ## test laion-clap, MuQ-MuLan and Audiobox on random weights, without a hub
 	HF_HUB_OFFLINE=1 TADA_TEST_METRICS=1 $(METRICS)/bin/python -m pytest tests/metrics
 
 train: $(READY)  ## train a mini, an ear or the probe anew, or go on with it (NAME=stable-audio|ace-step|audioldm2|clap|second|probe)

@@ -216,8 +216,8 @@ moves = steer.movements(results)
 figures.movement_table(moves)
 
 # %%
-tempo = steer.rises(results, "bpm")
-figures.tempo_table(tempo) if len(tempo) else Markdown("Beats per minute: tempo is no concept here, or is not counted.")
+tempo = steer.rises(results, "onsets")
+figures.tempo_table(tempo) if len(tempo) else Markdown("Onsets a second: tempo is no concept here.")
 
 # %%
 random = "Weights are random here: what moves above is noise, and says nothing about the paper."

@@ -143,7 +143,7 @@ else:
 # against. Clips shorter than 3 s have no tempo.
 
 # %%
-for signal, concept in {"bpm": "tempo", "brightness": "mood"}.items():
+for signal, concept in {"onsets": "tempo", "brightness": "mood"}.items():
     agreed = claims.agreements(steered, signal, [concept])
     if len(agreed):
         display(Markdown(f"By {signal}:"), figures.agreement_table(agreed))

@@ -72,7 +72,8 @@ def test_a_run_has_every_clip_and_metric_once(run: pd.DataFrame) -> None:
     assert clips["unit_hash"].nunique() == len(PROMPTS) * (1 + 2 * 4)
     assert not clips.duplicated(["prompt", "layers", "alpha", "metric"]).any()
     similar = {f"{ear}{side}" for ear in ("mini-clap", "mini-second") for side in ("", "-opposite")}
-    assert set(clips["metric"]) == {*similar, "probe", "lpaps", "lpaps-token", "brightness"}
+    judged = {"probe", "musicnn", "signal", "brightness"}
+    assert set(clips["metric"]) == {*similar, *judged, "lpaps", "lpaps-token"}
     assert sorted(clips[clips["layers"] == "all"]["alpha"].unique()) == [-20, -10, 20, 40]
     assert sorted(clips[clips["layers"] == "all"]["percent"].unique()) == [-100, -50, 50, 100]
     assert set(clips["layers"]) == {"none", "all", "0+1"}
@@ -91,7 +92,7 @@ def test_scores_are_those_of_clips_made_one_by_one(model: Model, panel: MetricSu
         plain = panel.listen(model.generate(PROMPTS[number], 2115 + number, SECONDS, sampling))
         with arm(model).vector.apply(model, alpha, layers="all", renorm=False):
             heard = panel.listen(model.generate(PROMPTS[number], 2115 + number, SECONDS, sampling))
-        wanted = panel.judge(heard, "mood", plain)
+        wanted = panel.compare(heard, "mood", plain)
         rows = run[(run["prompt"] == PROMPTS[number]) & (run["layers"] == "all") & (run["alpha"] == alpha)]
         for metric, value in rows.set_index("metric")["value"].items():
             assert value == pytest.approx(wanted[str(metric)][0], abs=1e-3), metric

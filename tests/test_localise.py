@@ -24,7 +24,7 @@ from tada.experiments import localisation
 from tada.experiments import planted as known_layers
 from tada.experiments.experiment import parse_layers
 from tada.experiments.profiles import PROFILES
-from tada.metrics.judges import ProbeJudge, as_judge
+from tada.metrics.judges import ProbeJudge, as_judge, make_judge
 from tada.minis import probe
 from tada.minis.attributes import Attributes
 from tada.minis.render import FRAMES, render_batch
@@ -95,15 +95,15 @@ def test_another_probe_is_another_score(tmp_path):
 
 def test_who_judges_follows_from_the_checkpoint(tmp_path):
     for checkpoint in SHIPPED:
-        assert localisation.make_judge("", checkpoint).unit == "probability"
-    public = localisation.make_judge("", None)
-    assert public.unit == "similarity" and public.key == "tada.metrics.concept_score public clap 1"
-    assert localisation.make_judge("paper", "mini").key == "tada.metrics.concept_score public paper 1"
-    assert localisation.make_judge("tada.minis.probe:load").key == "tada.minis.probe.load"
+        assert make_judge("", checkpoint).unit == "probability"
+    public = make_judge("", None)
+    assert public.unit == "similarity" and public.key == "tada.metrics.concept_score public clap 2"
+    assert make_judge("paper", "mini").key == "tada.metrics.concept_score public paper 2"
+    assert make_judge("tada.experiments.minis:hear").key == "tada.experiments.minis.hear"
     with pytest.raises(ValueError, match="no score for the folder"):
-        localisation.make_judge("", tmp_path)
+        make_judge("", tmp_path)
     with pytest.raises(ValueError, match=r"no score 'prob'.*expected probe"):
-        localisation.make_judge("prob", tmp_path)
+        make_judge("prob", tmp_path)
 
 
 def test_a_plan_settles_what_a_profile_says_and_what_is_changed(tiny_folder):

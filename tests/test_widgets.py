@@ -77,7 +77,7 @@ def rows():
             table += [("functional", prompt, percent, "concept", moved), ("functional", prompt, percent, "sound", 0.8)]
             table += [
                 ("all-but-functional", prompt, percent, "concept", 0.5),
-                ("functional", prompt, percent, "bpm", 100 + percent / 2),
+                ("functional", prompt, percent, "onsets", 100 + percent / 2),
             ]
     frame = pd.DataFrame(table, columns=["layers", "prompt", "percent", "metric", "value"])
     return frame.assign(concept="tempo", method="caa", seed=0, alpha=frame["percent"])
@@ -96,7 +96,7 @@ def test_tables_of_a_run():
     assert "against the paper" in steer.verdict(both.assign(layers=both["layers"].map(names)), True)
     assert "fewer than 8 prompts" in steer.verdict(both[both["prompt"] < 7], True)
     assert "not known" in steer.verdict(both, False)
-    rise = steer.rises(both, "bpm").iloc[0]
+    rise = steer.rises(both, "onsets").iloc[0]
     assert (rise["slow"], rise["fast"], rise["rise"]) == (50.0, 150.0, 2.0)
     assert steer.rises(both, "none").empty
     assert steer.curves(both)["mean"].tolist()[:3] != []

@@ -53,9 +53,9 @@ def movement_table(moves: pd.DataFrame) -> Any:
 
 
 def tempo_table(rises: pd.DataFrame) -> Any:
-    """Tabulate rises of beats per minute as from ``tada.experiments.steering.rises``."""
+    """Tabulate rises of onsets a second as from ``tada.experiments.steering.rises``."""
     shares = dict.fromkeys(("rise", "rise low", "rise high"), "{:+.0%}")
-    return table(rises, shares | {"slow": "{:.0f}", "fast": "{:.0f}"})
+    return table(rises, shares | {"slow": "{:.1f}", "fast": "{:.1f}"})
 
 
 def strength_curves(

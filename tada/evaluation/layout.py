@@ -58,7 +58,7 @@ def layout(cells: pd.DataFrame, style: str = "text", digits: int = 3, intervals:
 
     shown = cells.assign(text=[show(cell) for cell in cells.itertuples(index=False)])
     rows = ["checkpoint", "concept", *ARM]
-    wide = shown.pivot(index=rows, columns="column", values="text")
+    wide = shown.pivot(index=rows, columns="column", values="text").fillna("–")
     order = shown[rows].drop_duplicates()
     return wide.loc[[tuple(row) for row in order.to_numpy()], shown["column"].drop_duplicates().to_list()]
 

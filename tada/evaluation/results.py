@@ -10,8 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tada.errors import InputError
-from tada.metrics import aesthetics, curve
-from tada.metrics.external import SIGNALS
+from tada.metrics import aesthetics, curve, signals
 from tada.metrics.judges import OPPOSITE
 from tada.stats import CONFIDENCE, RESAMPLES, bootstrap, draws, jackknife
 from tada.steering.arms import ARM, BASELINE
@@ -21,8 +20,11 @@ Cutoffs = tuple[float, float]
 
 CASE = ["checkpoint", "model", "concept"]
 
-ALIGNED = ("clap", "muq", "mini-clap", "mini-second", "probe")
+ALIGNED = ("clap", "muq", "mini-clap", "mini-second", "probe", "musicnn")
 """Metrics of alignment: Table 1 has the change over the whole range and the smoothness of each."""
+
+MEASURED = tuple(metric for metric, _ in signals.MEASURED.values())
+"""What signals say without classes; silent clips have none of it."""
 
 SETS = ("fad", "kad", "fad-truth", "kad-truth")
 """Distances between sets of clips: to the unsteered ones, and to true renders."""
@@ -63,7 +65,7 @@ def columns(metrics: Sequence[str], cutoffs: Cutoffs | None = None, variant: str
         *many("", ("lpaps", "lpaps-channel", "lpaps-token"), "lower", _steered, 0.0),
         *many("", ("fad",), "lower", None, 0.0),
         *many("", ("kad",), "lower", None),
-        *(Column(f"delta {name}", name, "higher", gained, beside=name + OPPOSITE) for name in ALIGNED),
+        *(Column(f"delta {name}", name, "higher", gained, beside=name + OPPOSITE) for name in (*ALIGNED, "signal")),
         *many("smoothness", ALIGNED, "lower", uneven, 0.0),
         *many("auc", ALIGNED if cutoffs else (), "higher", area),
         *many("", aesthetics.AXES, "higher", lambda alpha, curves, ways: curves.mean(1)),
@@ -193,8 +195,8 @@ def _pivoted(rows: pd.DataFrame, where: str) -> dict[str, pd.DataFrame]:
     }
     shape = (rows[["prompt", "seed"]].drop_duplicates().shape[0], rows["alpha"].nunique())
     for metric, some in list(tables.items()):
-        if metric in SIGNALS.values() and some.shape == shape and some.isna().any().any():
-            del tables[metric]  # silent clips have no brightness
+        if metric in MEASURED and some.shape == shape and some.isna().any().any():
+            del tables[metric]
         elif some.isna().any().any() or some.shape != shape:
             raise InputError(f"{where}: {metric} has gaps; finish the run, or take the unfinished arm out")
     return tables

@@ -7,9 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from importlib import import_module
 from importlib.resources import files
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +21,8 @@ from tada.errors import InputError, UnknownNameError, unknown
 from tada.experiments.experiment import Experiment, load_model
 from tada.experiments.profiles import first_seed, get_profile
 from tada.io import write_json, write_table
-from tada.metrics.judges import Judge, ProbeJudge, QueryJudge, as_judge
-from tada.models import ARCHITECTURES, SHIPPED
+from tada.metrics.judges import Judge, as_judge, make_judge
+from tada.models import ARCHITECTURES
 from tada.models.base import Model
 from tada.models.hub import PUBLISHED
 from tada.pairs import Captions
@@ -35,9 +33,6 @@ log = logging.getLogger(__name__)
 
 SEEDS_OF_PAIR = 16
 """Seeds that are kept for a pair; it has the same whatever else is localised."""
-
-EARS = ("clap", "muq", "paper")
-"""Judges of clips by similarity to a query."""
 
 
 def plan(
@@ -56,7 +51,7 @@ def plan(
         name: the architecture, as for ``tada.load``.
         checkpoint: as for ``tada.load``; ``"public"`` is None.
         profile: a name in :data:`tada.experiments.profiles.PROFILES`.
-        judge: of clips, or its name as for :func:`make_judge`.
+        judge: of clips, or its name as for :func:`tada.metrics.judges.make_judge`.
         captions: as for ``tada.pairs.build``.
         steps: in place of the profile's.
         seconds: in place of the profile's.
@@ -135,7 +130,12 @@ def count_clips(work: Experiment, pairs: pd.DataFrame, sets: int | None = None, 
     return int(pairs["seeds"].sum()) * (2 + (sets or len(work.model.sites)) * (1 + controls))
 
 
-def sweep(
+def sweep(work: Experiment, pairs: pd.DataFrame, *args: Any, **options: Any) -> pd.DataFrame:
+    """Sweep the pairs as :func:`sweep_by_metric`; the scores by the judge's own metric."""
+    return next(iter(sweep_by_metric(work, pairs, *args, **options).values()))
+
+
+def sweep_by_metric(
     work: Experiment,
     pairs: pd.DataFrame,
     layer_sets: patching.LayerSets = None,
@@ -144,7 +144,7 @@ def sweep(
     store: str | Path | None = None,
     workers: int = 1,
     progress: bool = False,
-) -> pd.DataFrame:
+) -> dict[str, pd.DataFrame]:
     """Sweep the pairs as ``tada.patching.sweep``, with the experiment's model, setting, seeds and judge.
 
     Args:
@@ -155,11 +155,16 @@ def sweep(
         store: folder of the scores; a run that was stopped goes on there.
         workers: processes, each with a model.
         progress: show a progress bar.
+
+    Returns:
+        Metric -> scores of the same clips, the judge's own metric first.
     """
     pairs = prompt_pairs.with_controls(pairs, work.captions) if controls else pairs
     with processes(workers) as executor:
         setting = replace(work.setting, progress=progress, executor=executor)
-        return patching.sweep(work.model, pairs, seeds_of(pairs), layer_sets, setting, score=work.judge, store=store)
+        seeds = seeds_of(pairs)
+        scores = patching.sweep(work.model, pairs, seeds, layer_sets, setting, score=work.judge, store=store)
+    return {str(metric): part.reset_index(drop=True) for metric, part in scores.groupby("metric", sort=False)}
 
 
 def seeds_of(pairs: pd.DataFrame) -> list[range]:
@@ -237,29 +242,6 @@ def _unmade(work: Experiment, pairs: pd.DataFrame, layer_sets: patching.LayerSet
 # ---- judges
 
 
-def make_judge(name: str = "", checkpoint: str | Path | None = None) -> Judge:
-    """Make a judge by its name.
-
-    Args:
-        name: ``"probe"`` (the minis' attribute probe), ``"clap"``, ``"muq"`` or ``"paper"`` (similarity to the
-            concept's query, by the model that is named or that the paper takes for the concept), or ``module:name`` of
-            a function ``score(clips, rows)``; nothing for the checkpoint's own: the probe for minis, CLAP for others.
-        checkpoint: what the clips are made with.
-
-    Raises:
-        ValueError: no such judge, or nothing given for a checkpoint that has no judge of its own.
-    """
-    if not name and checkpoint not in (None, *SHIPPED) and Path(str(checkpoint)).expanduser().is_dir():
-        raise InputError(
-            f"got no score for the folder {checkpoint}; expected probe (for clips of synthetic music), "
-            f"{', '.join(EARS)}, or module:name of a function score(clips, rows)"
-        )
-    chosen = name or ("probe" if checkpoint in SHIPPED else "clap")
-    if chosen == "probe":
-        return ProbeJudge()
-    return QueryJudge(chosen) if chosen in EARS else as_judge(_import(chosen))
-
-
 def split_known(judge: Judge, names: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split concepts into those that a judge knows and those that it does not; ValueError if it knows none."""
     known = [name for name in names if judge.knows(name)]
@@ -268,20 +250,6 @@ def split_known(judge: Judge, names: Sequence[str]) -> tuple[list[str], list[str
         others = [name for name in concept_table.names("paper") if judge.knows(name)]
         raise InputError(f"{judge.label} knows none of {', '.join(left_out)}; it knows {', '.join(others)}")
     return known, left_out
-
-
-def _import(path: str) -> Any:
-    """Import what ``module:name`` names; InputError that says what is missing, or that it does not take two things."""
-    module, _, attribute = path.partition(":")
-    try:
-        score = getattr(import_module(module), attribute)
-        signature(score).bind("clips", "rows")
-        return score
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise InputError(
-            f"no score {path!r} ({error}); expected probe, {', '.join(EARS)}, or module:name of a function "
-            "score(clips, rows)"
-        ) from None
 
 
 # ---- what is found

@@ -23,9 +23,10 @@ from tada import engine
 from tada.audio import Clips
 from tada.engine import Job, Setting
 from tada.experiments.profiles import PROFILES, SEEDS
+from tada.metrics import signals
 from tada.metrics.fad import distance
 from tada.metrics.judges import JudgeLike
-from tada.minis import cards, ears, listen, probe
+from tada.minis import cards, ears, probe
 from tada.minis.attributes import CLASSES, Attributes, draw
 from tada.minis.captions import caption
 from tada.minis.mel import listenable
@@ -54,6 +55,8 @@ STEPS: Mapping[str, int | None] = {
     ", localisation": PROFILES["mini"].localisation.steps,
 }
 """Ending of a card's entries -> denoising steps: those of the mini itself, which are its best, and those of pages."""
+FOLD = 80.5
+"""Beats per minute: between the slow pulses of renders and half of the fast ones."""
 SECONDS = FRAMES / SAMPLE_RATE
 
 Report = Callable[[str], None]
@@ -122,7 +125,8 @@ def hear(clips: Clips, rows: pd.DataFrame) -> dict[str, Any]:
     audio = _mono(clips)
     labels, pairs = probe.load().labels(audio, SAMPLE_RATE), zip(rows["attribute"], rows["wanted"], strict=True)
     right = [labels[name][row] == wanted for row, (name, wanted) in enumerate(pairs)]
-    return {"right": np.array(right, np.float64), "bpm": listen.tempo(audio.numpy())}
+    pulse = signals.pulse(audio.numpy())
+    return {"right": np.array(right, np.float64), "bpm": np.where(pulse < FOLD, pulse, 2 * pulse)}
 
 
 def embed(clips: Clips, rows: pd.DataFrame) -> dict[str, Any]:

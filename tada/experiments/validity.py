@@ -16,11 +16,11 @@ from torch import Tensor
 from tada import concepts
 from tada.audio import Clips
 from tada.experiments.profiles import SEEDS
-from tada.metrics import embedding, fad, lpaps
+from tada.metrics import embedding, fad, lpaps, signals
 from tada.metrics.clap import Clap
 from tada.metrics.embedding import AudioTextModel
 from tada.metrics.judges import ATTRIBUTES
-from tada.minis import listen, probe
+from tada.minis import probe
 from tada.minis.attributes import CLASSES, Attributes, draw, of_labels
 from tada.minis.render import render_batch
 from tada.minis.sounds import SAMPLE_RATE
@@ -183,14 +183,14 @@ def _roc_area(positive: Values, negative: Values, rng: np.random.Generator) -> t
 
 
 def recognition(renders: Renders) -> pd.DataFrame:
-    """Share of renders whose class the probe reads right, by attribute, and of tempi within 4 % by signal."""
+    """Share of renders whose class the probe reads right, by attribute, and of pulses within 4 %, up to octaves."""
     rows = [
         (name, float((chance.argmax(1).numpy() == renders.labels[name].map(list(CLASSES[name]).index)).mean()))
         for name, chance in probe.load().probabilities(renders.audio, SAMPLE_RATE).items()
     ]
-    tempi = np.array([one.tempo for one in renders.attributes])
-    close = np.abs(listen.tempo(renders.audio.numpy()) / tempi - 1) < 0.04
-    rows.append(("tempo within 4 %, by signal", float(close.mean())))
+    octaves = np.log2(signals.pulse(renders.audio.numpy()) / [one.tempo for one in renders.attributes])
+    close = np.abs(octaves - np.round(octaves)) < np.log2(1.04)
+    rows.append(("pulse within 4 %, by signal", float(close.mean())))
     return pd.DataFrame(rows, columns=["attribute", "right"])
 
 

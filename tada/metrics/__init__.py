@@ -11,11 +11,11 @@ Optional packages are imported on use; without them the error has the line that 
 ``fad``             how far a set of clips is from another (FAD, FAD-infinity, KAD)
 ``aesthetics``      predicted ratings of a clip
 ``curve``           delta alignment, smoothness and AUC of scores over strengths
-``external``        tempo and brightness, from the signal alone
+``signals``         pulse, onsets, voice, pitch, mode and brightness, from the signal alone
 ``judges``          how much of a concept each clip has: one protocol for all judges
 ==================  =================================================================================
 """
 
-from tada.metrics import aesthetics, audio, clap, curve, embedding, external, fad, judges, lpaps, muq, musicnn
+from tada.metrics import aesthetics, audio, clap, curve, embedding, fad, judges, lpaps, muq, musicnn, signals
 
-__all__ = ["aesthetics", "audio", "clap", "curve", "embedding", "external", "fad", "judges", "lpaps", "muq", "musicnn"]
+__all__ = ["aesthetics", "audio", "clap", "curve", "embedding", "fad", "judges", "lpaps", "muq", "musicnn", "signals"]

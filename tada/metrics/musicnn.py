@@ -12,6 +12,7 @@ weights); ``training/musicnn.py`` converts them and holds the port against the p
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -115,10 +116,26 @@ def windows(spectra: Tensor) -> Tensor:
 
 
 @lru_cache
+def read_tags(folder: str | Path = FOLDER) -> dict[str, list[str]]:
+    """Read the fifty tags of each network, in the order of its outputs."""
+    return json.loads((Path(folder) / "tags.json").read_text(encoding="utf-8"))
+
+
+def find_tags(name: str) -> list[tuple[str, int]]:
+    """Find the tags that say a name and nothing else, such as *female*, *female vocal* and *female vocalists*.
+
+    Returns:
+        Network and place of each tag; ``"no voice"`` finds *no vocals*, too.
+    """
+    said = re.compile(rf"{name.removesuffix(' voice')}( (vocal|voice|vocalist)s?)?", re.IGNORECASE)
+    return [(one, place) for one, tags in read_tags().items() for place, tag in enumerate(tags) if said.fullmatch(tag)]
+
+
+@lru_cache
 def load(name: str = "MTT", folder: str | Path = FOLDER) -> Tagger:
     """Load a network, ``"MTT"`` or ``"MSD"``, in float32; KeyError for another name."""
     if name not in NAMES:
         raise UnknownNameError(unknown("network of musicnn", name, NAMES))
-    tagger = Tagger(tuple(json.loads((Path(folder) / "tags.json").read_text(encoding="utf-8"))[name]))
+    tagger = Tagger(tuple(read_tags(folder)[name]))
     tagger.load_state_dict(load_file(Path(folder) / f"{name}.safetensors"))
     return tagger.eval().requires_grad_(False)

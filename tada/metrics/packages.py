@@ -27,7 +27,6 @@ INSTALL_HINTS = {
     "audiobox_aesthetics": (
         f"pip install rich submitit && pip install --no-deps torchaudio==2.11.0 audiobox_aesthetics==0.0.4 && {_CURE}"
     ),
-    "librosa": "pip install librosa==0.11.0",
 }
 """Package -> what installs it beside a torch without CUDA. torchaudio's own libraries want CUDA; it runs without."""
 
@@ -35,7 +34,6 @@ INSTALL_HINTS_COLAB = {
     "laion_clap": "!pip install --no-deps laion-clap==1.1.7 && pip install torchlibrosa braceexpand webdataset wget",
     "muq": '!pip install --no-deps muq==0.1.0 x_clip==0.14.4 && pip install nnAudio easydict "transformers<5.15"',
     "audiobox_aesthetics": "!pip install audiobox_aesthetics==0.0.4",
-    "librosa": "!pip install librosa",
 }
 """Package -> what installs it on Colab, where torch, torchaudio and torchvision are there and match."""
 

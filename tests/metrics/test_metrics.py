@@ -15,7 +15,7 @@ import torch
 from scipy.linalg import sqrtm
 from torch import Tensor
 
-from tada.metrics import audio, clap, curve, embedding, external, fad, lpaps, muq, packages
+from tada.metrics import audio, clap, curve, embedding, fad, lpaps, muq, packages
 from tada.minis import ears as mini_ears
 from tada.minis.attributes import Attributes
 from tada.models import hub
@@ -226,16 +226,15 @@ def test_a_pickle_with_anything_to_run_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("name", ["laion_clap", "muq", "audiobox_aesthetics", "librosa"])
+@pytest.mark.parametrize("name", ["laion_clap", "muq", "audiobox_aesthetics"])
 def test_a_missing_package_is_an_error_with_its_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError) as error:
         packages.need(name)
     assert packages.INSTALL_HINTS[name] in str(error.value) and packages.INSTALL_HINTS_COLAB[name] in str(error.value)
     assert not packages.installed(name)
-    if name in ("laion_clap", "muq", "audiobox_aesthetics"):
-        assert "--no-deps torchaudio" in packages.INSTALL_HINTS[name]
-        assert "torchvision" not in packages.INSTALL_HINTS[name]
+    assert "--no-deps torchaudio" in packages.INSTALL_HINTS[name]
+    assert "torchvision" not in packages.INSTALL_HINTS[name]
 
 
 def test_nothing_stays_of_what_stands_in_for_torchvision() -> None:
@@ -457,21 +456,3 @@ def test_curves_refuse_what_they_cannot_measure() -> None:
         curve.smoothness([0, 1], [0, 1], "papers")
     with pytest.raises(ValueError, match="needs distance"):
         curve.smoothness([0, 1], [0, 1], "authors-v2")
-
-
-# ---- signal estimators
-
-
-def test_tempo_and_brightness_of_renders(renders: tuple[list[Attributes], Tensor]) -> None:
-    attributes, clips = renders
-    wanted = np.array([one.tempo for one in attributes])
-    assert (np.abs(external.tempo(clips, RATE) / wanted - 1) < 0.05).mean() > 0.9
-    time = torch.arange(RATE) / RATE
-    tones = torch.stack([0.3 * torch.sin(2 * torch.pi * pitch * time) for pitch in (500.0, 3000.0)])
-    assert external.brightness(tones, RATE) == pytest.approx([500, 3000], rel=0.05)
-    assert np.isnan(external.brightness(torch.zeros(1, RATE), RATE)).all()
-    assert np.isnan(external.tempo(torch.cat([torch.zeros_like(clips[:1]), clips[:1]]), RATE)).tolist() == [True, False]
-    assert set(external.signals(clips[:2], RATE)) == {"bpm", "brightness"}
-    assert set(external.signals(clips[:2, :RATE], RATE)) == {"brightness"}, "too short for a tempo"
-    with pytest.raises(KeyError, match="librosa"):
-        external.tempo(clips, RATE, "librosas")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from clips import music, optional
 
-from tada.metrics import aesthetics, clap, external, muq
+from tada.metrics import aesthetics, clap, muq
 from tada.metrics.packages import need
 
 pytestmark = optional
@@ -116,11 +116,3 @@ def test_aesthetics_takes_any_rate_and_stereo(predictor: Any) -> None:
     tones = music(4, 48_000, 1)
     stereo = aesthetics.score(predictor, torch.stack([1.5 * tones, 0.5 * tones], 1), 48_000)
     assert ((mono - stereo).abs() / mono.abs()).max().max() < 0.01
-
-
-def test_librosa_s_tempo_follows_a_click_track() -> None:
-    time = torch.arange(8 * 16_000) / 16_000
-    clicks = [torch.exp(-80 * (time % (60 / bpm))) * torch.sin(2 * torch.pi * 800 * time) for bpm in (75.0, 120.0)]
-    tempi = external.tempo(0.5 * torch.stack(clicks), 16_000, "librosa")
-    assert tempi.round(-1).tolist() == pytest.approx([80, 120], abs=10)
-    assert torch.isnan(torch.tensor(external.tempo(torch.zeros(1, 64_000), 16_000, "librosa"))).all()

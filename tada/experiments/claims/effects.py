@@ -18,10 +18,10 @@ from tada.stats import RESAMPLES, bootstrap
 Values = NDArray[np.float64]
 
 PROBE = "probe"
-"""The judge whose truth is the renderer."""
+"""The judge that was trained on renders."""
 
-JUDGES = ("clap", "muq", "mini-clap", "mini-second", PROBE)
-"""Metrics of alignment by which steering can be tested: as the paper judges first, the truth last."""
+JUDGES = ("clap", "muq", "mini-clap", "mini-second", "musicnn", PROBE)
+"""Metrics of alignment by which steering can be tested: as the paper judges first."""
 
 ROWS: Mapping[tuple[str, str | None], str] = {
     ("CAA", "all"): "all",

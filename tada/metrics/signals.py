@@ -1,20 +1,27 @@
-"""Signal estimators: tempo, voice and mode of clips from their waveforms, none of them trained.
+"""Signal estimators: pulse, onsets, voice, pitch, mode and brightness of clips from their waveforms, none trained.
 
-They are a second opinion beside the trained probe; each row is estimated by itself. They know the renderer's ranges:
-two bands of tempo that stay apart under doubling and halving, and one stretch of pitch for each voice.
+They are the second opinion beside everything that is: each row is estimated by itself, and none knows what a class of
+the synthetic music sounds like, but for the range in which its voices sing. They have no good direction: a concept
+that was moved should move them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from scipy.fft import irfft, rfft
 from scipy.ndimage import convolve1d
+from scipy.signal import find_peaks
 
 from tada.errors import InputError
+from tada.minis.attributes import TEMPI
 from tada.minis.sounds import SAMPLE_RATE, Audio, Signal
+
+SHORTEST = 3.0
+"""Seconds below which a clip has no pulse."""
 
 # Tempo
 
@@ -23,33 +30,39 @@ HOP = 128
 
 _SMOOTH = 16
 
-_SLOWEST, _FOLD = 60.0, 80.5
-"""Beats per minute: pulses are looked for over the octave above 60; those over 80.5 are half of a fast tempo."""
+_SLOWEST = 60.0
+"""Beats per minute: pulses are told up to octaves, in the one above this."""
 
 _LAGS = {1.0: 1.0, 2.0: 1.0, 0.5: 0.5, 0.25: 0.25}
 """Multiples of a pulse's period at which the envelope should be like itself, and their weights."""
 
+_RISE = 0.1
+"""How far an onset stands out: a share of the 98th percentile of the clip's flux."""
 
-def tempo(audio: Audio) -> Signal:
-    """Estimate beats per minute by autocorrelation of onset envelopes.
 
-    Octaves are told apart by range: the pulse's period is found up to a factor of two, and the answer is the one
-    tempo in 60 to 80.5 or 161 to 240 that has it. A tempo between those comes out doubled or halved.
+def pulse(audio: Audio) -> Signal:
+    """Estimate beats per minute by autocorrelation of onset envelopes, up to doubling and halving.
 
     Args:
         audio: float ``[rows, frames]`` at 16 kHz, at least 3 s.
 
     Returns:
-        float ``[rows]``.
+        float ``[rows]``, 60 to 120.
     """
-    if audio.shape[-1] < 3 * SAMPLE_RATE:
-        raise InputError(f"got {audio.shape[-1] / SAMPLE_RATE:.2f} s of audio; expected at least 3 s to find a tempo")
+    if audio.shape[-1] < SHORTEST * SAMPLE_RATE:
+        raise InputError(f"got {audio.shape[-1] / SAMPLE_RATE:.2f} s of audio; expected at least 3 s to find a pulse")
     likeness = _autocorrelation(_smooth(onsets(audio)))
     pulses = np.geomspace(_SLOWEST, 2 * _SLOWEST, 400, endpoint=False)
     periods = 60 / pulses * SAMPLE_RATE / HOP
     scores = sum(weight * _at(likeness, multiple * periods) for multiple, weight in _LAGS.items())
-    best = pulses[np.asarray(scores).sum(1).argmax(1)]
-    return np.where(best < _FOLD, best, 2 * best)
+    return pulses[np.asarray(scores).sum(1).argmax(1)]
+
+
+def onset_rate(audio: Audio) -> Signal:
+    """Count onsets a second, ``[rows]``: how busy a clip is, which grows with its tempo whatever the octave."""
+    flux = _smooth(onsets(audio)).sum(1)
+    counts = [len(find_peaks(row, prominence=max(_RISE * np.percentile(row, 98), 1e-9))[0]) for row in flux]
+    return np.array(counts) / (flux.shape[1] * HOP / SAMPLE_RATE)
 
 
 def onsets(audio: Audio) -> Signal:
@@ -97,7 +110,8 @@ def _at(values: Signal, places: Signal) -> Signal:
 # Voice
 
 _BANDS = {"female": (200.0, 345.0), "male": (92.0, 165.0)}
-_STEPS = 150
+_RANGE = (92.0, 345.0)
+_STEPS = 200
 _SUNG = {"female": 1.7, "male": 1.15}
 """How clear a moving pitch must be to count as a voice: between what renders with and without one show."""
 
@@ -119,35 +133,41 @@ def voice(audio: Audio) -> Voices:
     Args:
         audio: float ``[rows, frames]`` at 16 kHz.
     """
-    spectrum = _magnitudes(audio, 1280, _RATE, _FFT)
-    level = np.log(spectrum + 1e-3 * spectrum.mean((1, 2), keepdims=True) + 1e-9)
-    series = {name: _series(level, name) for name in _BANDS}
+    level = _level(audio)
+    series = {name: _series(level, band) for name, band in _BANDS.items()}
     clear = {name: _moving(*pair) - _SUNG[name] for name, pair in series.items()}
     best = np.stack([np.zeros(len(audio)), clear["female"], clear["male"]]).argmax(0)
     medians = {name: _median_pitch(*pair) for name, pair in series.items()}
-    pitch = np.choose(best, [np.full(len(audio), np.nan), medians["female"], medians["male"]])
-    return Voices([("none", "female", "male")[choice] for choice in best], pitch)
+    sung = np.choose(best, [np.full(len(audio), np.nan), medians["female"], medians["male"]])
+    return Voices([("none", "female", "male")[choice] for choice in best], sung)
 
 
-def _series(level: Signal, name: str) -> tuple[Signal, Signal]:
+def pitch(audio: Audio) -> Signal:
+    """Estimate the pitch in Hz of the clearest harmonic series where voices sing: its median over time, ``[rows]``."""
+    return _median_pitch(*_series(_level(audio), _RANGE))
+
+
+def _level(audio: Audio) -> Signal:
+    """Log-magnitudes ``[rows, time, bins]``."""
+    spectrum = _magnitudes(audio, 1280, _RATE, _FFT)
+    return np.log(spectrum + 1e-3 * spectrum.mean((1, 2), keepdims=True) + 1e-9)
+
+
+def _series(level: Signal, band: tuple[float, float]) -> tuple[Signal, Signal]:
     """Measure how clear the best harmonic series of a band is, and its pitch in semitones, each ``[rows, time]``."""
-    clear = level @ _comb(name)
-    return clear.max(-1), (12 * np.log2(_pitches(name)))[clear.argmax(-1)]
-
-
-def _pitches(name: str) -> Signal:
-    return np.geomspace(*_BANDS[name], _STEPS)
+    clear = level @ _comb(band)
+    return clear.max(-1), (12 * np.log2(np.geomspace(*band, _STEPS)))[clear.argmax(-1)]
 
 
 @lru_cache
-def _comb(name: str) -> Signal:
+def _comb(band: tuple[float, float]) -> Signal:
     """Weights ``[bins, pitches]``: mean level at the harmonics from 300 Hz to 4.5 kHz less that between them."""
     width = SAMPLE_RATE / _FFT
     comb = np.zeros((_FFT // 2 + 1, _STEPS), np.float32)
-    for column, pitch in enumerate(_pitches(name)):
-        orders = np.arange(np.ceil(300 / pitch), np.floor(4500 / pitch) + 1)
+    for column, hertz in enumerate(np.geomspace(*band, _STEPS)):
+        orders = np.arange(np.ceil(300 / hertz), np.floor(4500 / hertz) + 1)
         for shift, weight in ((0.0, 1.0), (0.5, -0.5), (-0.5, -0.5)):
-            np.add.at(comb[:, column], np.round((orders + shift) * pitch / width).astype(int), weight / len(orders))
+            np.add.at(comb[:, column], np.round((orders + shift) * hertz / width).astype(int), weight / len(orders))
     return comb
 
 
@@ -163,7 +183,7 @@ def _median_pitch(clear: Signal, pitch: Signal) -> Signal:
     return 2 ** (np.nanmedian(kept, 1) / 12)
 
 
-# Mode
+# Mode and brightness
 
 _SCALES = {
     "major": (1, 0, 0.6, 0, 1, 0.6, 0, 1, 0, 0.6, 0, 0.5),
@@ -184,6 +204,14 @@ def mode(audio: Audio) -> list[str]:
     tonic = _standard(_chroma(spectrum[:, :10].mean(1), 45, 110)) / 6
     best = (fit + np.tile(tonic, (1, 2))).argmax(1)
     return ["major" if index < 12 else "minor" for index in best]
+
+
+def brightness(audio: Audio) -> Signal:
+    """Compute the mean spectral centroid in Hz, ``[rows]``; frames count by their magnitude, silence is NaN."""
+    spectrum = _magnitudes(audio, 1024, 512, 1024).sum(1)
+    total = spectrum.sum(1)
+    centroid = spectrum @ np.fft.rfftfreq(1024, 1 / SAMPLE_RATE)
+    return np.divide(centroid, total, out=np.full(len(audio), np.nan), where=total > 0)
 
 
 def _templates() -> Signal:
@@ -208,3 +236,40 @@ def _magnitudes(audio: Audio, window: int, hop: int, length: int) -> Signal:
     """Compute magnitudes ``[rows, time, length // 2 + 1]`` of Hann-windowed frames, zero-padded to a length."""
     frames = np.lib.stride_tricks.sliding_window_view(audio, window, axis=-1)[:, ::hop]
     return np.abs(rfft(frames * np.hanning(window).astype(np.float32), length, axis=-1))
+
+
+# Attributes
+
+
+def tempo_class(audio: Audio) -> list[str]:
+    """Name the class of tempo whose range holds the pulse, up to octaves and 3 %; ``"none"`` where neither does."""
+    beats = pulse(audio)
+    octaves = {name: np.log2(beats / np.sqrt(low * high)) for name, (low, high) in TEMPI.items()}
+    away = {name: np.abs(places - np.round(places)) for name, places in octaves.items()}
+    reach = {name: np.log2(1.03 * np.sqrt(high / low)) for name, (low, high) in TEMPI.items()}
+    return [next((name for name in TEMPI if away[name][row] <= reach[name]), "none") for row in range(len(beats))]
+
+
+def voice_class(audio: Audio) -> list[str]:
+    """Name the voice, as :func:`voice` does."""
+    return voice(audio).label
+
+
+def mood_class(audio: Audio) -> list[str]:
+    """Name the mood that the renderer plays in the mode: major is happy."""
+    return [{"major": "happy", "minor": "sad"}[name] for name in mode(audio)]
+
+
+CLASSIFIED: Mapping[str, Callable[[Audio], list[str]]] = {
+    "tempo": tempo_class,
+    "voice": voice_class,
+    "mood": mood_class,
+}
+"""Attribute -> the estimator of its class."""
+
+MEASURED: Mapping[str, tuple[str, Callable[[Audio], Signal]]] = {
+    "tempo": ("onsets", onset_rate),
+    "mood": ("brightness", brightness),
+    "voice": ("pitch", pitch),
+}
+"""Attribute -> a metric of results that knows no class, and its estimator."""
