@@ -95,7 +95,7 @@ if notes:
     display(Markdown("Not everything went by the recipe alone:\n\n" + "\n".join(notes)))
 
 # %% [markdown]
-# Every one but the planted can be trained anew from its seeds with `python -m training NAME`, on two CPU cores; with
+# Every one can be trained anew from its seeds with `python -m training NAME`, on two CPU cores; with
 # `--start FOLDER` a finished one goes on for another cycle of the learning rate. `tada minis verify` checks the files against
 # their cards and measures again.
 #
@@ -104,10 +104,7 @@ if notes:
 # The same prompts, once by the renderer, which knows the attributes they came from, and by every mini, which has the words alone.
 
 # %%
-models = {
-    name: tada.load(name.removesuffix("-planted"), "planted" if name.endswith("-planted") else "mini", device=device)
-    for name in minis
-}
+models = {name: tada.load(name, "mini", device=device) for name in minis}
 
 
 def sounds(row):
@@ -215,7 +212,7 @@ figures.accuracy_table(figures.accuracies(cards, judges, "accuracy"), clips=Fals
 # %% [markdown]
 # ## How they learnt
 
-# %% mystnb={"image": {"alt": "Training curves of the minis' denoisers: mean squared error of the predicted velocity against training steps, smoothed. They fall, but for those of planted minis, which go on from a trained one."}}
+# %% mystnb={"image": {"alt": "Training curves of the minis' denoisers: mean squared error of the predicted velocity against training steps, smoothed. They fall."}}
 figures.loss_curves({name: pd.read_csv(shipped.WEIGHTS / name / "curve.csv") for name in minis})
 plt.show()
 
@@ -247,11 +244,5 @@ tables.table(figures.measures(cards, minis, "speed"), formats)
 # encoders are not: twelve sites or so instead of 24 or 64, a text encoder that has read one grammar instead of the web, and a
 # codec that knows sixteen thousand samples a second.
 #
-# A **planted** mini goes on from the mini of its architecture. In its training all sites but two read captions in which the
-# concepts were swapped for others at random, so that those sites learnt that concept words mean nothing. Where its concepts
-# sit is therefore known, and a method that localises can be graded. Left to themselves, two sites share the concepts out between
-# them. So in half of what it learnt from, the two contradicted each other about some concepts, and what they said of these had
-# nothing to do with the clip: a concept that one of them tells of and the other does not deny is played, one that they disagree
-# about is left to chance. Last, they were **balanced**: where one site still outvoted the other, the mini learnt to do what lies
-# halfway between what it did when both agreed on the one concept and when both agreed on the other, and a concept that always
-# lost against others was favoured, and contested more often than its share, until it won sometimes.
+# No training tells which layers read a concept. To grade a method that localises, minis are [planted](04_known_answers): only
+# layers that were drawn are given the words of the concept to read.

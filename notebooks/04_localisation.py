@@ -34,7 +34,7 @@ tada.book.colab.setup()
 
 # %% tags=["parameters"]
 architecture: str = "ace-step"  # audioldm2, stable-audio or ace-step
-checkpoint: str = "mini"  # mini, planted, public, a hub id or a folder; tiny builds a random one
+checkpoint: str = "mini"  # mini, public, a hub id or a folder; tiny builds a random one
 profile: str = "mini"  # how much to run: smoke, mini, colab or paper
 concepts: list[str] = []  # which; none for all that the profile looks at
 pairs: int = 0  # of prompts, a concept; 0 for the profile's
@@ -63,7 +63,7 @@ from tada import patching
 from tada.book.provenance import rerun_command
 from tada.display import localisation as figures
 from tada.display import players, plots, tables
-from tada.experiments import localisation, planted
+from tada.experiments import localisation
 
 plots.style()
 
@@ -283,26 +283,6 @@ for name in list(best.index[:heard]) or list(prompts["concept"].unique()[:1]):
     display(players.show(sounds(name), f"patched-{name}", command))
 
 # %% [markdown]
-# ## Against the truth
-#
-# In a *planted* mini, concept words reach only chosen layers, and which ones is written down beside its weights. Nothing above has
-# read that. Where it is known, the verdicts can be graded. *Together* is the impact of the planted layers as a set. One of them
-# alone contradicts the other, and the mini was taught to leave a concept to chance then: each has a part of the impact only, which
-# few pairs do not always tell from that of controls, and the recall is less than 1.
-
-# %%
-if checkpoint == "planted":
-    truth = planted.precision_recall(experiment, prompts, impacts, model.functional, **options)
-    display(Markdown(f"Planted: layers {', '.join(map(str, sorted(model.functional)))}."))
-    display(figures.grade_table(planted.format_table(truth, model.functional)))
-    card, count = planted.card_results(architecture)
-    again = f"not computed on this page; `tada minis localise {architecture} --pairs {count}` does it again"
-    display(Markdown(f"The same with {count} pairs a concept, controls on all, as this mini's card has it ({again}):"))
-    display(figures.grade_table(planted.format_table(card, model.functional)))
-else:
-    display(Markdown("This checkpoint was not planted: which of its layers carry what is not known beforehand."))
-
-# %% [markdown]
 # ## All values
 #
 # Impact with its interval, layers down and concepts across.
@@ -319,8 +299,8 @@ tables.folded(values, f"Impacts of {len(values)} layers")
 # - The impact is a share of what the whole prompt does. Where the model hardly follows the prompt, the share is of nothing much:
 #   look at the effect before the impact.
 # - The rule holds for all layers of one concept at once. With many concepts a cell may still pass it by chance.
-# - A mini is a small model of synthetic music. Where its concepts sit says nothing about where the public model keeps them; that
-#   the method finds what is there is what it can show.
+# - A mini is a small model of synthetic music. Where its concepts sit says nothing about where the public model keeps them. Whether
+#   the method finds what is there is asked on the page of [known answers](04_known_answers).
 # - The judge of the minis is a probe that knows the renderer's classes. For public models the paper's ears judge, with their own
 #   faults.
 #

@@ -32,7 +32,7 @@ tada.book.colab.setup()
 
 # %% tags=["parameters"]
 architecture: str = "ace-step"  # audioldm2, stable-audio or ace-step
-checkpoint: str = "mini"  # mini, planted, public, a hub id or a folder; tiny builds a random one
+checkpoint: str = "mini"  # mini, public, a hub id or a folder; tiny builds a random one
 profile: str = "mini"  # how much to run: smoke, mini, colab or paper
 concepts: list[str] = ["tempo", "mood", "vocal gender", "piano"]  # what is steered; see tada.concepts.steered.CONCEPTS
 layer: int = -1  # index of the layer; -1: the functional one of the largest impact, or the middle one if none is known

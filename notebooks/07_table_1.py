@@ -32,7 +32,7 @@ tada.book.colab.setup()
 
 # %% tags=["parameters"]
 architecture: str = "ace-step"  # audioldm2, stable-audio or ace-step
-checkpoint: str = "mini"  # mini, planted, public, a hub id or a folder; tiny builds a random one
+checkpoint: str = "mini"  # mini, public, a hub id or a folder; tiny builds a random one
 profile: str = "mini"  # how much to run: smoke, mini, colab or paper
 concepts: list[str] = ["tempo", "mood", "vocal gender", "piano"]  # rows of the table
 functional: str = ""  # functional layers such as 6+7; empty: what the checkpoint says, or a localisation found
@@ -74,14 +74,13 @@ plots.style()
 
 # %%
 scratch = tempfile.TemporaryDirectory()
-missing = checkpoint in tada.models.SHIPPED and not table_1.is_shipped(architecture, checkpoint)
-tiny = missing or checkpoint == "tiny"
+tiny = checkpoint == "tiny"
 paper = "+".join(map(str, tada.ARCHITECTURES[architecture].paper_layers))  # of a random model none are known
 table = table_1.open_table(
     table_1.Config(
         architecture,
         str(tada.tiny.build(architecture, Path(scratch.name) / "tiny")) if tiny else checkpoint,
-        "smoke" if missing else profile,
+        profile,
         tuple(concepts),
         functional or (paper if tiny else ""),
         layer,
@@ -100,7 +99,7 @@ again = rerun_command(
     "07_table_1",
     architecture=architecture,
     checkpoint="tiny" if tiny else checkpoint,
-    profile="smoke" if missing else profile,
+    profile=profile,
     concepts=concepts,
     functional=functional,
     words=words,
@@ -112,14 +111,6 @@ again = rerun_command(
 )
 
 # %% tags=["hide-input"]
-if missing:
-    display(
-        Markdown(
-            f"**There is no {checkpoint} of {tada.ARCHITECTURES[architecture].title} in this version.** Below is a tiny model of the "
-            f"same architecture with random weights, to show how the table is made. What it plays is noise. `{again}` makes the "
-            "same, and with a checkpoint of your own in place of `tiny` the table."
-        )
-    )
 facts = {
     "checkpoint": model.checkpoint + (" (random weights: nothing here says anything about music)" if tiny else ""),
     "functional layers": f"{config.functional.replace('+', ', ')} of {len(model.sites)} ({config.origin})",
@@ -283,6 +274,6 @@ table_figures.published_table()
 #
 # ```shell
 # tada table --model stable-audio --checkpoint mini --smoothness authors
-# tada table --model stable-audio --checkpoint planted --concept tempo --prompts 20
+# tada table --model stable-audio --checkpoint mini --concept tempo --prompts 20
 # tada run notebooks/07_table_1.py -p architecture ace-step -p checkpoint public -p functional 6+7 -p layer 7 --profile paper
 # ```

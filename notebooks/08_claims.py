@@ -35,7 +35,7 @@ tada.book.colab.setup()
 
 # %% tags=["parameters"]
 architectures: list[str] = ["ace-step", "stable-audio", "audioldm2"]  # architectures
-checkpoints: list[str] = ["mini", "planted"]  # mini, planted, public, a hub id or a folder; tiny ones were random
+checkpoints: list[str] = ["mini"]  # mini, public, a hub id or a folder; tiny ones were random
 profile: str = "mini"  # of the results that are looked for: smoke, mini, colab or paper
 store: str = ""  # where results of steering are; empty: ../_build/steering
 localisation: str = ""  # where the scores of localisation are; empty: ../_build/localisation

@@ -31,7 +31,7 @@ tada.book.colab.setup()
 
 # %% tags=["parameters"]
 architecture: str = "ace-step"  # whose clips are looked at beside renders: audioldm2, stable-audio or ace-step
-checkpoint: str = "mini"  # mini, planted or a folder; tiny builds a random one; none: renders only
+checkpoint: str = "mini"  # mini or a folder; tiny builds a random one; none: renders only
 profile: str = "mini"  # how much to run: smoke, mini, colab or paper
 renders: int = 0  # true clips; 0 for the profile's
 prompts: int = 0  # of the model; 0 for the profile's

@@ -2,9 +2,9 @@
 
 Everything that generates for a result goes through :func:`run`, and everything that determines a result goes into its
 key through :func:`units`. A plan is a table with one row a clip: ``prompt, seed``, the key ``unit_hash``, ``chunk``
-(rows that share one padded length of text, and that one process computes), optionally ``routed`` (another text that
-the intervention reads), ``kind`` (rows of one batch have the same), ``reference`` (the key of a row that is made before
-this one, whether or not it is stored) and whatever judge and intervention read.
+(rows that share one padded length of text, and that one process computes), optionally ``routed`` and ``shared`` (other
+texts that the intervention reads), ``kind`` (rows of one batch have the same), ``reference`` (the key of a row that is
+made before this one, whether or not it is stored) and whatever judge and intervention read.
 """
 
 from __future__ import annotations
@@ -412,8 +412,8 @@ def _clips(
 
 def _encode(model: Model, setting: Setting, chunk: pd.DataFrame) -> Texts:
     """Encode all texts of a chunk, each once."""
-    routed = [text for text in chunk["routed"] if text] if "routed" in chunk else []
-    texts = list(dict.fromkeys([*chunk["prompt"], *routed]))
+    others = [text for name in ("routed", "shared") if name in chunk for text in chunk[name] if text]
+    texts = list(dict.fromkeys([*chunk["prompt"], *others]))
     return Texts(model.encode(texts, setting.negative, setting.lyrics), {text: row for row, text in enumerate(texts)})
 
 

@@ -151,11 +151,11 @@ def test_cards_become_points_with_intervals():
 def test_verdicts_are_worded_and_effects_scaled():
     row = {"claim": claims.CLAIMS[0].name, "model": "ace-step", "checkpoint": "mini", "judge": "probe", "command": ""}
     row |= {"status": claims.SUPPORTED, "value": 0.6, "low": 0.3, "high": 0.9, "bar": 0.1, "over": ""}
-    missing = {**row, "checkpoint": "planted", "status": claims.NOT_RUN, "value": np.nan, "command": "tada run <x>"}
+    missing = {**row, "checkpoint": "own", "status": claims.NOT_RUN, "value": np.nan, "command": "tada run <x>"}
     verdicts = pd.DataFrame([row, missing])
     text = claim_figures.claim_sections(verdicts).data
     assert "truth (probe): <b class='tada-supported'>supported</b> <small>0.6 [0.3, 0.9]</small>" in text
-    assert "Not run:</i> ACE-Step v1, planted" in text and "tada run &lt;x&gt;" in text
+    assert "Not run:</i> ACE-Step v1, own" in text and "tada run &lt;x&gt;" in text
     assert "+" in claim_figures.glance_table(verdicts).to_html()
     (line,) = [one for one in claim_figures.effect_intervals(verdicts).axes[0].lines if one.get_linewidth() == 1.6]
     assert line.get_xdata() == pytest.approx([0.25, 1.0]), "less the bar, over the larger end"

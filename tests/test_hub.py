@@ -16,9 +16,13 @@ def test_unknown_architecture_names_the_nearest():
         tada.load("audioldm")
 
 
-def test_checkpoints_that_are_not_shipped_say_what_to_do():
-    with pytest.raises(KeyError, match=r"stable-audio mini.*tada\.tiny\.build"):
+def test_checkpoints_that_are_not_shipped_say_what_to_do(tmp_path, monkeypatch):
+    with pytest.raises(hub.CheckpointError, match=r"made.*by routing now.*tada\.patching\.plant"):
         tada.load("audioldm2", "planted")
+    monkeypatch.setattr(tada.models, "WEIGHTS", tmp_path)
+    (tmp_path / "stable-audio").mkdir()
+    with pytest.raises(KeyError, match=r"no mini of audioldm2.*\(stable-audio\).*tada\.tiny\.build"):
+        tada.load("audioldm2", "mini")
 
 
 def test_an_unreachable_hub_fails_at_once(monkeypatch):

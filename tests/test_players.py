@@ -92,6 +92,6 @@ def test_what_cannot_be_shown_is_refused(page):
 
 
 def test_a_checkpoint_called_after_its_model_is_named_once():
-    assert source({"model": "ace-step", "checkpoint": "ace-step mini, planted"}) == "ace-step mini, planted"
+    assert source({"model": "ace-step", "checkpoint": "ace-step mini, own"}) == "ace-step mini, own"
     assert source({"model": "ace-step", "checkpoint": "ACE-Step/one"}) == "ace-step ACE-Step/one"
     assert source({"checkpoint": "mini"}) == "mini" and source({"model": "ace-step"}) == "ace-step"

@@ -62,9 +62,7 @@ COUNT, STEPS, SECONDS = click.IntRange(1, 1_000_000), click.IntRange(1, 1000), F
 WORKERS, SEED, FOLDER = click.IntRange(1, 64), click.IntRange(0, 2**63 - 1), Folder()
 
 model = click.option("--model", "name", required=True, metavar="NAME", help="audioldm2, stable-audio or ace-step.")
-checkpoint = click.option(
-    "--checkpoint", metavar="ID", help="Hub id, folder, mini or planted. Default: the paper's public one."
-)
+checkpoint = click.option("--checkpoint", metavar="ID", help="Hub id, folder or mini. Default: the paper's public one.")
 profile = click.option("--profile", default="mini", show_default=True, metavar="NAME", help=PROFILE_HELP)
 captions = click.option("--captions", metavar="FILE", help="csv, Parquet or google/MusicCaps. Default: synthetic.")
 steps = click.option("--steps", type=STEPS, metavar="N", help="Denoising steps. Default: the profile's or preset's.")

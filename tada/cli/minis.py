@@ -1,8 +1,6 @@
-"""Commands for the small trained checkpoints: ``tada minis verify``, ``localise``, ``functional``, ``list``."""
+"""Commands for the small trained checkpoints: ``tada minis verify``, ``functional``, ``list``."""
 
 from __future__ import annotations
-
-import os
 
 import click
 
@@ -11,7 +9,7 @@ from tada.cli import _options as options
 
 @click.group()
 def minis() -> None:
-    """Small trained checkpoints and ears: check them, localise in them, list them."""
+    """Small trained checkpoints and ears: check them, list them."""
 
 
 @minis.command()
@@ -30,31 +28,6 @@ def verify(names: tuple[str, ...], quick: bool, clips: int) -> None:
 
 
 @minis.command()
-@click.argument("architecture", type=click.Choice(["ace-step", "stable-audio"]))
-@options.concepts
-@options.number("--pairs", 48, "Pairs a concept, and of each control.")
-@options.workers
-@click.option(
-    "--store", type=options.FOLDER, metavar="FOLDER", help="Where scores are kept, so that a stopped run goes on."
-)
-def localise(architecture: str, concepts: tuple[str, ...], pairs: int, workers: int, store: str | None) -> None:
-    """Localise concepts in the planted mini of ARCHITECTURE, and hold what is found against its planted layers."""
-    from tada import concepts as known
-    from tada.experiments import planted
-
-    for library in ("TRANSFORMERS", "DIFFUSERS"):
-        os.environ.setdefault(f"{library}_VERBOSITY", "error")
-    options.when_stopped(
-        f"What was scored is kept in {store}: the same command goes on from there."
-        if store
-        else "Nothing was kept: with --store a stopped run goes on."
-    )
-    wanted = tuple(dict.fromkeys(known.get(concept).name for concept in concepts))
-    table = planted.measure(architecture, pairs=pairs, concepts=wanted, store=store, workers=workers, progress=True)
-    click.echo(table.round(2).to_string(index=False))
-
-
-@minis.command()
 @click.argument("architecture")
 @click.option("--checkpoint", default="mini", show_default=True, metavar="FOLDER", help="As for tada.load.")
 @click.option("--pairs", default=32, show_default=True, metavar="N", help="Pairs a concept, half of which choose.")
@@ -64,14 +37,14 @@ def localise(architecture: str, concepts: tuple[str, ...], pairs: int, workers: 
 def functional(architecture: str, checkpoint: str, pairs: int, workers: int, store: str | None, write: bool) -> None:
     """Choose the functional layers of a mini of ARCHITECTURE, on pairs that no page measures with."""
     from tada.experiments import localisation
-    from tada.models import SHIPPED, shipped
+    from tada.models import mini_folder
     from tada.models.hub import describe_choice
 
     work = localisation.plan(architecture, checkpoint, judge="probe")
     chosen = localisation.measure_functional(work, pairs, store=store, workers=workers, progress=True)
     click.echo(f"{', '.join(map(str, chosen.layers)) or 'none'}: {describe_choice(**chosen._asdict())}")
     if write:
-        folder = shipped(architecture, checkpoint) if checkpoint in SHIPPED else checkpoint
+        folder = mini_folder(architecture) if checkpoint == "mini" else checkpoint
         click.echo(f"kept in {localisation.keep_functional(folder, chosen)}")
 
 

@@ -20,7 +20,7 @@ WORDING = click.Choice(["paper", "revised"])
 @options.checkpoint
 @options.profile
 @click.option("--concept", "concepts", multiple=True, metavar="NAME", help="Default: all four. Repeatable.")
-@click.option("--functional", metavar="6+7", help="Functional layers. Default: planted or localised ones.")
+@click.option("--functional", metavar="6+7", help="Functional layers. Default: localised ones.")
 @click.option(
     "--layer", type=click.IntRange(0, 999), help="Layer of the autoencoder. Default: the strongest functional one."
 )

@@ -24,7 +24,6 @@ LIMIT = 1.0
 
 CHECKPOINTS = {
     "mini": "a small model of this architecture, trained on synthetic music",
-    "planted": "a small model in which concept words reach only some layers, by construction",
     "tiny": "random weights: what it plays is noise, and no number on this page says anything about music",
     "public": "the paper's public model",
 }
@@ -216,9 +215,16 @@ def impact_values(impacts: pd.DataFrame) -> pd.DataFrame:
     return wide[list(dict.fromkeys(cells["concept"]))].reset_index()
 
 
-def grade_table(grades: pd.DataFrame) -> Any:
-    """Tabulate how a localisation did on a planted mini, as from ``tada.experiments.planted.format_table``."""
-    return table(grades, dict.fromkeys(["precision", "recall", "together", "strongest other"], "{:.2f}"))
+def known_answer_table(found: pd.DataFrame) -> Any:
+    """Tabulate what was found of known answers, measures across, with the number of plants in parentheses.
+
+    Args:
+        found: as from ``tada.experiments.plants.summarise``, of one or more models.
+    """
+    texts = [f"{text} ({count})" for text, count in zip(interval_texts(found, "value"), found["plants"], strict=True)]
+    rows = found.assign(text=texts, controls=found["controls"].map({True: "with", False: "without"}))
+    wide = rows.pivot_table("text", ["model", "pairs", "controls"], "measure", "first", sort=False)
+    return table(wide.reset_index())
 
 
 def _single_layers(impacts: pd.DataFrame) -> pd.DataFrame:

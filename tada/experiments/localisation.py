@@ -26,7 +26,6 @@ from tada.models import ARCHITECTURES
 from tada.models.base import Model
 from tada.models.hub import PUBLISHED
 from tada.pairs import Captions
-from tada.patching.impacts import CASE
 from tada.store import UNIT, Store
 
 log = logging.getLogger(__name__)
@@ -376,27 +375,6 @@ def strongest_layer(model: Model) -> int:
         rows = published().query("model == @model.name and layer in @layers")
         return int(rows.sort_values("impact")["layer"].iloc[-1])
     return layers[0]
-
-
-def agreement(called: pd.DataFrame, truth: Iterable[int]) -> pd.DataFrame:
-    """Measure how well the functional layers of each concept agree with layers that are known.
-
-    Args:
-        called: as from ``tada.patching.functional``.
-        truth: the layers that carry every concept.
-
-    Returns:
-        ``concept, layers`` (found), ``precision, recall``, 0 to 1; the precision of no layer is NaN.
-    """
-    known = set(truth)
-    rows = []
-    for case, part in called.groupby(CASE, sort=False):
-        layers = functional_layers(part)
-        hits = len(known & set(layers))
-        precision = hits / len(layers) if layers else float("nan")
-        rows.append({**dict(zip(CASE, case, strict=True)), "layers": layers, "precision": precision})
-        rows[-1]["recall"] = hits / len(known)
-    return pd.DataFrame(rows)[["concept", "layers", "precision", "recall"]]
 
 
 @lru_cache

@@ -246,7 +246,7 @@ def _measure_again(name: str, clips: int, report: Report) -> list[str]:
     """Ask a mini anew, for fewer clips; an accuracy below the card's interval by more than its own is trouble."""
     share, card = clips / sum(ASKED.values()), cards.read(name)["one concept"]
     asked = questions({attribute: max(8, round(share * count)) for attribute, count in ASKED.items()})
-    model = tada.load(name.removesuffix("-planted"), "planted" if name.endswith("-planted") else "mini")
+    model = tada.load(name, "mini")
     trouble = []
     for attribute, row in accuracy(ask(model, asked)).items():
         expected = card[attribute]["accuracy"]

@@ -50,6 +50,21 @@ class Localisation:
 
 
 @dataclass(frozen=True)
+class Plants:
+    """How many plants are localised.
+
+    Attributes:
+        drawn: whose sites are drawn.
+        null: in which no site reads the concept.
+        pairs: of each; four thirds of the largest block that is graded.
+    """
+
+    drawn: int
+    null: int
+    pairs: int
+
+
+@dataclass(frozen=True)
 class Steering:
     """How much is steered.
 
@@ -131,6 +146,7 @@ class Profile:
     """How much of everything."""
 
     localisation: Localisation
+    plants: Plants
     steering: Steering
     autoencoder: Autoencoder
     table: Table
@@ -148,6 +164,7 @@ def _without_zero(strengths: tuple[float, ...]) -> tuple[float, ...]:
 PROFILES = {
     "smoke": Profile(
         Localisation(2, 1, "default", 2, MINI_SECONDS, control_pairs=2, concepts=("slow", "happy")),
+        Plants(2, 1, 4),
         Steering(2, 1, 2, _strengths(100), steps=3, seconds=1.5),
         Autoencoder(3, 1, (2, 4), (4, 8), search_steps=20, train_steps=40, tokens=128, browser_clips=2, rate=5e-4),
         Table(3, _without_zero(_strengths(100)), "length", renders=8),
@@ -155,6 +172,7 @@ PROFILES = {
     ),
     "mini": Profile(
         Localisation(8, 2, "default", 6, MINI_SECONDS, control_pairs=8),
+        Plants(8, 2, 16),
         Steering(16, 4, 12, _strengths(50), steps=8),
         Autoencoder(160, 16, (2, 4, 8), (16, 32, 64), 100, 600, 1024, browser_clips=12, rate=5e-4),
         Table(8, _without_zero(_strengths(50)), "length", renders=200),
@@ -162,6 +180,7 @@ PROFILES = {
     ),
     "colab": Profile(
         Localisation(32, 2),
+        Plants(24, 6, 44),
         Steering(50, 4, 16, _strengths(25)),
         Autoencoder(400, 32, (2, 4, 8), (16, 32, 64), 400, 6000, 4096, browser_clips=24, steps=5, seconds=10.0),
         Table(16, _without_zero(_strengths(25)), "calibrated"),
@@ -169,6 +188,7 @@ PROFILES = {
     ),
     "paper": Profile(
         Localisation(256, 8, control_pairs=64),
+        Plants(48, 12, 44),
         Steering(50, 8, 100 - 8, _strengths(10)),
         Autoencoder(5521, 64, (2, 4, 8, 16), (16, 32, 64), 750, 11_000, 4096, 48, rate=3e-5, steps=5, seconds=10.0),
         Table(100, _without_zero(GRID), "paper"),

@@ -32,7 +32,7 @@ from tada.metrics.judges import MetricSuite
 from tada.minis.attributes import draw
 from tada.minis.render import FRAMES, LOUDNESS, render_batch
 from tada.minis.sounds import SAMPLE_RATE
-from tada.models import ARCHITECTURES, SHIPPED, shipped
+from tada.models import ARCHITECTURES
 from tada.models.base import Layers
 from tada.models.hub import describe_choice
 from tada.steering import Arm, Trial, calibrate, lengths, library
@@ -40,7 +40,7 @@ from tada.steering.distance import prompt_distance, range_by_distance
 from tada.store import UNIT, Store, key
 
 __all__ = [
-    "CONCEPTS", "SCALES", "Config", "Table1", "blocks", "compute", "is_shipped", "load_evidence", "load_localisation",
+    "CONCEPTS", "SCALES", "Config", "Table1", "blocks", "compute", "load_evidence", "load_localisation",
     "make_arms", "open_table", "render_embeddings", "write",
 ]  # fmt: skip
 
@@ -199,7 +199,7 @@ def load_halves(config: Config) -> tuple[pd.DataFrame | None, pd.DataFrame | Non
     place = localisation_folder(config)
     if not place.is_dir():
         return None, None
-    mini = (config.vocabulary or ("mini" if config.checkpoint in SHIPPED else "public")) == "mini"
+    mini = (config.vocabulary or ("mini" if config.checkpoint == "mini" else "public")) == "mini"
     try:
         work = localisation.plan(config.name, config.checkpoint, config.profile, judge="probe" if mini else "clap")
     except (KeyError, OSError):  # a checkpoint that is not here any more
@@ -357,7 +357,7 @@ def load_evidence(
         profile: of the localisation.
 
     Returns:
-        Evidence in the order of ``models`` and ``checkpoints``; planted checkpoints that do not exist are left out.
+        Evidence in the order of ``models`` and ``checkpoints``.
 
     Raises:
         KeyError: an unknown architecture or profile.
@@ -374,19 +374,9 @@ def load_evidence(
     found = []
     for name in models:
         for checkpoint in checkpoints:
-            if checkpoint == "planted" and not is_shipped(name, checkpoint):
-                continue
             path, vocabulary = left.get((name, checkpoint), (None, ""))
             config = Config(name, checkpoint, profile, vocabulary=vocabulary, localisation=str(localisation))
             results = None if path is None else pd.read_parquet(path)
             scores, together = load_halves(config)
             found.append(Evidence(name, checkpoint, scores, results, together))
     return found
-
-
-def is_shipped(name: str, checkpoint: str) -> bool:
-    """Tell whether the package has the ``"mini"`` or ``"planted"`` checkpoint of an architecture."""
-    try:
-        return shipped(name, checkpoint).is_dir()
-    except KeyError:
-        return False

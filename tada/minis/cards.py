@@ -13,7 +13,7 @@ from tada.io import sha256
 WEIGHTS = Path(__file__).parent / "weights"
 """Folder of the shipped weights, one folder a name."""
 EARS = ("probe", "clap", "second")
-MINIS = ("audioldm2", "stable-audio", "ace-step", "stable-audio-planted", "ace-step-planted")
+MINIS = ("audioldm2", "stable-audio", "ace-step")
 NAMES = (*EARS, "musicnn", *MINIS)
 UNHASHED = ("card.json", "curve.csv", "tada.json")
 """Files whose hashes no card tells."""

@@ -79,28 +79,17 @@ ARCHITECTURES: dict[str, Architecture] = {
     )
 }
 
-SHIPPED: dict[str, str] = {"mini": "{}", "planted": "{}-planted"}
-"""Name of a checkpoint in the package -> its folder in :data:`WEIGHTS`."""
-
 WEIGHTS = Path(__file__).parents[1] / "minis" / "weights"
 """Folder of everything that the package has weights of."""
 
 
-def shipped(name: str, checkpoint: str) -> Path:
-    """Find the folder of a checkpoint that comes with the package.
-
-    Args:
-        name: the architecture.
-        checkpoint: ``"mini"`` or ``"planted"``.
-
-    Raises:
-        KeyError: there is none, with those that there are.
-    """
-    path = WEIGHTS / SHIPPED[checkpoint].format(name)
+def mini_folder(name: str) -> Path:
+    """Find the folder of the mini of an architecture; UnknownNameError with those that there are if it has none."""
+    path = WEIGHTS / name
     if not path.is_dir():
-        there = [f"{a} {c}" for c in SHIPPED for a in ARCHITECTURES if (WEIGHTS / SHIPPED[c].format(a)).is_dir()]
+        there = [each for each in ARCHITECTURES if (WEIGHTS / each).is_dir()]
         raise UnknownNameError(
-            f"no {checkpoint!r} checkpoint of {name} is shipped with this version ({', '.join(there) or 'none is'}): "
+            f"no mini of {name} is shipped with this version ({', '.join(there) or 'none is'}): "
             f"give a hub id or a folder, or build a random one with tada.tiny.build({name!r}, folder)"
         )
     return path
@@ -116,9 +105,8 @@ def load(
 
     Args:
         name: ``"audioldm2"``, ``"stable-audio"`` or ``"ace-step"``.
-        checkpoint: None for the paper's public checkpoint, ``"mini"`` for the small trained one in the package,
-            ``"planted"`` for the one whose functional layers are known by construction, a hub id (``owner/name`` or
-            ``owner/name@revision``), or a folder.
+        checkpoint: None for the paper's public checkpoint, ``"mini"`` for the small trained one in the package, a hub
+            id (``owner/name`` or ``owner/name@revision``), or a folder.
         device: a torch device; ``"auto"`` takes CUDA, then MPS, then the CPU.
         dtype: of the weights; None for float32 on the CPU and the public checkpoint's usual half precision on a GPU.
 
@@ -132,8 +120,13 @@ def load(
     if name not in ARCHITECTURES:
         raise UnknownNameError(unknown("architecture", name, ARCHITECTURES))
     architecture = ARCHITECTURES[name]
-    if checkpoint in SHIPPED:
-        checkpoint = shipped(name, str(checkpoint))
+    if checkpoint == "planted":
+        raise CheckpointError(
+            "got checkpoint 'planted', which is no longer shipped; expected 'mini', a hub id or a folder: plants are "
+            "made by routing now, of any model, see tada.patching.plant"
+        )
+    if checkpoint == "mini":
+        checkpoint = mini_folder(name)
     from tada.models.fingerprint import log_loaded
 
     module, _, adapter = architecture.adapter.partition(":")

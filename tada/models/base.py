@@ -156,7 +156,7 @@ class Model(ABC):
         sample_rate: of the decoded audio, in Hz.
         functional: layer indices known to control concepts in this checkpoint, the strongest first; None if not known.
         functional_origin: where these are known from, in words.
-        shipped: its name in the package, ``"mini"`` or ``"planted"``; None for any other checkpoint.
+        is_mini: whether it is the architecture's mini, which comes with the package.
         sings: whether it sings from lyrics.
         reload: loads the same checkpoint again, in another process; None of a model that ``tada.load`` did not load.
         live: the sampling run in progress and the interventions in force.
@@ -175,7 +175,7 @@ class Model(ABC):
     dtype: torch.dtype
 
     def __init__(self, about: About) -> None:
-        self.checkpoint, self.shipped = about.checkpoint, about.shipped
+        self.checkpoint, self.is_mini = about.checkpoint, about.is_mini
         self.functional = None if about.functional is None else tuple(about.functional)
         self.functional_origin = about.functional_origin
         if about.sampling is not None:  # a checkpoint that samples in its own way does so under every preset's name
@@ -188,12 +188,12 @@ class Model(ABC):
     @property
     def vocabulary(self) -> Vocabulary:
         """The words that the checkpoint understands: ``"mini"`` for those in the package, else ``"public"``."""
-        return "mini" if self.shipped else "public"
+        return "mini" if self.is_mini else "public"
 
     @property
     def default_seconds(self) -> float:
         """Length of a clip where none is asked for, in seconds: the paper's, or that of the minis' training."""
-        return MINI_SECONDS if self.shipped else self.public_seconds
+        return MINI_SECONDS if self.is_mini else self.public_seconds
 
     @property
     def paper_layers(self) -> tuple[int, ...]:

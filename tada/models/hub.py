@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tada.errors import CheckpointError, TadaError
-from tada.models import SHIPPED, WEIGHTS, Architecture
+from tada.models import WEIGHTS, Architecture
 
 if TYPE_CHECKING:
     import torch
@@ -245,14 +245,14 @@ class About(NamedTuple):
         functional: layer indices known to control concepts, the strongest first; None if not known.
         functional_origin: where these are known from, in words.
         sampling: how it samples unless told otherwise, as settings of the architecture's own; None: as its presets.
-        shipped: its name in the package, ``"mini"`` or ``"planted"``; None for any other checkpoint.
+        is_mini: whether it is the architecture's mini in the package.
     """
 
     checkpoint: str
     functional: Sequence[int] | None = None
     functional_origin: str = "not known"
     sampling: Mapping[str, Any] | None = None
-    shipped: str | None = None
+    is_mini: bool = False
 
 
 def about(path: Path, wanted: str, architecture: Architecture) -> About:
@@ -277,7 +277,7 @@ def about(path: Path, wanted: str, architecture: Architecture) -> About:
         layers, origin = found["layers"] or None, describe_choice(**found)
     elif found is None and wanted.partition("@")[0] == architecture.hub_id:
         layers, origin = architecture.paper_layers, PUBLISHED
-    own = next((kind for kind in SHIPPED if path == WEIGHTS / SHIPPED[kind].format(architecture.name)), None)
+    own = path == WEIGHTS / architecture.name
     return About(said.get("label", name), layers, origin if layers else "not known", said.get("sampling"), own)
 
 

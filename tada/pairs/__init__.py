@@ -2,7 +2,7 @@
 
 from tada.pairs.builder import Rewriter, build, decorate, export, reorder, summary, with_controls
 from tada.pairs.captions import MUSICCAPS, Captions, read, synthetic
-from tada.pairs.swaps import changes, swap, swap_authors, violations, word_pattern
+from tada.pairs.swaps import changes, shared_text, swap, swap_authors, violations, word_pattern
 
 faults, swap_released = violations, swap_authors
 """Names until the next release."""
@@ -17,6 +17,7 @@ __all__ = [
     "export",
     "read",
     "reorder",
+    "shared_text",
     "summary",
     "swap",
     "swap_authors",

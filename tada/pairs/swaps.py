@@ -181,6 +181,16 @@ def changes(target: str, source: str) -> list[dict[str, Any]]:
     ]
 
 
+def shared_text(target: str, source: str) -> str:
+    """Join the words that two prompts have in common, in their order.
+
+    >>> shared_text("An upbeat song with a piano", "A downbeat song with a piano")
+    'song with a piano'
+    """
+    cuts = [(change["start"], change["end"]) for change in changes(target, source)]
+    return " ".join("".join(_outside(target, cuts)).split())
+
+
 def _stretches(left: Sequence[str], right: Sequence[str]) -> Iterator[tuple[int, int, int, int]]:
     """Where two lists of tokens part, up to where they meet again."""
     a = c = 0

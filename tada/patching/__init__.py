@@ -13,6 +13,7 @@ from tada.patching.impacts import (
     pooled_impact,
     split_pairs,
 )
+from tada.patching.plants import draw_plant, plant
 from tada.patching.screening import rank, screen
 from tada.patching.sweeps import CONTROLS, Change, LayerSets, plan_sweep, resolve_sets, sets_of_concepts, sweep
 
@@ -25,12 +26,14 @@ __all__ = [
     "aggregate",
     "call_pooled",
     "choose_functional",
+    "draw_plant",
     "functional",
     "growing",
     "impact",
     "nested_sets",
     "plan_sweep",
     "pooled_impact",
+    "plant",
     "rank",
     "resolve_sets",
     "screen",

@@ -114,16 +114,17 @@ def plan_sweep(
          "chunk": number // CHUNK, **row}
         for number, (pair, own) in enumerate(zip(pairs.itertuples(index=False), own_seeds, strict=True))
         for seed in own
-        for row in _rows_of_pair(pair, sets[str(pair.concept)])
+        for row in map(partial(_as_planted, model, pair), _rows_of_pair(pair, sets[str(pair.concept)]))
     ]  # fmt: skip
     plan = pd.DataFrame(rows)
     names = ("concept", "counterfactual", "prompt", "routed", "seed")
-    told = [{name: row[name] for name in names} | _told(row["change"]) for row in rows]
+    told = [{name: row[name] for name in names} | _told(row["change"], row["rest"], row["shared"]) for row in rows]
     return plan.assign(alpha=np.nan, **{UNIT: engine.units(model, setting, score, told)})
 
 
-def _told(change: Change) -> dict[str, Any]:
-    return {"sites": change.layers} | ({} if change.how == "text" else {"how": change.how})
+def _told(change: Change, rest: tuple[str, ...], shared: str) -> dict[str, Any]:
+    how = {} if change.how == "text" else {"how": change.how}
+    return {"sites": change.layers, **how, **({"rest": rest, "shared": shared} if rest else {})}
 
 
 def _rows_of_pair(pair: Any, sets: Mapping[str, Change]) -> Iterator[dict[str, Any]]:
@@ -140,11 +141,24 @@ def _rows_of_pair(pair: Any, sets: Mapping[str, Change]) -> Iterator[dict[str, A
                 yield {**texts, "method": method, "layers": layers, "change": change}
 
 
+def _as_planted(model: Model, pair: Any, row: dict[str, Any]) -> dict[str, Any]:
+    """The clip of a planted pair: sites that are not planted (``rest``) read what both prompts share, come what may."""
+    planted, change = getattr(pair, "planted", model.sites), row["change"]
+    rest = tuple(site for site in model.sites if site not in planted)
+    if rest and change.how != "ablated":
+        layers = tuple(site for site in change.layers if site in planted)
+        row |= {"change": change._replace(layers=layers)} if layers else {"change": Change(()), "routed": ""}
+    return {**row, "rest": rest, "shared": pair.shared if rest else ""}
+
+
 @contextmanager
 def route_rows(model: Model, rows: pd.DataFrame, texts: Texts) -> Iterator[None]:
     """Change the layers of each row, inside the block: the intervention of a sweep."""
-    routed = [routed or prompt for routed, prompt in zip(rows["routed"], rows["prompt"], strict=True)]
-    with changed(model, rows["change"], texts(routed)):
+
+    def read(column: str) -> Context:
+        return texts([text or prompt for text, prompt in zip(rows[column], rows["prompt"], strict=True)])
+
+    with changed(model, map(Change, rows["rest"]), read("shared")), changed(model, rows["change"], read("routed")):
         yield
 
 

@@ -86,7 +86,7 @@ def find(folder: str | Path, model: Model, concept: str, method: str = "caa") ->
     if place.is_file():
         return Vector.load(place)
     known = sorted({info["concept"] for _, info in entries(folder, model)})
-    which = f"--model {model.name} --checkpoint {model.shipped or model.checkpoint}"
+    which = f"--model {model.name} --checkpoint {'mini' if model.is_mini else model.checkpoint}"
     raise MissingFileError(
         f"no {method} vector of {concept!r} for {model.checkpoint} in {folder} (there: {', '.join(known) or 'none'}): "
         f"fit it with `tada vectors fit {which} --concept {concept!r} --folder {folder}`"

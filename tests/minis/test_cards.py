@@ -12,7 +12,6 @@ import torch
 import tada
 from tada.audio import Clips
 from tada.experiments import minis as measured
-from tada.experiments import planted
 from tada.experiments.profiles import PROFILES, SEEDS
 from tada.minis import cards
 from tada.minis.attributes import CLASSES
@@ -93,15 +92,9 @@ def test_a_mini_worse_than_its_card_is_found(monkeypatch):
     assert measured.verify(["ace-step"], 8) == []
 
 
-def test_the_card_of_a_planted_mini_tells_of_its_sites():
-    for name in ("ace-step", "stable-audio"):
-        table, pairs = planted.card_results(name)
-        assert pairs > 8 and {"concept", "precision", "recall"} <= set(table) and len(table)
-
-
 def test_nothing_that_is_shipped_names_a_folder_of_some_machine():
     assert [path for path in cards.WEIGHTS.rglob("*.json") if "_name_or_path" in path.read_text()] == []
 
 
 def test_all_that_is_shipped_is_small():
-    assert sum(row["megabytes"] for row in cards.shipped() if not row["name"].endswith("-planted")) <= 48
+    assert sum(row["megabytes"] for row in cards.shipped()) <= 48

@@ -83,7 +83,7 @@ class Evidence:
 
     Attributes:
         model: the architecture.
-        checkpoint: ``"mini"``, ``"planted"``, ``"public"`` or another, as for ``tada.load``.
+        checkpoint: ``"mini"``, ``"public"`` or another, as for ``tada.load``.
         scores: of the localisation, as from ``tada.patching.sweep``; None if there was none.
         results: of Table 1, as from ``tada.evaluation.run``; None if there are none.
         together: scores of functional layers on pairs that did not choose them, as from

@@ -1,0 +1,151 @@
+"""Known answers: many plants are localised, and what is found is held against the sites that were planted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tada import patching
+from tada.experiments import localisation
+from tada.experiments.experiment import Experiment
+from tada.patching.impacts import MIN_IMPACT
+from tada.stats import proportion
+
+SIZES = (3, 6, 12, 32)
+"""Pairs that a localisation has."""
+
+MEASURES: Mapping[str, tuple[str, str]] = {
+    "precision": ("right", "called"),
+    "recall": ("hit", "live"),
+    "recall of what carries": ("found", "carrying"),
+    "false calls": ("wrong", "bare"),
+    "null plants named": ("named", "null"),
+    "null plants unknown": ("silent", "null"),
+}
+"""What is measured: of the called layers, those that are planted; of the planted layers of plants that are not null,
+those that are called, and the same of those that carry the concept on other pairs; of the layers that are not planted,
+those that are called; of the blocks of null plants, those that name a layer, and those whose effect is unknown."""
+
+Rule = Callable[[pd.DataFrame], pd.DataFrame]
+"""``rule(impacts) -> called``: impacts as from ``tada.patching.impact``, layers with a column ``functional``."""
+
+
+def plan(name: str, checkpoint: str | Path, profile: str = "mini", **options: Any) -> Experiment:
+    """Load a model as ``tada.experiments.localisation.plan``, with one noise a pair: other pairs tell more than others."""
+    work = localisation.plan(name, checkpoint, profile, **options)
+    size = replace(work.profile.localisation, seeds=1)
+    return replace(work, profile=replace(work.profile, localisation=size))
+
+
+def build_plants(
+    work: Experiment, concepts: Sequence[str] = (), drawn: int | None = None, limit: int | None = None
+) -> pd.DataFrame:
+    """Draw plants, and build the pairs by which each is localised.
+
+    Args:
+        work: as from :func:`plan`.
+        concepts: which; none for the profile's. Each plant is of one, in turn.
+        drawn: plants, in place of the profile's. After them come its null plants, in which no site reads the concept.
+        limit: pairs of a plant, in place of the profile's.
+
+    Returns:
+        Pairs as from ``tada.patching.plant``, with ``plant``, the seed of the draw, and its ``layers``.
+    """
+    size = work.profile.plants
+    pairs = localisation.build_pairs(work, concepts, limit=limit or size.pairs)
+    names, drawn, parts = pairs["concept"].unique(), drawn or size.drawn, []
+    for number in range(drawn + size.null):
+        layers = patching.draw_plant(work.model, number) if number < drawn else []
+        own = pairs[pairs["concept"] == names[number % len(names)]]
+        own = patching.plant(work.model, own, layers)
+        ids = own["pair"] + f"-{number}"  # a plant may be drawn twice
+        parts.append(own.assign(plant=number, pair=ids, layers=pd.Series([layers] * len(own), own.index)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def grade(
+    scores: pd.DataFrame, pairs: pd.DataFrame, rule: Rule = patching.functional, sizes: Sequence[int] = SIZES
+) -> pd.DataFrame:
+    """Call layers from blocks of each plant's pairs, with and without controls, and count what is right.
+
+    What a plant does is measured on the pairs that a block leaves out. A planted layer **carries** the concept if its
+    impact on these is at least ``tada.patching.impacts.MIN_IMPACT``; a plant is **null** if no site was planted
+    or if the full swap has no effect on these that can be told from 0.
+
+    Args:
+        scores: of all layers, with controls, as from ``tada.experiments.localisation.sweep``.
+        pairs: as from :func:`build_plants`.
+        rule: what calls layers functional.
+        sizes: of the blocks; those that leave out less than a quarter of a plant's pairs are not made.
+
+    Returns:
+        A row a block, with controls and without: ``plant, concept, pairs`` (of the block), ``controls, null, unknown``,
+        and the numbers of layers: ``layers`` of the model, ``planted, carrying, called``, and of the called ones those
+        that are planted (``right``) and that carry the concept (``found``).
+    """
+    plants = scores["pair"].map(pairs.set_index("pair")["plant"])
+    rows: list[dict[str, Any]] = []
+    for number, part in scores.groupby(plants, sort=False):
+        names, first = part["pair"].unique(), pairs[pairs["plant"] == number].iloc[0]
+        planted = {str(layer) for layer in first["layers"]}
+        for size in [size for size in sizes if size <= 0.75 * len(names)]:
+            for start in range(0, len(names) - size + 1, size):
+                block = part["pair"].isin(names[start : start + size])
+                about = {"plant": number, "concept": first["concept"], "pairs": size}
+                rows += [about | row for row in _grade_block(part[block], part[~block], planted, rule)]
+    return pd.DataFrame(rows)
+
+
+def _grade_block(block: pd.DataFrame, others: pd.DataFrame, planted: set[str], rule: Rule) -> Iterator[dict[str, Any]]:
+    truth = patching.impact(others[others["method"] == "patch"])
+    does = truth[truth["known"] & (truth["impact"] >= MIN_IMPACT)]
+    carrying = planted & set(does["layers"])
+    impacts = patching.impact(block)
+    for controls in (False, True):
+        called = rule(impacts if controls else impacts[impacts["method"] == "patch"])
+        names = set(called.loc[called["functional"], "layers"])
+        yield {
+            "controls": controls,
+            "null": not (planted and truth["known"].any()),
+            "unknown": not impacts["known"].any(),
+            "layers": len(called),
+            "planted": len(planted),
+            "carrying": len(carrying),
+            "called": len(names),
+            "right": len(names & planted),
+            "found": len(names & carrying),
+        }
+
+
+def summarise(grades: pd.DataFrame) -> pd.DataFrame:
+    """Average what :func:`grade` counts over plants, each of which counts once.
+
+    Returns:
+        ``pairs, controls, measure`` (of :data:`MEASURES`), ``value, low, high`` (Wilson's interval, plants as trials),
+        ``plants`` (of which it could be taken) and ``known`` (whether of any).
+    """
+    counts = grades.assign(
+        wrong=grades["called"] - grades["right"],
+        bare=grades["layers"] - grades["planted"],
+        named=grades["null"] & (grades["called"] > 0),
+        silent=grades["null"] & grades["unknown"],
+        live=grades["planted"].where(~grades["null"], 0),
+        hit=grades["right"].where(~grades["null"], 0),
+    )
+    rows = [
+        {"pairs": size, "controls": controls, "measure": measure, **_mean_share(part, hits, trials)}
+        for (size, controls), part in counts.groupby(["pairs", "controls"])
+        for measure, (hits, trials) in MEASURES.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def _mean_share(part: pd.DataFrame, hits: str, trials: str) -> dict[str, float]:
+    sums = part.groupby("plant")[[hits, trials]].sum()
+    shares = (sums[hits] / sums[trials])[sums[trials] > 0]
+    low, high = proportion(shares.sum(), len(shares)) if len(shares) else (0.0, 1.0)
+    return {"value": shares.mean(), "low": low, "high": high, "plants": len(shares), "known": len(shares) > 0}
