@@ -305,11 +305,6 @@ def rank_layers(impacts: pd.DataFrame) -> list[int]:
     return [int(layer) for layer in means["layers"]]
 
 
-def functional_layers(called: pd.DataFrame) -> list[int]:
-    """List the layers that ``tada.patching.functional`` calls functional for at least one concept, in their order."""
-    return sorted({int(layer) for layer in called.loc[called["functional"], "layers"]})
-
-
 def measure_together(
     work: Experiment, pairs: pd.DataFrame, scores: pd.DataFrame, made: bool = False, **options: Any
 ) -> pd.DataFrame | None:

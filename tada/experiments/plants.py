@@ -35,7 +35,7 @@ Rule = Callable[[pd.DataFrame], pd.DataFrame]
 
 
 def plan(name: str, checkpoint: str | Path, profile: str = "mini", **options: Any) -> Experiment:
-    """Load a model as ``tada.experiments.localisation.plan``, with one noise a pair: other pairs tell more than others."""
+    """Load a model as ``tada.experiments.localisation.plan``, with one noise a pair."""
     work = localisation.plan(name, checkpoint, profile, **options)
     size = replace(work.profile.localisation, seeds=1)
     return replace(work, profile=replace(work.profile, localisation=size))
