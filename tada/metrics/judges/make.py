@@ -11,7 +11,6 @@ from tada.errors import InputError
 from tada.metrics.judges.concepts import EarJudge, OutsideJudge, ProbeJudge, SignalJudge
 from tada.metrics.judges.protocol import Judge, Panel, as_judge
 from tada.metrics.judges.steering import EarSteeringJudge, ProbeSteeringJudge
-from tada.models import SHIPPED
 
 NAMES = ("clap", "muq", "paper")
 """Judges by similarity to a query."""
@@ -30,12 +29,12 @@ def make_judge(name: str = "", checkpoint: str | Path | None = None) -> Judge:
     Raises:
         ValueError: no such judge, or nothing given for a checkpoint that has no judge of its own.
     """
-    if not name and checkpoint not in (None, *SHIPPED) and Path(str(checkpoint)).expanduser().is_dir():
+    if not name and checkpoint not in (None, "mini") and Path(str(checkpoint)).expanduser().is_dir():
         raise InputError(
             f"got no score for the folder {checkpoint}; expected probe (for clips of synthetic music), "
             f"{', '.join(NAMES)}, or module:name of a function score(clips, rows)"
         )
-    chosen = name or ("probe" if checkpoint in SHIPPED else "clap")
+    chosen = name or ("probe" if checkpoint == "mini" else "clap")
     if chosen == "probe":
         return Panel(ProbeJudge(), EarJudge("clap", "mini"))
     return EarJudge(chosen) if chosen in NAMES else as_judge(_import(chosen))
