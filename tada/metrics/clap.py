@@ -180,7 +180,11 @@ def find_file(path: str) -> Path:
         raise MissingFileError(f"no {path}: expected a file, or one on the hub as owner/name/file, such as {PUBLIC}")
     from huggingface_hub import hf_hub_download
 
-    return hub.folder(repository, partial(hf_hub_download, filename=name), name)
+    try:
+        return hub.folder(repository, partial(hf_hub_download, filename=name), name)
+    except CheckpointError as error:
+        wanted = f"hf download {repository} {name} && hf download roberta-base"
+        raise CheckpointError(f"{error} (of this repository one file is enough: {wanted})") from error
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:

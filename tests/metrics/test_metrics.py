@@ -166,6 +166,9 @@ def test_the_paper_s_clap_is_the_default(tmp_path: Path, mini: clap.Clap, monkey
     (name,) = asked
     file = tmp_path / "lukewys" / "laion_clap" / "music_audioset_epoch_15_esc_90.14.pt"
     assert clap.find_file(name) == file
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *args, **how: 1 / 0)
+    with pytest.raises(OSError, match=r"hf download lukewys/laion_clap music_audioset\S+ && hf download roberta-base"):
+        clap.find_file(name)
 
 
 def test_a_text_tower_to_which_all_texts_are_alike_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
