@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tada.arguments import number
 from tada.errors import InputError, MissingPackageError
 from tada.io import atomic_write
 
@@ -24,6 +25,9 @@ LOUDEST = 1000.0
 
 BLOCK = 65_536
 """Frames that an encoder is given at once: a long clip in one piece is more than Vorbis has a stack for."""
+
+LOWEST_RATE = 4000.0
+"""Hz; the shelf of K-weighting lies at 1.7 kHz."""
 
 SILENCE = -70.0
 """Loudness of silence in LUFS: the absolute gate, below which nothing counts."""
@@ -167,12 +171,13 @@ def lufs(samples: Any, sample_rate: int) -> float:
         sample_rate: in Hz.
 
     Raises:
-        InputError: no samples, or some that are not finite.
+        InputError: no samples, some that are not finite, or a rate below 4 kHz, where the filters have no meaning.
     """
     audio = np.asarray(samples, np.float64)
     audio = audio[:, None] if audio.ndim == 1 else audio
     if not audio.size or not np.isfinite(audio).all():
         raise InputError(f"got {audio.size} samples, {np.isnan(audio).sum()} of them NaN; expected finite ones")
+    number("sample_rate", sample_rate, LOWEST_RATE)
     power = _blocks(_weighted(audio, sample_rate), sample_rate)
     loud = power[_level(power) > SILENCE]
     if not len(loud):

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from tada.errors import InputError
+from tada.errors import InputError, MissingFileError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor
 
 PAGE = "TADA_PAGE"
 """Environment variable: the folder for files of the page that is being built; not set elsewhere."""
@@ -86,6 +87,32 @@ def write_table(path: str | Path, table: pd.DataFrame) -> Path:
     if Path(path).suffix == ".parquet":
         return atomic_write(path, lambda draft: table.to_parquet(draft, index=False))
     return atomic_write(path, table.to_csv(index=False))
+
+
+def read_signed(path: Path, card: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read tensors (safetensors) and the json beside them, which holds their ``sha256``.
+
+    Returns:
+        The tensors, and the json without the hash.
+
+    Raises:
+        MissingFileError: one of the two is not there. InputError: they are damaged, or do not belong together.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    for file in (path, card):
+        if not file.is_file():
+            raise MissingFileError(f"no {file}: expected {path.name} and {card.name} in one folder")
+    try:
+        data, about = path.read_bytes(), dict(json.loads(card.read_text(encoding="utf-8")))
+        if sha256(data) != about.pop("sha256"):
+            raise InputError(f"{path} is not what {card.name} describes: damaged or replaced; make it again")
+        return load(data), about
+    except (OSError, LookupError, TypeError, ValueError, SafetensorError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{card} or {path.name} is damaged ({error}): make them again") from error
 
 
 def sha256(content: bytes | Path) -> str:

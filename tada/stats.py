@@ -20,6 +20,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from tada.arguments import integer
+
 Values = NDArray[np.float64]
 
 RESAMPLES = 1000
@@ -49,6 +51,7 @@ def draws(count: int, resamples: int = RESAMPLES, seed: int = 0) -> Values:
     Returns:
         Weights of sum 1, ``[1 + resamples, count]``; times values ``[count]`` they are means.
     """
+    resamples = integer("resamples", resamples, 1)
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
     return np.concatenate([np.full((1, count), 1 / count), drawn / count])
 
@@ -72,6 +75,7 @@ def cluster_draws(*labels: Sequence[Hashable], resamples: int = RESAMPLES, seed:
     Returns:
         Weights as from :func:`draws`, a column a row, and the number of units, of the fewer kind.
     """
+    resamples = integer("resamples", resamples, 1)
     codes = [pd.factorize(pd.Series(list(one)))[0] for one in labels]
     counts = [int(one.max()) + 1 for one in codes]
     weights = np.ones((1 + resamples, len(codes[0])))

@@ -13,7 +13,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ SCHEMA = (
     "CREATE TABLE IF NOT EXISTS units (number INTEGER PRIMARY KEY, unit TEXT UNIQUE, sha256 TEXT, rows BLOB)",
     "CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT)",
 )
+TABLES = {"units": ["number", "unit", "sha256", "rows"], "settings": ["name", "value"]}
+"""Table -> its columns."""
 
 
 def key(determinants: Mapping[str, Any]) -> str:
@@ -54,8 +56,10 @@ def key(determinants: Mapping[str, Any]) -> str:
 class Store:
     """The results in one folder, which is made if missing.
 
+    A file ``store.sqlite`` that is damaged or holds something else is set aside under another name.
+
     Raises:
-        InputError: a folder on a network file system, or with the results of an older version.
+        InputError: no folder, a damaged file, a network file system, or the results of an older version.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -66,11 +70,19 @@ class Store:
         system = file_system(self.folder)
         if NETWORK.fullmatch(system):
             raise InputError(f"{folder} is on a network file system ({system}), whose locks fail: name a local folder")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder} cannot be a folder of results ({error.strerror}): name another one") from error
+        if self.file.exists() and not self.file.is_file():
+            raise InputError(f"{self.file} is no file: move it away, or name another folder")
+        self._checked = 0
         with self._transaction() as database:
             for statement in SCHEMA:
                 database.execute(statement)
-        self._checked = 0
+            tables = {name: [row[1] for row in database.execute(f"PRAGMA table_info({name})")] for name in TABLES}
+        if tables != TABLES:
+            raise self._set_aside(self.file.stat().st_ino, "it has other tables")
 
     def known(self) -> set[str]:
         """List the hashes of the units that are stored and whole, those of other processes included."""
@@ -78,7 +90,7 @@ class Store:
             unread = database.execute("SELECT number, sha256, rows FROM units WHERE number > ?", [self._checked])
             damaged = []
             for self._checked, digest, rows in unread:
-                if sha256(rows) != digest:
+                if not isinstance(rows, bytes) or sha256(rows) != digest:
                     damaged.append([self._checked])
             if damaged:
                 log.warning("%d units in %s are damaged: they are computed again", len(damaged), self.file)
@@ -121,14 +133,23 @@ class Store:
             return pd.DataFrame({UNIT: pd.Series(dtype=str)})
         with self._transaction() as database:
             found = [database.execute("SELECT rows FROM units WHERE unit = ?", [unit]).fetchone() for unit in wanted]
-        tables = [pa.ipc.open_stream(content).read_all() for (content,) in found]
+        try:
+            tables = [pa.ipc.open_stream(content).read_all() for (content,) in found]
+        except pa.ArrowException as error:
+            raise InputError(f"{self.file} holds rows that are none ({error}): delete it or name another") from error
         return pa.concat_tables(tables, promote_options="permissive").to_pandas()
 
     def get(self, name: str) -> Any:
         """Read a setting that :meth:`get_or_set` decided, None if nothing was."""
         with self._transaction() as database:
             found = database.execute("SELECT value FROM settings WHERE name = ?", [name]).fetchone()
-        return json.loads(found[0]) if found else None
+        try:
+            return json.loads(found[0]) if found else None
+        except (ValueError, TypeError):
+            log.warning("the setting %s in %s is damaged: it is decided again", name, self.file)
+        with self._transaction() as database:
+            database.execute("DELETE FROM settings WHERE name = ?", [name])
+        return None
 
     def get_or_set(self, name: str, value: Any) -> Any:
         """Decide a setting for all later runs on this store, unless it is decided, and return what holds.
@@ -137,6 +158,7 @@ class Store:
             name: of the setting.
             value: what json can hold.
         """
+        self.get(name)  # one that is damaged is forgotten
         with self._transaction() as database:
             database.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", [name, json.dumps(value)])
         return self.get(name)
@@ -167,17 +189,27 @@ class Store:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """Connect for one transaction, so that stores may be shared by threads and sent to other processes."""
+        before = self.file.stat().st_ino if self.file.is_file() else None
         try:
             with closing(sqlite3.connect(self.file, timeout=WAIT, isolation_level=None)) as database:
                 database.execute("BEGIN IMMEDIATE")
                 yield database
                 database.execute("COMMIT")
         except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                raise
-            raise InputError(
-                f"{self.file} is damaged ({error}): delete it, and its results are computed again"
-            ) from error
+            if getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise self._set_aside(before, str(error)) from error
+            raise InputError(f"{self.file} cannot be used ({error}): is there room, and may you write?") from error
+
+    def _set_aside(self, inode: int | None, reason: str) -> InputError:
+        """Rename a file that is no store, unless another process did so already; the error that says so."""
+        aside = self.file.with_name(f"{self.file.name}.damaged-{inode}")
+        with suppress(FileNotFoundError):
+            if self.file.stat().st_ino == inode:
+                self.file.rename(aside)
+        return InputError(
+            f"{self.file} is damaged or no store ({reason}) and was set aside as {aside.name}: mend it, or delete "
+            "it and run again, which computes its results again"
+        )
 
     def __repr__(self) -> str:
         return f"Store({str(self.folder)!r}, {len(self.known())} units)"

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 
-from tada.audio import FORMATS, LOUDEST, Clip, Clips
+from tada.audio import FORMATS, LOUDEST, Clip, Clips, lufs
 from tada.errors import InputError
 
 LONG = """
@@ -53,3 +53,9 @@ def test_what_cannot_be_written_is_said_and_leaves_no_file(tmp_path):
         with pytest.raises(InputError, match="choose another format|expected one such as clip.wav"):
             Clip(torch.zeros(channels, 400), rate).save(tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("rate", [0, -1, 1000, "x", None, float("nan")])
+def test_loudness_at_a_rate_without_meaning_is_refused(rate):
+    with pytest.raises(InputError, match="got sample_rate="):
+        lufs(torch.ones(100).numpy(), rate)

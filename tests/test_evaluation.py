@@ -393,3 +393,11 @@ def test_columns_take_the_direction_that_their_metric_says() -> None:
         assert column.of(alpha, curves, None) == pytest.approx([alone(alpha, one) for one in curves], rel=1e-12)
     assert made[0].of is not None
     assert made[0].of(alpha, curves, None) == pytest.approx(curves[:, [0, 1, 3, 4]].mean(1))
+
+
+def test_no_results_and_distances_that_are_none_are_refused():
+    with pytest.raises(ValueError, match="got 0 results"):
+        evaluation.table(pd.DataFrame())
+    frame = pd.DataFrame({"alpha": [-1.0, 0.0, 1.0], "lpaps": [-0.1, 0.0, 0.2], "clap": [0.1, 0.2, 0.3]})
+    with pytest.raises(ValueError, match="got the distance -0.1; expected 0 or more"):
+        evaluation.auc(frame, "clap", (0.5, 0.5))

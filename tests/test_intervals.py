@@ -142,3 +142,10 @@ def test_undefined_draws_are_left_out() -> None:
     values = intervals.draws(20) @ np.arange(20.0)
     holed = np.r_[values, [np.nan] * 50]
     assert intervals.bootstrap(holed, 20) == intervals.bootstrap(values, 20)
+
+
+@pytest.mark.parametrize("resamples", [0, -1, 2.5, "x", None])
+def test_resamples_are_a_number(resamples) -> None:
+    for make in (lambda: intervals.draws(4, resamples), lambda: intervals.cluster_draws("abc", resamples=resamples)):
+        with pytest.raises(ValueError, match="got resamples="):
+            make()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,7 @@ import torch.nn.functional as F
 import tada
 from checks import SECONDS
 from tada import sae as saes
+from tada.errors import InputError
 from tada.sae import Code, SaeConfig, SparseAutoencoder
 
 DIM, LATENTS, K = 16, 48, 4
@@ -300,3 +303,38 @@ def test_the_encoder_bias_of_the_authors_code_is_an_option(hidden):
     with torch.no_grad():
         model.b_enc[7] = 100.0
     assert (model.encode(hidden).indices == 7).any(dim=1).all()
+
+
+@pytest.mark.parametrize(
+    "harm", [{"latents": 10**12}, {"dim": 3}, {"k": "x"}, {"bogus": 1}, {"batch_topk": None, "k": 0}]
+)
+def test_sizes_that_do_not_fit_the_file_are_refused_before_anything_is_built(sae, tmp_path, harm):
+    folder = sae.save(tmp_path / "sae")
+    about = json.loads((folder / "cfg.json").read_text())
+    (folder / "cfg.json").write_text(json.dumps(about | harm))
+    with pytest.raises(ValueError, match="cfg.json|got k="):
+        SparseAutoencoder.load(folder)
+
+
+@pytest.mark.parametrize(
+    "sizes", [(0, 16, 2), (8, 0, 1), (8, 16, 0), (8.5, 16, 2), ("8", 16, 2), (8, 10**12, 2), (8, 16, True)]
+)
+def test_sizes_are_whole_numbers(sizes):
+    with pytest.raises(InputError, match="got (dim|latents|k)="):
+        SaeConfig(*sizes)
+    assert type(SaeConfig(np.int64(8), np.int64(16), np.int32(2)).k) is int
+
+
+@pytest.mark.parametrize(
+    ("harm", "rate", "words"),
+    [(math.nan, None, "not finite"), (math.inf, None, "not finite"), (0.0, math.inf, "rate"), (0.0, 0, "rate"),
+     (0.0, "x", "rate"), (0.0, 1e30, "rate")],
+)  # fmt: skip
+def test_training_stops_at_a_loss_that_is_not_finite(harm, rate, words):
+    hidden = torch.randn(64, 8)
+    hidden[3, 3] += harm
+    with pytest.raises(InputError, match=words):
+        saes.train({"a": SparseAutoencoder(SaeConfig(8, 16, 2))}, [{"a": hidden}] * 3, 3, rate)
+    for steps, tokens in ((0, 9), ("3", 9), (2.5, 9), (3, 0)):
+        with pytest.raises(InputError, match="steps|tokens"):
+            saes.train({"a": SparseAutoencoder(SaeConfig(8, 16, 2))}, [{"a": torch.randn(tokens, 8)}] * 3, steps)

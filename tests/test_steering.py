@@ -302,3 +302,17 @@ def test_pairs_that_the_encoder_cannot_tell_apart_fit_no_vector(model):
     long = "a song with guitars and drums in a large room, " * 60
     with pytest.raises(InputError, match="1 of 2 pairs differ only in words"):
         steering.contrast(model, ["a", long + "happy"], ["b", long + "sad"], 1, tada.Setting(SECONDS, QUICK))
+
+
+def test_names_with_dots_are_two_files(tmp_path):
+    one, two = (steering.Vector({"a": torch.full((1, 3), float(n))}).save(tmp_path / f"happy.v{n}") for n in (1, 2))
+    assert (one.name, two.name) == ("happy.v1.safetensors", "happy.v2.safetensors")
+    assert steering.Vector.load(tmp_path / "happy.v1").directions["a"][0, 0] == 1
+
+
+@pytest.mark.parametrize("card", ["", "[1]", "{}", '{"sha256": 3}', "{", '{"sha256": "0", "info": []}'])
+def test_a_damaged_card_is_named(tmp_path, card):
+    path = steering.Vector({"a": torch.ones(1, 3)}).save(tmp_path / "v")
+    path.with_suffix(".json").write_text(card)
+    with pytest.raises(InputError, match="v.json"):
+        steering.Vector.load(path)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
+import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -150,8 +153,42 @@ def test_a_damaged_file_is_refused_in_words(tmp_path, harm):
     store.add(rows(*range(200)))
     content = store.file.read_bytes()
     store.file.write_bytes(content[: len(content) // 2] if harm == "truncate" else b"nonsense" * 1000)
-    with pytest.raises(InputError, match="damaged.*delete it"):
+    harmed = store.file.read_bytes()
+    with pytest.raises(InputError, match="damaged.*set aside as store.sqlite.damaged-.*delete"):
         Store(tmp_path).frame()
+    assert [file.read_bytes() for file in tmp_path.glob("*.damaged-*")] == [harmed]
+    Store(tmp_path).add(rows(1))
+    assert len(Store(tmp_path).frame()) == 1
+
+
+def test_what_is_no_store_is_told(tmp_path):
+    foreign, file, folder, pipe = (tmp_path / name for name in ("foreign", "file", "folder", "pipe"))
+    file.touch()
+    for place in (file, file / "below"):
+        with pytest.raises(InputError, match="cannot be a folder of results"):
+            Store(place)
+    (folder / "store.sqlite").mkdir(parents=True)
+    pipe.mkdir()
+    os.mkfifo(pipe / "store.sqlite")
+    for place in (folder, pipe):
+        with pytest.raises(InputError, match="store.sqlite is no file"):
+            Store(place)
+    foreign.mkdir()
+    with closing(sqlite3.connect(foreign / "store.sqlite")) as database:
+        database.execute("CREATE TABLE units (mine)")
+    with pytest.raises(InputError, match="other tables.*set aside"):
+        Store(foreign)
+    assert list(foreign.glob("store.sqlite.damaged-*")) and Store(foreign).known() == set()
+
+
+def test_a_damaged_setting_is_decided_again(tmp_path, caplog):
+    store = Store(tmp_path)
+    store.get_or_set("seed", 1)
+    with closing(sqlite3.connect(store.file)) as database:
+        database.execute("UPDATE settings SET value = '{'")
+        database.commit()
+    assert store.get("seed") is None and "setting seed" in caplog.text
+    assert store.get_or_set("seed", 2) == 2
 
 
 def test_a_store_of_an_older_version_is_refused(tmp_path):

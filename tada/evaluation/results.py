@@ -135,6 +135,9 @@ def table(
     Raises:
         ValueError: no strength 0, gaps, scores that are NaN, or several runs mixed.
     """
+    missing = [name for name in (*CASE, "metric", "value") if name not in results]
+    if missing or results.empty:
+        raise InputError(f"got {len(results)} results, without {missing}; expected some, as from tada.evaluation.run")
     cells: list[dict[str, Any]] = []
     for case, part in results.groupby(CASE, sort=False):
         about: dict[str, Any] = dict(zip(CASE, case, strict=True))

@@ -129,6 +129,8 @@ def _side(alpha: ArrayLike, score: ArrayLike, distance: ArrayLike, sign: int) ->
     """One direction of curves, ``[..., 1 + strengths]``: distances from 0 on, and the gain at each."""
     a, s = _curve(alpha, score)
     d = _curve(alpha, distance)[1]
+    if (d < 0).any():
+        raise InputError(f"got the distance {d.min():.4g}; expected 0 or more: distances are lengths")
     zero = _zero(a)
     order = np.flatnonzero(a * sign > 0)[::sign]
     if not len(order):

@@ -6,9 +6,8 @@ A code is kept sparse, as values and indices, and decoded by summing rows of the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tada.arguments import integer
 from tada.errors import InputError
-from tada.io import atomic_write, sha256, write_json
+from tada.io import atomic_write, read_signed, sha256, write_json
+
+LARGEST = 2**24
+"""Features, or width, that an autoencoder has at most."""
 
 
 class Code(NamedTuple):
@@ -51,7 +54,9 @@ class SaeConfig:
     batch_topk: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.k <= self.latents:
+        for name, most in (("dim", LARGEST), ("latents", LARGEST), ("k", None)):
+            object.__setattr__(self, name, integer(name, getattr(self, name), 1, most))
+        if self.k > self.latents:
             raise InputError(f"got k={self.k} of {self.latents} latents; expected 1 to {self.latents}")
 
 
@@ -139,15 +144,13 @@ class SparseAutoencoder(nn.Module):
     @classmethod
     def load(cls, folder: str | Path) -> SparseAutoencoder:
         """Read what :meth:`save` wrote; ValueError where the files are damaged or do not belong together."""
-        from safetensors.torch import load
-
-        folder = Path(folder)
-        data, about = (folder / "sae.safetensors").read_bytes(), json.loads((folder / "cfg.json").read_text())
-        if sha256(data) != about.pop("sha256"):
-            raise InputError(f"{folder}: sae.safetensors is not what cfg.json describes: damaged or replaced")
-        about.pop("info")
+        tensors, about = read_signed(Path(folder) / "sae.safetensors", Path(folder) / "cfg.json")
+        about.pop("info", None)
+        shape = tensors["W_dec"].shape if "W_dec" in tensors else ()
+        if set(about) != {field.name for field in fields(SaeConfig)} or shape != (about["latents"], about["dim"]):
+            raise InputError(f"{folder}: cfg.json {about} does not fit the decoder {tuple(shape)} in sae.safetensors")
         model = cls(SaeConfig(**about))
-        model.load_state_dict(load(data))
+        model.load_state_dict(tensors)
         return model.eval()
 
 

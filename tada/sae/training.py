@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from tada.arguments import integer, number
 from tada.errors import InputError
 from tada.sae.model import Code, SparseAutoencoder
 from tada.sae.streams import Batch, pieces
@@ -69,10 +70,11 @@ def train(
         share of features that count as dead.
 
     Raises:
-        ValueError: a stream that ends early.
+        ValueError: a stream that ends early, a batch without tokens, or a loss that is not finite.
     """
     from tqdm.auto import tqdm
 
+    steps, log_every = integer("steps", steps, 1), integer("log_every", log_every, 1)
     optimisers = {site: make_optimiser(sae, rate, steps) for site, sae in saes.items()}
     rows, stream = [], iter(batches)
     for step in tqdm(range(1, steps + 1), disable=not progress, desc="sae", leave=False):
@@ -81,6 +83,8 @@ def train(
             raise InputError(f"the stream of activations ended after {step - 1} of {steps} steps: give it more prompts")
         for site, sae in saes.items():
             hidden = batch[site].to(sae.W_dec)
+            if not len(hidden):
+                raise InputError(f"got a batch without tokens at {site}; expected one or more")
             if step == 1 and not sae.initialised:
                 sae.initialise(hidden)
             take_step(sae.train(), *optimisers[site], hidden, dead_after)
@@ -96,7 +100,8 @@ def make_optimiser(
     sae: SparseAutoencoder, rate: float | None, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """Make Adam and its schedule: a warm-up, then a linear decay; ``rate`` as for :func:`train`."""
-    peak = rate or 2e-4 / math.sqrt(sae.config.latents / 2**14)
+    standard = 2e-4 / math.sqrt(sae.config.latents / 2**14)
+    peak = standard if rate is None else number("rate", rate, 1e-12, 1.0)
     optimiser = torch.optim.Adam(sae.parameters(), lr=peak, eps=6.25e-10)
     warm = max(1, min(1000, steps // 20))
     return optimiser, torch.optim.lr_scheduler.LambdaLR(
@@ -116,8 +121,13 @@ def take_step(
     Counts for how many tokens features have not fired, too.
     """
     error, revival, code = losses(sae, hidden, sae.idle > dead_after)
+    loss = sae.config.dim * (error + AUXK * revival)
+    if not loss.isfinite():
+        raise InputError(
+            f"the loss is {loss.detach().item()}, not finite: are the activations, or is the rate too high?"
+        )
     optimiser.zero_grad()
-    (sae.config.dim * (error + AUXK * revival)).backward()
+    loss.backward()
     sae.project_gradient()
     nn.utils.clip_grad_norm_(sae.parameters(), 1.0)
     optimiser.step()

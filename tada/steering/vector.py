@@ -7,7 +7,6 @@ autoencoder) are the same thing and are applied the same way.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from tada.arguments import number
 from tada.engine import Seeds, Setting, own_seeds
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.hooks import Edit, Passes, Steps, When, edit, record
-from tada.io import atomic_write, sha256, write_json
+from tada.io import atomic_write, read_signed, sha256, write_json
 from tada.models.base import Layers, Model, sung, versions
 
 Alpha = float | Sequence[float] | Tensor
@@ -179,7 +178,7 @@ class Vector:
         """Write ``path`` (safetensors) and the json beside it, each replaced only when complete; return the first."""
         from safetensors.torch import save
 
-        path = Path(path).with_suffix(".safetensors")
+        path = _named(path)
         data = save({site: direction.contiguous() for site, direction in self.directions.items()})
         atomic_write(path, data)
         write_json(path.with_suffix(".json"), {"sha256": sha256(data), "info": dict(self.info)})
@@ -192,17 +191,13 @@ class Vector:
         Raises:
             FileNotFoundError: one of the two files is missing. ValueError: they do not belong together, or are damaged.
         """
-        from safetensors.torch import load
-
-        path = Path(path).with_suffix(".safetensors")
-        data, about = path.read_bytes(), json.loads(path.with_suffix(".json").read_text())
-        if sha256(data) != about["sha256"]:
-            raise InputError(
-                f"{path} is not what {path.stem}.json describes: damaged or replaced; fit the vector again"
-            )
-        tensors = load(data)
-        order = about["info"].get("sites") or sorted(tensors)
-        return cls({site: tensors[site] for site in order}, about["info"])
+        path = _named(path)
+        tensors, about = read_signed(path, path.with_suffix(".json"))
+        info = about.get("info")
+        order = info.get("sites") or sorted(tensors) if isinstance(info, dict) else ()
+        if info is None or not order or any(site not in tensors for site in order):
+            raise InputError(f"{path.with_suffix('.json')} does not describe the sites of {path.name}: fit them again")
+        return cls({site: tensors[site] for site in order}, info)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Vector:
         return replace(self, directions={site: change(direction) for site, direction in self.directions.items()})
@@ -390,6 +385,11 @@ def _length(outputs: Tensor) -> Tensor:
     """Norms in float32: that of a long row of float16 is more than float16 holds."""
     wide = torch.promote_types(outputs.dtype, torch.float32)
     return torch.linalg.vector_norm(outputs, dim=-1, keepdim=True, dtype=wide)
+
+
+def _named(path: str | Path) -> Path:
+    """The file of tensors; a name with other dots in it, such as ``happy.v2``, is kept whole."""
+    return Path(path) if Path(path).suffix == ".safetensors" else Path(f"{path}.safetensors")
 
 
 def _unit(direction: Tensor) -> Tensor:
