@@ -220,7 +220,7 @@ else:
 # bars are blocks that they patched as a whole. The two are different models, judged by different ears. They are shown together
 # because the question is the same, not to be compared bar by bar.
 
-# %% mystnb={"image": {"alt": "Two bar charts. Above in blue, the mean impact of each layer of the checkpoint on this page with the range over concepts. Below in outlined orange, the published mean impacts of the public model, highest at the layers that the paper calls functional."}}
+# %% mystnb={"image": {"alt": "Two bar charts. Above in blue, the mean impact of each layer of the checkpoint on this page with the range over concepts. Below in outlined orange, the published mean impacts of the public model."}}
 spread = patching.aggregate(impacts)
 figures.mean_impact_bars(spread, localisation.published().query("model == @architecture"), f"Measured here, {title}")
 plt.show()
@@ -306,8 +306,8 @@ tables.folded(values, f"Impacts of {len(values)} layers")
 #
 # ## With a public checkpoint
 #
-# The same page, on a machine with room for the model, the ears and access to a model hub. This was not done for the page you are
-# reading unless the table at its top says so.
+# The same page, on a machine with room for the model, the ears and access to a model hub. The table at its top says which
+# checkpoint it was run with.
 #
 # ```shell
 # tada run notebooks/04_localisation.py --profile colab -p architecture stable-audio -p checkpoint public -p workers 1 \

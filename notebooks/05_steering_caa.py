@@ -274,8 +274,8 @@ if len(concepts) > 1:
 # - A range is found with a judge. Another judge may draw it elsewhere, and strengths beyond it are not meaningless, only unsafe.
 # - What a layer set can do depends on how many layers it has: steering all layers moves more of the model than steering two. The
 #   ranges are calibrated for each set so that each is shown at its best.
-# - The prompts are few at this profile; the intervals say how little a difference of means tells.
-# - On a mini the judge is an attribute probe whose truth is the renderer; on a public checkpoint it can only be an ear of the
+# - How many prompts there are depends on the profile; the intervals say how much a difference of means tells.
+# - On a mini the judge is an attribute probe that was trained on renders; on a public checkpoint it can only be an ear of the
 #   CLAP class. No number of a mini says anything about a public model.
 #
 # ## Your own

@@ -92,7 +92,8 @@ tables.fact_table(facts)
 # %% [markdown]
 # ## By hand
 #
-# Equations 4 and 5 take a few lines. The library keeps the code as values and indices and never builds the dense
+# Equations 4 and 5 take a few lines. As in the authors' code, what TopK keeps is no less than 0 (a ReLU); and activations are
+# divided by one number first, so that the same learning rate fits every layer. The library keeps the code as values and indices and never builds the dense
 # `[frames, features]` tensor; on the same weights it finds the same.
 
 # %%
@@ -135,8 +136,8 @@ found = autoencoder.train_or_load(experiment, chosen, kept / "sae")
 figures.search_table(found.table)
 
 # %% [markdown]
-# *Dead* features fire on none of the measured frames, *frequent* ones on more than a tenth. At this profile the search takes few
-# steps and leaves out the largest autoencoders; `tada sae search` runs the whole of it.
+# *Dead* features fire on none of the measured frames, *frequent* ones on more than a tenth. Small profiles search with
+# few steps and leave out the largest autoencoders; `tada sae search` runs the whole of it.
 #
 # The chosen one is trained on:
 
@@ -277,4 +278,4 @@ else:
 # - A feature that is active with a concept need not cause it. The effect column is the test, and some features fail it.
 # - The score knows two sides of a concept only: a feature of loudness scores for *fast* if fast clips are louder.
 # - The choice of $m$ and $k$ adds up shares of unlike things; the paper does not say how it weighs them.
-# - Training is short at this profile. The paper trained for 15 epochs on clips of 5,521 captions: `-p profile paper`.
+# - How long training is depends on the profile. The paper trained for 15 epochs on clips of 5,521 captions: `-p profile paper`.

@@ -168,10 +168,10 @@ row = cells[(cells["concept"] == concepts[0]) & (cells["layers"] == "functional"
 # ## The table
 #
 # In each concept and column the best row is bold, and so is every row that cannot be told from it: the interval of their difference
-# holds 0. Brackets are 95 % intervals from a bootstrap over prompts, the same prompts drawn for all rows, widened because the prompts
-# are few; those of distances between sets come from leaving out groups of prompts. Columns of the package's own ears are named so: *mini-clap* stands where the
-# paper has CLAP, *mini-second* where it has MuQ-MuLan, and *probe* is an attribute probe whose truth is the renderer, which the
-# paper could not have.
+# holds 0. Brackets are 95 % intervals from a bootstrap over prompts, the same prompts drawn for all rows, wider where prompts are
+# few; those of distances between sets come from leaving out groups of prompts. Columns of the package's own ears are named so:
+# *mini-clap* stands where the paper has CLAP, *mini-second* where it has MuQ-MuLan, and *probe* is an attribute probe, trained on
+# renders, which the paper could not have.
 
 # %%
 table_figures.block_tables(cells)
@@ -188,7 +188,8 @@ if cells["value"].isna().any():
     display(table_figures.gap_table(cells))
 
 # %% [markdown]
-# Audiobox Aesthetics was trained on real recordings: of clips of a mini its ratings would mean little, and the table goes without.
+# Audiobox Aesthetics was trained on real recordings: of clips of a mini its ratings would mean little, and the table of a mini
+# goes without.
 #
 # ## What it buys and what it costs
 #
@@ -253,10 +254,10 @@ tables.folded(every, f"All {len(every)} cells")
 # %% [markdown]
 # ## What was published
 #
-# The numbers of the paper's own Table 1 (its first version) are in no source that could be read. Its authors' second version
-# publishes averages over nine concepts for the public ACE-Step, with other strengths and methods: *auc* as above, smoothness of
-# curves scaled to 1, and the mean of the four Audiobox ratings. They belong to another model and are not to be compared with the
-# numbers above.
+# The numbers of the paper's own Table 1 (its first version) are in no source that could be read. Below are averages of its third
+# version over nine concepts for the public ACE-Step, as its authors publish them (the second version prints others): *auc* as
+# above, smoothness of curves scaled to 1, and the mean of the four Audiobox ratings, with other strengths and methods than here.
+# They belong to another model and are not to be compared with the numbers above.
 
 # %%
 table_figures.published_table()
@@ -264,7 +265,7 @@ table_figures.published_table()
 # %% [markdown]
 # ## Limits
 #
-# - The prompts are few at this profile, and the intervals are wide. `-p prompts 100` is the paper's number.
+# - The fewer the prompts, the wider the intervals. `-p prompts 100` is the paper's number.
 # - Strengths are comparable between rows only as far as what 100 % means is fair to them; the figure above does not depend on it.
 # - Every row may use its own layers, but the number of layers differs: *all but functional* pushes many more layers than
 #   *functional*.
@@ -273,7 +274,7 @@ table_figures.published_table()
 # ## Your own
 #
 # ```shell
-# tada table --model stable-audio --checkpoint mini --smoothness authors
+# tada table --model stable-audio --checkpoint mini --variant authors
 # tada table --model stable-audio --checkpoint mini --concept tempo --prompts 20
 # tada run notebooks/07_table_1.py -p architecture ace-step -p checkpoint public -p functional 6+7 -p layer 7 --profile paper
 # ```

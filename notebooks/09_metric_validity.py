@@ -243,7 +243,8 @@ if played is not None:
 Markdown(told)
 
 # %% [markdown]
-# For this reason clips of minis are brought to the renders' loudness before the ears of [Table 1](07_table_1) hear them.
+# Clips of minis are brought to the renders' loudness before the ears of [Table 1](07_table_1) hear them, so that a level can
+# neither help nor harm a row.
 #
 # ## What follows
 #
