@@ -65,7 +65,8 @@ def train_or_load(work: Experiment, layer: int | str, folder: str | Path, seed: 
     Args:
         work: model, setting, captions and profile.
         layer: index or site name.
-        folder: where autoencoders and the activations that they are trained on are kept.
+        folder: where autoencoders are kept, and in ``activations/`` what they are trained on, which may be removed
+            once this is done.
         seed: of weights and order.
 
     Raises:
