@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tada.errors import InputError
 from tada.metrics import aesthetics, curve, signals
 from tada.metrics.judges import OPPOSITE
-from tada.stats import CONFIDENCE, RESAMPLES, bootstrap, draws, jackknife
+from tada.stats import ABOVE, BELOW, CONFIDENCE, RESAMPLES, bootstrap, decide, draws, jackknife
 from tada.steering.arms import ARM, BASELINE
 
 Values = NDArray[np.float64]
@@ -129,8 +129,9 @@ def table(
     Returns:
         ``checkpoint, model, concept, method, layers, column, value, low, high, better, best, tied, prompts, note``.
         ``best`` is the best row of a concept and column, ``tied`` marks rows whose difference to it has an interval
-        that holds 0; ``prompts`` is the number of clips at each strength, in sets too. What could not be measured is
-        there with value NaN and a note with what fills it.
+        that holds 0, and all rows where the prompts are too few to tell (:func:`tada.stats.decide`); ``prompts`` is the
+        number of clips at each strength, in sets too. What could not be measured is there with value NaN and a note
+        with what fills it.
 
     Raises:
         ValueError: no strength 0, gaps, scores that are NaN, or several runs mixed.
@@ -241,7 +242,7 @@ def compare_arms(
             **dict(zip(ARM, arm, strict=True)), "column": column.name, "value": own[0],
             "low": max(low, column.least), "high": high,
             "better": column.better, "best": arm == best,
-            "tied": bool(under <= 0 <= over), "prompts": count, "note": "",
+            "tied": decide(under, over, count) not in (ABOVE, BELOW), "prompts": count, "note": "",
         })  # fmt: skip
     return cells
 

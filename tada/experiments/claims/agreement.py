@@ -12,7 +12,7 @@ import pandas as pd
 from tada.evaluation.results import Scores
 from tada.experiments.claims.effects import PROBE, Evidence, Values
 from tada.experiments.claims.measures import delta, mean_curves
-from tada.stats import bootstrap, draws
+from tada.stats import ABOVE, BELOW, bootstrap, decide, draws
 
 
 def agreement(evidence: Evidence, judge: str, truth: str = PROBE) -> pd.DataFrame:
@@ -88,7 +88,6 @@ def _order(judged: Mapping[str, Values], true: Mapping[str, Values], prompts: in
     """Pairs of rows that the truth tells apart, and those of them that the judge orders the same way."""
     told = []
     for one, other in combinations(true, 2):
-        low, high = bootstrap(true[one] - true[other], prompts)
-        if low > 0 or high < 0:
+        if decide(*bootstrap(true[one] - true[other], prompts), prompts) in (ABOVE, BELOW):
             told.append((judged[one][0] - judged[other][0]) * (true[one][0] - true[other][0]) > 0)
     return {"pairs": len(told), "same": int(sum(told))}

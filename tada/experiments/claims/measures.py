@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tada import concepts
-from tada.evaluation.results import Cutoffs, Scores, common_cutoffs
+from tada.evaluation.results import Cutoffs, Scores, common_cutoffs, mean_shift
 from tada.experiments.claims.effects import Effect, Evidence, Measure, Values
 from tada.metrics import curve
 from tada.models import ARCHITECTURES
@@ -150,9 +150,11 @@ def steered(
     return measure
 
 
-def difference(of: Quantity, row: str, other: str, pool: str = "mean", metrics: Sequence[str] = ()) -> Measure:
-    """Make the measure of a quantity of one row less that of another, on the same prompts."""
-    return steered([row, other], lambda curves: of(curves[row]) - of(curves[other]), pool, metrics)
+def difference(
+    of: Quantity, row: str, other: str, pool: str = "mean", metrics: Sequence[str] = (), times: float = 1.0
+) -> Measure:
+    """Make the measure of a quantity of one row less so many times that of another, on the same prompts."""
+    return steered([row, other], lambda curves: of(curves[row]) - times * of(curves[other]), pool, metrics)
 
 
 def functional(of: Quantity, pool: str = "every", most: float = np.inf) -> Measure:
@@ -225,21 +227,28 @@ def rank_correlation(row: Curve) -> Values:
     return np.asarray((ranks * steps).sum(1) / (steps**2).sum())
 
 
-def sets_apart(metric: str, rows: Sequence[str], of: Callable[[Mapping[str, pd.DataFrame]], pd.Series]) -> Measure:
-    """Make a measure on distances between sets of clips, mean of concepts; the interval leaves out groups of prompts.
+def sets_apart(metric: str, further: str, nearer: str, margin: float = 0.0) -> Measure:
+    """Make the measure of how much further one set of clips is than another, mean of concepts.
+
+    The interval leaves out groups of prompts.
 
     Args:
-        metric: a name in ``tada.evaluation.results.SETS``.
-        rows: that are compared; concepts that lack one are left out.
-        of: what is tested in one concept, a value a group left out, from tables (groups by strengths) by row.
+        metric: a distance between sets, a name in ``tada.evaluation.results.SETS``.
+        further: a row of Table 1, mean of its strengths, or ``"none"``: the unsteered clips.
+        nearer: likewise.
+        margin: is added.
     """
+    rows = [row for row in (further, nearer) if row != "none"]
+
+    def shift(arms: Mapping[str, Scores], row: str) -> pd.Series:
+        return arms[rows[0]].sets[metric][0.0] if row == "none" else mean_shift(arms[row].sets[metric])
 
     def measure(evidence: Evidence, judge: str) -> Effect | None:
         some = [one for one in evidence.rows.values() if all(row in one and metric in one[row].sets for row in rows)]
-        found = [of({row: by_row[row].sets[metric] for row in rows}).to_numpy(float) for by_row in some]
+        found = [(margin + shift(arms, further) - shift(arms, nearer)).to_numpy(float) for arms in some]
         if not found or len({len(values) for values in found}) > 1 or len(found[0]) < 3:
             return None
-        clips = sum(min(len(by_row[row].prompts) for row in rows) for by_row in some)
+        clips = sum(min(len(arms[row].prompts) for row in rows) for arms in some)
         values, over = np.mean(found, axis=0), f"mean of {len(found)} concepts, {clips} clips at each strength"
         return Effect(float(values[0]), *jackknife(values), over, clips if clips >= MIN_CLIPS else 0)
 
