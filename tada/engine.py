@@ -28,10 +28,11 @@ import pandas as pd
 import torch
 
 from tada import arguments
+from tada.arguments import integer, number
 from tada.audio import Clips
 from tada.errors import InputError
 from tada.metrics.judges import JudgeLike, as_judge
-from tada.models.base import Latents, Lyrics, Model, Sampling, versions
+from tada.models.base import LONGEST, Latents, Lyrics, Model, Sampling, versions
 from tada.models.context import Context
 from tada.store import UNIT, Store, key
 
@@ -70,6 +71,10 @@ class Setting:
     progress: bool = False
     executor: Executor | None = field(default=None, repr=False, compare=False)
     keep: str | Path | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seconds", number("seconds", self.seconds, 0.0, LONGEST))
+        object.__setattr__(self, "batch", integer("batch", self.batch, 1))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tada import arguments
+from tada.engine import Setting
 from tada.errors import InputError
 from tada.models.base import Sampling, pick_device, pick_dtype, whole_frames
 
@@ -56,6 +57,15 @@ def test_what_is_no_text_is_refused(other):
 def test_settings_are_numbers(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         Sampling(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"seconds": "4"}, {"seconds": np.nan}, {"seconds": -1}, {"batch": 0}, {"batch": "8"}]
+)
+def test_what_clips_share_are_numbers(wrong):
+    with pytest.raises(InputError, match=f"got {next(iter(wrong))}="):
+        Setting(**{"seconds": 1.0, **wrong})
+    assert type(Setting(np.float32(2), batch=np.int64(4)).batch) is int
 
 
 def test_settings_of_every_library_are_the_same_settings():

@@ -12,7 +12,7 @@ import pytest
 
 import tada
 from tada.errors import CheckpointError
-from tada.models import shipped
+from tada.models import mini_folder
 
 FAULTS: dict[str, Callable[[Path], object]] = {
     "missing": Path.unlink,
@@ -31,7 +31,7 @@ def cases() -> list[tuple[str, str, str]]:
              "vocab.json", "tokenizer/tokenizer.json")  # fmt: skip
     found = []
     for name in tada.ARCHITECTURES:
-        folder = shipped(name, "mini")
+        folder = mini_folder(name)
         for file in sorted(folder.rglob("*.*")):
             if file.is_file() and file.name not in (*OURS, "merges.txt"):
                 kinds = [kind for kind in FAULTS if kind != "holds a list" or file.suffix == ".json"]
@@ -42,7 +42,7 @@ def cases() -> list[tuple[str, str, str]]:
 
 def copied(name: str, folder: Path) -> Path:
     """A copy of a mini, its large files by link."""
-    return Path(shutil.copytree(shipped(name, "mini"), folder, copy_function=lambda a, b: Path(b).symlink_to(a)))
+    return Path(shutil.copytree(mini_folder(name), folder, copy_function=lambda a, b: Path(b).symlink_to(a)))
 
 
 def replaced(path: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -139,3 +140,12 @@ def test_the_default_checkpoint_knows_its_functional_layers(monkeypatch, tiny_fo
     monkeypatch.setattr(hub, "folder", lambda *args: tiny_folder("stable-audio"))
     model = tada.load("stable-audio", device="cpu")
     assert model.resolve("functional") == model.sites[11:13]
+
+
+def test_threads_may_load_at_once(tiny_folder):
+    """The libraries change torch for the whole process while they read weights."""
+    folders = [tiny_folder(name) for name in ("stable-audio", "ace-step")] * 2
+    with ThreadPoolExecutor(4) as pool:
+        models = list(pool.map(lambda folder: tada.load(folder.name[:-1], folder, device="cpu"), folders))
+    assert len({model.fingerprint() for model in models}) == 2
+    assert not any(weight.is_meta for model in models for weight in model.denoiser.parameters())

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING
 
 from tada.errors import CheckpointError, UnknownNameError, unknown
@@ -95,6 +96,10 @@ def mini_folder(name: str) -> Path:
     return path
 
 
+LOADING = RLock()
+"""Held while a checkpoint is read: meanwhile the libraries change torch for the whole process."""
+
+
 def load(
     name: str,
     checkpoint: str | Path | None = None,
@@ -130,7 +135,8 @@ def load(
     from tada.models.fingerprint import log_loaded
 
     module, _, adapter = architecture.adapter.partition(":")
-    model: Model = getattr(import_module(module), adapter).open(architecture, checkpoint, device, dtype)
+    with LOADING:
+        model: Model = getattr(import_module(module), adapter).open(architecture, checkpoint, device, dtype)
     if model.functional and not all(place in range(len(model.sites)) for place in model.functional):
         raise CheckpointError(f"{model.checkpoint}: functional layers {model.functional} of {len(model.sites)} sites")
     model.reload = partial(load, name, checkpoint, device, dtype)

@@ -109,7 +109,9 @@ def _fetch() -> str:
     import pooch
 
     try:
-        return pooch.retrieve(URL, f"sha256:{SHA256}", fname="ace_step_v1_lyrics.json", path=pooch.os_cache("tada"))
+        ask = pooch.HTTPDownloader(timeout=8)
+        folder = pooch.os_cache("tada")
+        return pooch.retrieve(URL, f"sha256:{SHA256}", "ace_step_v1_lyrics.json", folder, downloader=ask)
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"cannot fetch the lyric vocabulary of ACE-Step ({error}): get {URL} on a machine that is "
