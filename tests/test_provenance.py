@@ -27,18 +27,6 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert provenance.read(path) is None
 
 
-def test_checkpoints_that_are_opened_are_written_down_and_no_name_is_left(tmp_path: Path) -> None:
-    path, output = tmp_path / "one.py", tmp_path / "out" / "one.ipynb"
-    path.write_text(
-        '# %%\nprint(sorted(set(dir()) & {"_listen", "json", "logging"}))\n\n# %%\nimport logging\nfor _ in range(2):\n'
-        "    logging.getLogger('tada.loaded').info('%s %s', 'a mini', 'abcdef0123456789')\n"
-    )
-    assert not notebooks.execute(path, output, {}, provenance.environment(output)).failure
-    assert "[]\\n" in output.read_text()
-    assert provenance.take_checkpoints(output) == {"a mini": "abcdef012345"}
-    assert provenance.take_checkpoints(output) == {}
-
-
 def test_changes_are_told_as_they_stand_in_the_notebook() -> None:
     chosen = {"steps": 4, "concepts": ["piano"], "prompt": "a “sad” song"}
     assert provenance.changes(DECLARED, chosen) == {

@@ -62,23 +62,17 @@ def test_the_table_has_a_native_player_for_each_clip_in_order_of_strength(manife
     assert all(row.audio.has_attr("controls") and row.audio["preload"] == "none" for row in rows)
     assert page.find("steer-slider")["data-players"] == "3"
     assert rows[2]["data-spectrogram"] == "clips/p100.webp"
+    cells = [cell.get_text() for cell in rows[0].select("td")]
+    assert cells[1:] == ["−3.25", "−18.0 LUFS", "0.123"]
+    assert rows[2].select("td")[-1].get_text() == "–", "a metric that the clip lacks"
 
 
-def test_a_player_says_what_it_plays(manifest: dict[str, Any]) -> None:
-    page = soup(slider.render(manifest))
-    assert page.audio["aria-label"] == 'tempo at −100 %: a "<b>" & song'
-    assert [cell.get_text() for cell in page.select("tbody tr")[0].select("td")][1:] == ["−3.25", "−18.0 LUFS", "0.123"]
-    assert page.caption.get_text().startswith("tempo. Prompt: a")
-
-
-def test_text_is_escaped_everywhere(manifest: dict[str, Any]) -> None:
+def test_words_of_the_table_are_the_manifest_s_and_escaped(manifest: dict[str, Any]) -> None:
     text = slider.render(manifest)
-    assert "<b>" not in text
-    assert soup(text).find("details")["data-prompt"] == 'a "<b>" & song'
-
-
-def test_a_metric_that_a_clip_lacks_is_a_dash(manifest: dict[str, Any]) -> None:
-    assert soup(slider.render(manifest)).select("tbody tr")[2].select("td")[-1].get_text() == "–"
+    page = soup(text)
+    assert "<b>" not in text and page.find("details")["data-prompt"] == 'a "<b>" & song'
+    assert page.audio["aria-label"] == 'tempo at −100 %: a "<b>" & song'
+    assert page.caption.get_text().startswith("tempo. Prompt: a")
     manifest["sweeps"][0] |= {"low": "slower", "high": "faster"}
     assert "from slower to faster" in slider.render(manifest)
 
