@@ -21,7 +21,7 @@ NEEDED = {
     "vectors show": ("a",),
     "sae train": (*MODEL, "--layer", "6"),
     "sae search": (*MODEL, "--layer", "6"),
-    "minis localise": ("ace-step",),
+    "minis functional": ("ace-step",),
     "table": MODEL,
 }
 """Command -> what it cannot do without."""

@@ -30,9 +30,9 @@ def verify(names: tuple[str, ...], quick: bool, clips: int) -> None:
 @minis.command()
 @click.argument("architecture")
 @click.option("--checkpoint", default="mini", show_default=True, metavar="FOLDER", help="As for tada.load.")
-@click.option("--pairs", default=32, show_default=True, metavar="N", help="Pairs a concept, half of which choose.")
-@click.option("--workers", default=1, show_default=True, metavar="N", help="Processes.")
-@click.option("--store", metavar="FOLDER", help="Where scores are kept, so that a stopped run goes on.")
+@options.number("--pairs", 32, "Pairs a concept, half of which choose.")
+@options.workers
+@click.option("--store", type=options.FOLDER, help="Where scores are kept, so that a stopped run goes on.")
 @click.option("--write", is_flag=True, help="Keep them in the checkpoint's tada.json.")
 def functional(architecture: str, checkpoint: str, pairs: int, workers: int, store: str | None, write: bool) -> None:
     """Choose the functional layers of a mini of ARCHITECTURE, on pairs that no page measures with."""
@@ -40,6 +40,7 @@ def functional(architecture: str, checkpoint: str, pairs: int, workers: int, sto
     from tada.models import mini_folder
     from tada.models.hub import describe_choice
 
+    options.when_stopped("What was scored is kept where --store says: the same command goes on from there.")
     work = localisation.plan(architecture, checkpoint, judge="probe")
     chosen = localisation.measure_functional(work, pairs, store=store, workers=workers, progress=True)
     click.echo(f"{', '.join(map(str, chosen.layers)) or 'none'}: {describe_choice(**chosen._asdict())}")
