@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from tada import escape
 from tada.errors import InputError, MissingFileError
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def require_writable(folder: str | Path) -> Path:
 
 
 def write_json(path: str | Path, value: Any) -> Path:
-    """Write a value as indented json, whole or not at all."""
-    return atomic_write(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    """Write a value as indented json, whole or not at all; numbers that are not finite become null."""
+    return atomic_write(path, escape.json(value, 1) + "\n")
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> Path:

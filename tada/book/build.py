@@ -25,6 +25,7 @@ from typing import Any
 import nbformat
 import yaml
 
+from tada import escape
 from tada.book import checks, notebooks, provenance
 from tada.book.notebooks import Execution
 from tada.book.pages import PageSpec, check_profile, load_yaml, select
@@ -342,8 +343,8 @@ def _markdown(text: str, identity: str) -> Any:
 def _with_heading(notebook: Any, spec: PageSpec) -> Any:
     """Put the page's own title and sentence, if it has them, at the top of its notebook."""
     title, _, rest = notebook.cells[0].source.partition("\n")
-    title = f"# {spec.title}" if spec.title else title
-    about = f"\n*{spec.about}*\n" if spec.about else ""
+    title = f"# {escape.markdown(spec.title)}" if spec.title else title
+    about = f"\n*{escape.markdown(spec.about)}*\n" if spec.about else ""
     notebook.cells[0].source = f"{title}\n{about}{rest}"
     if spec.name != spec.path.stem:
         _rename_labels(notebook, spec.name)

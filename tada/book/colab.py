@@ -6,7 +6,6 @@ parameters, and to none where a notebook is several pages. :func:`launch_links` 
 
 from __future__ import annotations
 
-import html
 import importlib
 import os
 import platform
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from tada import escape
 from tada.errors import InputError
 
 INSTALL_HINT = "Install what the notebooks need: pip install 'tada-companion[book]'"
@@ -42,7 +42,7 @@ class Setup:
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in self.rows.items()
+            f"<tr><th>{escape.html(name)}</th><td>{escape.html(value)}</td></tr>" for name, value in self.rows.items()
         )
         return f'<table class="dataframe tada-table">{rows}</table>'
 
@@ -169,7 +169,7 @@ def launch_links(url: str, ref: str, name: str) -> str:
         ref: branch or tag.
         name: of the notebook, without suffix; its file lies beside the page.
     """
-    there = f'<a href="{html.escape(link(url, ref, f"notebooks/{name}.ipynb"))}">Open in Colab</a> ' if url else ""
+    there = f'<a href="{escape.html(link(url, ref, f"notebooks/{name}.ipynb"))}">Open in Colab</a> ' if url else ""
     return (
         f'<p class="tada-doors">{there}<a href="{name}.ipynb" download="{name}.ipynb">Download this notebook</a> '
         '<a href="../book/rerun.html">How to run it</a></p>'

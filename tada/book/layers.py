@@ -6,11 +6,11 @@ pydeps and pyreverse draw modules by graphviz, which is no Python package; this 
 from __future__ import annotations
 
 import ast
-import html
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+from tada import escape
 from tada.errors import BookError
 
 WIDTH, ROW, BOX, LETTER = 640, 58, 30, 8.2
@@ -94,7 +94,7 @@ def draw(graph: Graph) -> str:
     return "\n".join(
         [
             f'<figure class="tada-layers"><svg viewBox="0 0 {WIDTH} {ROW * len(rows)}" role="img" width="100%" '
-            f'aria-label="{html.escape(alt)}" style="max-width: {WIDTH}px" fill="none" stroke="currentColor">',
+            f'aria-label="{escape.html(alt)}" style="max-width: {WIDTH}px" fill="none" stroke="currentColor">',
             *(
                 f'<path opacity="0.35" d="M{x:.0f} {y + BOX / 2:.0f}L{to_x:.0f} {to_y - BOX / 2:.0f}"/>'
                 for x, y, to_x, to_y in lines
@@ -112,5 +112,5 @@ def _box(name: str, x: float, y: float) -> str:
         f'<rect x="{x - width / 2:.0f}" y="{y - BOX / 2:.0f}" width="{width:.0f}" height="{BOX}" rx="5" '
         'style="fill: var(--pst-color-surface)"/>'
         f'<text x="{x:.0f}" y="{y + 5:.0f}" text-anchor="middle" font-size="14" fill="currentColor" stroke="none">'
-        f"{html.escape(name)}</text>"
+        f"{escape.html(name)}</text>"
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import platform
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tada import escape
 from tada.book.colab import installed_version
 from tada.io import PAGE, write_json
 
@@ -130,8 +132,7 @@ def commands(notebook: str, page: str, chosen: Mapping[str, object]) -> list[str
         chosen: its parameters.
     """
     ours = [
-        f"-p {key} {shlex.quote(value if isinstance(value, str) else format_value(value))}"
-        for key, value in chosen.items()
+        f"-p {key} {_quote(value if isinstance(value, str) else format_value(value))}" for key, value in chosen.items()
     ]
     theirs = [_papermill_option(key, value) for key, value in chosen.items()]
     start = f"papermill notebooks/{notebook}.ipynb {page}-again.ipynb --cwd notebooks"
@@ -143,13 +144,20 @@ def rerun_command(notebook: str, **chosen: object) -> str:
     return commands(notebook, notebook, {name: value for name, value in chosen.items() if value})[0]
 
 
+def _quote(text: str) -> str:
+    """Quote a text for a shell, on one line whatever it holds."""
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + text.encode("unicode_escape").decode().replace("'", r"\'") + "'"
+
+
 def _papermill_option(key: str, value: object) -> str:
     """Write a parameter for papermill, which takes text that looks like a number for one, and lists as YAML only."""
     if isinstance(value, str):
-        return f"{'-r' if _looks_otherwise(value) else '-p'} {key} {shlex.quote(value)}"
+        return f"{'-r' if _looks_otherwise(value) else '-p'} {key} {_quote(value)}"
     if isinstance(value, (int, float)):
         return f"-p {key} {value}"
-    return f"-y {shlex.quote(f'{key}: {json.dumps(value)}')}"
+    return f"-y {_quote(f'{key}: {json.dumps(value)}')}"
 
 
 def _looks_otherwise(text: str) -> bool:
@@ -174,13 +182,17 @@ def box(page: str, notebook: str, declared: Sequence[Parameter], chosen: Mapping
     for one in declared:
         mark = "**" if one.name in changed else ""
         value = format_value(chosen[one.name]) if one.name in chosen else one.default
-        rows.append([f"{mark}`{one.name}`{mark}", f"`{value}`", f"`{one.default}`" if mark else "", one.help])
+        default = escape.code(one.default) if mark else ""
+        name = f"{mark}{escape.code(one.name)}{mark}"
+        rows.append([name, escape.code(value), default, escape.markdown(one.help)])
     if not changed:
         rows = [[name, value, meaning] for name, value, _, meaning in rows]
     table = [f"| {' | '.join(row)} |" for row in rows] if declared else []
     lines = [":::{admonition} This page was run with", ":class: tada-run", *table, "", *facts, ""]
-    lines += ["To run it again, with these values or with others:", "```shell", *commands(notebook, page, chosen)]
-    return "\n".join([*lines, "```", ":::"])
+    again = commands(notebook, page, chosen)
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", "".join(again))), 3)
+    lines += ["To run it again, with these values or with others:", f"{fence}shell", *again]
+    return "\n".join([*lines, fence, ":::"])
 
 
 def facts(record: Provenance, chosen: Mapping[str, object], after: Sequence[str] = ()) -> list[str]:
@@ -191,10 +203,10 @@ def facts(record: Provenance, chosen: Mapping[str, object], after: Sequence[str]
         chosen: the values that were given.
         after: names of the pages whose results it reads.
     """
-    opened = "; ".join(f"{name} `{digest}`" for name, digest in record.checkpoints.items())
+    opened = "; ".join(f"{escape.markdown(name)} {escape.code(digest)}" for name, digest in record.checkpoints.items())
     said = {
         "run on": f"{record.date}, in {record.seconds:.0f} s",
-        "profile": f"`{chosen['profile']}`" if "profile" in chosen else "",
+        "profile": escape.code(chosen["profile"]) if "profile" in chosen else "",
         "checkpoints": opened or "none was opened",
         "reads the results of": ", ".join(f"[](/notebooks/{name}.ipynb)" for name in after),
         "versions": ", ".join(f"{name} {number}" for name, number in record.versions.items() if number),

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import html
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from tada import escape
 from tada.book import colab, layers, pages, provenance
 from tada.errors import BookError, InputError, NotebookError
 
@@ -71,7 +71,7 @@ def _converted(node: Any, block: bool = False) -> str:
         return mathml(node.astext(), block)
     except InputError as error:
         logging.getLogger(__name__).warning(str(error), location=node)
-        return html.escape(node.astext())
+        return escape.html(node.astext())
 
 
 # ---- notebooks

@@ -259,7 +259,7 @@
       const ladders = [...this.querySelectorAll(".steer-ladder")].map(readLadder).filter((one) => one.clips.length);
       if (!ladders.length) return;
       this.ladders = ladders;
-      this.metrics = JSON.parse(this.dataset.metrics || "{}");
+      this.metrics = parsed(this.dataset.metrics);
       this.seconds = Number(this.dataset.seconds) || 1;
       const plain = location.protocol === "file:" || typeof AudioContext === "undefined";
       this.engine = new (plain ? Elements : Decoded)(this.seconds);
@@ -657,6 +657,15 @@
     };
   }
 
+  /** An object from JSON; an empty one where there is none that can be read. */
+  function parsed(json) {
+    try {
+      return JSON.parse(json || "{}");
+    } catch {
+      return {};
+    }
+  }
+
   function readClip(row) {
     const own = row.dataset;
     return {
@@ -664,7 +673,7 @@
       alpha: own.alpha,
       lufs: Number(own.lufs),
       peak: Number(own.peak),
-      metrics: JSON.parse(own.metrics || "{}"),
+      metrics: parsed(own.metrics),
       spectrogram: own.spectrogram,
       sha256: own.sha256,
       url: row.querySelector("audio")?.getAttribute("src"),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from tada import escape
 from tada.display import plots
 from tada.display.tables import interval_texts, table
 from tada.experiments import claims
@@ -81,17 +81,14 @@ def claim_sections(verdicts: pd.DataFrame) -> HTML:
 
 
 def _section(claim: claims.Claim, rows: pd.DataFrame, known: pd.DataFrame) -> str:
-    text = f"<h3>{html.escape(claim.says)}</h3><p><small>{html.escape(claim.where)}. Tested: {html.escape(claim.test)}."
+    text = f"<h3>{escape.html(claim.says)}</h3><p><small>{escape.html(claim.where)}. Tested: {escape.html(claim.test)}."
     text += f"</small></p><p>{_verdict_lines(rows)}</p>"
     for _, row in known[known["claim"] == claim.name].iterrows():
         counted = f", layers counted from {row['counted from']}" if row["counted from"] else ""
-        said, source = (
-            html.escape(row["published"]),
-            html.escape(f"{row['version']} of the paper{counted}; {row['source']}"),
-        )
-        said = f"<b>Published for public models:</b> {html.escape(row['published'])}"
+        source = escape.html(f"{row['version']} of the paper{counted}; {row['source']}")
+        said = f"<b>Published for public models:</b> {escape.html(row['published'])}"
         text += f"<p>{said} <small>({source})</small></p>"
-    commands = "".join(f"<br><code>{html.escape(one)}</code>" for one in rows["command"].unique() if one)
+    commands = "".join(f"<br><code>{escape.html(one)}</code>" for one in rows["command"].unique() if one)
     if commands:
         text += f"<details><summary>What fills the gaps</summary><small>{commands}</small></details>"
     return text
@@ -101,7 +98,7 @@ def _verdict_lines(rows: pd.DataFrame) -> str:
     """Word the verdicts on one claim, a paragraph a checkpoint; checkpoints without results share one."""
     lines, silent = [], []
     for (model, checkpoint), part in rows.groupby(["model", "checkpoint"], sort=False):
-        name = html.escape(checkpoint_name(str(model), str(checkpoint)))
+        name = escape.html(checkpoint_name(str(model), str(checkpoint)))
         if (part["status"] == claims.NOT_RUN).all() and model in ARCHITECTURES:
             silent.append(name)
         else:
@@ -113,10 +110,10 @@ def _verdict_lines(rows: pd.DataFrame) -> str:
 
 def verdict_text(row: Any) -> str:
     """Word one verdict as HTML: the judge, the status, the effect with its interval."""
-    status = MARKS.get(row.status, html.escape(row.status))
+    status = MARKS.get(row.status, escape.html(row.status))
     if math.isnan(row.value):
-        return status + (f"<br><small>{html.escape(row.over)}</small>" if row.over else "")
-    judge = f"{JUDGES.get(row.judge, row.judge)}: " if row.judge else ""
+        return status + (f"<br><small>{escape.html(row.over)}</small>" if row.over else "")
+    judge = f"{escape.html(JUDGES.get(row.judge, row.judge))}: " if row.judge else ""
     return f"{judge}{status} <small>{row.value:.3g} [{row.low:.3g}, {row.high:.3g}]</small>"
 
 

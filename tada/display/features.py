@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from torch import Tensor
 
+from tada import escape
 from tada.display.players import Sound, show
 from tada.sae.features import FeatureActivity, most_active
 
@@ -31,7 +31,7 @@ def feature_table(
 
     rows = [_row(heard, row, f"{name}-{place}", clips, effects) for place, row in enumerate(best.itertuples())]
     head = ["feature", "speaks for", *(["when steered"] if effects is not None else []), "where it is most active"]
-    cells = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    cells = "".join(f"<th>{escape.html(cell)}</th>" for cell in head)
     return HTML(f'<table class="dataframe tada-table tada-features"><thead><tr>{cells}</tr></thead>'
                 f"<tbody>{''.join(rows)}</tbody></table>")  # fmt: skip
 
@@ -59,7 +59,7 @@ def _row(heard: FeatureActivity, row: Any, name: str, clips: int, effects: pd.Da
     sounds = [Sound(heard.clips[p.clip], f"clip {p.clip}", scores={"peak": p.peak}) for p in places]
     curves = [sparkline(heard.of(row.feature)[p.clip], p.second, heard.clips[0].seconds) for p in places]
     drawn = "".join(f"<div>clip {p.clip} {curve}</div>" for p, curve in zip(places, curves, strict=True))
-    says = f"{html.escape(row.concept)}<br><small>score {row.score:.3g}, {row.share:.0%} of its scores</small>"
+    says = f"{escape.html(row.concept)}<br><small>score {row.score:.3g}, {row.share:.0%} of its scores</small>"
     cells = [f"<b>{row.feature}</b>", says]
     if effects is not None:
         cells.append(_effect_text(effects[effects["feature"] == row.feature]))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from tada import escape
 from tada import pairs as prompt_pairs
 from tada.display import plots
 from tada.display.tables import table
@@ -35,7 +35,7 @@ def change_list(pairs: pd.DataFrame) -> HTML:
     from IPython.display import HTML
 
     items = (
-        f"<li><b>{html.escape(row.concept)}</b>: {mark_changes(row.target, row.changed)}</li>"
+        f"<li><b>{escape.html(row.concept)}</b>: {mark_changes(row.target, row.changed)}</li>"
         for row in plots.named_rows(pairs)
     )
     return HTML(f"<ul>{''.join(items)}</ul>")
@@ -50,10 +50,10 @@ def mark_changes(target: str, changes: Sequence[Mapping[str, Any]]) -> str:
     """
     text, end = "", 0
     for change in changes:
-        text += html.escape(target[end : change["start"]])
-        text += f"<del>{html.escape(change['before'])}</del> <b>{html.escape(change['after'])}</b>"
+        text += escape.html(target[end : change["start"]])
+        text += f"<del>{escape.html(change['before'])}</del> <b>{escape.html(change['after'])}</b>"
         end = change["end"]
-    return text + html.escape(target[end:])
+    return text + escape.html(target[end:])
 
 
 def length_boxes(pairs: pd.DataFrame) -> Figure:

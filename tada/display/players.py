@@ -17,8 +17,6 @@ travels with the cell's output instead.
 from __future__ import annotations
 
 import base64
-import html
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tada import escape
 from tada.audio import Clip, encode, lufs, matching_gain, source
 from tada.errors import InputError
 from tada.io import PAGE, atomic_write, sha256, write_json
@@ -96,9 +95,9 @@ def show(sounds: Sequence[Sound], name: str, command: str = "") -> HTML:
         metrics = metric_names(sounds)
         write_json(folder / "manifest.json", {"command": command, "metrics": metrics, "clips": clips})
         rows = clip_table(clips, metrics, locate)
-    checkpoints = html.escape(", ".join(dict.fromkeys(map(source, clips))))
+    checkpoints = escape.html(", ".join(dict.fromkeys(map(source, clips))))
     note = f"Checkpoint: {checkpoints}. Loudness is that of the clip as it was made; all are played at {LEVEL:g} LUFS."
-    again = f"<br>To make them again: <code>{html.escape(command)}</code>" if command else ""
+    again = f"<br>To make them again: <code>{escape.html(command)}</code>" if command else ""
     return HTML(f"{rows}<p><small>{note}{again}</small></p>")
 
 
@@ -172,9 +171,14 @@ def write_clip(sound: Sound, folder: Path, gain: float = 0.0) -> dict[str, Any]:
         "lufs": round(lufs(heard, rate), 2),
         "lufs_before": round(lufs(sound.samples, rate), 2),
         "peak": round(float(np.abs(heard).max()), 4),
-        "metrics": {name: float(value) for name, value in (sound.scores or {}).items()},
+        "metrics": _finite(sound.scores or {}),
         "sha256": digest,
     }
+
+
+def _finite(scores: Mapping[str, Any]) -> dict[str, float]:
+    """Keep the scores that are numbers: a player shows a dash for others."""
+    return {name: float(value) for name, value in scores.items() if value is not None and np.isfinite(value)}
 
 
 def _stem(sound: Sound) -> str:
@@ -226,47 +230,42 @@ def clip_table(
     for clip in clips:
         first = f"{signed(clip['percent'])} %" if concept else str(clip["title"])
         if concept:
-            cells = f"<th scope=row>{text(first)}</th><td>{_player(clip, locate, f'{concept} at {first}')}</td>"
+            cells = f"<th scope=row>{escape.html(first)}</th><td>{_player(clip, locate, f'{concept} at {first}')}</td>"
         else:
-            cells = f"<td><b>{text(first)}</b><br>{_player(clip, locate, first, NARROW)}</td>"
+            cells = f"<td><b>{escape.html(first)}</b><br>{_player(clip, locate, first, NARROW)}</td>"
         values = [number(clip["alpha"])] if raw else []
         values += [f"{signed(clip.get('lufs_before', clip['lufs']), 1)} LUFS"]
         values += [number(clip.get("metrics", {}).get(name)) for name in metrics]
         cells += "".join(f"<td>{value}</td>" for value in values) + ("" if concept else _prompt_cell(clip))
         rows.append(f"<tr{_row_data(clip, metrics, locate)}>{cells}</tr>")
-    head = "".join(f"<th scope=col>{text(head)}</th>" for head in heads)
-    said = f"<caption>{text(caption)}</caption>" if caption else ""
+    head = "".join(f"<th scope=col>{escape.html(head)}</th>" for head in heads)
+    said = f"<caption>{escape.html(caption)}</caption>" if caption else ""
     kind = "steer-table" if concept else "dataframe tada-table tada-players"
     return f'<table class="{kind}">{said}<thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 
 def _player(clip: Mapping[str, Any], locate: Locate, name: str, style: str = "") -> str:
     label = f"{name}: {clip['prompt'] or 'no prompt'}"
-    where = f'src="{text(locate(clip["file"]))}" aria-label="{text(label)}"'
+    where = f'src="{escape.html(locate(clip["file"]))}" aria-label="{escape.html(label)}"'
     return f'<audio controls preload="none" {where}{style}></audio>'
 
 
 def _prompt_cell(clip: Mapping[str, Any]) -> str:
-    prompt = f"{text(clip['prompt'] or '–')} <i>Seed {clip['seed']}.</i>"
+    prompt = f"{escape.html(clip['prompt'] or '–')} <i>Seed {escape.html(clip['seed'])}.</i>"
     return f'<td style="min-width: 16rem; white-space: normal; line-height: 1.35"><small>{prompt}</small></td>'
 
 
 def _row_data(clip: Mapping[str, Any], metrics: Mapping[str, str], locate: Locate) -> str:
     values = {name: clip.get(name) for name in ("percent", "alpha", "lufs", "peak", "sha256")}
-    rounded = {name: round(value, 3) for name, value in clip.get("metrics", {}).items() if name in metrics}
-    values["metrics"] = json.dumps(rounded)
+    known = {name: value for name, value in clip.get("metrics", {}).items() if name in metrics}
+    values["metrics"] = escape.json({name: round(value, 3) for name, value in _finite(known).items()})
     values["spectrogram"] = locate(clip["spectrogram"]) if clip.get("spectrogram") else None
     return data_attributes(values)
 
 
 def data_attributes(values: Mapping[str, Any]) -> str:
     """Write values as data attributes of HTML; those that are None or empty are left out."""
-    return "".join(f' data-{name}="{text(value)}"' for name, value in values.items() if value not in (None, ""))
-
-
-def text(value: Any) -> str:
-    """Escape a value for HTML."""
-    return html.escape(str(value), quote=True)
+    return "".join(f' data-{name}="{escape.html(value)}"' for name, value in values.items() if value not in (None, ""))
 
 
 def signed(value: float, digits: int = 0) -> str:
@@ -275,5 +274,5 @@ def signed(value: float, digits: int = 0) -> str:
 
 
 def number(value: float | None) -> str:
-    """Write a number to three digits, with a true minus; a dash for None."""
-    return "–" if value is None else f"{value:.3g}".replace("-", "−")
+    """Write a number to three digits, with a true minus; a dash where there is none."""
+    return "–" if value is None or not np.isfinite(value) else f"{value:.3g}".replace("-", "−")

@@ -29,6 +29,7 @@ def style() -> None:
     import matplotlib.pyplot as plt
 
     plt.rcParams.update({"figure.dpi": 200, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
+    plt.rcParams["text.parse_math"] = False  # names of others may hold dollars
     os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}  # workers inherit these
 
 

@@ -14,6 +14,7 @@ The manifest is that of ``tada.display.players`` with a sweep over strengths for
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -22,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from tada import escape
 from tada.audio import source
 from tada.display.players import (
     CEILING,
@@ -34,7 +36,6 @@ from tada.display.players import (
     metric_names,
     page_folder,
     require_name,
-    text,
     write_clip,
 )
 from tada.errors import InputError, MissingFileError
@@ -140,9 +141,13 @@ def _require_alike(sweeps: Sequence[AlphaSweep], sounds: Sequence[Sound]) -> Non
     shapes = {(sound.clip.samples.shape[-1], sound.clip.sample_rate) for sound in sounds}
     if len(shapes) > 1:
         raise InputError(f"got clips of (frames, Hz) {sorted(shapes)}; expected all alike")
-    without = [sound.title for sound in sounds if sound.strength is None or sound.percent is None]
+    without = [sound.title for sound in sounds if not all(map(_is_finite, (sound.strength, sound.percent)))]
     if without:
-        raise InputError(f"got no strength or percent for {without[0]!r}; expected both on every clip")
+        raise InputError(f"got no strength or percent for {without[0]!r}; expected both, finite, on every clip")
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and bool(np.isfinite(value))
 
 
 def _write_sweep(sweep: AlphaSweep, folder: Path, gain: float) -> dict[str, Any]:
@@ -189,6 +194,9 @@ def _checked(manifest: dict[str, Any], name: str) -> dict[str, Any]:
         called = f"{name}: the sweep {sweep['concept']}, {sweep['method']}"
         for clip in sweep["clips"]:
             _require(clip, CLIP_FIELDS, f"{called}: a clip")
+            for file in (clip["file"], clip.get("spectrogram") or clip["file"]):
+                if re.search(r"[/\\:]", file) or file.startswith("."):
+                    raise InputError(f"{called}: got the file {file!r}; expected a name in the manifest's own folder")
         strengths = [clip["percent"] for clip in sweep["clips"]]
         if not strengths or len(set(strengths)) < len(strengths):
             raise InputError(f"{called}: got the strengths {strengths}; expected at least one, each once")
@@ -249,19 +257,19 @@ def render(manifest: Manifest, base: str | Locate = "") -> str:
         "rate": manifest.get("sample_rate"),
         "model": source(manifest),
         "command": command,
-        "metrics": json.dumps(manifest.get("metrics", {}), ensure_ascii=False),
+        "metrics": escape.json(manifest.get("metrics", {})),
         "players": len(list(_clips(manifest))),
     }
     metrics, sweeps = manifest.get("metrics", {}), manifest["sweeps"]
     parts = "".join(_sweep(sweep, metrics, locate, is_open=sweep is sweeps[0]) for sweep in sweeps)
-    made = f"<p>Made with <code>{text(command)}</code></p>" if command else ""
+    made = f"<p>Made with <code>{escape.html(command)}</code></p>" if command else ""
     return f"<steer-slider{data_attributes(own)}>\n{parts}{made}</steer-slider>"
 
 
 def _sweep(sweep: Mapping[str, Any], metrics: Mapping[str, str], locate: Locate, is_open: bool) -> str:
     own = {name: sweep.get(name) for name in ("concept", "method", "prompt", "seed", "low", "high")}
     own |= {"label": sweep.get("label") or sweep["method"], "layers": ", ".join(map(str, sweep.get("layers") or []))}
-    name = f"{text(sweep['concept'])}: {text(own['label'])}"
+    name = f"{escape.html(sweep['concept'])}: {escape.html(own['label'])}"
     ends = f", from {sweep['low']} to {sweep['high']}" if sweep.get("low") and sweep.get("high") else ""
     caption = f"{sweep['concept']}{ends}. Prompt: {sweep['prompt']} Seed {sweep['seed']}."
     clips = sorted(({**clip, "prompt": sweep["prompt"]} for clip in sweep["clips"]), key=lambda clip: clip["percent"])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from tada import escape
 from tada.display.steering import arm_name
 from tada.display.tables import plain_table, table
 from tada.evaluation import blocks, layout
@@ -47,7 +47,7 @@ def block_tables(cells: pd.DataFrame) -> HTML:
 
     measured = cells[~cells["column"].isin(_gaps(cells)["column"])]
     parts = [
-        f"<h3>{html.escape(title)}</h3><div role='group' aria-label='{html.escape(title)}' tabindex='0' "
+        f"<h3>{escape.html(title)}</h3><div role='group' aria-label='{escape.html(title)}' tabindex='0' "
         f"style='overflow-x: auto'>{plain_table(_block(block), escape=False)}</div>"
         for title, block in blocks(measured).items()
     ]

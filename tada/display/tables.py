@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+
+from tada import escape
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -22,6 +23,7 @@ def table(frame: pd.DataFrame, formats: Mapping[str, Any] | None = None) -> Any:
         formats: column -> format such as ``"{:.2f}"``; what is missing is a dash.
     """
     styled = frame.style.hide(axis="index").format(dict(formats or {}), na_rep="–", escape="html")
+    styled = styled.format_index(escape="html", axis=1)
     return styled.set_table_attributes(f'class="{CLASSES}"')
 
 
@@ -40,8 +42,8 @@ def folded(frame: pd.DataFrame | str, summary: str) -> HTML:
     """Fold a large table, or text as it stands, behind a line that opens it."""
     from IPython.display import HTML
 
-    body = f"<pre>{html.escape(frame)}</pre>" if isinstance(frame, str) else plain_table(frame)
-    return HTML(f"<details><summary>{html.escape(summary)}</summary>{body}</details>")
+    body = f"<pre>{escape.html(frame)}</pre>" if isinstance(frame, str) else plain_table(frame)
+    return HTML(f"<details><summary>{escape.html(summary)}</summary>{body}</details>")
 
 
 def interval_texts(rows: pd.DataFrame, value: str = "impact", low: str = "low", high: str = "high") -> list[str]:

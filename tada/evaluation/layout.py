@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from tada import escape
 from tada.errors import UnknownNameError, unknown
 from tada.evaluation.results import ARM
 from tada.io import atomic_write, write_table
@@ -46,6 +48,7 @@ def layout(cells: pd.DataFrame, style: str = "text", digits: int = 3, intervals:
         KeyError: an unknown style.
     """
     marks = {"text": "{}*", "latex": r"\textbf{{{}}}", "html": "<b>{}</b>"}
+    plain: dict[str, Callable[[object], str]] = {"text": str, "latex": escape.latex, "html": escape.html}
     if style not in marks:
         raise UnknownNameError(unknown("style", style, marks))
 
@@ -56,8 +59,9 @@ def layout(cells: pd.DataFrame, style: str = "text", digits: int = 3, intervals:
         number = marks[style].format(number) if cell.best or cell.tied else number
         return f"{number} [{cell.low:.{digits}f}, {cell.high:.{digits}f}]" if intervals else number
 
-    shown = cells.assign(text=[show(cell) for cell in cells.itertuples(index=False)])
     rows = ["checkpoint", "concept", *ARM]
+    names = {name: [plain[style](cell) for cell in cells[name]] for name in (*rows, "column")}
+    shown = cells.assign(**names, text=[show(cell) for cell in cells.itertuples(index=False)])
     wide = shown.pivot(index=rows, columns="column", values="text").fillna("–")
     order = shown[rows].drop_duplicates()
     return wide.loc[[tuple(row) for row in order.to_numpy()], shown["column"].drop_duplicates().to_list()]
@@ -66,7 +70,7 @@ def layout(cells: pd.DataFrame, style: str = "text", digits: int = 3, intervals:
 def latex(cells: pd.DataFrame, digits: int = 3) -> str:
     """Write Table 1 as a LaTeX ``tabular``, best and tied rows bold, without intervals."""
     wide = layout(cells, "latex", digits, intervals=False).reset_index()
-    lines = [" & ".join(map(str, row)).replace("_", r"\_") + r" \\" for row in [wide.columns, *wide.to_numpy()]]
+    lines = [" & ".join(map(str, row)) + r" \\" for row in [wide.columns, *wide.to_numpy()]]
     lines[0] += r" \hline"
     return "\n".join([rf"\begin{{tabular}}{{{'l' * 4}{'r' * (wide.shape[1] - 4)}}}", *lines, r"\end{tabular}", ""])
 
