@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
@@ -48,6 +49,35 @@ def test_a_pair_shares_its_noise_and_pairs_do_not(localised):
         localisation.build_pairs(localised, ["violin"], seeds=17)
     once = localisation.build_pairs(localised, ["violin"], limit=2, seeds=1)
     assert [[seed] for seed in once["seed"]] == [list(own[:1]) for own in localisation.seeds_of(few)]
+
+
+def test_two_blocks_of_seeds_agree_within_their_intervals_unless_pairs_share_their_noise(localised):
+    """Impacts that depend on the noise as much as on the pair: with one noise for all, no interval knows of it."""
+    pairs = localisation.build_pairs(localised, ["sad", "violin", "slow"])
+    blocks = [pairs.assign(seed=pairs["seed"] + shift) for shift in (0, 500_000)]
+    own = agreement(*(impacts(localised, pairs, localisation.seeds_of(block)) for block in blocks))
+    shared = agreement(*(impacts(localised, pairs, [[seed]] * len(pairs)) for seed in (0, 1)))
+    assert own >= 0.95 and shared < 0.5
+
+
+def impacts(work, pairs, seeds):
+    """Equation 9 on scores that are drawn by pair, by seed and by clip, each with its layer."""
+    plan = patching.plan_sweep(work.model, pairs, seeds, None, work.setting, None)
+    layers = plan["layers"].replace({"none": "100", "all": "101"}).astype(int)
+    means = np.where(layers == 100, 0.0, np.where(layers == 101, 1.0, 0.02 * layers))
+    places = plan["pair"].factorize()[0]
+    by_pair, by_seed = (
+        np.array([np.random.default_rng([kind, *one]).normal(0, size) for one in zip(causes, layers, strict=True)])
+        for kind, (causes, size) in enumerate(((places, 0.1), (plan["seed"], 0.3)))
+    )
+    named = {"checkpoint": "tiny", "model": "ace-step", "metric": "drawn", "value": means + by_pair + by_seed}
+    return patching.impact(plan.assign(**named))
+
+
+def agreement(one, other):
+    """The share of cells whose two intervals have a value in common."""
+    both = one.merge(other, on=["concept", "layers"])
+    return ((both["low_x"] <= both["high_y"]) & (both["low_y"] <= both["high_x"])).mean()
 
 
 @pytest.fixture(scope="module")
