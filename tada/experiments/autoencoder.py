@@ -29,7 +29,7 @@ from tada.pairs import read
 from tada.sae.model import SparseAutoencoder
 from tada.sae.search import search
 from tada.sae.streams import WINDOW, epochs, keep_part, read_part
-from tada.sae.training import measure
+from tada.sae.training import LOG, measure
 from tada.steering import Trial, library, seeded
 from tada.steering.vector import Vector
 from tada.store import key
@@ -186,7 +186,9 @@ def _train(
     sae = SparseAutoencoder.load(place / "found").to(work.model.device)
     stream = ({site: batch} for batch in batches(seed + 1))
     log_every = max(1, size.train_steps // 30)
-    log = saes.train({site: sae}, stream, size.train_steps, size.rate, dead_after=idle, log_every=log_every)
+    log = pd.DataFrame(columns=LOG)
+    if size.train_steps:
+        log = saes.train({site: sae}, stream, size.train_steps, size.rate, dead_after=idle, log_every=log_every)
     sae.save(place, {"site": site, "checkpoint": work.model.checkpoint, "size": asdict(size)})
     write_table(place / "log.csv", log)
     return sae
