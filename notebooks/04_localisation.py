@@ -144,7 +144,8 @@ pair["concept"], none, every, alone, impact
 place = Path(store or "../_build/localisation") / f"{architecture}-{checkpoint if len(checkpoint) < 12 else 'own'}"
 options = {"store": place, "workers": workers if str(model.device) == "cpu" else 1}
 start, before = time.monotonic(), len(tada.store.Store(place).known())
-scores = localisation.sweep(experiment, prompts, **options)
+by_metric = localisation.sweep_by_metric(experiment, prompts, **options)
+scores = next(iter(by_metric.values()))
 took, new = time.monotonic() - start, len(tada.store.Store(place).known()) - before
 f"{len(scores):,} scores, {new:,} of them computed now, in {took:.0f} s"
 
@@ -211,6 +212,20 @@ if together is None:
     display(Markdown("Neither half names a layer: there is nothing to route."))
 else:
     display(figures.pooled_table(patching.pooled_impact(together)))
+
+# %% [markdown]
+# ## By an ear
+#
+# The paper's sim is the similarity of a clip to words. On a mini the CLAP-class ear listens to the same clips beside the probe. It
+# learnt from the same renders, so that it is another question to the clip, and no independent witness. In each column: the layer
+# of the highest impact, and that impact. The last one compares how the two rank all layers.
+
+# %%
+if len(by_metric) > 1:
+    compared = localisation.compare_metrics(by_metric)
+    display(figures.metric_table(compared), Markdown(figures.metric_line(compared)))
+else:
+    display(Markdown("The judge of this page is an ear itself."))
 
 # %% [markdown]
 # ## Over all concepts
@@ -301,8 +316,9 @@ tables.folded(values, f"Impacts of {len(values)} layers")
 # - The rule holds for all layers of one concept at once. With many concepts a cell may still pass it by chance.
 # - A mini is a small model of synthetic music. Where its concepts sit says nothing about where the public model keeps them. Whether
 #   the method finds what is there is asked on the page of [known answers](04_known_answers).
-# - The judge of the minis is a probe that knows the renderer's classes. For public models the paper's ears judge, with their own
-#   faults.
+# - The judge of the minis is a probe that was trained on renders. What a mini plays no renderer knows; where judges that nobody here
+#   trained do not hear what the probe hears is shown [with the minis](02_the_minis). For public models the paper's ears judge, with
+#   their own faults.
 #
 # ## With a public checkpoint
 #

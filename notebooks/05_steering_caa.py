@@ -215,9 +215,17 @@ plt.show()
 moves = steer.movements(results)
 figures.movement_table(moves)
 
+# %% [markdown]
+# The same clips by judges that nobody here trained. **Signal estimators** look for the beat, the mode, a voice (1: found in all
+# clips, -1: its opposite in all), and count onsets, or measure brightness or pitch. The tags of **musicnn** {cite:p}`musicnn` that
+# have the concept's name come from recorded music. They had no say in the range.
+
 # %%
-tempo = steer.rises(results, "onsets")
-figures.tempo_table(tempo) if len(tempo) else Markdown("Onsets a second: tempo is no concept here.")
+opinions = steer.movements_by_metric(results)
+figures.judge_table(opinions)
+
+# %% tags=["hide-input"]
+Markdown("" if checkpoint == "tiny" else figures.judge_lines(opinions))
 
 # %%
 random = "Weights are random here: what moves above is noise, and says nothing about the paper."
@@ -275,8 +283,9 @@ if len(concepts) > 1:
 # - What a layer set can do depends on how many layers it has: steering all layers moves more of the model than steering two. The
 #   ranges are calibrated for each set so that each is shown at its best.
 # - How many prompts there are depends on the profile; the intervals say how much a difference of means tells.
-# - On a mini the judge is an attribute probe that was trained on renders; on a public checkpoint it can only be an ear of the
-#   CLAP class. No number of a mini says anything about a public model.
+# - On a mini the judge is an attribute probe, trained on renders; on a public checkpoint it can only be an ear of the CLAP class. What
+#   a mini played nobody knows, so that the probe's word stands beside that of others. No number of a mini says anything about a
+#   public model.
 #
 # ## Your own
 #

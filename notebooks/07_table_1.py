@@ -171,14 +171,15 @@ row = cells[(cells["concept"] == concepts[0]) & (cells["layers"] == "functional"
 # holds 0. Brackets are 95 % intervals from a bootstrap over prompts, the same prompts drawn for all rows, wider where prompts are
 # few; those of distances between sets come from leaving out groups of prompts. Columns of the package's own ears are named so:
 # *mini-clap* stands where the paper has CLAP, *mini-second* where it has MuQ-MuLan, and *probe* is an attribute probe, trained on
-# renders, which the paper could not have.
+# renders, which the paper could not have. Two judges nobody here trained: *musicnn* {cite:p}`musicnn`, by its tags of the concept's name,
+# in log-odds, and *signal*, estimators of the beat, the mode or the voice, 1 where they find the one pole and -1 for the other.
 
 # %%
 table_figures.block_tables(cells)
 
 # %% [markdown]
 # *lpaps*, *fad* and *kad* are distances from the unsteered clips, means over all strengths but 0. *auc* is the gain in alignment over
-# LPAPS, up to the LPAPS that every row of the concept reaches. *fad-truth* and *kad-truth* are distances to true renders, the measure
+# LPAPS, up to the LPAPS that every row of the concept reaches. *fad-renders* and *kad-renders* are distances to renders, the measure
 # of quality that can be had for synthetic music. Fréchet distances (*fad*) of few clips are far above those of many, so they compare
 # rows of this table only; kernel distances (*kad*) have no such bias. See [what the metrics can tell](09_metric_validity).
 

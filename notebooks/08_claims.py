@@ -46,7 +46,7 @@ import numpy as np
 from IPython.display import Markdown, display
 
 from tada.display import claims as figures
-from tada.display import plots
+from tada.display import plots, tables
 from tada.experiments import claims, table_1
 from tada.stats import bootstrap, draws
 
@@ -96,7 +96,7 @@ verdicts = claims.check(evidence)
 
 # %% [markdown]
 # At a glance: **+** supported, **–** contradicted, **?** undecided, **few** too few, an empty cell not run. Claims that need a judge are judged by the
-# truth where there is one. Claims that only public checkpoints can decide are further down.
+# probe where there is one. Claims that only public checkpoints can decide are further down.
 
 # %%
 figures.glance_table(verdicts)
@@ -111,7 +111,7 @@ figures.claim_sections(verdicts)
 # ## All effects
 #
 # Each line is an effect with its interval, scaled to its own size since effects have different units: to the right of the bar (at 0)
-# it speaks for the claim. Judged by the truth where the claim needs a judge of alignment and there is a probe.
+# it speaks for the claim. Judged by the probe where the claim needs a judge of alignment and there is one.
 
 # %% mystnb={"image": {"alt": "Effects less their bars with intervals, one line for each claim and checkpoint; to the right of zero they support the claim."}}
 figures.effect_intervals(verdicts)
@@ -121,12 +121,13 @@ plt.show()
 figures.status_table(verdicts)
 
 # %% [markdown]
-# ## Would the paper's metric have told?
+# ## Do the judges agree?
 #
-# The paper could only ask CLAP and MuQ. On synthetic music the truth is known: the attribute probe was trained on the renderer's own
-# labels. How well do scores of the CLAP class agree with it on steered clips, and would they have ranked the layer sets rightly?
-# *Correlation* is that of ranks over clips, with its interval. *Pairs* are rows of Table 1 whose delta alignment the truth tells
-# apart, *same* those of them that the ear orders the same way.
+# The paper could only ask CLAP and MuQ. Here the same steered clips are judged by the package's two ears and by the probe, all trained
+# on renders, by signal estimators, which nobody trained, and by musicnn {cite:p}`musicnn`, which others trained on recorded music.
+# None of them knows what was played. How well do the others agree with the probe, and would they have ranked the layer sets alike?
+# *Correlation* is that of ranks over clips, with its interval. *Pairs* are rows of Table 1 whose delta alignment the probe tells
+# apart, *same* those of them that the other judge orders the same way.
 
 # %%
 agreed = claims.agreements(steered)
@@ -136,19 +137,21 @@ else:
     display(Markdown("No steered clips yet: `tada table --model stable-audio --checkpoint mini` makes some."))
 
 # %% [markdown]
-# Where verdicts by the ear and by the truth differ, the ear alone would have misled.
-#
-# Two concepts can be heard in the signal itself, without anything that was trained: tempo in beats per minute, and mood, roughly, in
-# the brightness of the sound (the authors' second code validates theirs so). Here these are the truth that all others are held
-# against. Clips shorter than 3 s have no tempo.
+# Where they differ, a verdict above is one of its judge. Now all are held against judges that nobody here trained: musicnn, the
+# signal estimators, and what these measure without classes: onsets a second, brightness (the authors' second code validates mood so)
+# and pitch. Estimators look for major and minor, and for a voice whose pitch moves: where they agree with nobody, a listener who
+# listens for that would not hear it either.
 
 # %%
-for signal, concept in {"onsets": "tempo", "brightness": "mood"}.items():
-    agreed = claims.agreements(steered, signal, [concept])
+for other in ("musicnn", "signal", "onsets", "brightness", "pitch"):
+    agreed = claims.agreements(steered, other)
     if len(agreed):
-        display(Markdown(f"By {signal}:"), figures.agreement_table(agreed))
+        display(
+            tables.folded(figures.agreement_frame(agreed), f"Against {other}"),
+            Markdown(figures.agreement_lines(agreed)),
+        )
     else:
-        display(Markdown(f"No steered clips with {concept} whose {signal} was measured."))
+        display(Markdown(f"No steered clips whose {other} was measured."))
 
 # %% [markdown]
 # ## What is not tested

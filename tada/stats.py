@@ -157,18 +157,6 @@ def difference_interval(
     return mean_interval(np.asarray(values, np.float64) - np.asarray(others, np.float64), clusters)
 
 
-def ratio_interval(values: ArrayLike, bases: ArrayLike) -> tuple[float, float, float]:
-    """Find the ratio of two means over the same units, and its interval.
-
-    Returns:
-        Mean of ``values`` over mean of ``bases``, the lower and the upper end.
-    """
-    drawn = draws(np.size(values))
-    ratios = (drawn @ np.asarray(values, np.float64)) / (drawn @ np.asarray(bases, np.float64))
-    low, high = bootstrap(ratios, np.size(values))
-    return float(ratios[0]), float(low), float(high)
-
-
 def jackknife(values: Values, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Find the interval of a quantity from its value and those without each of two or more equal groups of units."""
     from scipy.stats import t

@@ -327,14 +327,14 @@ def test_sets_of_clips_are_compared_with_a_jackknife() -> None:
     one = Evidence("stable-audio", "mini", results=results)
     effect = by_name("preservation (sets)").measure(one, "")  # type: ignore[misc]
     assert effect is not None and effect[:3] == pytest.approx((2.0, 2.0, 2.0)) and "2 concepts" in effect.over
-    assert by_name("quality (truth)").measure(one, "") is None  # type: ignore[misc]
+    assert by_name("quality (renders)").measure(one, "") is None  # type: ignore[misc]
 
 
 def test_quality_is_held_against_the_unsteered_clips() -> None:
-    names = ("global steering degrades", "quality kept", "quality (truth)")
+    names = ("global steering degrades", "quality kept", "quality (renders)")
 
     def found(**values: float) -> list[str]:
-        one = Evidence("stable-audio", "mini", results=with_sets(steered(GOOD, prompts=32), "kad-truth", values))
+        one = Evidence("stable-audio", "mini", results=with_sets(steered(GOOD, prompts=32), "kad-renders", values))
         return [verdict(name, one) for name in names]
 
     # values are those at strength 0, and 1 more at the ends of the range
@@ -342,7 +342,7 @@ def test_quality_is_held_against_the_unsteered_clips() -> None:
     assert found(none=10.0, all=8.0, functional=13.0) == ["contradicted", "contradicted", "contradicted"]
     assert found(none=10.0, all=9.0, functional=10.0)[:2] == ["undecided", "undecided"]
     one = Evidence(
-        "stable-audio", "mini", results=with_sets(steered(GOOD, prompts=32), "kad-truth", {"none": 10, "all": 14})
+        "stable-audio", "mini", results=with_sets(steered(GOOD, prompts=32), "kad-renders", {"none": 10, "all": 14})
     )
     effect = by_name("global steering degrades").measure(one, "")  # type: ignore[misc]
     assert effect is not None and effect.value == pytest.approx(5.0)
@@ -452,7 +452,7 @@ def test_a_judge_that_follows_the_truth_agrees_and_one_that_does_not_does_not() 
     assert (
         (found["correlation"] > 0.9).all() and (found["same"] == found["pairs"]).all() and (found["pairs"] >= 5).all()
     )
-    assert (found["best"] == "functional").all() and (found["best by truth"] == "functional").all()
+    assert (found["best"] == "functional").all() and (found["best by other"] == "functional").all()
     against = results.assign(value=results["value"].where(results["metric"] != "mini-clap", -results["value"]))
     turned = claims.agreement(Evidence("stable-audio", "mini", results=against), "mini-clap")
     assert (turned["correlation"] < -0.9).all() and (turned["same"] == 0).all()

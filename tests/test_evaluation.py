@@ -91,8 +91,8 @@ def test_scores_are_those_of_clips_made_one_by_one(model: Model, panel: MetricSu
     for number, alpha in ((1, -20.0), (3, 40.0)):
         plain = panel.listen(model.generate(PROMPTS[number], 2115 + number, SECONDS, sampling))
         with arm(model).vector.apply(model, alpha, layers="all", renorm=False):
-            heard = panel.listen(model.generate(PROMPTS[number], 2115 + number, SECONDS, sampling))
-        wanted = panel.compare(heard, "mood", plain)
+            clips = model.generate(PROMPTS[number], 2115 + number, SECONDS, sampling)
+        wanted = panel.compare(panel.listen(clips), "mood", plain) | panel.judge(clips, "mood")
         rows = run[(run["prompt"] == PROMPTS[number]) & (run["layers"] == "all") & (run["alpha"] == alpha)]
         for metric, value in rows.set_index("metric")["value"].items():
             assert value == pytest.approx(wanted[str(metric)][0], abs=1e-3), metric
@@ -178,10 +178,10 @@ def test_a_run_that_was_stopped_ends_as_the_whole_one(
         evaluation.table(whole[whole["unit_hash"] != whole["unit_hash"].iloc[-100]])
 
 
-def test_truth_adds_the_distance_to_true_clips(model: Model, panel: MetricSuite) -> None:
-    truth = torch.randn(20, 128, generator=torch.Generator().manual_seed(0))
-    found = evaluate(model, panel, arms=[arm(model)], truth=truth)
-    for metric in ("fad-truth", "kad-truth"):
+def test_renders_add_the_distance_to_them(model: Model, panel: MetricSuite) -> None:
+    renders = torch.randn(20, 128, generator=torch.Generator().manual_seed(0))
+    found = evaluate(model, panel, arms=[arm(model)], renders=renders)
+    for metric in ("fad-renders", "kad-renders"):
         rows = found[found["metric"] == metric]
         assert set(rows["layers"]) == {"none", "all"} and set(rows["alpha"]) == {-20, -10, 0, 20, 40}
         assert metric in set(evaluation.table(found)["column"])
@@ -331,11 +331,11 @@ def test_distances_between_sets_are_means_over_the_steered_ones() -> None:
         for pair, shift in (("all", 0.0), *((f"without {i}", 0.01 * i) for i in range(10)))
     ]  # fmt: skip
     sets = pd.DataFrame(rows).assign(
-        checkpoint="c", model="m", concept="mood", prompt="", seed=-1, metric="fad-truth", unit_hash=""
+        checkpoint="c", model="m", concept="mood", prompt="", seed=-1, metric="fad-renders", unit_hash=""
     )
     cells = evaluation.table(pd.concat([made_up(), sets]))
-    assert [cell(cells, "fad-truth", layers)["value"] for layers in ("all", "functional")] == [2.0, 1.5]
-    assert cell(cells, "fad-truth", "functional")["best"] and not cell(cells, "fad-truth")["tied"]
+    assert [cell(cells, "fad-renders", layers)["value"] for layers in ("all", "functional")] == [2.0, 1.5]
+    assert cell(cells, "fad-renders", "functional")["best"] and not cell(cells, "fad-renders")["tied"]
 
 
 def test_what_was_not_measured_is_a_gap_with_its_command(run: pd.DataFrame) -> None:

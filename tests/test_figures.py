@@ -154,7 +154,7 @@ def test_verdicts_are_worded_and_effects_scaled():
     missing = {**row, "checkpoint": "own", "status": claims.NOT_RUN, "value": np.nan, "command": "tada run <x>"}
     verdicts = pd.DataFrame([row, missing])
     text = claim_figures.claim_sections(verdicts).data
-    assert "truth (probe): <b class='tada-supported'>supported</b> <small>0.6 [0.3, 0.9]</small>" in text
+    assert "probe: <b class='tada-supported'>supported</b> <small>0.6 [0.3, 0.9]</small>" in text
     assert "Not run:</i> ACE-Step v1, own" in text and "tada run &lt;x&gt;" in text
     assert "+" in claim_figures.glance_table(verdicts).to_html()
     (line,) = [one for one in claim_figures.effect_intervals(verdicts).axes[0].lines if one.get_linewidth() == 1.6]

@@ -62,7 +62,7 @@ def test_a_table_is_computed_once_and_kept(table: Table1, monkeypatch: pytest.Mo
         ["CAA", "functional"],
         ["SAE", str(table.config.layer)],
     ]
-    assert {"fad-truth", "lpaps", "delta probe", "smoothness mini-clap"} <= set(cells["column"])
+    assert {"fad-renders", "lpaps", "delta probe", "smoothness mini-clap"} <= set(cells["column"])
     steered_ = results[(results["method"] != "none") & (results["prompt"] != "")]
     assert set(steered_["percent"]) == {-100.0, 100.0} and steered_["prompt"].nunique() == 3
     assert (steered_.groupby("layers")["alpha"].max() == -steered_.groupby("layers")["alpha"].min()).all()
@@ -83,7 +83,7 @@ def test_a_table_is_computed_once_and_kept(table: Table1, monkeypatch: pytest.Mo
     assert len(pd.read_csv(made[0])) == len(cells)
     titles = {name: set(block["column"]) for name, block in table_1.blocks(cells).items()}
     assert titles["Preservation"] == {"lpaps", "fad", "kad"}
-    assert titles["Quality"] == {"fad-truth", "kad-truth", "CE", "CU", "PC", "PQ"}
+    assert titles["Quality"] == {"fad-renders", "kad-renders", "CE", "CU", "PC", "PQ"}
     assert r"\begin{tabular}" in made[1].read_text() and "<table" in made[2].read_text()
 
 

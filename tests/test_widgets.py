@@ -10,6 +10,7 @@ import tada
 from checks import SECONDS
 from tada import steering
 from tada.display import widgets
+from tada.display.steering import judge_lines
 from tada.experiments import steering as steer
 from tada.experiments.experiment import parse_layers
 from tada.steering import Trial
@@ -96,9 +97,10 @@ def test_tables_of_a_run():
     assert "against the paper" in steer.verdict(both.assign(layers=both["layers"].map(names)), True)
     assert "fewer than 8 prompts" in steer.verdict(both[both["prompt"] < 7], True)
     assert "not known" in steer.verdict(both, False)
-    rise = steer.rises(both, "onsets").iloc[0]
-    assert (rise["slow"], rise["fast"], rise["rise"]) == (50.0, 150.0, 2.0)
-    assert steer.rises(both, "none").empty
+    moved = steer.movements_by_metric(both).set_index(["layers", "metric"]).loc[("functional", "onsets")]
+    assert (moved["lowest"], moved["highest"], moved["movement"]) == (50.0, 150.0, 100.0)
+    both = pd.concat([both, both[both["metric"] == "concept"].assign(metric="signal", value=0.0)])
+    assert "signal estimators" in judge_lines(steer.movements_by_metric(both))
     assert steer.curves(both)["mean"].tolist()[:3] != []
 
 

@@ -1,4 +1,4 @@
-"""Verdicts on the paper's claims, in words, at a glance and as a figure; how far judges agree with the truth."""
+"""Verdicts on the paper's claims, in words, at a glance and as a figure; how far judges agree."""
 
 from __future__ import annotations
 
@@ -32,14 +32,16 @@ SIGNS = {
 JUDGES = {
     "mini-clap": "CLAP-class ear",
     "mini-second": "second ear",
-    "probe": "truth (probe)",
+    "probe": "probe",
+    "signal": "signal estimators",
+    "musicnn": "musicnn (trained by others)",
     "clap": "CLAP",
     "muq": "MuQ-MuLan",
 }
 """Judges in words."""
 
 TRUEST = ("", "probe", "clap")
-"""Judges of which there is one on a checkpoint: none needed, the truth, or the paper's ear."""
+"""Judges of which there is one on a checkpoint: none needed, the probe, or the paper's ear."""
 
 
 def checkpoint_name(model: str, checkpoint: str) -> str:
@@ -140,9 +142,14 @@ def status_table(verdicts: pd.DataFrame) -> Any:
     return table(counts.reset_index())
 
 
+def agreement_frame(found: pd.DataFrame) -> pd.DataFrame:
+    """Write out agreement as from ``tada.experiments.claims.agreements``, a row a concept and judge."""
+    return found.assign(correlation=interval_texts(found, "correlation")).drop(columns=["low", "high"])
+
+
 def agreement_table(found: pd.DataFrame) -> Any:
-    """Tabulate agreement as from ``tada.experiments.claims.agreements``, a row a concept and ear."""
-    return table(found.assign(correlation=interval_texts(found, "correlation")).drop(columns=["low", "high"]))
+    """Tabulate :func:`agreement_frame`."""
+    return table(agreement_frame(found))
 
 
 def agreement_lines(found: pd.DataFrame) -> str:
@@ -150,10 +157,10 @@ def agreement_lines(found: pd.DataFrame) -> str:
     lines = []
     for case, part in found.groupby(["model", "checkpoint", "ear"], sort=False):
         model, checkpoint, ear = map(str, case)
-        right = (part["best"] == part["best by truth"]).sum()
+        right = (part["best"] == part["best by other"]).sum()
         lines.append(
             f"- {checkpoint_name(model, checkpoint)}, {JUDGES.get(ear, ear)}: {part['same'].sum()} of "
-            f"{part['pairs'].sum()} pairs in the order of the truth, the best row in {right} of {len(part)} concepts; "
+            f"{part['pairs'].sum()} pairs in the same order, the best row in {right} of {len(part)} concepts; "
             f"median correlation {part['correlation'].median():.2f}."
         )
     return "\n".join(lines)

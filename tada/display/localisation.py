@@ -79,6 +79,26 @@ def _label_map(axis: Axes, names: Sequence[str], count: int) -> None:
     axis.hlines(np.arange(1, count), 0, 3 * len(names), color="white", linewidth=0.5)
 
 
+def metric_table(found: pd.DataFrame) -> Any:
+    """Tabulate the strongest layers by each metric, as from ``tada.experiments.localisation.compare_metrics``."""
+    texts = found["layers"] + ": " + pd.Series(interval_texts(found), found.index)
+    wide = found.assign(text=texts).pivot(index="concept", columns="metric", values="text")
+    others = found[found["metric"] != found["metric"].iloc[0]].groupby("concept")["correlation"].min()
+    wide = wide.loc[found["concept"].unique(), found["metric"].unique()]
+    return table(wide.assign(**{"rank correlation": others}).reset_index(), {"rank correlation": "{:.2f}"})
+
+
+def metric_line(found: pd.DataFrame) -> str:
+    """Say in Markdown for which concepts metrics of the same clips differ about the strongest layer."""
+    known = found[found.groupby("concept")["known"].transform("all")]
+    named = known.groupby("concept", sort=False)["layers"].nunique()
+    differ = ", ".join(map(str, named.index[named > 1]))
+    told = (
+        f"Of {len(named)} concepts whose effect all hear, they name the same strongest layer for {(named == 1).sum()}."
+    )
+    return f"{told} They differ about {differ}: clips of those layers are worth hearing." if differ else told
+
+
 def mean_impact_bars(spread: pd.DataFrame, published: pd.DataFrame | None = None, title: str = "") -> Figure:
     """Draw each layer's mean impact over concepts with its range, and below it what was published for another model.
 

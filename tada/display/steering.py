@@ -9,7 +9,8 @@ import pandas as pd
 
 from tada.concepts.steered import Pairs, get
 from tada.display import plots
-from tada.display.tables import table
+from tada.display.tables import interval_texts, table
+from tada.display.validity import JUDGES, LISTENER
 from tada.steering.vector import Vector
 
 if TYPE_CHECKING:
@@ -52,10 +53,37 @@ def movement_table(moves: pd.DataFrame) -> Any:
     return table(moves, dict.fromkeys(("movement", "low", "high"), "{:+.2f}") | {"sound kept": "{:.2f}"})
 
 
-def tempo_table(rises: pd.DataFrame) -> Any:
-    """Tabulate rises of onsets a second as from ``tada.experiments.steering.rises``."""
-    shares = dict.fromkeys(("rise", "rise low", "rise high"), "{:+.0%}")
-    return table(rises, shares | {"slow": "{:.1f}", "fast": "{:.1f}"})
+METRICS = {
+    "concept": "judge of the range",
+    "signal": "signal estimators: found",
+    "musicnn": "musicnn, log-odds",
+    "onsets": "onsets a second",
+    "brightness": "brightness, Hz",
+    "pitch": "pitch, Hz",
+}
+"""Metrics of steered clips in words."""
+
+
+def judge_table(moves: pd.DataFrame) -> Any:
+    """Tabulate movements by every judge, as from ``tada.experiments.steering.movements_by_metric``."""
+    shown = moves.assign(metric=moves["metric"].map(METRICS), movement=interval_texts(moves, "movement"))
+    formats = dict.fromkeys(("lowest", "highest"), "{:.2f}")
+    return table(shown[["concept", "layers", "metric", "lowest", "highest", "movement"]], formats)
+
+
+def judge_lines(moves: pd.DataFrame) -> str:
+    """Say in Markdown which movements no judge from outside confirms: its interval does not lie above 0."""
+    lines = []
+    for (concept, layers), part in moves.groupby(["concept", "layers"], sort=False):
+        low = part.set_index("metric")["low"]
+        silent = [name for name in ("signal", "musicnn") if name in low and not low[name] > 0]
+        if low["concept"] > 0 and silent:
+            attribute = get(str(concept)).attribute
+            heard = [LISTENER.get((name, attribute), LISTENER["musicnn", ""]) for name in silent]
+            where = f"- **{concept}**, {LAYER_SETS.get(str(layers), layers)} layers"
+            names = " and ".join(JUDGES[name] for name in silent)
+            lines.append(f"{where}: not confirmed by {names}. {' '.join(heard)}")
+    return "\n".join(lines) or "No movement that the judge of the range is sure of is left unconfirmed."
 
 
 def strength_curves(

@@ -10,6 +10,7 @@ import pandas as pd
 
 from tada.display import plots
 from tada.display.tables import interval_texts, table
+from tada.experiments.agreement import ASKED
 from tada.minis.attributes import TEMPI
 
 if TYPE_CHECKING:
@@ -72,3 +73,64 @@ def loudness_table(effects: pd.DataFrame) -> Any:
     """Tabulate what changes of level do to metrics, as from ``tada.experiments.validity.loudness_effects``."""
     shifts = dict.fromkeys([str(name) for name in effects if name != "gain, dB"], "{:+.2f}")
     return table(effects, shifts | {"LPAPS": "{:.2f}", "gain, dB": "{:+.0f}"})
+
+
+JUDGES = {
+    "probe": "probe",
+    "mini-clap": "CLAP-class ear",
+    "mini-second": "second ear",
+    "signal": "signal estimators",
+    "musicnn": "musicnn",
+}
+"""Judges in words: what was trained on renders first, then what nobody here trained."""
+
+LISTENER = {
+    ("signal", "tempo"): "Who taps along would tap another beat than that of the tempo asked for.",
+    (
+        "signal",
+        "voice",
+    ): "Who listens for a voice would miss a harmonic tone whose pitch moves as a singer's does.",
+    (
+        "signal",
+        "mood",
+    ): "Who listens for major and minor would not find the mood; the probe goes by something else.",
+    ("musicnn", ""): "To a network that knows recorded music it does not sound like its name.",
+}
+"""Judge and attribute -> what a listener would hear where that judge cannot confirm the probe."""
+
+
+def agreement_table(found: pd.DataFrame, against: str = ASKED) -> Any:
+    """Tabulate in how many clips judges name the same class, with intervals: a row an attribute and source.
+
+    Args:
+        found: as from ``tada.experiments.agreement.compare``.
+        against: what judges are held against.
+    """
+    rows = found[found["against"] == against]
+    rows = rows.assign(text=interval_texts(rows, "share"), judge=rows["judge"].map(JUDGES))
+    place = ["attribute", "source"]
+    wide = rows.pivot(index=place, columns="judge", values="text")[list(rows["judge"].unique())]
+    order = rows[place].drop_duplicates()
+    return table(wide.loc[[tuple(row) for row in order.to_numpy()]].reset_index())
+
+
+def pair_table(found: pd.DataFrame) -> pd.DataFrame:
+    """Lay out the shares of clips in which two judges agree: pairs down, sources across."""
+    rows = found[found["against"] != ASKED]
+    wide = rows.pivot_table("share", ["attribute", "judge", "against"], "source", sort=False)
+    return wide.round(2).reset_index().replace(JUDGES)
+
+
+def disagreement_lines(found: pd.DataFrame) -> str:
+    """Say in Markdown where nobody confirms what the probe hears: its interval lies above that of another judge."""
+    asked = found[found["against"] == ASKED]
+    probe = asked[asked["judge"] == "probe"].set_index(["source", "attribute"])
+    lines = []
+    for row in plots.named_rows(asked[asked["judge"].isin(["signal", "musicnn"])]):
+        one = probe.loc[(row.source, row.attribute)]
+        if one["low"] > row.high:
+            shares = f"{JUDGES[row.judge]} in {row.share:.0%} [{row.low:.0%}, {row.high:.0%}]"
+            heard = LISTENER.get((row.judge, row.attribute)) or LISTENER["musicnn", ""]
+            where = f"- *{row.source}*, {row.attribute}: the probe hears what was asked for"
+            lines.append(f"{where} in {one['share']:.0%} of the clips, {shares}. {heard}")
+    return "\n".join(lines) or "No judge contradicts the probe beyond its interval."

@@ -42,7 +42,7 @@ def run(
     suite: MetricSuite,
     percents: Sequence[float] = GRID,
     store: Store | str | Path | None = None,
-    truth: Any = None,
+    renders: Any = None,
 ) -> pd.DataFrame:
     """Steer every prompt by every arm at every strength, and score the clips.
 
@@ -53,14 +53,14 @@ def run(
         suite: the metrics.
         percents: strengths in percent of each arm's range; 0 is always there.
         store: where scores are kept, and found again by a later run.
-        truth: embeddings ``[clips, dim]`` of true clips by the suite's CLAP-class model, see ``suite.embed``; adds the
+        renders: embeddings ``[clips, dim]`` of renders by the suite's CLAP-class model, see ``suite.embed``; adds the
             distance of every steered set to them.
 
     Returns:
         One row a clip and metric, ``checkpoint, model, concept, pair, prompt, seed, method, layers, alpha, metric,
         value, unit_hash`` and ``percent``. The clips at strength 0 are there once, with method and layers ``"none"``.
-        Distances between sets (``"fad"`` and ``"kad"`` to the unsteered clips, ``"fad-truth"`` and ``"kad-truth"``
-        to true ones) have no prompt, and ``pair`` is ``"all"``, or ``"without 0"`` and so on for the set without a
+        Distances between sets (``"fad"`` and ``"kad"`` to the unsteered clips, ``"fad-renders"`` and ``"kad-renders"``
+        to renders) have no prompt, and ``pair`` is ``"all"``, or ``"without 0"`` and so on for the set without a
         tenth of the prompts.
 
     Raises:
@@ -71,17 +71,17 @@ def run(
     if not {float(percent) for percent in percents} - {0.0}:
         raise InputError(f"got percents={list(percents)}; expected finite strengths other than 0")
     store = Store(store) if isinstance(store, str | Path) else store
-    return with_set_distances(steer(model, arms, trial, percents, suite, store), truth)
+    return with_set_distances(steer(model, arms, trial, percents, suite, store), renders)
 
 
-def with_set_distances(rows: pd.DataFrame, truth: Any = None) -> pd.DataFrame:
+def with_set_distances(rows: pd.DataFrame, renders: Any = None) -> pd.DataFrame:
     """Rows as results: tidy, with distances between sets of clips."""
     clips = rows.loc[rows["metric"] != "embedding", [*COLUMNS, "percent", UNIT]]
-    sets = pd.DataFrame(one for _, part in rows.groupby(CASE, sort=False) for one in _sets(part, truth))
+    sets = pd.DataFrame(one for _, part in rows.groupby(CASE, sort=False) for one in _sets(part, renders))
     return pd.concat([clips, sets[clips.columns]], ignore_index=True) if len(sets) else clips.reset_index(drop=True)
 
 
-def _sets(rows: pd.DataFrame, truth: Any) -> Iterator[dict[str, Any]]:
+def _sets(rows: pd.DataFrame, renders: Any) -> Iterator[dict[str, Any]]:
     """Distances between sets of clips of one concept, with and without each tenth of the prompts."""
     clips = rows[rows["metric"] == "embedding"].sort_values("number", kind="stable")
     unsteered = clips[clips["method"] == BASELINE]
@@ -93,7 +93,7 @@ def _sets(rows: pd.DataFrame, truth: Any) -> Iterator[dict[str, Any]]:
         about: dict[str, Any] = {name: part[name].iloc[0] for name in (*CASE, *ARM, "alpha", "percent")}
         about |= {"prompt": "", "seed": -1}
         steered, units = np.stack(part["embedding"].to_list()), sorted(part[UNIT])
-        for suffix, other in (("", zero), ("-truth", truth)):
+        for suffix, other in (("", zero), ("-renders", renders)):
             if other is None or (other is zero and about["method"] == BASELINE):
                 continue
             for left_out in (None, *range(groups.max() + 1)):

@@ -19,7 +19,7 @@ BLOCKS = {
     "Alignment": ("delta",),
     "Smoothness": ("smoothness",),
     "Area under alignment over LPAPS": ("auc",),
-    "Quality": ("fad-truth", "kad-truth", "CE", "CU", "PC", "PQ"),
+    "Quality": ("fad-renders", "kad-renders", "CE", "CU", "PC", "PQ"),
 }
 """Groups of Table 1's columns -> how their names begin."""
 

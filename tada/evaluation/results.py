@@ -26,7 +26,7 @@ ALIGNED = ("clap", "muq", "mini-clap", "mini-second", "probe", "musicnn")
 MEASURED = tuple(metric for metric, _ in signals.MEASURED.values())
 """What signals say without classes; silent clips have none of it."""
 
-SETS = ("fad", "kad", "fad-truth", "kad-truth")
+SETS = ("fad", "kad", "fad-renders", "kad-renders")
 """Distances between sets of clips: to the unsteered ones, and to true renders."""
 
 
@@ -69,8 +69,8 @@ def columns(metrics: Sequence[str], cutoffs: Cutoffs | None = None, variant: str
         *many("smoothness", ALIGNED, "lower", uneven, 0.0),
         *many("auc", ALIGNED if cutoffs else (), "higher", area),
         *many("", aesthetics.AXES, "higher", lambda alpha, curves, ways: curves.mean(1)),
-        *many("", ("fad-truth",), "lower", None, 0.0),
-        *many("", ("kad-truth",), "lower", None),
+        *many("", ("fad-renders",), "lower", None, 0.0),
+        *many("", ("kad-renders",), "lower", None),
     ]
     return [column for column in made if column.metric in metrics]
 

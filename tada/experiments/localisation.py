@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from importlib.resources import files
@@ -296,6 +296,28 @@ def cumulative_impacts(
     impacts = patching.impact(sweep(work, some, sets, **options))
     chosen = [about[layers] for layers in impacts["layers"]]
     return impacts.assign(size=[len(layers) for layers in chosen], added=[layers[-1] for layers in chosen])
+
+
+def compare_metrics(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Find each concept's strongest single layer by every metric of the same clips, and how alike they rank layers.
+
+    Args:
+        scores: metric -> scores, as from :func:`sweep_by_metric`, the one that others are held against first.
+
+    Returns:
+        ``concept, metric``, the strongest ``layers`` with ``impact, low, high, known``, and the rank ``correlation`` of
+        the layers' impacts with those by the first metric.
+    """
+    impacts = patching.impact(pd.concat(scores.values()))
+    single = impacts[(impacts["method"] == "patch") & impacts["layers"].str.fullmatch(r"\d+")]
+    rows = []
+    for _, part in single.groupby("concept", sort=False):
+        wide = part.pivot(index="layers", columns="metric", values="impact")
+        alike = wide.corrwith(wide[next(iter(scores))], method="spearman")
+        best = part.loc[part.groupby("metric", sort=False)["impact"].idxmax()]
+        rows.append(best.assign(correlation=best["metric"].map(alike)))
+    columns = ["concept", "metric", "layers", "impact", "low", "high", "known", "correlation"]
+    return pd.concat(rows, ignore_index=True)[columns]
 
 
 def rank_layers(impacts: pd.DataFrame) -> list[int]:

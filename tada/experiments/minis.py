@@ -168,8 +168,8 @@ def frechet(model: Model, clips: int = 512, store: Store | None = None) -> dict[
     first, second, asked = (BLOCK[offset : offset + clips] for offset in (200_000, 250_000, 300_000))
     texts = [{"prompt": caption(draw(seed), seed).text, "seed": seed} for seed in asked]
     made = _judged(model, pd.DataFrame(texts), embed, None, store)["embedding"]
-    truth = _renders(first)
-    of_mini, of_renders = distance(np.stack(made.to_list()), truth), distance(_renders(second), truth)
+    known = _renders(first)
+    of_mini, of_renders = distance(np.stack(made.to_list()), known), distance(_renders(second), known)
     return {"distance": of_mini, "renders": of_renders, "ratio": of_mini / of_renders, "clips": clips}
 
 

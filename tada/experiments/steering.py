@@ -29,7 +29,6 @@ from tada.stats import (
     decide,
     difference_interval,
     mean_interval,
-    ratio_interval,
 )
 from tada.steering import Arm, Trial, Vector, calibrate, calibrated, library, seeded
 from tada.steering.ranges import CONCEPT, QUALITY, grid
@@ -222,19 +221,20 @@ def movements(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=[*CASE, "movement", "low", "high", "sound kept"])
 
 
-def rises(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """By what share the mean of a metric rises from the lowest to the highest strength.
+def movements_by_metric(rows: pd.DataFrame) -> pd.DataFrame:
+    """How far every judge moves from the lowest to the highest strength, prompt by prompt.
 
     Returns:
-        ``concept, method, layers, slow, fast, rise, rise low, rise high``; empty where nothing has the metric.
+        ``concept, method, layers, metric``, its means at both ends ``lowest, highest``, and ``movement, low, high``
+        (95 % interval over prompts).
     """
     found = []
-    for case, part in rows[rows["metric"] == metric].groupby(CASE, sort=False):
-        ends = _wide(part, metric)
-        first, last = ends.iloc[:, 0].to_numpy(), ends.iloc[:, -1].to_numpy()
-        rise = (ratio - 1 for ratio in ratio_interval(last, first))
-        found.append((*case, first.mean(), last.mean(), *rise))
-    return pd.DataFrame(found, columns=[*CASE, "slow", "fast", "rise", "rise low", "rise high"])
+    for case, part in rows[~rows["metric"].isin(["against", QUALITY])].groupby([*CASE, "metric"], sort=False):
+        ends = _wide(part, str(case[-1])).iloc[:, [0, -1]].dropna()
+        if len(ends):
+            moved = ends.iloc[:, 1] - ends.iloc[:, 0]
+            found.append((*case, *ends.mean(), *mean_interval(moved)))
+    return pd.DataFrame(found, columns=[*CASE, "metric", "lowest", "highest", "movement", "low", "high"])
 
 
 def verdict(rows: pd.DataFrame, known: bool) -> str:

@@ -303,10 +303,10 @@ def evaluate(table: Table1, concept: str, arms: Sequence[Arm]) -> pd.DataFrame:
     work, size = table.work, table.work.profile.table
     trial = steering.result_trial(work, concept, size.prompts, ranged=size.scale not in ("paper", "authors"))
     trial = replace(trial, setting=replace(trial.setting, batch=16))
-    truth, store = render_embeddings(table), table.kept("evaluation")
+    renders, store = render_embeddings(table), table.kept("evaluation")
     fine = [arm for arm in arms if arm.method == "SAE" and size.scale == "authors"]
     parts = [
-        evaluation.run(work.model, some, trial, table.suite, percents, store, truth)
+        evaluation.run(work.model, some, trial, table.suite, percents, store, renders)
         for percents, some in ((size.percents, [arm for arm in arms if arm not in fine]), (evaluation.SAE_GRID, fine))
         if some
     ]
@@ -320,7 +320,7 @@ def render_embeddings(table: Table1) -> torch.Tensor | None:
         return None
     seeds = SEEDS["renders"][:count]
     about = {"renders": count, "first": seeds[0], "seconds": seconds, "panel": table.suite.key}
-    place = table.kept("evaluation") / f"truth-{key(about)[:16]}.safetensors"
+    place = table.kept("evaluation") / f"renders-{key(about)[:16]}.safetensors"
     if not place.is_file():
         clips = render_batch([draw(seed) for seed in seeds], seeds)[:, : min(FRAMES, round(seconds * SAMPLE_RATE))]
         rows = table.suite.embed(clips, SAMPLE_RATE)

@@ -1,4 +1,4 @@
-"""What metrics are worth, measured on music whose truth is known: Fréchet distances, LPAPS, ears, loudness."""
+"""What metrics are worth, measured on renders, whose attributes are known: Fréchet distances, LPAPS, ears, loudness."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Renders:
-    """Rendered clips with their truth.
+    """Rendered clips with their attributes.
 
     Attributes:
         seeds: of the renders; no recipe uses them.
@@ -142,7 +142,7 @@ def hearing(renders: Renders, ears: Ears, embeddings: Mapping[str, Tensor], rng:
     """Measure how well ears and the probe tell clips with a concept from those with its counterpart.
 
     Args:
-        renders: with their truth.
+        renders: with their attributes.
         ears: what is asked.
         embeddings: of the renders, by the same names.
         rng: of the bootstrap over clips.

@@ -10,7 +10,7 @@ are named; the paper gives none.
 ``measures``   effects on a localisation and on steered clips
 ``sentences``  the claims: their texts, places and bars, and what was published
 ``check``      their status on checkpoints
-``agreement``  how far judges agree with the truth
+``agreement``  how far judges of steered clips agree
 =============  =====================================================================
 """
 

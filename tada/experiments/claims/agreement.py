@@ -1,4 +1,4 @@
-"""How far judges agree with the truth: clip by clip, and about the order of the rows of Table 1."""
+"""How far judges of steered clips agree with each other: clip by clip, and about the order of the rows of Table 1."""
 
 from __future__ import annotations
 
@@ -15,48 +15,48 @@ from tada.experiments.claims.measures import delta, mean_curves
 from tada.stats import ABOVE, BELOW, bootstrap, decide, draws
 
 
-def agreement(evidence: Evidence, judge: str, truth: str = PROBE) -> pd.DataFrame:
-    """Measure how well a judge agrees with the truth on a checkpoint.
+def agreement(evidence: Evidence, judge: str, other: str = PROBE) -> pd.DataFrame:
+    """Measure how well a judge agrees with another on a checkpoint.
 
     Args:
         evidence: with results of steering.
         judge: a metric of alignment.
-        truth: the metric that it is held against.
+        other: the metric that it is held against.
 
     Returns:
         One row a concept: ``concept, clips``, the rank correlation over clips ``correlation, low, high`` (prompts drawn
-        anew), ``pairs`` of rows of Table 1 whose delta alignment the truth tells apart, how many of them the judge puts
-        in the same order (``same``), and the best row by either (``best, best by truth``).
+        anew), ``pairs`` of rows of Table 1 whose delta alignment the other tells apart, how many of them the judge puts
+        in the same order (``same``), and the best row by either (``best, best by other``).
     """
     rows: list[dict[str, Any]] = []
     for concept, arms in evidence.rows.items():
-        if all({judge, truth} <= set(one.scores) for one in arms.values()):
+        if all({judge, other} <= set(one.scores) for one in arms.values()):
             judged, true = (
-                {row: delta(c) for row, c in mean_curves(arms, [metric], concept).items()} for metric in (judge, truth)
+                {row: delta(c) for row, c in mean_curves(arms, [metric], concept).items()} for metric in (judge, other)
             )
             best = {name: max(found, key=lambda row: found[row][0])
-                    for name, found in (("best", judged), ("best by truth", true))}  # fmt: skip
+                    for name, found in (("best", judged), ("best by other", true))}  # fmt: skip
             count = len(next(iter(arms.values())).prompts)
-            rows.append({"concept": concept, **_correlated(arms, judge, truth), **_order(judged, true, count), **best})
+            rows.append({"concept": concept, **_correlated(arms, judge, other), **_order(judged, true, count), **best})
     return pd.DataFrame(rows)
 
 
-def agreements(evidence: Iterable[Evidence], truth: str = PROBE, concepts: Iterable[str] | None = None) -> pd.DataFrame:
-    """Measure how well every judge agrees with the truth, on every checkpoint with results of steering.
+def agreements(evidence: Iterable[Evidence], other: str = PROBE, concepts: Iterable[str] | None = None) -> pd.DataFrame:
+    """Measure how well every judge agrees with one of them, on every checkpoint with results of steering.
 
     Args:
         evidence: of checkpoints.
-        truth: as for :func:`agreement`.
+        other: as for :func:`agreement`.
         concepts: which; None for all.
 
     Returns:
-        ``model, checkpoint, ear`` before the columns of :func:`agreement`; empty where the truth was not measured.
+        ``model, checkpoint, ear`` before the columns of :func:`agreement`; empty where the other was not measured.
     """
     parts = [
         found.assign(model=one.model, checkpoint=one.checkpoint, ear=judge)
         for one in evidence
         for judge in one.judges()
-        if judge != truth and len(found := agreement(one, judge, truth))
+        if judge != other and len(found := agreement(one, judge, other))
     ]
     if not parts:
         return pd.DataFrame()
@@ -66,12 +66,12 @@ def agreements(evidence: Iterable[Evidence], truth: str = PROBE, concepts: Itera
     return chosen[[*first, *(name for name in chosen if name not in first)]]
 
 
-def _correlated(arms: Mapping[str, Scores], judge: str, truth: str, resamples: int = 200) -> dict[str, Any]:
+def _correlated(arms: Mapping[str, Scores], judge: str, other: str, resamples: int = 200) -> dict[str, Any]:
     """Spearman's rank correlation over all clips, the unsteered ones once; prompts are drawn anew."""
     one = next(iter(arms.values()))
     clips = np.array([
         np.hstack([one.scores[metric][:, one.alpha == 0], *(s.scores[metric][:, s.alpha != 0] for s in arms.values())])
-        for metric in (judge, truth)
+        for metric in (judge, other)
     ])  # fmt: skip
     count = clips.shape[1]
     times = (draws(count, resamples) * count).round().astype(int)
@@ -85,7 +85,7 @@ def _spearman(x: Values, y: Values) -> float:
 
 
 def _order(judged: Mapping[str, Values], true: Mapping[str, Values], prompts: int) -> dict[str, int]:
-    """Pairs of rows that the truth tells apart, and those of them that the judge orders the same way."""
+    """Pairs of rows that the other tells apart, and those of them that the judge orders the same way."""
     told = []
     for one, other in combinations(true, 2):
         if decide(*bootstrap(true[one] - true[other], prompts), prompts) in (ABOVE, BELOW):

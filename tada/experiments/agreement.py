@@ -1,0 +1,155 @@
+"""How far judges agree: with what was asked for and with each other, on renders, codecs' clips and generated ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tada.audio import Clips
+from tada.errors import UnknownNameError, unknown
+from tada.experiments.minis import SECONDS, draw_with
+from tada.metrics.judges import ConceptJudge, EarJudge, OutsideJudge, ProbeJudge, SignalJudge
+from tada.minis.attributes import CLASSES
+from tada.minis.render import render_batch
+from tada.minis.sounds import SAMPLE_RATE
+from tada.models.ace_step.vocoder import VocoderConfig, log_mel
+from tada.models.base import Latents, Model
+from tada.stats import proportion
+
+ASKED = "asked for"
+"""Stands for what a clip was asked to be; of renders it is what they are."""
+
+MEL = VocoderConfig(
+    sampling_rate=SAMPLE_RATE, n_fft=1024, win_length=1024, hop_length=160, f_min=0, f_max=8000, n_mels=64
+)
+"""The mel spectrogram that AudioLDM2's autoencoder takes."""
+
+
+def make_judges() -> dict[str, ConceptJudge]:
+    """Make a judge of every kind: what was trained on renders first, then what was not."""
+    every = [ProbeJudge(), EarJudge("clap", "mini"), EarJudge("muq", "mini"), SignalJudge(), OutsideJudge()]
+    return {judge.metric: judge for judge in every}
+
+
+def agreement(clips: Clips, asked: pd.DataFrame, judges: Mapping[str, ConceptJudge]) -> pd.DataFrame:
+    """Measure in how many clips judges name the same class.
+
+    Args:
+        clips: one a row of ``asked``.
+        asked: ``attribute, wanted``, as from ``tada.experiments.minis.questions``: about equally many clips a class.
+        judges: by their names.
+
+    Returns:
+        ``attribute, judge, against`` (:data:`ASKED` or another judge), the ``share`` of clips, its interval ``low,
+        high``, how many ``clips`` both can speak of, and ``chance``, the share by guessing.
+    """
+    rows = []
+    for attribute, part in asked.groupby("attribute", sort=False):
+        some = Clips(clips.audio[part.index.tolist()], clips.sample_rate)
+        heard: dict[str, Sequence[str | None]] = {ASKED: part["wanted"].tolist()}
+        for name, judge in judges.items():
+            heard |= {name: answers} if (answers := name_classes(judge, some, part["wanted"])) is not None else {}
+        for against, other in combinations(heard, 2):
+            pairs = [pair for pair in zip(heard[against], heard[other], strict=True) if None not in pair]
+            same = sum(one == two for one, two in pairs)
+            low, high = proportion(same, len(pairs))
+            classes = {name for name, answer in zip(part["wanted"], heard[other], strict=True) if answer is not None}
+            rows.append((attribute, other, against, same / len(pairs), low, high, len(pairs), 1 / len(classes)))
+    return pd.DataFrame(rows, columns=["attribute", "judge", "against", "share", "low", "high", "clips", "chance"])
+
+
+def name_classes(judge: ConceptJudge, clips: Clips, wanted: pd.Series) -> list[str | None] | None:
+    """Name the class of each clip by a judge.
+
+    A judge whose scores are not comparable chooses among the classes that it knows and that were asked for, after each
+    class's scores were brought to mean 0 and spread 1 over the clips.
+
+    Returns:
+        One name a clip, None where the judge does not know the class that was asked for; no list where it knows fewer
+        than two classes.
+    """
+    known = [name for name in wanted.unique() if judge.knows(name)]
+    if len(known) < 2:
+        return None
+    own = wanted.isin(known).to_numpy()
+    some = Clips(clips.audio[own.tolist()], clips.sample_rate)
+    attribute = next(name for name, classes in CLASSES.items() if known[0] in classes)
+    names = [name for name in CLASSES[attribute] if judge.absolute and name != "none"] or known
+    names += [f"no {attribute}"] if judge.absolute and judge.knows(f"no {attribute}") else []
+    scores = judge.score(some, names)
+    if not judge.absolute:
+        scores = (scores - scores.mean(0)) / np.maximum(scores.std(0), 1e-9)
+    found = np.full(len(clips), None, object)
+    found[own] = np.where(scores.any(1), np.array(names, object)[scores.argmax(1)], "neither")
+    return found.tolist()
+
+
+def compare(models: Mapping[str, Model], asked: pd.DataFrame, steps: Sequence[int | None] = (None,)) -> pd.DataFrame:
+    """Measure :func:`agreement` on renders, on renders through each mini's codec, and on clips that it generates.
+
+    Args:
+        models: minis by their names.
+        asked: as from ``tada.experiments.minis.questions``; renders are drawn by the same.
+        steps: denoising steps of generated clips; None for a mini's own.
+
+    Returns:
+        As from :func:`agreement`, with ``source``, whose clips they are.
+    """
+    judges, renders = make_judges(), render_asked(asked)
+    sources = {"renders": renders}
+    for name, model in models.items():
+        sources[f"renders, codec of {name}"] = through_codec(model, renders)
+        for count in steps:
+            sources[f"{name}, {count or model.sampling(None).steps} steps"] = generate_asked(model, asked, count)
+    parts = [agreement(clips, asked, judges).assign(source=source) for source, clips in sources.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+# ---- clips
+
+
+def render_asked(asked: pd.DataFrame) -> Clips:
+    """Render a clip for each row of ``attribute, wanted, seed``."""
+    rows = asked[["attribute", "wanted", "seed"]].itertuples(index=False)
+    drawn = [draw_with(*row) for row in rows]
+    return Clips(torch.from_numpy(render_batch(drawn, asked["seed"].tolist()))[:, None], SAMPLE_RATE)
+
+
+def generate_asked(model: Model, asked: pd.DataFrame, steps: int | None = None, batch: int = 16) -> Clips:
+    """Generate a clip for each row of ``prompt, seed``, in so many denoising steps; None for the model's own."""
+    sampling = model.sampling(None, **({"steps": steps} if steps else {}))
+    parts = [asked.iloc[start : start + batch] for start in range(0, len(asked), batch)]
+    made = [model.generate(some["prompt"].tolist(), some["seed"].tolist(), SECONDS, sampling) for some in parts]
+    return Clips(torch.cat([clips.audio for clips in made]), made[0].sample_rate)
+
+
+@torch.no_grad()
+def through_codec(model: Model, clips: Clips, batch: int = 16) -> Clips:
+    """Encode renders by a mini's codec and decode them again: what a perfect denoiser would make of them."""
+    seconds, made = clips.audio.shape[-1] / SAMPLE_RATE, []
+    for audio in clips.audio.split(batch):
+        latents = Latents(_encode(model, audio), tuple(range(len(audio))), seconds)
+        made.append(model.to_audio(latents)[..., : round(seconds * model.sample_rate)])
+    return Clips(torch.cat(made), model.sample_rate)
+
+
+def _encode(model: Any, audio: Tensor) -> Tensor:
+    """Latents of mono clips ``[rows, 1, frames]`` at 16 kHz, as the denoiser would give them."""
+    match model.name:
+        case "ace-step":
+            return model.codec.encode(audio.expand(-1, 2, -1), SAMPLE_RATE)
+        case "stable-audio":
+            padded = torch.nn.functional.pad(audio, (0, -audio.shape[-1] % model.pipeline.vae.hop_length))
+            return model.pipeline.vae.encode(padded).latent_dist.mode()
+        case "audioldm2":
+            vae = model.pipeline.vae
+            padded = torch.nn.functional.pad(audio[:, 0], (0, -audio.shape[-1] % (8 * MEL.hop_length)))
+            latents = vae.encode(log_mel(padded, MEL).transpose(1, 2)[:, None]).latent_dist.mode()
+            return latents * vae.config.scaling_factor
+    raise UnknownNameError(unknown("codec", model.name, ("ace-step", "stable-audio", "audioldm2")))
