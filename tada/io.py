@@ -125,8 +125,9 @@ def sha256(content: bytes | Path) -> str:
 
 
 def slug(text: str) -> str:
-    """Lower-case letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    """Name a file in lower-case letters, digits and hyphens; texts that differ have names that differ."""
+    plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    return plain if plain == text[:80] else f"{plain[:80]}-{sha256(text.encode())[:6]}".strip("-")
 
 
 def _flush(path: Path) -> None:

@@ -6,16 +6,16 @@ processes on one computer may use a store at once, and a killed one leaves it so
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
 import re
 import sqlite3
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 import pyarrow as pa
@@ -176,15 +176,16 @@ class Store:
         path = self.folder / f"{key({'name': name})}.lock"
         with path.open("w") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock_at_once(file)
                 got = path.stat().st_ino == os.fstat(file.fileno()).st_ino
-            except (BlockingIOError, FileNotFoundError):  # held, or removed a moment ago by its holder
+            except (BlockingIOError, PermissionError, FileNotFoundError):  # held, or removed a moment ago by its holder
                 got = False
             try:
                 yield got
             finally:
                 if got:
-                    path.unlink(missing_ok=True)
+                    with suppress(PermissionError):  # Windows keeps what is open
+                        path.unlink(missing_ok=True)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -213,6 +214,18 @@ class Store:
 
     def __repr__(self) -> str:
         return f"Store({str(self.folder)!r}, {len(self.known())} units)"
+
+
+def _lock_at_once(file: IO[str]) -> None:
+    """Lock an open file; OSError where somebody else has."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def file_system(folder: Path, mounts: Path = Path("/proc/mounts")) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -83,4 +84,7 @@ def test_json_tables_and_hashes(tmp_path):
     pd.testing.assert_frame_equal(pd.read_csv(write_table(tmp_path / "a.csv", table)), table)
     pd.testing.assert_frame_equal(pd.read_parquet(write_table(tmp_path / "a.parquet", table)), table)
     assert sha256(atomic_write(tmp_path / "a", "abc")) == sha256(b"abc") and sha256(b"abc").startswith("ba7816bf")
-    assert slug("Stable Audio, 1.0 / é") == "stable-audio-1-0"
+    assert slug("ace-step-1") == "ace-step-1"
+    texts = ("ace/step", "ace step", "Ace-Step", "ace-step", "日本語", "é è", "...", "a" * 300)
+    names = [slug(text) for text in texts]
+    assert len(set(names)) == len(texts) and all(re.fullmatch("[a-z0-9-]{1,90}", name) for name in names)

@@ -118,8 +118,10 @@ def execute(
 
 def default_jobs(profile: str) -> int:
     """Return how many pages this machine runs at once: one a core and 4 GB of memory, and one on a GPU."""
+    if profile in ALONE or not hasattr(os, "sysconf"):  # Windows, which does not say how much memory there is
+        return 1
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 1 if profile in ALONE else max(1, min(os.cpu_count() or 1, int(memory / PAGE_MEMORY)))
+    return max(1, min(os.cpu_count() or 1, int(memory / PAGE_MEMORY)))
 
 
 def _run_side_by_side(specs: Sequence[PageSpec], jobs: int, run: Callable[[PageSpec, threading.Event], None]) -> None:

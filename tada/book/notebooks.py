@@ -327,7 +327,7 @@ def _wait(process: subprocess.Popen[bytes], stop: threading.Event) -> int:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
     try:
         process.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:

@@ -54,7 +54,8 @@ class Commands(click.Group):
         """Refuse what is no text before anything reads it."""
         for text in args:
             if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
-                raise click.UsageError(f"got {text!r}; expected text in UTF-8", ctx)
+                hint = "" if sys.getfilesystemencoding() == "utf-8" else " (PYTHONUTF8=1 in the environment sees to it)"
+                raise click.UsageError(f"got {text!r}; expected text in UTF-8{hint}.", ctx)
         return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:

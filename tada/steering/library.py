@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from tada.concepts import steered as prompts
 from tada.concepts.steered import Vocabulary, Wording
 from tada.engine import Setting, units
 from tada.errors import MissingFileError, unknown
+from tada.io import slug
 from tada.models.base import Layers, Model
 from tada.steering.vector import Vector, contrast
 
@@ -72,7 +72,7 @@ def fit(model: Model, recipe: Recipe, folder: str | Path | None = FOLDER) -> Vec
 
 def path(folder: str | Path, model: Model, concept: str, method: str = "caa") -> Path:
     """Where the vector of a concept lies."""
-    return Path(folder) / model.name / slug(model.checkpoint) / f"{slug(concept)}-{method}.safetensors"
+    return Path(folder) / model.name / slug(model.checkpoint) / f"{concept.replace(' ', '-')}-{method}.safetensors"
 
 
 def find(folder: str | Path, model: Model, concept: str, method: str = "caa") -> Vector:
@@ -108,11 +108,6 @@ def by_name(folder: str | Path, name: str) -> Path:
     if name not in known:
         raise MissingFileError(unknown(f"vector in {folder}", name, known))
     return known[name]
-
-
-def slug(text: str) -> str:
-    """Lower-case letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def _info(about: Path) -> dict[str, Any]:
