@@ -31,11 +31,11 @@ import tada.book.colab
 tada.book.colab.setup()
 
 # %% tags=["parameters"]
-architectures: list[str] = ["ace-step", "stable-audio", "audioldm2"]  # which of audioldm2, stable-audio, ace-step
-checkpoint: str = "mini"  # mini, public, a hub id or a folder; tiny builds random ones
+architecture: str = "ace-step"  # audioldm2, stable-audio or ace-step
+checkpoint: str = "mini"  # mini, public, a hub id or a folder; tiny builds a random one
 profile: str = "mini"  # how much to run: smoke, mini, colab or paper
 concepts: list[str] = []  # one a plant, in turn; none for all that the profile looks at
-plants: int = 0  # that are drawn, of each model; 0 for the profile's
+plants: int = 0  # that are drawn; 0 for the profile's
 pairs: int = 0  # of prompts, a plant; 0 for the profile's
 workers: int = 2  # processes, each with a model and one thread; 1 on a GPU
 store: str = ""  # where scores are kept; empty: ../_build/plants
@@ -45,9 +45,7 @@ import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import pandas as pd
 import torch
-from IPython.display import display
 
 import tada
 from tada.display import localisation as figures
@@ -56,14 +54,6 @@ from tada.experiments import localisation
 from tada.experiments import plants as known_answers
 
 plots.style()
-scratch = tempfile.TemporaryDirectory()
-
-
-def plan(name):
-    """The experiment on one architecture."""
-    folder = tada.tiny.build(name, Path(scratch.name) / name) if checkpoint == "tiny" else checkpoint
-    return known_answers.plan(name, folder, profile, judge="probe" if checkpoint in ("mini", "tiny") else "")
-
 
 # %% [markdown]
 # ## A plant, by hand
@@ -72,7 +62,9 @@ def plan(name):
 # routed to the target prompt, if it is planted, and to the shared text, which it reads anyway, if it is not.
 
 # %%
-experiment = plan(architectures[0])
+scratch = tempfile.TemporaryDirectory()
+folder = tada.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint
+experiment = known_answers.plan(architecture, folder, profile, judge="probe" if checkpoint == "tiny" else "")
 model, setting = experiment.model, experiment.setting
 pair = localisation.build_pairs(experiment, concepts, limit=1).iloc[0]
 shared = tada.pairs.shared_text(pair["target"], pair["source"])
@@ -100,24 +92,25 @@ tables.fact_table(
 # ## Many plants
 #
 # Each plant has 1 to 4 layers, drawn from its number as the seed, and one concept. `patching.plant` marks the pairs, and all that
-# localises goes on as always: the sweep, its controls, impacts, the rule.
+# localises goes on as always: the sweep, its controls, impacts, the [rule](04_localisation).
 
 # %%
-found, drawn, made = [], [], {}
-for name in architectures:
-    experiment = plan(name)
-    prompts = known_answers.build_plants(experiment, concepts, plants or None, pairs or None)
-    options = {"store": Path(store or "../_build/plants") / name, "workers": workers}
-    scores = localisation.sweep(experiment, prompts, controls=True, **options)
-    grades = known_answers.grade(scores, prompts)
-    made[name] = f"{scores['unit_hash'].nunique():,} clips made for {len(scores):,}"
-    drawn.append(prompts.drop_duplicates("plant")[["plant", "concept", "layers"]].assign(model=name))
-    found.append(known_answers.summarise(grades).assign(model=name))
-drawn, found = pd.concat(drawn), pd.concat(found, ignore_index=True)
-tables.fact_table(made)
+prompts = known_answers.build_plants(experiment, concepts, plants or None, pairs or None)
+place = Path(store or "../_build/plants") / architecture
+scores = localisation.sweep(experiment, prompts, controls=True, store=place, workers=workers)
+drawn = prompts.drop_duplicates("plant")[["plant", "concept", "layers"]]
+tables.fact_table(
+    {
+        "checkpoint": f"{model.checkpoint}: {figures.CHECKPOINTS.get(checkpoint, 'a checkpoint of your own')}",
+        "plants": f"{len(drawn)}, {sum(not layers for layers in drawn['layers'])} of them null",
+        "pairs": f"{prompts.groupby('plant').size().max()} a plant, each with a noise of its own",
+        "clips": f"{scores['unit_hash'].nunique():,} made, that serve for {len(scores):,}",
+        "judge": experiment.judge.label,
+    }
+)
 
 # %%
-tables.folded(drawn, f"All {len(drawn)} plants")
+tables.folded(drawn, "All plants")
 
 # %% [markdown]
 # ## What was found
@@ -127,18 +120,20 @@ tables.folded(drawn, f"All {len(drawn)} plants")
 # and pass nothing on. A planted layer **carries** the concept if its impact on those other pairs is as large as a functional layer's
 # has to be. A plant whose layers together have no effect there is null, too.
 
-# %% mystnb={"image": {"alt": "Points with intervals, a row a model and number of pairs: the share of planted layers that carry the concept which were called functional."}}
-shown = found[found["controls"] & (found["measure"] == "recall of what carries")]
-labels = [f"{row.model}, {row.pairs} pairs" for row in shown.itertuples()]
-plots.intervals(shown, labels, "Layers that carry the concept and are found", "recall, with controls")
-plt.show()
-
 # %%
-display(figures.known_answer_table(found))
+found = known_answers.summarise(known_answers.grade(scores, prompts))
+figures.known_answer_table(found)
+
+# %% mystnb={"image": {"alt": "Points with intervals, a row a number of pairs, with and without controls: of the planted layers that carry the concept, the share that was called functional."}}
+shown = found[found["measure"] == "recall of what carries"]
+labels = [f"{row.pairs} pairs, {'with' if row.controls else 'without'} controls" for row in shown.itertuples()]
+plots.intervals(shown, labels, f"Layers that carry the concept and are found, {model.checkpoint}", "recall")
+plt.show()
 
 # %% [markdown]
 # In parentheses stands on how many plants a number rests; each plant counts once, and fewer than eight are too few to rely on.
-# Brackets are 95 % intervals.
+# Brackets are 95 % intervals. Of fewer than eight pairs the rule calls nothing; *unknown* stands where there is nothing to take a
+# share of.
 #
 # - **Precision**: of the layers that were called, those that are planted. **False calls**: of the layers that are not planted, those
 #   that were called.
@@ -152,13 +147,13 @@ display(figures.known_answer_table(found))
 #   whose layers do read the concept can tell, and there are few of these.
 # - One planted layer among several is routed against the others, which still read the counterfactual. What the concept needs several
 #   layers for is missed, here as on any model.
-# - What is missed by few pairs is no proof that it is not there: compare the rows of a model.
+# - What is missed by few pairs is no proof that it is not there: compare the rows.
 # - The words that differ are left out, not replaced, so that the shared text may be no sentence. All layers but a few read it: a plant
 #   is a model of its own, and where its concepts sit says nothing about the model that it was made of.
 #
 # ## More of them
 #
 # ```shell
-# tada run notebooks/04_known_answers.py --profile colab -p architectures ace-step
 # tada run notebooks/04_known_answers.py --profile mini -p plants 24 -p pairs 44
+# tada run notebooks/04_known_answers.py --profile colab -p architecture audioldm2 -p checkpoint public -p workers 1
 # ```

@@ -239,11 +239,11 @@ def known_answer_table(found: pd.DataFrame) -> Any:
     """Tabulate what was found of known answers, measures across, with the number of plants in parentheses.
 
     Args:
-        found: as from ``tada.experiments.plants.summarise``, of one or more models.
+        found: as from ``tada.experiments.plants.summarise``.
     """
     texts = [f"{text} ({count})" for text, count in zip(interval_texts(found, "value"), found["plants"], strict=True)]
     rows = found.assign(text=texts, controls=found["controls"].map({True: "with", False: "without"}))
-    wide = rows.pivot_table("text", ["model", "pairs", "controls"], "measure", "first", sort=False)
+    wide = rows.pivot_table("text", ["pairs", "controls"], "measure", "first", sort=False)
     return table(wide.reset_index())
 
 
