@@ -125,8 +125,8 @@ for row in range(seed, seed + heard):
 # %% [markdown]
 # ## Do they do what they are asked?
 #
-# Each prompt mentions one attribute, nothing was trained or chosen by its words' seed or by its noise, and the probe, which never
-# saw a mini's clip, says what it hears. Chance is one in the number of classes.
+# Each prompt mentions one attribute, nothing was trained on its words' seed or on its noise, and the probe, which never saw a
+# mini's clip, says what it hears. Chance is one in the number of classes.
 
 # %% mystnb={"image": {"alt": "Accuracy of each mini for each attribute with its 95 percent interval, as points with bars, chance as a short grey line for each attribute."}}
 one = figures.accuracies(cards, minis, "one concept")
@@ -142,6 +142,16 @@ figures.accuracy_table(one)
 
 # %%
 figures.accuracy_table(figures.accuracies(cards, minis, "by class"))
+
+# %% [markdown]
+# A card that names its seeds was measured on clips by which nothing was chosen. Others were measured on clips by which training
+# was steered, too, and may flatter.
+
+# %%
+old = [name for name in minis if "seeds" not in cards[name]]
+if old:
+    again_by = f"`python -m training {old[0]} --card` measures anew."
+    display(Markdown(f"Measured on clips that training was steered by: {', '.join(old)}. {again_by}"))
 
 # %% [markdown]
 # These are minis at their best. Other pages take fewer denoising steps, for [steering](05_steering_caa) and for
