@@ -3,8 +3,8 @@
     python benchmarks/intervals.py [--samples 2000] [--units 3 6 8 12 32]
 
 Quantities: a mean over units, and the standard deviation of the steps of a mean curve (smoothness). Units differ by
-normal, by skewed (log-normal) amounts, or are hits in a fifth of all cases (binary). Beside ours: plain percentiles and
-BCa. Target: 95; of false calls at most 5.
+normal, by skewed (log-normal) amounts, by such amounts downwards (fallen), or are hits in a fifth of all cases
+(binary). Beside ours: plain percentiles and BCa. Target: 95; of false calls at most 5.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from scipy.stats import norm
 from tada.stats import bootstrap, draws, lower_bounds
 
 CURVE = np.array([0.0, 0.2, 0.9, 1.0, 1.4])
-KINDS = ("normal", "skewed", "binary")
+KINDS = ("normal", "skewed", "fallen", "binary")
 
 
 def noise(rng: np.random.Generator, kind: str, shape: tuple[int, ...]) -> np.ndarray:
     """Amounts of mean 0 by which units differ."""
     if kind == "binary":
         return (rng.random(shape) < 0.2) - 0.2
-    return rng.normal(size=shape) if kind == "normal" else rng.lognormal(size=shape) - np.exp(0.5)
+    skewed = rng.lognormal(size=shape) - np.exp(0.5)
+    return {"normal": rng.normal(size=shape), "skewed": skewed, "fallen": -skewed}[kind]
 
 
 def smoothness(curves: np.ndarray) -> np.ndarray:

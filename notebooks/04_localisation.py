@@ -194,13 +194,14 @@ else:
 # %% [markdown]
 # ## The functional layers of the model
 #
-# The same rule on impacts averaged over the known concepts gives the layers that the pages on steering take. They are chosen on
-# every other pair of each concept. The other pairs choose, too: the **Jaccard index** is the share of the layers named by both in
-# those named by either, and says how far the choice can be trusted.
+# The same rule on impacts averaged over the known concepts names the layers of a model. They are chosen on every other pair of
+# each concept. The other pairs choose, too: the **Jaccard index** is the share of the layers named by both in those named by
+# either, and says how far the choice can be trusted. The pages on steering take the layers that the checkpoint comes with, if it
+# comes with any.
 
 # %%
 chosen = patching.choose_functional(scores)
-figures.functional_table(chosen)
+figures.functional_table(chosen, model)
 
 # %% [markdown]
 # What do they carry **together**? Each half of the pairs chooses, and its layers are routed on the pairs of the other half, which

@@ -114,7 +114,8 @@ def lower_bounds(values: Values, units: int, confidence: float = CONFIDENCE, str
     """Find lower ends of intervals that hold for many quantities at once, such as all layers of a model.
 
     Student's t on the spread of the resamples, its level divided by the number of quantities (Bonferroni): of
-    quantities that are all 0, some bound lies above 0 in at most ``(1 - confidence) / 2`` of samples.
+    quantities that are all 0, some bound lies above 0 in at most ``(1 - confidence) / 2`` of samples, where values of
+    units lean to neither side, as differences of clips that are made alike do.
 
     Args:
         values: ``[1 + resamples, quantities]``, as for :func:`bootstrap`.

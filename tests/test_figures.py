@@ -83,7 +83,7 @@ def test_table_1_marks_directions_and_leaves_gaps_to_a_table_of_their_own():
     assert "CAA" in table_1.published_table().to_html()
 
 
-def test_localisation_tables_say_what_is_functional_and_controlled():
+def test_localisation_tables_say_what_is_functional_and_controlled(tiny_model):
     row = {"concept": "sad", "method": "patch", "none": 0.1, "all": 0.9, "effect": 0.8, "effect_low": 0.7}
     row |= {
         "effect_high": 0.9,
@@ -99,7 +99,9 @@ def test_localisation_tables_say_what_is_functional_and_controlled():
         {**row, "layers": "1", "impact": 0.0, "low": -0.1, "high": 0.1, "known": True, "functional": False},
     ]
     called = pd.DataFrame(rows)
-    chosen = localisation.functional_table(patching.Functional([3, 1], 0.5, 14, 84, (0, 1))).to_html()
+    chosen = localisation.functional_table(
+        patching.Functional([3, 1], 0.5, 14, 84, (0, 1)), tiny_model("ace-step")
+    ).to_html()
     assert "3, 1" in chosen and "index 0.50" in chosen and "84 pairs of 14 concepts" in chosen
     assert "0: 0.50 [0.40, 0.60]" in localisation.verdict_table(called).to_html()
     assert "too few pairs" in localisation.verdict_table(called.assign(pairs=7)).to_html()

@@ -660,6 +660,8 @@ def test_functional_layers_are_chosen_on_half_of_the_pairs_and_held_against_the_
     assert sorted(found.layers) == [2, 5] and found.jaccard == pytest.approx(1 / 3), "2 of 2, 3 and 5"
     none = patching.choose_functional(scores(lines("")))
     assert none.layers == [] and none.jaccard is None
+    with pytest.raises(ValueError, match="metric s, t; expected one"):
+        patching.choose_functional(pd.concat([same, same.assign(metric="t")]))
 
 
 def test_a_layer_is_held_against_its_control_pair_by_pair():

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from tada.display import plots
-from tada.display.tables import fact_table, interval_texts, table
+from tada.display.tables import interval_texts, table
 from tada.errors import InputError
+from tada.models.base import Model
 from tada.models.hub import describe_choice
 from tada.patching import Functional
 from tada.stats import MIN_UNITS
@@ -186,13 +187,12 @@ def verdict_table(called: pd.DataFrame) -> Any:
     return table(pd.DataFrame(rows, columns=columns), {"none": "{:.3f}", "all": "{:.3f}"})
 
 
-def functional_table(chosen: Functional) -> Any:
-    """Tabulate the functional layers of a model, as from ``tada.patching.choose_functional``."""
-    facts = {
-        "functional layers, the strongest first": ", ".join(map(str, chosen.layers)) or "none",
-        "chosen": describe_choice(**chosen._asdict()),
-    }
-    return fact_table(facts)
+def functional_table(chosen: Functional, model: Model) -> Any:
+    """Tabulate the functional layers as from ``tada.patching.choose_functional``, and those that a model comes with."""
+    found = {"chosen here": (chosen.layers, describe_choice(**chosen._asdict()))}
+    found["of the checkpoint"] = (list(model.functional or ()), model.functional_origin)
+    rows = [(name, ", ".join(map(str, layers)) or "none", origin) for name, (layers, origin) in found.items()]
+    return table(pd.DataFrame(rows, columns=["functional layers", "the strongest first", "known from"]))
 
 
 def pooled_table(impacts: pd.DataFrame) -> Any:

@@ -238,9 +238,18 @@ def split_pairs(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def call_pooled(scores: pd.DataFrame, least: float = MIN_IMPACT) -> list[int]:
-    """List the layers that :func:`functional` calls for all concepts pooled, the one of the highest impact first."""
+    """List the layers that :func:`functional` calls for all concepts pooled, the one of the highest impact first.
+
+    Raises:
+        InputError: scores of several checkpoints or metrics.
+    """
     if scores.empty:
         return []
+    for name in ("checkpoint", "metric"):
+        if scores[name].nunique() > 1:
+            raise InputError(
+                f"got scores of several: {name} {', '.join(map(str, scores[name].unique()))}; expected one"
+            )
     called = functional(pooled_impact(scores), least)
     return [int(layer) for layer in called.loc[called["functional"], "layers"]]
 
