@@ -66,9 +66,6 @@ class Config:
         functional: the functional layers, such as ``"6+7"``; nothing for :func:`resolve_layers` to find out.
         layer: of the autoencoder; -1 for :func:`resolve_layers` to choose.
         vocabulary: of the prompts, ``"mini"`` or ``"public"``; nothing for the checkpoint's.
-        wording: of queries, templates and prompts: ``"paper"``, or ``"revised"`` as in the authors' later code.
-        lyrics: csv file whose column ``lyrics`` has what the paper's prompts sing, in their order, for vocal concepts
-            of models that sing.
         scale: what 100 % is, a name in :data:`SCALES`; nothing for the profile's.
         prompts: of a concept; 0 for the profile's.
         seconds: length of the clips; 0 for the profile's.
@@ -76,6 +73,9 @@ class Config:
         store: folder of everything that is kept.
         localisation: folder of the scores of localisation.
         aesthetics: whether Audiobox Aesthetics rates the clips of a mini, too.
+        wording: of queries, templates and prompts: ``"paper"``, or ``"revised"`` as in the authors' later code.
+        lyrics: csv file whose column ``lyrics`` has what the paper's prompts sing, in their order, for vocal concepts
+            of models that sing.
         origin: where the functional layers are known from, in words; set by :func:`resolve_layers`.
     """
 
@@ -86,8 +86,6 @@ class Config:
     functional: str = ""
     layer: int = -1
     vocabulary: str = ""
-    wording: Wording = "paper"
-    lyrics: str = ""
     scale: str = ""
     prompts: int = 0
     seconds: float = 0.0
@@ -95,6 +93,8 @@ class Config:
     store: str = "_build/steering"
     localisation: str = "_build/localisation"
     aesthetics: bool = False
+    wording: Wording = "paper"
+    lyrics: str = ""
     origin: str = ""
 
 
