@@ -59,7 +59,6 @@ from tada.minis.attributes import draw
 from tada.minis.captions import caption
 from tada.minis.render import FRAMES, render_batch
 from tada.minis.sounds import SAMPLE_RATE
-from tada.models import SHIPPED
 from tada.steering import Trial, seeded
 
 plots.style()
@@ -225,7 +224,7 @@ Markdown(told)
 # as other pages take. A cell is the share of clips in which a judge names the class that was asked for, with its 95 % interval.
 
 # %%
-if model is not None and checkpoint in SHIPPED:
+if model is not None and checkpoint == "mini":
     asked = questions(dict.fromkeys(("tempo", "voice", "mood", "instrument"), max(2, size.renders // 64)))
     few = (3,) if profile == "smoke" else tuple(STEPS.values())
     found = agreement.compare({architecture: model}, asked, few)

@@ -93,10 +93,10 @@ def metric_line(found: pd.DataFrame) -> str:
     """Say in Markdown for which concepts metrics of the same clips differ about the strongest layer."""
     known = found[found.groupby("concept")["known"].transform("all")]
     named = known.groupby("concept", sort=False)["layers"].nunique()
-    differ = ", ".join(map(str, named.index[named > 1]))
-    told = (
-        f"Of {len(named)} concepts whose effect all hear, they name the same strongest layer for {(named == 1).sum()}."
-    )
+    if named.empty:
+        return "No concept's effect is heard by all of them: more pairs would tell."
+    differ, same = ", ".join(map(str, named.index[named > 1])), (named == 1).sum()
+    told = f"Of {len(named)} concepts whose effect all hear, they name the same strongest layer for {same}."
     return f"{told} They differ about {differ}: clips of those layers are worth hearing." if differ else told
 
 

@@ -18,12 +18,12 @@ from __future__ import annotations
 
 from tada.metrics.judges.concepts import ATTRIBUTES, ConceptJudge, EarJudge, OutsideJudge, ProbeJudge, SignalJudge
 from tada.metrics.judges.make import make_judge, steering_judge
-from tada.metrics.judges.protocol import FunctionJudge, Judge, JudgeLike, Panel, as_judge
+from tada.metrics.judges.protocol import FunctionJudge, Judge, JudgeLike, Panel, as_judge, deciding
 from tada.metrics.judges.steering import EarSteeringJudge, ProbeSteeringJudge
 from tada.metrics.judges.suite import OPPOSITE, UNSTEERED, MetricSuite
 
 __all__ = [
     "ATTRIBUTES", "OPPOSITE", "UNSTEERED", "ConceptJudge", "EarJudge", "EarSteeringJudge", "FunctionJudge", "Judge",
     "JudgeLike", "MetricSuite", "OutsideJudge", "Panel", "ProbeJudge", "ProbeSteeringJudge", "SignalJudge",
-    "as_judge", "make_judge", "steering_judge",
+    "as_judge", "deciding", "make_judge", "steering_judge",
 ]  # fmt: skip

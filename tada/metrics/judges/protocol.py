@@ -80,6 +80,11 @@ def as_judge(judge: JudgeLike) -> Judge:
     return judge if hasattr(judge, "knows") else FunctionJudge(judge)  # type: ignore[return-value]
 
 
+def deciding(judge: Judge) -> Judge:
+    """Give the judge that decides: the first of a :class:`Panel`, or the judge itself."""
+    return judge.judges[0] if isinstance(judge, Panel) else judge
+
+
 class Panel:
     """Several judges of the same clips; concepts are those of the first, and of others what they know.
 
