@@ -13,7 +13,7 @@ import click
 
 from tada.cli import book, localisation, minis, steering, table
 from tada.cli._options import stop
-from tada.errors import BookError, TadaError, unknown
+from tada.errors import BookError, NotebookError, TadaError, unknown
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 """What ends a program, where the system has it."""
@@ -89,8 +89,10 @@ def _describe(error: Exception) -> tuple[str, int]:
         context = getattr(error, "ctx", None)
         more = f" See {context.command_path} --help." if context else ""
         return error.format_message().replace("\n", " ") + more, error.exit_code
-    if isinstance(error, TadaError | OSError):
+    if isinstance(error, NotebookError | BookError):  # a notebook's parameters, or failed cell, on lines of their own
         return str(error), 1 if isinstance(error, BookError) else 2
+    if isinstance(error, TadaError | OSError):
+        return str(error).replace("\n", " "), 2
     reason = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {reason} (TADA_DEBUG=1 in the environment shows where)", 2
 
