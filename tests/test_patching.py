@@ -440,12 +440,13 @@ def test_pairs_that_the_encoder_cannot_tell_apart_are_left_out_and_counted(tiny_
     model, long = tiny_model("stable-audio"), "a song with guitars and drums in a large room, " * 60
     late = pd.DataFrame({"concept": "violin", "target": [long + "violin"], "source": [long + "trumpet"]})
     early = pd.DataFrame({"concept": "violin", "target": ["a violin"], "source": ["a trumpet"]})
-    plan = (model, pd.concat([late, early]), 1, [[0]], tada.Setting(SECONDS, QUICK), power)
+    plan = (model, pd.concat([late, early]), [[1], [2]], [[0]], tada.Setting(SECONDS, QUICK), power)
     with pytest.warns(UserWarning, match="1 of 2 pairs differ only in words that stable-audio does not read"):
         kept = sweeps.plan_sweep(*plan)
     assert set(kept["prompt"]) == {"a violin", "a trumpet"}
+    assert set(kept["seed"]) == {2}, "a pair keeps its own seeds"
     with pytest.raises(InputError, match="1 of 1 pairs.*give shorter prompts"):
-        sweeps.plan_sweep(model, late, *plan[2:])
+        sweeps.plan_sweep(model, late, 1, *plan[3:])
 
 
 def test_wrong_input_is_refused_with_reasons(tiny_model):

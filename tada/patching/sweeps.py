@@ -106,14 +106,15 @@ def plan_sweep(
     score: JudgeLike,
 ) -> pd.DataFrame:
     """List the clips of a sweep, see :mod:`tada.engine`; arguments as for :func:`sweep`."""
-    pairs = heard_pairs(model, checked_pairs(pairs), model.sampling(setting.sampling))
-    own_seeds = engine.own_seeds(seeds, len(pairs))
+    pairs = checked_pairs(pairs)
+    own_seeds = dict(zip(pairs["pair"], engine.own_seeds(seeds, len(pairs)), strict=True))
+    pairs = heard_pairs(model, pairs, model.sampling(setting.sampling))
     sets = sets_of_concepts(model, pairs["concept"].unique(), layer_sets)
     rows = [
         {"concept": pair.concept, "counterfactual": pair.counterfactual, "pair": pair.pair, "seed": seed,
          "chunk": number // CHUNK, **row}
-        for number, (pair, own) in enumerate(zip(pairs.itertuples(index=False), own_seeds, strict=True))
-        for seed in own
+        for number, pair in enumerate(pairs.itertuples(index=False))
+        for seed in own_seeds[pair.pair]
         for row in map(partial(_as_planted, model, pair), _rows_of_pair(pair, sets[str(pair.concept)]))
     ]  # fmt: skip
     plan = pd.DataFrame(rows)
