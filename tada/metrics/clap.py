@@ -145,11 +145,14 @@ def refuse_constant_texts(model: Clap) -> None:
 
 
 def _load_transformers(checkpoint: str, device: torch.device) -> Clap:
+    from huggingface_hub import hf_hub_download
     from transformers import ClapModel, ClapProcessor
 
     place = str(MINI) if checkpoint == "mini" else checkpoint
     if Path(place).is_absolute() and not Path(place).is_dir():
         raise MissingFileError(f"no folder {place}: expected a folder, a hub id such as {PUBLIC}, or 'mini'")
+    if not Path(place).is_dir():  # the libraries ask a hub that does not answer for minutes
+        hub.folder(place, partial(hf_hub_download, filename="config.json"), "config.json")
     model = ClapModel.from_pretrained(place).float().to(device)
     processor = ClapProcessor.from_pretrained(place)
     return Clap(model, processor.feature_extractor, processor.tokenizer, checkpoint)
