@@ -12,7 +12,6 @@ import click
 from tada.io import require_writable
 
 PROFILE_HELP = "How much to run: smoke, mini, colab or paper."
-WORDS = click.Choice(["public", "mini"])
 
 
 class Finite(click.FloatRange):
@@ -66,6 +65,9 @@ checkpoint = click.option("--checkpoint", metavar="ID", help="Hub id, folder or 
 profile = click.option("--profile", default="mini", show_default=True, metavar="NAME", help=PROFILE_HELP)
 captions = click.option("--captions", metavar="FILE", help="csv, Parquet or google/MusicCaps. Default: synthetic.")
 steps = click.option("--steps", type=STEPS, metavar="N", help="Denoising steps. Default: the profile's or preset's.")
+words = click.option(
+    "--words", "vocabulary", type=click.Choice(["public", "mini"]), help="Vocabulary. Default: the checkpoint's."
+)
 seconds = click.option("--seconds", type=SECONDS, metavar="S", help="Length of the clips. Default: the profile's.")
 concepts = click.option("--concept", "concepts", multiple=True, metavar="NAME", help="Which. Default: all. Repeatable.")
 
@@ -78,6 +80,11 @@ def number(name: str, default: int, text: str, kind: click.ParamType = COUNT) ->
 def folder(name: str, default: str, text: str) -> Callable[[Any], Any]:
     """Make an option for a folder that is written into."""
     return click.option(name, default=default, type=FOLDER, show_default=True, metavar="FOLDER", help=text)
+
+
+def choice(name: str, values: Sequence[str], default: str | None, text: str) -> Callable[[Any], Any]:
+    """Make an option for one of several values, which --help lists."""
+    return click.option(name, type=click.Choice(values), default=default, show_default=default is not None, help=text)
 
 
 workers = number("--workers", 1, "Processes, each with a model.", WORKERS)

@@ -24,9 +24,7 @@ from tada.cli import _options as options
     help="What judges: probe, clap, muq, paper or module:name. Default: probe for minis, clap for public ones.",
 )
 @options.captions
-@click.option(
-    "--rules", type=click.Choice(["paper", "authors"]), default="paper", show_default=True, help="Of the pairs."
-)
+@options.choice("--rules", ["paper", "authors"], "paper", "Of the pairs.")
 @click.option("--decorated", is_flag=True, help="Put the words around the pairs that the authors' code does.")
 @click.option("--negative", metavar="TEXT", help="Negative prompt; the authors': 'Low quality, average quality.'")
 @click.option("--layers", "sets", multiple=True, metavar="6+7", help="A layer set. Default: every layer. Repeatable.")

@@ -38,13 +38,14 @@ class Strength(click.ParamType):
         return strength, bool(mark)
 
 
-folder_option = options.folder("--folder", "_build/vectors", "Where vectors are kept.")
+folder_option = options.folder("--folder", "_build/vectors", "Where vectors go.")
+kept_option = click.option("--folder", default="_build/vectors", show_default=True, help="Where vectors are kept.")
 batch_option = options.number("--batch", 8, "Clips in one run.")
 model_options = options.together(
     options.model,
     options.checkpoint,
     click.option("--device", default="auto", show_default=True, metavar="NAME", help="cpu, cuda, mps or auto."),
-    click.option("--words", type=options.WORDS, help="Vocabulary. Default: the checkpoint's."),
+    options.words,
     options.seconds,
     options.steps,
 )
@@ -54,16 +55,14 @@ model_options = options.together(
 @model_options
 @click.option("--prompt", required=True, metavar="TEXT", help="What to play.")
 @click.option("--concept", "concepts", multiple=True, metavar="NAME", help="What to steer. Repeatable.")
-@click.option(
-    "--alpha", "alphas", type=Strength(), multiple=True, metavar="X", help="Strength of each: raw, or 80% of its range."
-)
+@click.option("--alpha", "alphas", type=Strength(), multiple=True, help="Strength of each: raw, or as 80%.")
 @click.option("--vector", "paths", multiple=True, metavar="PATH", help="A saved vector in place of a concept's.")
 @click.option("--layers", metavar="SET", help="functional, all, all-but-functional or 6+7.")
 @click.option("--orthogonal", is_flag=True, help="Take from each concept what those before it already do.")
-@click.option("--method", type=click.Choice(["caa", "sae"]), default="caa", show_default=True, help="Of the vectors.")
+@options.choice("--method", ["caa", "sae"], "caa", "Of the vectors.")
 @options.number("--seed", 0, "Of the noise.", options.SEED)
 @click.option("--lyrics", metavar="TEXT", help="To sing (ACE-Step).")
-@click.option("--folder", default="_build/vectors", show_default=True, metavar="FOLDER", help="Where vectors are kept.")
+@kept_option
 @click.option("--out", type=options.SoundFile(), required=True, metavar="FILE", help="wav, flac, ogg or mp3.")
 @click.option("--overwrite", is_flag=True, help="Write over a file that is there.")
 def steer(
@@ -121,20 +120,18 @@ def vectors() -> None:
 @vectors.command("fit")
 @model_options
 @click.option("--concept", "concepts", multiple=True, required=True, metavar="NAME", help="Repeatable.")
-@click.option("--pairs", "count", type=options.COUNT, default=50, show_default=True, help="Prompt pairs a concept.")
-@click.option(
-    "--wording", type=click.Choice(["paper", "revised"]), default="paper", show_default=True, help="Of the templates."
-)
+@options.number("--pairs", 50, "Prompt pairs a concept.")
+@options.choice("--wording", ["paper", "revised"], "paper", "Of the templates.")
 @click.option("--calibrated", metavar="SET", help="Also find the range of strengths for these layers.")
-@click.option("--prompts", "tried", type=options.COUNT, default=4, show_default=True, help="Prompts of that search.")
+@options.number("--prompts", 4, "Prompts of that search.")
 @batch_option
 @folder_option
 def fit(
     concepts: Sequence[str],
-    count: int,
+    pairs: int,
     wording: Any,
     calibrated: str | None,
-    tried: int,
+    prompts: int,
     batch: int,
     folder: str,
     **given: Any,
@@ -154,10 +151,10 @@ def fit(
     layers = _layers(model, calibrated)
     setting = replace(setting, batch=batch, progress=True)
     for concept in concepts:
-        recipe = library.Recipe(concept, setting, count, vocabulary=words, wording=wording)
+        recipe = library.Recipe(concept, setting, pairs, vocabulary=words, wording=wording)
         vector, path = library.fit(model, recipe, folder), library.path(folder, model, concept)
         if calibrated:
-            trial = Trial(concept, seeded(steered.neutral(concept, tried, words), first_seed("ranges")), setting)
+            trial = Trial(concept, seeded(steered.neutral(concept, prompts, words), first_seed("ranges")), setting)
             arm = Arm("CAA", vector, layers)
             vector = calibrate(model, arm, trial, deciding(steering_judge(words))).vector
             vector.save(path)
@@ -165,7 +162,7 @@ def fit(
 
 
 @vectors.command("list")
-@click.option("--folder", default="_build/vectors", show_default=True, metavar="FOLDER", help="Where vectors are kept.")
+@kept_option
 def list_(folder: str) -> None:
     """List the vectors in a folder."""
     from tada.steering import library
@@ -184,7 +181,7 @@ def list_(folder: str) -> None:
 
 @vectors.command("show")
 @click.argument("name")
-@click.option("--folder", default="_build/vectors", show_default=True, metavar="FOLDER", help="Where vectors are kept.")
+@kept_option
 def show(name: str, folder: str) -> None:
     """Show what a vector is: NAME as `tada vectors list` gives it, or a path."""
     from tada.steering import Vector, library
@@ -289,7 +286,7 @@ def _train(
 
 
 def _open(
-    name: str, checkpoint: str | None, device: str, words: str | None, seconds: float | None, steps: int | None
+    name: str, checkpoint: str | None, device: str, vocabulary: Any, seconds: float | None, steps: int | None
 ) -> tuple[Model, Setting, Any]:
     """Load a model; it, the setting of its clips, and the vocabulary of its prompts."""
     from tada.experiments.experiment import load_model
@@ -297,7 +294,7 @@ def _open(
     from tada.models.base import pick_device
 
     model = load_model(name, checkpoint, pick_device(device))
-    vocabulary = words or model.vocabulary
+    vocabulary = vocabulary or model.vocabulary
     return model, default_setting(model, vocabulary, seconds, steps), vocabulary
 
 

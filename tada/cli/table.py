@@ -12,7 +12,6 @@ from tada.cli import _options as options
 
 SCALES = click.Choice(["length", "calibrated", "distance", "paper", "authors"])
 VARIANTS = click.Choice(["paper", "authors", "authors-v2"])
-WORDING = click.Choice(["paper", "revised"])
 
 
 @click.command()
@@ -21,11 +20,9 @@ WORDING = click.Choice(["paper", "revised"])
 @options.profile
 @click.option("--concept", "concepts", multiple=True, metavar="NAME", help="Default: all four. Repeatable.")
 @click.option("--functional", metavar="6+7", help="Functional layers. Default: localised ones.")
-@click.option(
-    "--layer", type=click.IntRange(0, 999), help="Layer of the autoencoder. Default: the strongest functional one."
-)
-@click.option("--words", "vocabulary", type=options.WORDS, help="Vocabulary of the prompts. Default: the checkpoint's.")
-@click.option("--wording", type=WORDING, default="paper", show_default=True, help="Of queries, templates and prompts.")
+@click.option("--layer", type=click.IntRange(0, 999), help="Of the autoencoder. Default: the strongest one.")
+@options.words
+@options.choice("--wording", ["paper", "revised"], "paper", "Of queries, templates and prompts.")
 @click.option("--lyrics", default="", metavar="FILE", help="csv: lyrics of prompts of vocal concepts.")
 @click.option("--scale", "--reach", type=SCALES, help="What 100 % is. Default: the profile's.")
 @click.option("--prompts", type=options.COUNT, metavar="N", help="Prompts of a concept. Default: the profile's.")
