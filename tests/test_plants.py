@@ -81,7 +81,7 @@ def test_controls_and_keys_know_of_the_plant(tiny_model):
 
 
 def test_a_null_plant_has_no_effect_and_names_nothing(model):
-    pairs = pd.concat([PAIR] * 9).assign(pair=range(9))
+    pairs = pd.concat([PAIR] * 2).assign(pair=range(2))
     clips, scores, _ = sweep(model, [], pairs)
     assert torch.equal(clips["patch", "all"], clips["patch", "none"]), "no text comes in by another way"
     called = patching.functional(patching.impact(scores))
@@ -150,7 +150,7 @@ def test_right_and_wrong_calls_are_counted(answers):
 
 
 def test_a_rule_that_calls_every_layer_is_found_out(answers):
-    grades = plants.grade(*answers, rule=lambda impacts: patching.functional(impacts).assign(functional=True))
+    grades = plants.grade(*answers, lambda impacts: patching.functional(impacts).assign(functional=True), sizes=[12])
     found = plants.summarise(grades).set_index(["pairs", "controls", "measure"])["value"]
     assert found[12, False, "false calls"] == 1 and found[12, False, "null plants named"] == 1
     assert found[12, False, "precision"] == pytest.approx((2 / 6 + 1 / 6 + 0 + 1 / 6) / 4)
