@@ -306,8 +306,8 @@ def test_a_notebook_becomes_the_pages_it_is_given(checkout: Path) -> None:
 
 
 def test_the_sentence_of_a_page_stands_below_its_title(checkout: Path) -> None:
-    spec = PageSpec("01_one-again", checkout / "notebooks" / "01_one.py", title="Again", about="Why not?")
-    assert '"# Again\\n",\n    "\\n",\n    "*Why not?*' in book.present_unexecuted(spec)
+    spec = PageSpec("01_one-again", checkout / "notebooks" / "01_one.py", title="Again", about="Why not")
+    assert '"# Again\\n",\n    "\\n",\n    "*Why not*' in book.present_unexecuted(spec)
 
 
 def test_after_takes_patterns(checkout: Path) -> None:
