@@ -203,7 +203,9 @@ def run(
         f"{work.model!r}: {len(pairs)} pairs of {pairs['concept'].nunique()} concepts, "
         f"clips of {work.setting.seconds:g} s, {work.setting.sampling}: {clips} clips"
     )
-    scores = sweep(work, pairs, layer_sets, controls=controls, store=store, workers=workers, progress=True)
+    options: dict[str, Any] = {"store": store, "workers": workers, "progress": True}
+    by_metric = sweep_by_metric(work, pairs, layer_sets, controls=controls, **options)
+    scores = pd.concat(list(by_metric.values()), ignore_index=True)
     impacts = patching.impact(scores)
     for name, table in {"pairs.parquet": pairs, "scores.parquet": scores, "impact.csv": impacts}.items():
         write_table(Path(store) / name, table)
