@@ -116,7 +116,7 @@ tables.folded(drawn, "All plants")
 # ## What was found
 #
 # The pairs of each plant are cut into blocks of 3, 6, 12 and 32, as far as they reach, and each block is localised as if there were
-# no more. The pairs that a block leaves out tell what the plant *does*, which is not known beforehand: a layer may read a concept
+# no more. The pairs that a block leaves out, eight at least, tell what the plant *does*, which is not known beforehand: a layer may read a concept
 # and pass nothing on. A planted layer **carries** the concept if its impact on those other pairs is as large as a functional layer's
 # has to be. A plant whose layers together have no effect there is null, too.
 

@@ -109,7 +109,7 @@ def test_what_prompts_share_is_in_both():
 # ---- counting
 
 
-def simulated(number, layers, reach, pairs=16):
+def simulated(number, layers, reach, pairs=20):
     """Scores of a plant of 6 layers whose planted ones have a share each of an effect of 1, or of none."""
     rng, rows = np.random.default_rng(number), []
     for pair in range(pairs):
@@ -136,7 +136,7 @@ def answers():
 
 def test_right_and_wrong_calls_are_counted(answers):
     grades = plants.grade(*answers)
-    assert set(grades["pairs"]) == {3, 6, 12}, "a quarter of 16 pairs tells what the plant does"
+    assert set(grades["pairs"]) == {3, 6, 12}, "eight of 20 pairs tell what the plant does"
     many = grades[(grades["pairs"] == 12) & ~grades["controls"]].set_index("plant")
     assert many[["planted", "carrying", "called", "right", "found"]].loc[0].tolist() == [2] * 5
     assert many[["null", "unknown"]].to_numpy().tolist() == [[False, False]] * 2 + [[True, True]] * 2
@@ -159,8 +159,11 @@ def test_a_rule_that_calls_every_layer_is_found_out(answers):
 def test_plants_of_a_model_are_built_and_graded(tiny_folder):
     work = plants.plan("ace-step", tiny_folder("ace-step"), "smoke", judge=Ears(), steps=1, seconds=SECONDS)
     pairs = plants.build_plants(work, ["happy"], drawn=1)
-    assert pairs["plant"].tolist() == [0] * 4 + [1] * 4 and pairs["pair"].is_unique
+    assert pairs["plant"].tolist() == [0] * 14 + [1] * 14 and pairs["pair"].is_unique
     scores = localisation.sweep(work, pairs, controls=True)
     grades = plants.grade(scores, pairs)
-    assert grades["planted"].tolist() == [len(patching.draw_plant(work.model, 0))] * 2 + [0] * 2
-    assert set(grades["layers"]) == {len(work.model.sites)} and not grades.loc[2:, "called"].any()
+    with pytest.raises(ValueError, match="expected 20 or more"):
+        plants.grade(scores, pairs, sizes=[12])
+    planted = grades.groupby("plant")["planted"].unique().map(list).tolist()
+    assert planted == [[len(patching.draw_plant(work.model, 0))], [0]]
+    assert set(grades["layers"]) == {len(work.model.sites)} and not grades.loc[grades["plant"] == 1, "called"].any()

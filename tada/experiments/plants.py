@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 from tada import patching
+from tada.errors import InputError
 from tada.experiments import localisation
 from tada.experiments.experiment import Experiment
 from tada.patching.impacts import MIN_IMPACT
-from tada.stats import proportion
+from tada.stats import MIN_UNITS, proportion
 
 SIZES = (3, 6, 12, 32)
 """Pairs that a localisation has."""
@@ -80,7 +81,8 @@ def grade(
         scores: of all layers, with controls, as from ``tada.experiments.localisation.sweep``.
         pairs: as from :func:`build_plants`.
         rule: what calls layers functional.
-        sizes: of the blocks; those that leave out less than a quarter of a plant's pairs are not made.
+        sizes: of the blocks; those that leave out fewer than ``tada.stats.MIN_UNITS`` pairs are not made, since so few
+            do not tell what a plant does.
 
     Returns:
         A row a block, with controls and without: ``plant, concept, pairs`` (of the block), ``controls, null, unknown``,
@@ -92,11 +94,13 @@ def grade(
     for number, part in scores.groupby(plants, sort=False):
         names, first = part["pair"].unique(), pairs[pairs["plant"] == number].iloc[0]
         planted = {str(layer) for layer in first["layers"]}
-        for size in [size for size in sizes if size <= 0.75 * len(names)]:
+        for size in [size for size in sizes if size <= len(names) - MIN_UNITS]:
             for start in range(0, len(names) - size + 1, size):
                 block = part["pair"].isin(names[start : start + size])
                 about = {"plant": number, "concept": first["concept"], "pairs": size}
                 rows += [about | row for row in _grade_block(part[block], part[~block], planted, rule)]
+    if not rows:
+        raise InputError(f"got plants of too few pairs to grade; expected {min(sizes) + MIN_UNITS} or more of each")
     return pd.DataFrame(rows)
 
 

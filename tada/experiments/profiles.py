@@ -56,7 +56,7 @@ class Plants:
     Attributes:
         drawn: whose sites are drawn.
         null: in which no site reads the concept.
-        pairs: of each; four thirds of the largest block that is graded.
+        pairs: of each; the largest block that is graded leaves out eight of them or more.
     """
 
     drawn: int
@@ -164,7 +164,7 @@ def _without_zero(strengths: tuple[float, ...]) -> tuple[float, ...]:
 PROFILES = {
     "smoke": Profile(
         Localisation(2, 1, "default", 2, MINI_SECONDS, control_pairs=2, concepts=("slow", "happy")),
-        Plants(2, 1, 4),
+        Plants(1, 1, 14),
         Steering(2, 1, 2, _strengths(100), steps=3, seconds=1.5),
         Autoencoder(3, 1, (2, 4), (4, 8), search_steps=20, train_steps=40, tokens=128, browser_clips=2, rate=5e-4),
         Table(3, _without_zero(_strengths(100)), "length", renders=8),
@@ -172,7 +172,7 @@ PROFILES = {
     ),
     "mini": Profile(
         Localisation(8, 2, "default", 6, MINI_SECONDS, control_pairs=8),
-        Plants(8, 2, 16),
+        Plants(8, 1, 22),
         Steering(16, 4, 12, _strengths(50), steps=8),
         Autoencoder(160, 16, (2, 4, 8), (16, 32, 64), 100, 600, 1024, browser_clips=12, rate=5e-4),
         Table(8, _without_zero(_strengths(50)), "length", renders=200),
