@@ -22,6 +22,7 @@ from tada.minis import cards
 from tada.minis.attributes import CLASSES, draw
 from tada.minis.captions import caption
 from tada.minis.lexicon import find
+from tada.patching import Functional
 from training import recipes
 from training.__main__ import main
 from training.diffusion import RECIPES, ace_step, audioldm2, material, recipe, words
@@ -234,6 +235,7 @@ def test_sampling_of_a_checkpoint_is_its_own(tmp_path):
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_shipped_mini_describes_itself_as_its_recipe_does(name):
     content = json.loads((cards.WEIGHTS / name / "tada.json").read_text())
+    assert content.pop("functional").keys() == set(Functional._fields), "by tada minis functional --write"
     assert content == recipe.describe_mini(RECIPES[name].arch)
 
 
