@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from tada import concepts as concept_table
@@ -107,12 +108,20 @@ def build_pairs(
     names = [concept_table.get(item, rules).name for item in asked or concept_table.names(rules)]
     known, left_out = split_known(work.judge, names)
     limit = size.pairs if limit is None else limit
-    pairs = prompt_pairs.build(work.captions, known if asked or left_out else None, rules, limit)
+    pairs = prompt_pairs.build(work.captions, known if asked or left_out else None, rules, 2 * limit)
+    order = np.lexsort((_too_long(work, pairs), pairs["concept"].factorize()[0]))
+    pairs = select_pairs(pairs.iloc[order], limit=limit)
     first = pairs["concept"].map({name: first_seed(block, i) for i, name in enumerate(concept_table.names(rules))})
     pairs["seed"] = first + SEEDS_OF_PAIR * pairs.groupby("concept").cumcount()
     pairs["seeds"] = seeds
     pairs.attrs["left_out"] = left_out
     return pairs
+
+
+def _too_long(work: Experiment, pairs: pd.DataFrame) -> np.ndarray:
+    """Tell which pairs hold a prompt that the model does not read to its end: they come last."""
+    texts = pairs[["target", "source"]].to_numpy()
+    return np.array([any(work.model.heard(text, work.setting.sampling) != text for text in both) for both in texts])
 
 
 def select_pairs(pairs: pd.DataFrame, concepts: Iterable[str] | None = None, limit: int | None = None) -> pd.DataFrame:

@@ -81,7 +81,8 @@ def _correlated(arms: Mapping[str, Scores], judge: str, other: str, resamples: i
 
 
 def _spearman(x: Values, y: Values) -> float:
-    return float(pd.Series(x).corr(pd.Series(y), "spearman"))
+    """Rank correlation; NaN where either does not vary."""
+    return float(pd.Series(x).corr(pd.Series(y), "spearman")) if np.ptp(x) and np.ptp(y) else np.nan
 
 
 def _order(judged: Mapping[str, Values], true: Mapping[str, Values], prompts: int) -> dict[str, int]:
