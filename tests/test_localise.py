@@ -54,6 +54,13 @@ def plan(folder, concepts=("violin",), **options):
     return work, localisation.build_pairs(work, concepts, **{"limit": 2, **chosen})
 
 
+def test_pairs_that_the_model_reads_whole_come_first(tiny_folder):
+    captions = ["a violin " + "with guitars in a large room, " * 200, "a song with a violin"]
+    work, pairs = plan(tiny_folder("ace-step"), captions=captions)
+    assert [text.startswith("a song") for text in pairs["target"]] == [True, False]
+    assert work.model.heard(pairs["target"][1]) != pairs["target"][1]
+
+
 # ---- the probe as a score
 
 
