@@ -4,31 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from tada.audio import Clips
-from tada.errors import UnknownNameError, unknown
 from tada.experiments.minis import SECONDS, draw_with
+from tada.metrics.audio import prepare
 from tada.metrics.judges import ConceptJudge, EarJudge, OutsideJudge, ProbeJudge, SignalJudge
 from tada.minis.attributes import CLASSES
 from tada.minis.render import render_batch
 from tada.minis.sounds import SAMPLE_RATE
-from tada.models.ace_step.vocoder import VocoderConfig, log_mel
 from tada.models.base import Latents, Model
 from tada.stats import proportion
 
 ASKED = "asked for"
 """Stands for what a clip was asked to be; of renders it is what they are."""
-
-MEL = VocoderConfig(
-    sampling_rate=SAMPLE_RATE, n_fft=1024, win_length=1024, hop_length=160, f_min=0, f_max=8000, n_mels=64
-)
-"""The mel spectrogram that AudioLDM2's autoencoder takes."""
 
 
 def make_judges() -> dict[str, ConceptJudge]:
@@ -132,24 +124,8 @@ def generate_asked(model: Model, asked: pd.DataFrame, steps: int | None = None, 
 @torch.no_grad()
 def through_codec(model: Model, clips: Clips, batch: int = 16) -> Clips:
     """Encode renders by a mini's codec and decode them again: what a perfect denoiser would make of them."""
-    seconds, made = clips.audio.shape[-1] / SAMPLE_RATE, []
-    for audio in clips.audio.split(batch):
-        latents = Latents(_encode(model, audio), tuple(range(len(audio))), seconds)
+    seconds, made = clips[0].seconds, []
+    for audio in prepare(clips.audio, clips.sample_rate, model.sample_rate)[:, None].split(batch):
+        latents = Latents(model.to_latents(audio), tuple(range(len(audio))), seconds)
         made.append(model.to_audio(latents)[..., : round(seconds * model.sample_rate)])
     return Clips(torch.cat(made), model.sample_rate)
-
-
-def _encode(model: Any, audio: Tensor) -> Tensor:
-    """Latents of mono clips ``[rows, 1, frames]`` at 16 kHz, as the denoiser would give them."""
-    match model.name:
-        case "ace-step":
-            return model.codec.encode(audio.expand(-1, 2, -1), SAMPLE_RATE)
-        case "stable-audio":
-            padded = torch.nn.functional.pad(audio, (0, -audio.shape[-1] % model.pipeline.vae.hop_length))
-            return model.pipeline.vae.encode(padded).latent_dist.mode()
-        case "audioldm2":
-            vae = model.pipeline.vae
-            padded = torch.nn.functional.pad(audio[:, 0], (0, -audio.shape[-1] % (8 * MEL.hop_length)))
-            latents = vae.encode(log_mel(padded, MEL).transpose(1, 2)[:, None]).latent_dist.mode()
-            return latents * vae.config.scaling_factor
-    raise UnknownNameError(unknown("codec", model.name, ("ace-step", "stable-audio", "audioldm2")))

@@ -105,8 +105,8 @@ def grade(
 
 
 def _grade_block(block: pd.DataFrame, others: pd.DataFrame, planted: set[str], rule: Rule) -> Iterator[dict[str, Any]]:
-    truth = patching.impact(others[others["method"] == "patch"])
-    does = truth[truth["known"] & (truth["impact"] >= MIN_IMPACT)]
+    elsewhere = patching.impact(others[others["method"] == "patch"])
+    does = elsewhere[elsewhere["known"] & (elsewhere["impact"] >= MIN_IMPACT)]
     carrying = planted & set(does["layers"])
     impacts = patching.impact(block)
     for controls in (False, True):
@@ -114,7 +114,7 @@ def _grade_block(block: pd.DataFrame, others: pd.DataFrame, planted: set[str], r
         names = set(called.loc[called["functional"], "layers"])
         yield {
             "controls": controls,
-            "null": not (planted and truth["known"].any()),
+            "null": not (planted and elsewhere["known"].any()),
             "unknown": not impacts["known"].any(),
             "layers": len(called),
             "planted": len(planted),

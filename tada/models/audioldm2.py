@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tada.arguments import number
 from tada.errors import InputError
 from tada.models import hub
+from tada.models.ace_step.vocoder import VocoderConfig, log_mel
 from tada.models.base import LONGEST, Latents, Sampling, SamplingState, whole_frames
 from tada.models.context import Conditioning, Context, Stream
 from tada.models.hub import About
 from tada.models.pipeline import PipelineModel, no_remarks, wants_guidance
+
+MEL = VocoderConfig(sampling_rate=16_000, n_fft=1024, win_length=1024, hop_length=160, f_min=0, f_max=8000, n_mels=64)
+"""The mel spectrogram that the autoencoder takes."""
 
 
 class AudioLDM2(PipelineModel):
@@ -94,6 +99,12 @@ class AudioLDM2(PipelineModel):
         mel = vae.decode(latents.values / vae.config.scaling_factor).sample
         audio = self.pipeline.mel_spectrogram_to_waveform(mel)
         return audio[:, None]
+
+    def to_latents(self, audio: Tensor) -> Tensor:
+        vae = self.pipeline.vae
+        frame = MEL.hop_length * 2 ** (len(vae.config.block_out_channels) - 1)
+        mels = log_mel(F.pad(audio[:, 0], (0, -audio.shape[-1] % frame)), MEL).transpose(1, 2)[:, None]
+        return vae.encode(mels).latent_dist.mode() * vae.config.scaling_factor
 
     def trace_inputs(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         config = self.config

@@ -262,6 +262,10 @@ class Model(ABC):
     def to_audio(self, latents: Latents) -> Tensor:
         """Audio ``[rows, channels, frames]`` of latents, at least as long as they say."""
 
+    @abstractmethod
+    def to_latents(self, audio: Tensor) -> Tensor:
+        """Latents of mono audio ``[rows, 1, frames]`` at the model's rate, as the denoiser would give them."""
+
     # ---- what users call
 
     def encode(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tada.arguments import number
@@ -105,6 +106,11 @@ class StableAudio(PipelineModel):
 
     def to_audio(self, latents: Latents) -> Tensor:
         return self.pipeline.vae.decode(latents.values).sample
+
+    def to_latents(self, audio: Tensor) -> Tensor:
+        vae = self.pipeline.vae
+        whole = F.pad(audio, (0, -audio.shape[-1] % vae.hop_length)).expand(-1, vae.config.audio_channels, -1)
+        return vae.encode(whole).latent_dist.mode()
 
     def trace_inputs(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         config = self.config

@@ -13,14 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tada.minis.sounds import SAMPLE_RATE
-from tada.models.ace_step.vocoder import VocoderConfig, log_mel
+from tada.models.ace_step.vocoder import log_mel
+from tada.models.audioldm2 import MEL
 from training.codecs.mels import MelCodec, mel_loss, waveform_loss
 from training.codecs.stages import CodecRecipe, Crops, Stage
 from training.fit import Loss, restore
 
-MEL = VocoderConfig(
-    sampling_rate=SAMPLE_RATE, n_fft=1024, win_length=1024, hop_length=160, f_min=0, f_max=8000, n_mels=64
-)
 CENTRE, SPREAD = -3.8, 2.1
 """About the mean and the standard deviation of a render's log-mel."""
 VAE: Mapping[str, Any] = {

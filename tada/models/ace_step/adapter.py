@@ -251,6 +251,10 @@ class AceStep(Model):
         self._use(self.codec)
         return self.codec.decode(latents.values)
 
+    def to_latents(self, audio: Tensor) -> Tensor:
+        self._use(self.codec)
+        return self.codec.encode(audio.expand(-1, 2, -1), self.sample_rate)
+
     def _use(self, *parts: nn.Module) -> None:
         """Put ``parts`` on a small device and all others on the CPU, those first."""
         stages = (self.parts.text_encoder, self.denoiser, self.codec)
