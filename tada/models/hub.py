@@ -283,5 +283,7 @@ def about(path: Path, wanted: str, architecture: Architecture) -> About:
 
 def describe_choice(layers: Sequence[int], jaccard: float | None, concepts: int, pairs: int, seeds: Any = None) -> str:
     """Say where functional layers are known from, as from ``tada.patching.choose_functional``."""
+    if not concepts:
+        return "of no concept could an effect be told from none"
     agreed = "neither names any" if jaccard is None else f"Jaccard index {jaccard:.2f}"
     return f"localised on {pairs} pairs of {concepts} concepts; against the choice of as many others: {agreed}"
