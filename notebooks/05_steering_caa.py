@@ -258,7 +258,7 @@ options = {
 }
 trials = {name: steer.result_trial(experiment, name) for name in concepts}
 if live:
-    display(widgets.SteeringWidget(model, options, trials[concepts[0]]).box)
+    display(widgets.live_panel(model, options, trials[concepts[0]]))
 else:
     display(widgets.prepared_slider(model, options, trials, "caa", size.strengths, again, kept / "clips"))
 

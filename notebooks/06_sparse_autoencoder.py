@@ -264,7 +264,7 @@ def options(name):
 every = {name: list(options(name)) for name in concepts}
 trials = {name: steer.result_trial(experiment, name) for name in concepts}
 if live:
-    display(widgets.SteeringWidget(model, every, trials[concepts[0]]).box)
+    display(widgets.live_panel(model, every, trials[concepts[0]]))
 else:
     display(
         widgets.prepared_slider(

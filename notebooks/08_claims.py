@@ -95,14 +95,14 @@ moved(
 verdicts = claims.check(evidence)
 
 # %% [markdown]
-# At a glance: **+** supported, **–** contradicted, **?** undecided, **few** too few, an empty cell not run. Claims that need a judge are judged by the
-# probe where there is one. Claims that only public checkpoints can decide are further down.
+# Claims down, checkpoints across: the verdict, and the effect with its interval. Claims that need a judge are judged by the probe
+# where there is one. Claims that only public checkpoints can decide are in the list below the table.
 
 # %%
-figures.glance_table(verdicts)
+figures.verdict_table(verdicts)
 
 # %% [markdown]
-# One by one:
+# How each claim was tested, what every judge says, what was published of public models, and what fills the gaps:
 
 # %%
 figures.claim_sections(verdicts)
@@ -113,12 +113,9 @@ figures.claim_sections(verdicts)
 # Each line is an effect with its interval, scaled to its own size since effects have different units: to the right of the bar (at 0)
 # it speaks for the claim. Judged by the probe where the claim needs a judge of alignment and there is one.
 
-# %% mystnb={"image": {"alt": "Effects less their bars with intervals, one line for each claim and checkpoint; to the right of zero they support the claim."}}
+# %% tags=["hide-output"] mystnb={"image": {"alt": "Effects less their bars with intervals, one line for each claim and checkpoint; to the right of zero they support the claim."}}
 figures.effect_intervals(verdicts)
 plt.show()
-
-# %%
-figures.status_table(verdicts)
 
 # %% [markdown]
 # ## Do the judges agree?
@@ -132,7 +129,10 @@ figures.status_table(verdicts)
 # %%
 agreed = claims.agreements(steered)
 if len(agreed):
-    display(figures.agreement_table(agreed), Markdown(figures.agreement_lines(agreed)))
+    display(
+        Markdown(figures.agreement_lines(agreed)),
+        tables.folded(figures.agreement_frame(agreed), "Every concept and judge"),
+    )
 else:
     display(Markdown("No steered clips yet: `tada table --model stable-audio --checkpoint mini` makes some."))
 
@@ -147,8 +147,8 @@ for other in ("musicnn", "signal", "onsets", "brightness", "pitch"):
     agreed = claims.agreements(steered, other)
     if len(agreed):
         display(
-            tables.folded(figures.agreement_frame(agreed), f"Against {other}"),
-            Markdown(figures.agreement_lines(agreed)),
+            Markdown(f"Against {other}:\n\n{figures.agreement_lines(agreed)}"),
+            tables.folded(figures.agreement_frame(agreed), f"Every concept and judge, against {other}"),
         )
     else:
         display(Markdown(f"No steered clips whose {other} was measured."))

@@ -158,7 +158,9 @@ def test_verdicts_are_worded_and_effects_scaled():
     text = claim_figures.claim_sections(verdicts).data
     assert "probe: <b class='tada-supported'>supported</b> <small>0.6 [0.3, 0.9]</small>" in text
     assert "Not run:</i> ACE-Step v1, own" in text and "tada run &lt;x&gt;" in text
-    assert "+" in claim_figures.glance_table(verdicts).to_html()
+    assert text.count("<details>") == text.count("</details>") == len(claims.CLAIMS)
+    short = claim_figures.verdict_table(verdicts).data
+    assert claims.CLAIMS[0].says in short and "not run" in short and "0.6 [0.3, 0.9]" in short
     (line,) = [one for one in claim_figures.effect_intervals(verdicts).axes[0].lines if one.get_linewidth() == 1.6]
     assert line.get_xdata() == pytest.approx([0.25, 1.0]), "less the bar, over the larger end"
 

@@ -1,8 +1,7 @@
-"""The slider's Python side: manifests, the table of native players, pictures of clips."""
+"""The slider's Python side: manifests, the table of native players, pictures of clips; loudness."""
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from dataclasses import replace
@@ -11,14 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 from bs4 import BeautifulSoup
 
 from tada.audio import Clip, filters, lufs
 from tada.display import slider
 from tada.display.players import Sound
-from tada.io import sha256
 
 
 @pytest.fixture
@@ -29,29 +26,20 @@ def manifest() -> dict[str, Any]:
         {"file": "p100.mp3", "alpha": 3.25, "percent": 100, "spectrogram": "p100.webp", **level},
         {"file": "zero.mp3", "alpha": 0.0, "percent": 0, "metrics": {"clap": 0.2}, **level},
     ]
-    sweep = {"concept": "tempo", "method": "caa", "label": "CAA", "prompt": 'a "<b>" & song', "seed": 3}
-    sweep["clips"] = clips
-    return {
-        **{"title": "Tempo", "model": "stable-audio", "seconds": 1.0, "sample_rate": 16000},
-        **{"command": "tada run x -p y 'z'", "metrics": {"clap": "CLAP"}, "sweeps": [sweep]},
-    }
-
-
-@pytest.fixture
-def folder(manifest: dict[str, Any], tmp_path: Path) -> Path:
-    folder = tmp_path / "tempo"
-    folder.mkdir()
-    tone = (0.1 * np.sin(np.arange(16000) / 5)).astype(np.float32)
-    for clip in manifest["sweeps"][0]["clips"]:
-        soundfile.write(folder / clip["file"], tone, 16000)
-        clip["sha256"] = sha256(folder / clip["file"])
-    slider.spectrogram(tone, 16000, folder / "p100.webp")
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return folder
+    sweep = {"concept": "tempo", "method": "caa", "label": "CAA", "prompt": 'a "<b>" & song', "seed": 3, "clips": clips}
+    return {"seconds": 1.0, "sample_rate": 16000, "command": "tada", "metrics": {"clap": "CLAP"}, "sweeps": [sweep]}
 
 
 def soup(text: str) -> Any:
     return BeautifulSoup(text, "html.parser")
+
+
+def alpha_sweep(method: str = "caa", gain: float = 1.0, frames: int = 16000) -> slider.AlphaSweep:
+    record = {"prompt": "a song", "seed": 3, "model": "stable-audio", "checkpoint": "mini"}
+    tones = sum(torch.sin(torch.arange(frames) * pitch / 16000 * 6.2832)[None] for pitch in (300, 700, 1900)) * 0.05
+    clips = [(share, Clip(tones * (1 + gain * share / 200), 16000, record)) for share in (-100, 0, 100)]
+    sounds = [Sound(clip, f"{share} %", share / 10, share, {"CLAP": share / 1000}) for share, clip in clips]
+    return slider.AlphaSweep("tempo", method, sounds, low="slower", high="faster", layers=[6, 7])
 
 
 def test_the_table_has_a_native_player_for_each_clip_in_order_of_strength(manifest: dict[str, Any]) -> None:
@@ -77,63 +65,33 @@ def test_words_of_the_table_are_the_manifest_s_and_escaped(manifest: dict[str, A
     assert "from slower to faster" in slider.render(manifest)
 
 
-def test_a_folder_of_clips_is_read_and_passes_its_check(folder: Path) -> None:
-    assert slider.check(folder) == []
-    assert slider.read(folder) == slider.read(folder / "manifest.json") == slider.read(slider.read(folder))
-
-
-def test_check_finds_what_is_missing_changed_or_heavy(folder: Path) -> None:
-    (folder / "m100.mp3").write_bytes(b"another sound")
-    (folder / "p100.mp3").unlink()
-    (folder / "p100.webp").write_bytes(bytes(40_000))
-    assert slider.check(folder) == [
-        "m100.mp3: is not the file that the manifest names",
-        "p100.mp3: is not there",
-        "p100.webp: is over 30 kB",
-    ]
-
-
 def test_on_a_page_of_the_book_clips_are_files_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TADA_PAGE", str(tmp_path / "05_steering"))
-    shown = slider.steer([alpha_sweep()], "tempo", command="tada run x")
-    assert slider.check(tmp_path / "05_steering" / "tempo") == []
-    sources = [player["src"] for player in soup(shown.html).select("audio")]
-    assert len(sources) == 3
-    assert all((tmp_path / source).is_file() for source in sources)
-    assert "base64" not in shown.html
-    assert "<script" not in shown.html
-    assert 'src="elsewhere/' in slider.show(tmp_path / "05_steering" / "tempo", "elsewhere").html
+    shown = slider.steer([alpha_sweep()], "tempo", "tada run x").data
+    players = soup(shown).select("tr[data-percent]")
+    assert len(players) == 3
+    for row in players:
+        assert (tmp_path / row.audio["src"]).is_file() and (tmp_path / row["data-spectrogram"]).stat().st_size < 30_000
+    assert "base64" not in shown and "<script" not in shown
+    assert 'src="elsewhere/' in slider.show(tmp_path / "05_steering" / "tempo", "elsewhere").data
 
 
 def test_in_a_live_notebook_the_output_needs_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TADA_PAGE", raising=False)
-    shown = slider.steer([alpha_sweep()], "tempo")
-    assert shown.html.count('src="data:audio/mpeg;base64,') == 3
-    assert "customElements.define" in shown.html
-    assert shown._repr_html_() == shown.html
-    assert repr(shown) == "Slider: 3 clips of 1.0 s, tempo"
-
-
-def alpha_sweep(method: str = "caa", gain: float = 1.0, frames: int = 16000) -> slider.AlphaSweep:
-    record = {"prompt": "a song", "seed": 3, "model": "stable-audio", "checkpoint": "mini"}
-    tones = sum(torch.sin(torch.arange(frames) * pitch / 16000 * 6.2832)[None] for pitch in (300, 700, 1900)) * 0.05
-    clips = [(share, Clip(tones * (1 + gain * share / 200), 16000, record)) for share in (-100, 0, 100)]
-    sounds = [Sound(clip, f"{share} %", share / 10, share, {"CLAP": share / 1000}) for share, clip in clips]
-    return slider.AlphaSweep("tempo", method, sounds, low="slower", high="faster", layers=[6, 7])
+    shown = slider.steer([alpha_sweep()], "tempo").data
+    assert shown.count('src="data:audio/mpeg;base64,') == 3
+    assert "customElements.define" in shown
 
 
 def test_written_clips_keep_their_own_loudness_and_the_unsteered_one_is_shared(tmp_path: Path) -> None:
     folder = slider.write([alpha_sweep(), alpha_sweep("sae", 0.5)], tmp_path / "tempo")
     manifest = slider.read(folder)
-    levels = [clip["lufs"] for clip in manifest["sweeps"][0]["clips"]]
-    steps = np.diff(levels)
+    steps = np.diff([clip["lufs"] for clip in manifest["sweeps"][0]["clips"]])
     assert steps == pytest.approx([20 * np.log10(2), 20 * np.log10(1.5)], abs=0.05)
-    zeros = {one["clips"][1]["file"] for one in manifest["sweeps"]}
-    assert len(zeros) == 1
+    assert len({one["clips"][1]["file"] for one in manifest["sweeps"]}) == 1
     assert len(list(folder.glob("*.mp3"))) == 5
     assert manifest["sweeps"][0]["layers"] == [6, 7]
-    assert manifest["metrics"] == {"CLAP": "CLAP"}
-    assert manifest["checkpoint"] == "mini"
+    assert (manifest["metrics"], manifest["checkpoint"]) == ({"CLAP": "CLAP"}, "mini")
 
 
 def test_clips_over_full_scale_are_turned_down_together(tmp_path: Path) -> None:
@@ -144,24 +102,64 @@ def test_clips_over_full_scale_are_turned_down_together(tmp_path: Path) -> None:
     assert clips[2]["peak"] / clips[1]["peak"] == pytest.approx(1.5, rel=0.02)
 
 
+SOUNDS = alpha_sweep().sounds
+
+
 @pytest.mark.parametrize(
     ("sweeps", "name", "expected"),
     [
         ([], "tempo", "got no clips"),
-        ([alpha_sweep()], "../tempo", "got the name 'a\\+b'"),
+        ([alpha_sweep()], "a+b", r"got the name 'a\+b'"),
         ([alpha_sweep("caa+")], "tempo", r"got the name 'caa\+'; expected letters"),
         ([alpha_sweep(), alpha_sweep("sae", frames=8000)], "tempo", "expected all alike"),
-        (
-            [replace(alpha_sweep(), sounds=[replace(alpha_sweep().sounds[0], strength=None)])],
-            "tempo",
-            "got no strength or percent for '-100 %'",
-        ),
-        ([replace(alpha_sweep(), sounds=[*alpha_sweep().sounds, alpha_sweep().sounds[1]])], "tempo", "each once"),
+        ([replace(alpha_sweep(), sounds=[replace(SOUNDS[0], strength=None)])], "tempo", "percent for '-100 %'"),
+        ([replace(alpha_sweep(), sounds=[*SOUNDS, SOUNDS[1]])], "tempo", "each once"),
     ],
 )
 def test_what_cannot_be_a_slider_says_why(sweeps: Any, name: str, expected: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=expected):
-        slider.write(sweeps, f"{tmp_path}/x/{name}/" if name == "tempo" else f"{tmp_path}/a+b")
+        slider.write(sweeps, tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (lambda m: m.pop("sweeps"), "got no sweeps"),
+        (lambda m: m["sweeps"][0].pop("prompt"), "a sweep lacks prompt; expected concept, method"),
+        (lambda m: m["sweeps"][0]["clips"][1].pop("lufs"), "tempo, caa: a clip lacks lufs"),
+        (lambda m: m["sweeps"][0]["clips"][1].update(percent=-100), r"\[-100, -100, 0\]; expected .* each once"),
+        (lambda m: m["sweeps"][0]["clips"].clear(), "expected at least one"),
+        *(
+            (lambda m, file=file: m["sweeps"][0]["clips"][1].update(file=file), "own folder")
+            for file in ("../../../etc/passwd", "/etc/passwd", "a/b.mp3", "..\\b.mp3", "javascript:alert(1)", ".mp3")
+        ),
+    ],
+)
+def test_a_faulty_manifest_says_what_is_wrong(
+    manifest: dict[str, Any], spoil: Any, expected: str, tmp_path: Path
+) -> None:
+    spoil(manifest)
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=expected):
+        slider.read(tmp_path)
+
+
+def test_a_missing_manifest_says_where_it_was_sought(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path / "manifest.json"))):
+        slider.read(tmp_path)
+
+
+def test_a_picture_shows_a_tone_where_it_is(tmp_path: Path) -> None:
+    from PIL import Image
+
+    time = np.arange(32000) / 16000
+    tone = np.where(time < 1, np.sin(2 * np.pi * 700 * time), 0).astype(np.float32)
+    path = slider.spectrogram(tone, 16000, tmp_path / "tone.png", 100, 50)
+    shade = np.asarray(Image.open(path)).sum(-1).astype(float)
+    assert shade.shape == (50, 100)
+    row = int(shade[:, 25].argmax())
+    assert 60 * (8000 / 60) ** ((49 - row) / 49) == pytest.approx(700, rel=0.12)
+    assert shade[row, 10:40].mean() > 3 * shade[row, 65:90].mean()  # the first half sounds, the second is silent
 
 
 # ---- loudness
@@ -190,39 +188,3 @@ def test_loudness_ignores_silence_and_quiet_passages() -> None:
     assert lufs(sine[:100], 16_000) < 0
     with pytest.raises(ValueError, match="1 of them NaN"):
         lufs([0.0, np.nan], 16_000)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "expected"),
-    [
-        (lambda m: m.pop("sweeps"), "got no sweeps"),
-        (lambda m: m["sweeps"][0].pop("prompt"), "a sweep lacks prompt; expected concept, method"),
-        (lambda m: m["sweeps"][0]["clips"][1].pop("lufs"), "tempo, caa: a clip lacks lufs"),
-        (lambda m: m["sweeps"][0]["clips"][1].update(percent=0), r"strengths \[-100, 0, 0\]; expected .* each once"),
-        (lambda m: m["sweeps"][0]["clips"].clear(), "expected at least one"),
-    ],
-)
-def test_a_faulty_manifest_says_what_is_wrong(manifest: dict[str, Any], spoil: Any, expected: str) -> None:
-    faulty = copy.deepcopy(manifest)
-    spoil(faulty)
-    with pytest.raises(ValueError, match=expected):
-        slider.read(faulty)
-
-
-def test_a_missing_manifest_says_where_it_was_sought(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path / "manifest.json"))):
-        slider.read(tmp_path)
-
-
-def test_a_picture_shows_a_tone_where_it_is(tmp_path: Path) -> None:
-    from PIL import Image
-
-    time = np.arange(32000) / 16000
-    tone = np.where(time < 1, np.sin(2 * np.pi * 700 * time), 0).astype(np.float32)
-    path = slider.spectrogram(tone, 16000, tmp_path / "tone.png", 100, 50)
-    shade = np.asarray(Image.open(path)).sum(-1).astype(float)
-    assert shade.shape == (50, 100)
-    row = int(shade[:, 25].argmax())
-    assert 60 * (8000 / 60) ** ((49 - row) / 49) == pytest.approx(700, rel=0.12)
-    assert shade[row, 10:40].mean() > 3 * shade[row, 65:90].mean()  # the first half sounds, the second is silent
-    assert path.stat().st_size < slider.PICTURE_BYTES

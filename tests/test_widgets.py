@@ -9,7 +9,7 @@ import torch
 import tada
 from checks import SECONDS
 from tada import steering
-from tada.display import widgets
+from tada.display import slider, widgets
 from tada.display.steering import judge_lines
 from tada.experiments import steering as steer
 from tada.experiments.experiment import parse_layers
@@ -37,34 +37,35 @@ def test_on_a_page_prepared_clips_stand_in(options, tmp_path, monkeypatch):
     model, vector, some = options
     monkeypatch.setenv("TADA_PAGE", str(tmp_path / "page"))
     shown = widgets.prepared_slider(model, some, {"mood": TRIAL}, "demo", (-100.0, 0.0, 50.0))
-    sweep = shown.manifest["sweeps"][0]
+    sweep = slider.read(tmp_path / "page" / "demo")["sweeps"][0]
     assert [clip["alpha"] for clip in sweep["clips"]] == [-2.0, 0.0, 2.0]
     assert (sweep["low"], sweep["high"]) == ("sad", "happy")
-    assert shown.html.count("<audio") == 3
+    assert shown.data.count("<audio") == 3
 
 
-def test_live_the_widgets_steer(options):
+def test_live_the_widgets_steer_and_say_what_goes_wrong(options, monkeypatch):
     pytest.importorskip("ipywidgets")
     model, vector, some = options
-    panel = widgets.SteeringWidget(model, some, TRIAL)
-    panel.percent.value = 50.0
-    panel.generate()
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    panel = widgets.live_panel(model, some | {"tempo": [option(vector, [1])]}, TRIAL)
+    concept, layers, *_, percent = panel.kwargs_widgets
+    percent.value = 50.0
+    panel.update()
     with vector.apply(model, 2.0, "all"):
         expected = model.generate("a song", 7, SECONDS, QUICK)
-    torch.testing.assert_close(panel.clips.audio, expected.audio, atol=1e-4, rtol=1e-3)
-    assert "strength +2" in panel.status.value
-    assert panel.box.children
-
-
-def test_what_goes_wrong_live_is_said(options):
-    pytest.importorskip("ipywidgets")
-    model, vector, _ = options
-    panel = widgets.SteeringWidget(model, {"mood": [option(vector, [1])]}, TRIAL)
-    panel.generate()
-    assert "not calibrated for layers 1" in panel.status.value
-    assert not panel.button.disabled
-    with pytest.raises(ValueError, match="no ways"):
-        widgets.prepared_slider(model, {}, {}, "demo", (0.0,))
+    torch.testing.assert_close(panel.result.audio, expected.audio, atol=1e-4, rtol=1e-3)
+    assert "strength +2" in shown[0] and "<audio" in shown[1]._repr_html_()
+    concept.value = "tempo"
+    assert [text for text, _ in layers.options] == ["CAA, some layers"]
+    panel.update()
+    assert "not calibrated for layers 1" in shown[-1] and not panel.manual_button.disabled
+    for ask in (
+        lambda: widgets.prepared_slider(model, {}, {}, "demo", (0.0,)),
+        lambda: widgets.live_panel(model, {}, TRIAL),
+    ):
+        with pytest.raises(ValueError, match="no ways"):
+            ask()
 
 
 # ---- runs by profile

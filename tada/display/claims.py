@@ -1,44 +1,26 @@
-"""Verdicts on the paper's claims, in words, at a glance and as a figure; how far judges agree."""
+"""Verdicts on the paper's claims: one table of all, each in full on demand, a figure; how far judges agree."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+from IPython.display import HTML
+from matplotlib.figure import Figure
 
 from tada import escape
 from tada.display import plots
-from tada.display.tables import interval_texts, table
+from tada.display.tables import cross_texts, interval_texts, plain_table, table
+from tada.display.validity import JUDGES
 from tada.experiments import claims
 from tada.models import ARCHITECTURES
-
-if TYPE_CHECKING:
-    from IPython.display import HTML
-    from matplotlib.figure import Figure
 
 MARKS = {
     claims.SUPPORTED: "<b class='tada-supported'>supported</b>",
     claims.CONTRADICTED: "<b class='tada-contradicted'>contradicted</b>",
 }
-SIGNS = {
-    claims.SUPPORTED: "+",
-    claims.CONTRADICTED: "–",
-    claims.UNDECIDED: "?",
-    claims.TOO_FEW: "few",
-    claims.NOT_RUN: "",
-}
-JUDGES = {
-    "mini-clap": "CLAP-class ear",
-    "mini-second": "second ear",
-    "probe": "probe",
-    "signal": "signal estimators",
-    "musicnn": "musicnn (trained by others)",
-    "clap": "CLAP",
-    "muq": "MuQ-MuLan",
-}
-"""Judges in words."""
 
 TRUEST = ("", "probe", "clap")
 """Judges of which there is one on a checkpoint: none needed, the probe, or the paper's ear."""
@@ -61,70 +43,61 @@ def _clip_count(rows: pd.DataFrame | None) -> str:
     return "none" if rows is None else f"{rows.loc[rows['prompt'] != '', 'unit_hash'].nunique():,} clips"
 
 
-def glance_table(verdicts: pd.DataFrame) -> Any:
-    """Tabulate signs of verdicts, claims down and checkpoints across.
+def verdict_table(verdicts: pd.DataFrame) -> HTML:
+    """Show verdicts as from ``tada.experiments.claims.check``, claims down and checkpoints across, by one judge each.
 
-    Args:
-        verdicts: as from ``tada.experiments.claims.check``.
+    Claims that only public checkpoints can decide are left out.
     """
     rows = verdicts[verdicts["judge"].isin(TRUEST) & (verdicts["status"] != claims.PUBLIC)]
-    names = [checkpoint_name(row.model, row.checkpoint) for row in plots.named_rows(rows)]
-    rows = rows.assign(where=names, sign=rows["status"].map(SIGNS))
-    wide = rows.pivot_table("sign", "claim", "where", "first", sort=False).fillna("")
-    return table(wide.loc[:, (wide != "").any()].reset_index())
+    says = {claim.name: escape.html(claim.says) for claim in claims.CLAIMS}
+    names = [escape.html(checkpoint_name(row.model, row.checkpoint)) for row in plots.named_rows(rows)]
+    rows = rows.assign(claim=rows["claim"].map(says), where=names)
+    wide = cross_texts(rows, map(verdict_text, plots.named_rows(rows)), "claim", "where").fillna("")
+    attributes = "class='tada-verdicts' role='group' aria-label='Verdicts' tabindex='0'"
+    return HTML(f"<div {attributes}>{plain_table(wide, escape=False)}</div>")
 
 
 def claim_sections(verdicts: pd.DataFrame) -> HTML:
-    """Show every claim with its test, its verdicts, what is known of public models, and what fills the gaps."""
-    from IPython.display import HTML
-
+    """Fold every claim with its test, its verdicts, what is known of public models, and what fills the gaps."""
     known = claims.published()
     return HTML("".join(_section(claim, verdicts[verdicts["claim"] == claim.name], known) for claim in claims.CLAIMS))
 
 
 def _section(claim: claims.Claim, rows: pd.DataFrame, known: pd.DataFrame) -> str:
-    text = f"<h3>{escape.html(claim.says)}</h3><p><small>{escape.html(claim.where)}. Tested: {escape.html(claim.test)}."
-    text += f"</small></p><p>{_verdict_lines(rows)}</p>"
-    for _, row in known[known["claim"] == claim.name].iterrows():
+    text = f"<details><summary>{escape.html(claim.says)}</summary><p><small>{escape.html(claim.where)}. "
+    text += f"Tested: {escape.html(claim.test)}.</small></p><p>{_verdict_lines(rows)}</p>"
+    for row in known[known["claim"] == claim.name].to_dict("records"):
         counted = f", layers counted from {row['counted from']}" if row["counted from"] else ""
         source = escape.html(f"{row['version']} of the paper{counted}; {row['source']}")
         said = f"<b>Published for public models:</b> {escape.html(row['published'])}"
         text += f"<p>{said} <small>({source})</small></p>"
     commands = "".join(f"<br><code>{escape.html(one)}</code>" for one in rows["command"].unique() if one)
-    if commands:
-        text += f"<details><summary>What fills the gaps</summary><small>{commands}</small></details>"
-    return text
+    return text + (f"<p><small>What fills the gaps:{commands}</small></p>" if commands else "") + "</details>"
 
 
 def _verdict_lines(rows: pd.DataFrame) -> str:
-    """Word the verdicts on one claim, a paragraph a checkpoint; checkpoints without results share one."""
+    """Word the verdicts on one claim, some lines a checkpoint; checkpoints without results share one."""
     lines, silent = [], []
     for (model, checkpoint), part in rows.groupby(["model", "checkpoint"], sort=False):
         name = escape.html(checkpoint_name(str(model), str(checkpoint)))
         if (part["status"] == claims.NOT_RUN).all() and model in ARCHITECTURES:
             silent.append(name)
         else:
-            lines.append("<br>".join([f"<i>{name}</i>", *map(verdict_text, plots.named_rows(part))]))
-    if silent:
-        lines.append(f"<i>Not run:</i> {'; '.join(silent)}")
-    return "<br>".join(lines)
+            named = {row.judge: f"{escape.html(JUDGES.get(row.judge, row.judge))}: " for row in plots.named_rows(part)}
+            texts = [named[row.judge] * bool(row.judge) + verdict_text(row) for row in plots.named_rows(part)]
+            lines.append("<br>".join([f"<i>{name}</i>", *texts]))
+    return "<br>".join(lines + [f"<i>Not run:</i> {'; '.join(silent)}"] * bool(silent))
 
 
 def verdict_text(row: Any) -> str:
-    """Word one verdict as HTML: the judge, the status, the effect with its interval."""
-    status = MARKS.get(row.status, escape.html(row.status))
-    if math.isnan(row.value):
-        return status + (f"<br><small>{escape.html(row.over)}</small>" if row.over else "")
-    judge = f"{escape.html(JUDGES.get(row.judge, row.judge))}: " if row.judge else ""
-    return f"{judge}{status} <small>{row.value:.3g} [{row.low:.3g}, {row.high:.3g}]</small>"
+    """Word one verdict as HTML: the status, and the effect with its interval or what it was taken over."""
+    found = "" if math.isnan(row.value) else f"{row.value:.3g} [{row.low:.3g}, {row.high:.3g}]"
+    status, about = MARKS.get(row.status, escape.html(row.status)), found or escape.html(row.over)
+    return f"{status} <small>{about}</small>" if about else status
 
 
 def effect_intervals(verdicts: pd.DataFrame) -> Figure:
-    """Draw effects less their bars, each scaled to its own size since they have different units.
-
-    Args:
-        verdicts: as from ``tada.experiments.claims.check``; those without a value are left out.
-    """
+    """Draw the effects of verdicts less their bars, each scaled to its own size since they have different units."""
     rows = verdicts[verdicts["value"].notna() & verdicts["judge"].isin(TRUEST)]
     ends = rows[["value", "low", "high"]].sub(rows["bar"], axis=0)
     ends = ends.div(ends[["low", "high"]].abs().max(axis=1).clip(lower=1e-12), axis=0)
@@ -136,20 +109,9 @@ def effect_intervals(verdicts: pd.DataFrame) -> Figure:
     return figure
 
 
-def status_table(verdicts: pd.DataFrame) -> Any:
-    """Tabulate how many verdicts of each status every checkpoint has."""
-    counts = verdicts.pivot_table("claim", "checkpoint", "status", "count", fill_value=0, sort=False)
-    return table(counts.reset_index())
-
-
 def agreement_frame(found: pd.DataFrame) -> pd.DataFrame:
     """Write out agreement as from ``tada.experiments.claims.agreements``, a row a concept and judge."""
     return found.assign(correlation=interval_texts(found, "correlation")).drop(columns=["low", "high"])
-
-
-def agreement_table(found: pd.DataFrame) -> Any:
-    """Tabulate :func:`agreement_frame`."""
-    return table(agreement_frame(found))
 
 
 def agreement_lines(found: pd.DataFrame) -> str:

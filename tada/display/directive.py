@@ -36,14 +36,13 @@ class SteeringSlider(SphinxDirective):
 
 
 def find_clips(source: Path, pattern: str) -> tuple[str, Path] | None:
-    """Return the first folder of a slider's clips that fits `page/name`, and its address from a page of `book/`.
+    """Return the first folder of a slider's clips in a staged book that fits `page/name`, and its address from a page.
 
     Args:
         source: the staged book.
         pattern: with wildcards.
     """
-    root = source / "files"
-    for path in sorted((root / "notebooks").glob(f"{pattern}/manifest.json")):
+    for path in sorted((source / "files" / "notebooks").glob(f"{pattern}/manifest.json")):
         if "sweeps" in json.loads(path.read_text(encoding="utf-8")):
-            return f"../{path.parent.relative_to(root).as_posix()}", path.parent
+            return f"../{path.parent.relative_to(source / 'files').as_posix()}", path.parent
     return None

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+from IPython.display import HTML
 from torch import Tensor
 
 from tada import escape
 from tada.display.players import Sound, show
+from tada.display.tables import plain_table
 from tada.sae.features import FeatureActivity, most_active
-
-if TYPE_CHECKING:
-    from IPython.display import HTML
 
 
 def feature_table(
@@ -27,13 +26,8 @@ def feature_table(
         clips: players a feature.
         effects: ``feature, alpha, metric, value`` as from ``tada.sae.features.effect``; None leaves the column out.
     """
-    from IPython.display import HTML
-
     rows = [_row(heard, row, f"{name}-{place}", clips, effects) for place, row in enumerate(best.itertuples())]
-    head = ["feature", "speaks for", *(["when steered"] if effects is not None else []), "where it is most active"]
-    cells = "".join(f"<th>{escape.html(cell)}</th>" for cell in head)
-    return HTML(f'<table class="dataframe tada-table tada-features"><thead><tr>{cells}</tr></thead>'
-                f"<tbody>{''.join(rows)}</tbody></table>")  # fmt: skip
+    return HTML(plain_table(pd.DataFrame(rows), escape=False))
 
 
 def sparkline(values: Tensor, second: float, seconds: float, width: int = 180, height: int = 26) -> str:
@@ -54,17 +48,15 @@ def sparkline(values: Tensor, second: float, seconds: float, width: int = 180, h
     )
 
 
-def _row(heard: FeatureActivity, row: Any, name: str, clips: int, effects: pd.DataFrame | None) -> str:
+def _row(heard: FeatureActivity, row: Any, name: str, clips: int, effects: pd.DataFrame | None) -> dict[str, str]:
     places: list[Any] = list(most_active(heard, row.feature, clips).itertuples())
     sounds = [Sound(heard.clips[p.clip], f"clip {p.clip}", scores={"peak": p.peak}) for p in places]
     curves = [sparkline(heard.of(row.feature)[p.clip], p.second, heard.clips[0].seconds) for p in places]
     drawn = "".join(f"<div>clip {p.clip} {curve}</div>" for p, curve in zip(places, curves, strict=True))
     says = f"{escape.html(row.concept)}<br><small>score {row.score:.3g}, {row.share:.0%} of its scores</small>"
-    cells = [f"<b>{row.feature}</b>", says]
-    if effects is not None:
-        cells.append(_effect_text(effects[effects["feature"] == row.feature]))
-    cells.append(f"{drawn}{show(sounds, name).data}")
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    steered = {} if effects is None else {"when steered": _effect_text(effects[effects["feature"] == row.feature])}
+    players = f"{drawn}{show(sounds, name).data}"
+    return {"feature": f"<b>{row.feature}</b>", "speaks for": says, **steered, "where it is most active": players}
 
 
 def _effect_text(rows: pd.DataFrame) -> str:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from tada.display import plots
-from tada.display.tables import interval_texts, table
+from tada.display.tables import cross_texts, interval_texts, table
 from tada.errors import InputError
 from tada.models.base import Model
 from tada.models.hub import describe_choice
 from tada.patching import Functional
 from tada.stats import MIN_UNITS
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-LIMIT = 1.0
-"""Impacts beyond this, either way, have the colour of the end of the scale."""
 
 CHECKPOINTS = {
     "mini": "a small model of this architecture, trained on synthetic music",
@@ -35,7 +32,7 @@ def impact_map(impacts: pd.DataFrame, layers: int | None = None, title: str = ""
     """Draw layers by concepts; a cell has three strips: the lower end of the interval, the impact, the upper end.
 
     A cell of one colour is certain; one that runs from blue to red is not. Hatched cells are unknown: the full swap
-    had no effect that could be told from 0.
+    had no effect that could be told from 0. Impacts beyond 1, either way, have the colour of 1.
 
     Args:
         impacts: of single layers under ``patch``, one checkpoint and metric, as from ``tada.patching.impact``; with a
@@ -46,9 +43,6 @@ def impact_map(impacts: pd.DataFrame, layers: int | None = None, title: str = ""
     Raises:
         InputError: no single layer, or several checkpoints or metrics in one table.
     """
-    import seaborn as sns
-    from matplotlib.patches import Rectangle
-
     cells = _single_layers(impacts)
     names = list(dict.fromkeys(cells["concept"]))
     count = layers or int(cells["layer"].max()) + 1
@@ -58,7 +52,7 @@ def impact_map(impacts: pd.DataFrame, layers: int | None = None, title: str = ""
         strips[row.layer, 3 * names.index(row.concept) :][:3] = row.low, row.impact, row.high
     bar = {"orientation": "horizontal", "fraction": 0.05, "pad": 0.01, "aspect": 34, "extend": "both"}
     bar |= {"label": "impact (eq. 9): lower end | estimate | upper end", "ticks": [-1, -0.5, 0, 0.5, 1]}
-    sns.heatmap(strips, cmap=plots.DIVERGING, vmin=-LIMIT, vmax=LIMIT, cbar_kws=bar, ax=axis)
+    sns.heatmap(strips, cmap=plots.DIVERGING, vmin=-1, vmax=1, cbar_kws=bar, ax=axis)
     framed = cells["functional"] if "functional" in cells else np.zeros(len(cells), bool)
     for drawn, looks in ((~cells["known"], plots.UNKNOWN), (framed, {"fill": False, "linewidth": 1.4, "zorder": 4})):
         for row in plots.named_rows(cells[drawn]):
@@ -82,11 +76,11 @@ def _label_map(axis: Axes, names: Sequence[str], count: int) -> None:
 
 def metric_table(found: pd.DataFrame) -> Any:
     """Tabulate the strongest layers by each metric, as from ``tada.experiments.localisation.compare_metrics``."""
-    texts = found["layers"] + ": " + pd.Series(interval_texts(found), found.index)
-    wide = found.assign(text=texts).pivot(index="concept", columns="metric", values="text")
+    texts = [f"{layers}: {text}" for layers, text in zip(found["layers"], interval_texts(found), strict=True)]
+    wide = cross_texts(found, texts, "concept", "metric")
     others = found[found["metric"] != found["metric"].iloc[0]].groupby("concept")["correlation"].min()
-    wide = wide.loc[found["concept"].unique(), found["metric"].unique()]
-    return table(wide.assign(**{"rank correlation": others}).reset_index(), {"rank correlation": "{:.2f}"})
+    wide["rank correlation"] = wide["concept"].map(others)
+    return table(wide, {"rank correlation": "{:.2f}"})
 
 
 def metric_line(found: pd.DataFrame) -> str:
@@ -140,8 +134,7 @@ def nested_set_curves(curves: pd.DataFrame, title: str = "") -> Figure:
     """Draw the impact of layer sets that grow by one layer at a time, for each concept and on average.
 
     Args:
-        curves: one row a concept and set: ``concept, size`` (number of layers), ``added`` (the layer that the set has
-            more than the one before), ``impact, known``; as from ``tada.experiments.localisation.cumulative_impacts``.
+        curves: ``concept, size, added, impact, known`` as from ``tada.experiments.localisation.cumulative_impacts``.
         title: of the figure.
     """
     figure, (axis,) = plots.panels(1, 3.0)
@@ -170,18 +163,16 @@ def nested_set_table(curves: pd.DataFrame) -> Any:
 
 
 def verdict_table(called: pd.DataFrame) -> Any:
-    """Tabulate concepts with the effect of the full swap and their functional layers, the strongest first.
-
-    Args:
-        called: as from ``tada.patching.functional``.
-    """
+    """Tabulate the effect of the full swap and the functional layers, as from ``tada.patching.functional``."""
     rows = []
     for name, part in called.groupby("concept", sort=False):
         first = part.iloc[0]
         effect = f"{first['effect']:.3f} [{first['effect_low']:.3f}, {first['effect_high']:.3f}]"
         layers = "too few pairs" if first["pairs"] < MIN_UNITS else "unknown"
         if part["known"].any() and first["pairs"] >= MIN_UNITS:
-            layers = _functional_text(part[part["functional"]])
+            those = part[part["functional"]]
+            texts = zip(those["layers"], interval_texts(those), strict=True)
+            layers = ", ".join(f"{layer}: {text}" for layer, text in texts) or "none"
         rows.append((name, first["none"], first["all"], effect, layers))
     columns = ["concept", "none", "all", "effect", "functional layers and their impact"]
     return table(pd.DataFrame(rows, columns=columns), {"none": "{:.3f}", "all": "{:.3f}"})
@@ -201,50 +192,30 @@ def pooled_table(impacts: pd.DataFrame) -> Any:
     return table(shown)
 
 
-def _functional_text(rows: pd.DataFrame) -> str:
-    texts = [f"{layer}: {text}" for layer, text in zip(rows["layers"], interval_texts(rows), strict=True)]
-    return ", ".join(texts) or "none"
-
-
 def control_values(impacts: pd.DataFrame) -> pd.DataFrame:
-    """Lay out cells that were controlled: impact of the concept, of each control, and the margin over each, as text.
-
-    Args:
-        impacts: as from ``tada.experiments.localisation.add_controls``; without controls the result is empty.
-    """
+    """Lay out controls as from ``tada.experiments.localisation.add_controls``: impacts, and margins over each."""
     controls = impacts[impacts["method"] != "patch"]
     if controls.empty:
         return controls
-    rows = controls.assign(
-        control=controls["method"].str.removeprefix("patch-"),
-        text=interval_texts(controls),
-        over=interval_texts(controls, "margin", "margin_low", "margin_high"),
-    )
-    place = ["concept", "layers"]
-    wide = rows.pivot_table(["text", "over"], place, "control", aggfunc="first", sort=False)
-    wide.columns = [f"margin over {column[1]}" if column[0] == "over" else column[1] for column in wide.columns]
-    own = impacts.assign(text=interval_texts(impacts))[impacts["method"] == "patch"].set_index(place)["text"]
-    wide.insert(0, "the concept", own)
-    return wide.reset_index()
+    place, names = ["concept", "layers"], controls["method"].str.removeprefix("patch-")
+    own = impacts[impacts["method"] == "patch"]
+    own = own[place].assign(**{"the concept": interval_texts(own)})
+    wide = cross_texts(controls.assign(control=names), interval_texts(controls), place, "control")
+    over = interval_texts(controls, "margin", "margin_low", "margin_high")
+    return own.merge(wide).merge(cross_texts(controls.assign(control="margin over " + names), over, place, "control"))
 
 
 def impact_values(impacts: pd.DataFrame) -> pd.DataFrame:
     """Lay out impacts with their intervals as text, layers down and concepts across."""
-    cells = _single_layers(impacts)
-    wide = cells.assign(text=interval_texts(cells)).pivot(index="layer", columns="concept", values="text")
-    return wide[list(dict.fromkeys(cells["concept"]))].reset_index()
+    cells = _single_layers(impacts).sort_values("layer", kind="stable")
+    return cross_texts(cells, interval_texts(cells), "layer", "concept")
 
 
 def known_answer_table(found: pd.DataFrame) -> Any:
-    """Tabulate what was found of known answers, measures across, with the number of plants in parentheses.
-
-    Args:
-        found: as from ``tada.experiments.plants.summarise``.
-    """
+    """Tabulate known answers as from ``tada.experiments.plants.summarise``, with the number of plants."""
     texts = [f"{text} ({count})" for text, count in zip(interval_texts(found, "value"), found["plants"], strict=True)]
-    rows = found.assign(text=texts, controls=found["controls"].map({True: "with", False: "without"}))
-    wide = rows.pivot_table("text", ["pairs", "controls"], "measure", "first", sort=False)
-    return table(wide.reset_index())
+    rows = found.assign(controls=found["controls"].map({True: "with", False: "without"}))
+    return table(cross_texts(rows, texts, ["pairs", "controls"], "measure"))
 
 
 def _single_layers(impacts: pd.DataFrame) -> pd.DataFrame:
@@ -253,11 +224,7 @@ def _single_layers(impacts: pd.DataFrame) -> pd.DataFrame:
     if rows.empty:
         raise InputError("got no impacts of single layers; expected those of every layer on its own")
     for name in ("checkpoint", "metric"):
-        _require_one(name, rows[name].unique())
+        given = rows[name].unique()
+        if len(given) > 1:
+            raise InputError(f"got {len(given)} values of {name} ({', '.join(given)}); expected the rows of one")
     return rows.assign(layer=rows["layers"].astype(int))
-
-
-def _require_one(name: str, values: Iterable[Any]) -> None:
-    given = list(values)
-    if len(given) > 1:
-        raise InputError(f"got {len(given)} values of {name} ({', '.join(map(str, given))}); expected the rows of one")

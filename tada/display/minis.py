@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from tada.display import plots
-from tada.display.tables import table
+from tada.display.tables import cross_texts, interval_texts, table
 from tada.minis.attributes import CLASSES
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Cards = Mapping[str, Mapping[str, Any]]
 """Name of a mini, an ear or the probe -> its card."""
@@ -20,19 +18,15 @@ Cards = Mapping[str, Mapping[str, Any]]
 
 def card_table(cards: Cards, megabytes: Mapping[str, float]) -> Any:
     """Tabulate what there is: size, sites and training of each, a row a card."""
+    counts = [card.get("parameters", float("nan")) for card in cards.values()]
+    millions = [(sum(count.values()) if isinstance(count, dict) else count) / 1e6 for count in counts]
     rows = [
-        (name, card["what"], _parameters(card) / 1e6, card.get("sites"), card["steps"], card["hours"], megabytes[name])
-        for name, card in cards.items()
+        (name, card["what"], million, card.get("sites"), card["steps"], card["hours"], megabytes[name])
+        for million, (name, card) in zip(millions, cards.items(), strict=True)
     ]
     columns = ["name", "what", "million parameters", "sites", "training steps", "hours of one CPU core", "MB"]
     formats = {"million parameters": "{:.2f}", "hours of one CPU core": "{:.2f}", "MB": "{:.1f}", "sites": "{:.0f}"}
     return table(pd.DataFrame(rows, columns=columns), formats)
-
-
-def _parameters(card: Mapping[str, Any]) -> float:
-    """All of a checkpoint's parameters, where its card counts them."""
-    count = card.get("parameters", float("nan"))
-    return sum(count.values()) if isinstance(count, dict) else count
 
 
 def accuracies(cards: Cards, names: Iterable[str], part: str, ending: str = "") -> pd.DataFrame:
@@ -56,12 +50,7 @@ def accuracies(cards: Cards, names: Iterable[str], part: str, ending: str = "") 
 
 
 def accuracy_points(found: pd.DataFrame, title: str) -> Figure:
-    """Draw accuracies with their 95 % intervals, attributes across, a colour a mini; chance as a grey line.
-
-    Args:
-        found: as from :func:`accuracies`, of attributes.
-        title: of the figure.
-    """
+    """Draw accuracies as from :func:`accuracies` with 95 % intervals, attributes across, a colour a mini."""
     figure, (axis,) = plots.panels(1, 3.2)
     names, minis = (list(dict.fromkeys(found[column])) for column in ("attribute", "mini"))
     for place, mini in enumerate(minis):
@@ -80,19 +69,17 @@ def accuracy_points(found: pd.DataFrame, title: str) -> Figure:
 
 
 def accuracy_table(found: pd.DataFrame, what: str = "attribute", clips: bool = True) -> Any:
-    """Tabulate accuracies with their intervals, minis across.
+    """Tabulate accuracies as from :func:`accuracies` with their intervals, minis across.
 
     Args:
-        found: as from :func:`accuracies`.
+        found: the accuracies.
         what: heading of the rows.
         clips: add how many clips were judged.
     """
-    texts = [f"{row.accuracy:.3f} [{row.low:.3f}, {row.high:.3f}]" for row in plots.named_rows(found)]
-    wide = found.assign(text=texts).pivot(index="attribute", columns="mini", values="text")
-    wide = wide.loc[list(dict.fromkeys(found["attribute"])), list(dict.fromkeys(found["mini"]))]
+    wide = cross_texts(found, interval_texts(found, "accuracy", form=".3f"), "attribute", "mini")
     if clips:
-        wide["clips"] = found.groupby("attribute")["clips"].max().astype(int)
-    return table(wide.reset_index().rename(columns={"attribute": what}))
+        wide["clips"] = wide["attribute"].map(found.groupby("attribute")["clips"].max()).astype(int)
+    return table(wide.rename(columns={"attribute": what}))
 
 
 def measures(cards: Cards, names: Iterable[str], part: str) -> pd.DataFrame:
@@ -101,11 +88,7 @@ def measures(cards: Cards, names: Iterable[str], part: str) -> pd.DataFrame:
 
 
 def loss_curves(losses: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw how denoisers learnt, smoothed over twenty entries.
-
-    Args:
-        losses: mini -> ``step, loss``.
-    """
+    """Draw how denoisers learnt (mini -> ``step, loss``), smoothed over twenty entries."""
     figure, (axis,) = plots.panels(1, 3.0)
     for name, curve in losses.items():
         axis.plot(curve["step"], curve["loss"].rolling(20, min_periods=1).mean(), linewidth=1.3, label=name)

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+import seaborn as sns
+from IPython.display import HTML
+from matplotlib.figure import Figure
 
 from tada import escape
 from tada import pairs as prompt_pairs
 from tada.display import plots
 from tada.display.tables import table
 
-if TYPE_CHECKING:
-    from IPython.display import HTML
-    from matplotlib.figure import Figure
-
 
 def summary_table(pairs: pd.DataFrame) -> Any:
-    """Tabulate how many captions qualified, how many pairs there are, and how much was changed, a row a concept.
-
-    Args:
-        pairs: as from ``tada.pairs.build``.
-    """
+    """Tabulate pairs as from ``tada.pairs.build``: captions that qualified, pairs, how much was changed, by concept."""
     summary = prompt_pairs.summary(pairs)
     summary["candidates"] = summary["concept"].map(pairs.attrs["candidates"])
     summary["refused"] = [sum(pairs.attrs["rejected"][name].values()) for name in summary["concept"]]
@@ -32,8 +27,6 @@ def summary_table(pairs: pd.DataFrame) -> Any:
 
 def change_list(pairs: pd.DataFrame) -> HTML:
     """List pairs: what was changed is struck out, its counterpart follows in bold."""
-    from IPython.display import HTML
-
     items = (
         f"<li><b>{escape.html(row.concept)}</b>: {mark_changes(row.target, row.changed)}</li>"
         for row in plots.named_rows(pairs)
@@ -42,12 +35,7 @@ def change_list(pairs: pd.DataFrame) -> HTML:
 
 
 def mark_changes(target: str, changes: Sequence[Mapping[str, Any]]) -> str:
-    """Write a target as HTML with what was changed struck out and its counterpart in bold.
-
-    Args:
-        target: the prompt.
-        changes: ``start, end, before, after`` of each, in order.
-    """
+    """Write a prompt as HTML; what its ``changes`` took out is struck out, what they put in (``after``) is bold."""
     text, end = "", 0
     for change in changes:
         text += escape.html(target[end : change["start"]])
@@ -58,8 +46,6 @@ def mark_changes(target: str, changes: Sequence[Mapping[str, Any]]) -> str:
 
 def length_boxes(pairs: pd.DataFrame) -> Figure:
     """Draw how many words target prompts have, a box a concept."""
-    import seaborn as sns
-
     figure, (axis,) = plots.panels(1, 0.24 * pairs["concept"].nunique() + 0.8)
     words = [len(text.split()) for text in pairs["target"]]
     sns.boxplot(x=words, y=pairs["concept"], color=plots.OKABE_ITO[4], fliersize=0, linewidth=0.9, width=0.6, ax=axis)
@@ -68,12 +54,7 @@ def length_boxes(pairs: pd.DataFrame) -> Figure:
 
 
 def kept_rule_table(concepts: Sequence[str], broken: Sequence[Sequence[str]]) -> Any:
-    """Tabulate how many pairs keep all rules, a row a concept.
-
-    Args:
-        concepts: of the pairs.
-        broken: the rules that each breaks, as from ``tada.pairs.violations``.
-    """
+    """Tabulate how many pairs keep all rules, a row a concept; ``broken`` as from ``tada.pairs.violations``."""
     kept = pd.Series([not rules for rules in broken], dtype=float).groupby(list(concepts), sort=False)
     shown = pd.DataFrame({"tested": kept.size(), "all rules kept": kept.mean()})
     return table(shown.rename_axis("concept").reset_index(), {"all rules kept": "{:.0%}"})

@@ -23,26 +23,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from IPython.display import HTML
 
 from tada import escape
 from tada.audio import Clip, encode, lufs, matching_gain, source
 from tada.errors import InputError
 from tada.io import PAGE, atomic_write, sha256, write_json
 
-if TYPE_CHECKING:
-    from IPython.display import HTML
-
 LEVEL = -20.0
 """Loudness of clips in a table of players, in LUFS."""
 
 CEILING = 0.98
 """Largest sample of a clip that was made louder."""
-
-KILOBITS = {"low": 64, "high": 96}
-"""Constant rate of the mp3 files in kb/s: up to 24 kHz, and above."""
 
 MEDIA_TYPES = {".mp3": "audio/mpeg", ".webp": "image/webp", ".png": "image/png"}
 
@@ -85,8 +80,6 @@ def show(sounds: Sequence[Sound], name: str, command: str = "") -> HTML:
     Raises:
         InputError: no sounds, or a name with characters other than letters, digits and hyphens.
     """
-    from IPython.display import HTML
-
     if not sounds:
         raise InputError("got no sounds; expected one or more")
     with clip_folder(name) as (folder, locate):
@@ -143,13 +136,7 @@ def metric_names(sounds: Sequence[Sound]) -> dict[str, str]:
 
 
 def write_clip(sound: Sound, folder: Path, gain: float = 0.0) -> dict[str, Any]:
-    """Write a clip as mono mp3 and return its entry in a manifest.
-
-    Args:
-        sound: the clip.
-        folder: where it goes.
-        gain: in dB.
-    """
+    """Write a clip as mono mp3, ``gain`` dB above its own level, and return its entry in a manifest."""
     import soundfile
 
     rate, record = sound.clip.sample_rate, sound.clip.record
@@ -161,10 +148,7 @@ def write_clip(sound: Sound, folder: Path, gain: float = 0.0) -> dict[str, Any]:
     return {
         "file": path.name,
         "title": sound.title,
-        "prompt": record.get("prompt"),
-        "seed": record.get("seed"),
-        "model": record.get("model"),
-        "checkpoint": record.get("checkpoint"),
+        **{name: record.get(name) for name in ("prompt", "seed", "model", "checkpoint")},
         "alpha": sound.strength,
         "percent": sound.percent,
         "seconds": round(sound.clip.seconds, 3),
@@ -188,17 +172,12 @@ def _stem(sound: Sound) -> str:
 
 
 def _compression(sample_rate: int) -> float:
-    """libsndfile's compression level for the wanted rate: 0 is the highest, 1 the lowest."""
-    high = sample_rate > 24_000
-    lowest, highest = (32, 320) if high else (8, 160)
-    return (highest - KILOBITS["high" if high else "low"]) / (highest - lowest)
+    """Return libsndfile's level, from 0 for the highest rate to 1, of 64 kb/s, and of 96 kb/s above 24 kHz."""
+    lowest, highest, rate = (32, 320, 96) if sample_rate > 24_000 else (8, 160, 64)
+    return (highest - rate) / (highest - lowest)
 
 
 # ---- the table of players
-
-
-NARROW = ' style="width: 15rem; max-width: 60vw; height: 2.2rem"'
-"""Attributes of a player that stands below its clip's title, in a column of text."""
 
 
 def clip_table(
@@ -219,48 +198,33 @@ def clip_table(
             prompts.
     """
     raw = any(clip["alpha"] is not None for clip in clips)
-    heads = ["Strength", "Listen"] if concept else ["Clip"]
-    heads += [
-        *(["Raw strength"] if raw else []),
-        "Loudness",
-        *metrics.values(),
-        *([] if concept else ["Prompt and seed"]),
-    ]
+    heads = [*(["Strength", "Listen"] if concept else ["Clip"]), *["Raw strength"] * raw, "Loudness", *metrics.values()]
     rows = []
     for clip in clips:
         first = f"{signed(clip['percent'])} %" if concept else str(clip["title"])
-        if concept:
-            cells = f"<th scope=row>{escape.html(first)}</th><td>{_player(clip, locate, f'{concept} at {first}')}</td>"
-        else:
-            cells = f"<td><b>{escape.html(first)}</b><br>{_player(clip, locate, first, NARROW)}</td>"
-        values = [number(clip["alpha"])] if raw else []
-        values += [f"{signed(clip.get('lufs_before', clip['lufs']), 1)} LUFS"]
-        values += [number(clip.get("metrics", {}).get(name)) for name in metrics]
-        cells += "".join(f"<td>{value}</td>" for value in values) + ("" if concept else _prompt_cell(clip))
-        rows.append(f"<tr{_row_data(clip, metrics, locate)}>{cells}</tr>")
-    head = "".join(f"<th scope=col>{escape.html(head)}</th>" for head in heads)
+        name, player = escape.html(first), _player(clip, locate, f"{concept} at {first}" if concept else first)
+        cells = f"<th scope=row>{name}</th><td>{player}</td>" if concept else f"<td><b>{name}</b><br>{player}</td>"
+        values = [number(clip["alpha"])] * raw + [f"{signed(clip.get('lufs_before', clip['lufs']), 1)} LUFS"]
+        values += [number(clip.get("metrics", {}).get(metric)) for metric in metrics]
+        prompt = f"{escape.html(clip['prompt'] or '–')} <i>Seed {escape.html(clip.get('seed'))}.</i>"
+        values += [] if concept else [f"<small>{prompt}</small>"]
+        rows.append(f"<tr{_row_data(clip, metrics, locate)}>{cells}{''.join(f'<td>{one}</td>' for one in values)}</tr>")
+    head = "".join(f"<th scope=col>{escape.html(head)}</th>" for head in heads + ["Prompt and seed"] * (not concept))
     said = f"<caption>{escape.html(caption)}</caption>" if caption else ""
     kind = "steer-table" if concept else "dataframe tada-table tada-players"
     return f'<table class="{kind}">{said}<thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 
-def _player(clip: Mapping[str, Any], locate: Locate, name: str, style: str = "") -> str:
-    label = f"{name}: {clip['prompt'] or 'no prompt'}"
-    where = f'src="{escape.html(locate(clip["file"]))}" aria-label="{escape.html(label)}"'
-    return f'<audio controls preload="none" {where}{style}></audio>'
-
-
-def _prompt_cell(clip: Mapping[str, Any]) -> str:
-    prompt = f"{escape.html(clip['prompt'] or '–')} <i>Seed {escape.html(clip['seed'])}.</i>"
-    return f'<td style="min-width: 16rem; white-space: normal; line-height: 1.35"><small>{prompt}</small></td>'
+def _player(clip: Mapping[str, Any], locate: Locate, name: str) -> str:
+    label = escape.html(f"{name}: {clip['prompt'] or 'no prompt'}")
+    return f'<audio controls preload="none" src="{escape.html(locate(clip["file"]))}" aria-label="{label}"></audio>'
 
 
 def _row_data(clip: Mapping[str, Any], metrics: Mapping[str, str], locate: Locate) -> str:
     values = {name: clip.get(name) for name in ("percent", "alpha", "lufs", "peak", "sha256")}
-    known = {name: value for name, value in clip.get("metrics", {}).items() if name in metrics}
-    values["metrics"] = escape.json({name: round(value, 3) for name, value in _finite(known).items()})
-    values["spectrogram"] = locate(clip["spectrogram"]) if clip.get("spectrogram") else None
-    return data_attributes(values)
+    known = {name: round(value, 3) for name, value in _finite(clip.get("metrics", {})).items() if name in metrics}
+    picture = locate(clip["spectrogram"]) if clip.get("spectrogram") else None
+    return data_attributes({**values, "metrics": escape.json(known), "spectrogram": picture})
 
 
 def data_attributes(values: Mapping[str, Any]) -> str:

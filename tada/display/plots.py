@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 """Okabe and Ito's colours."""
@@ -26,23 +25,13 @@ WIDTH = 4.6
 
 def style() -> None:
     """Set the look of the figures that follow, and silence tokenizers' remarks on texts that they cut."""
-    import matplotlib.pyplot as plt
-
     plt.rcParams.update({"figure.dpi": 200, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
     plt.rcParams["text.parse_math"] = False  # names of others may hold dollars
     os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}  # workers inherit these
 
 
 def panels(count: int, height: float, sharex: bool = True) -> tuple[Figure, list[Axes]]:
-    """Make a figure of panels, one below the other.
-
-    Args:
-        count: of the panels.
-        height: of one, in inches.
-        sharex: whether they share the horizontal axis.
-    """
-    import matplotlib.pyplot as plt
-
+    """Make a figure of panels, one below the other, each so many inches high; they may share the horizontal axis."""
     size = (WIDTH, height * count + (0.4 if count > 1 else 0.0))
     figure, axes = plt.subplots(count, 1, figsize=size, sharex=sharex, squeeze=False, layout="constrained")
     return figure, list(axes[:, 0])
@@ -57,15 +46,7 @@ def set_heading(axis: Axes, title: str, colour: str = "black", note: str = "") -
 
 
 def line_with_band(axis: Axes, x: Any, values: pd.DataFrame, colour: str, label: str) -> None:
-    """Draw a line and the band around it.
-
-    Args:
-        axis: where.
-        x: horizontal positions.
-        values: three columns in the same order: the line, the lower and the upper edge of the band.
-        colour: of both.
-        label: in the legend.
-    """
+    """Draw a line and the band around it: columns of values, its lower and its upper edge, over ``x``."""
     middle, low, high = (values[name] for name in values)
     axis.plot(x, middle, "o-", color=colour, markersize=3, label=label)
     axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
@@ -89,7 +70,7 @@ def intervals(rows: pd.DataFrame, labels: Sequence[str], title: str = "", axis_l
             axis.axhspan(place - 0.35, place + 0.35, **UNKNOWN)  # type: ignore[arg-type]
     axis.axvline(0, color="0.35", linewidth=0.6)
     axis.set_yticks(range(len(rows)), labels, fontsize=8.5)
-    axis.set(ylim=(len(rows) - 0.5, -0.5), xlabel=axis_label)
+    axis.set(ylim=(max(len(rows), 1) - 0.5, -0.5), xlabel=axis_label)
     set_heading(axis, title)
     return figure
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from tada.display import plots
 from tada.display.tables import table
 from tada.models import ARCHITECTURES
 from tada.models.base import Model
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Models = Mapping[str, Model]
 """Architecture -> model."""
@@ -45,7 +45,7 @@ def overview_table(models: Models) -> Any:
     for name, model in models.items():
         sites, known = site_rows(model), ARCHITECTURES[name]
         functional = ", ".join(sites.loc[sites["functional"], "layer"].astype(str))
-        streams = ", ".join(sorted(set(sites["stream"])))
+        streams = ", ".join(sorted(sites["stream"].unique()))
         rows.append((known.title, len(sites), functional, streams, model.checkpoint, known.hub_id))
     columns = ["model", "sites", "functional (paper)", "text streams", "checkpoint on this page", "public checkpoint"]
     return table(pd.DataFrame(rows, columns=columns))
@@ -53,18 +53,11 @@ def overview_table(models: Models) -> Any:
 
 def block_table(models: Models) -> Any:
     """Tabulate the blocks of models with their layers, widths and text streams."""
-    rows = [
-        (
-            ARCHITECTURES[name].title,
-            block,
-            f"{part['layer'].min()}–{part['layer'].max()}",
-            len(part),
-            part["width"].iloc[0],
-            ", ".join(dict.fromkeys(part["stream"])),
-        )
-        for name, model in models.items()
-        for block, part in site_rows(model).groupby("block", sort=False)
-    ]
+    rows = []
+    for name, model in models.items():
+        for block, part in site_rows(model).groupby("block", sort=False):
+            layers, streams = f"{part['layer'].min()}–{part['layer'].max()}", ", ".join(part["stream"].unique())
+            rows.append((ARCHITECTURES[name].title, block, layers, len(part), part["width"].iloc[0], streams))
     return table(pd.DataFrame(rows, columns=["model", "block", "layers", "sites", "width", "streams"]))
 
 
@@ -73,8 +66,6 @@ def site_bars(models: Models) -> Figure:
 
     Height is the width of what the site adds to the sound, colour the text it reads; functional layers are marked.
     """
-    import matplotlib.pyplot as plt
-
     sites = {name: site_rows(model) for name, model in models.items()}
     streams = sorted({stream for rows in sites.values() for stream in rows["stream"]})
     colours = dict(zip(streams, plots.OKABE_ITO, strict=False))
@@ -93,11 +84,9 @@ def site_bars(models: Models) -> Figure:
 
 
 def _draw_bars(axis: Axes, rows: pd.DataFrame, colours: Mapping[str, str]) -> None:
-    top = rows["width"].max()
-    known = rows["functional"].any()
-    for row in plots.named_rows(rows):
-        alpha = 0.45 if known and not row.functional else 1.0
-        axis.bar(row.layer, row.width, width=0.8, color=colours[row.stream], alpha=alpha)
+    top, known = rows["width"].max(), rows["functional"].any()
+    shades = [(colours[row.stream], 0.45 if known and not row.functional else 1.0) for row in plots.named_rows(rows)]
+    axis.bar(rows["layer"], rows["width"], width=0.8, color=shades)
     axis.set(xlim=(-0.7, len(rows) - 0.3), ylim=(0, 1.62 * top), yticks=[0, top], ylabel="width")
     axis.set_xticks(range(0, len(rows), 8 if len(rows) > 32 else 4))
     axis.spines["left"].set_bounds(0, top)
@@ -135,8 +124,6 @@ def recorded_maps(sizes: Tensor, hidden: Tensor, layer: int, step: int, checkpoi
         step: at which it was recorded.
         checkpoint: of the model.
     """
-    import seaborn as sns
-
     figure, (above, below) = plots.panels(2, 2.6, sharex=False)
     sns.heatmap(sizes.numpy(), cmap=plots.SEQUENTIAL, ax=above, xticklabels=8 if sizes.shape[1] > 32 else 4)
     above.plot(layer + 0.5, len(sizes), "v", color="black", markersize=6, clip_on=False, zorder=3)

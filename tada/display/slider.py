@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from IPython.display import HTML
 
 from tada import escape
 from tada.audio import source
@@ -39,29 +40,12 @@ from tada.display.players import (
     write_clip,
 )
 from tada.errors import InputError, MissingFileError
-from tada.io import atomic_write, sha256, write_json
+from tada.io import atomic_write, write_json
 
 Manifest = Mapping[str, Any]
 ASSETS = {"style": "steer-slider.css", "script": "steer-slider.js"}
 SWEEP_FIELDS = ("concept", "method", "prompt", "seed", "clips")
 CLIP_FIELDS = ("file", "alpha", "percent", "lufs", "peak")
-PICTURE_BYTES = 30_000
-"""Size of one spectrogram, at most."""
-
-
-@dataclass(frozen=True)
-class Slider:
-    """A slider that notebooks display: HTML, or one line of text where there is no HTML."""
-
-    html: str
-    text: str
-    manifest: Manifest = field(repr=False)
-
-    def _repr_html_(self) -> str:
-        return self.html
-
-    def __repr__(self) -> str:
-        return self.text
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,23 +71,22 @@ class AlphaSweep:
     layers: Sequence[int | str] = ()
 
 
-def steer(sweeps: Sequence[AlphaSweep], name: str, title: str = "", command: str = "") -> Slider:
+def steer(sweeps: Sequence[AlphaSweep], name: str, command: str = "") -> HTML:
     """Show a slider of clips, with their files beside the page that is being built, or inside the output.
 
     Args:
         sweeps: one or more, of clips equal in length and rate.
         name: of the slider, letters, digits and hyphens; once a page.
-        title: what a screen reader calls it; by default the concepts.
         command: that makes these clips again.
 
     Raises:
         InputError: no sweeps, an impossible name, clips unequal in length or rate, two clips of one strength.
     """
     with clip_folder(name) as (folder, _):
-        return show(write(sweeps, folder, title, command))
+        return show(write(sweeps, folder, command))
 
 
-def write(sweeps: Sequence[AlphaSweep], folder: str | Path, title: str = "", command: str = "") -> Path:
+def write(sweeps: Sequence[AlphaSweep], folder: str | Path, command: str = "") -> Path:
     """Write clips (mp3 at their own loudness, pictures) and ``manifest.json`` into a folder; return the folder.
 
     All clips of a slider are turned down by one factor where any would exceed full scale. Equal clips, such as the
@@ -120,7 +103,7 @@ def write(sweeps: Sequence[AlphaSweep], folder: str | Path, title: str = "", com
     gain = min(0.0, 20 * float(np.log10(CEILING / loudest))) if loudest else 0.0
     clip = sounds[0].clip
     manifest = {
-        "title": title or ", ".join(dict.fromkeys(sweep.concept for sweep in sweeps)),
+        "title": ", ".join(dict.fromkeys(sweep.concept for sweep in sweeps)),
         "model": clip.record.get("model"),
         "checkpoint": clip.record.get("checkpoint"),
         "seconds": clip.seconds,
@@ -141,13 +124,10 @@ def _require_alike(sweeps: Sequence[AlphaSweep], sounds: Sequence[Sound]) -> Non
     shapes = {(sound.clip.samples.shape[-1], sound.clip.sample_rate) for sound in sounds}
     if len(shapes) > 1:
         raise InputError(f"got clips of (frames, Hz) {sorted(shapes)}; expected all alike")
-    without = [sound.title for sound in sounds if not all(map(_is_finite, (sound.strength, sound.percent)))]
+    numbers = ((sound.title, value) for sound in sounds for value in (sound.strength, sound.percent))
+    without = [title for title, value in numbers if value is None or not np.isfinite(value)]
     if without:
         raise InputError(f"got no strength or percent for {without[0]!r}; expected both, finite, on every clip")
-
-
-def _is_finite(value: float | None) -> bool:
-    return value is not None and bool(np.isfinite(value))
 
 
 def _write_sweep(sweep: AlphaSweep, folder: Path, gain: float) -> dict[str, Any]:
@@ -158,11 +138,8 @@ def _write_sweep(sweep: AlphaSweep, folder: Path, gain: float) -> dict[str, Any]
         spectrogram(sound.samples * 10 ** (gain / 20), sound.clip.sample_rate, picture)
         clips.append({**clip, "spectrogram": picture.name})
     return {
-        "concept": sweep.concept,
-        "method": sweep.method,
+        **{name: getattr(sweep, name) for name in ("concept", "method", "low", "high")},
         "label": sweep.label or sweep.method,
-        "low": sweep.low,
-        "high": sweep.high,
         "layers": list(sweep.layers),
         "prompt": clips[0]["prompt"] or "",
         "seed": clips[0]["seed"] or 0,
@@ -170,17 +147,14 @@ def _write_sweep(sweep: AlphaSweep, folder: Path, gain: float) -> dict[str, Any]
     }
 
 
-def read(source: str | Path | Manifest) -> dict[str, Any]:
-    """Read a manifest from a file, the folder that holds it, or a mapping, and check it.
+def read(folder: str | Path) -> dict[str, Any]:
+    """Read the manifest of a folder of clips, and check it.
 
     Raises:
         MissingFileError: there is no manifest.
-        InputError: an entry lacks a field, or a sweep has no clip or two of one strength.
+        InputError: an entry lacks a field, a file lies elsewhere, or a sweep has no clip or two of one strength.
     """
-    if isinstance(source, Mapping):
-        return _checked(dict(source), "the manifest")
-    path = Path(source)
-    path = path / "manifest.json" if path.is_dir() else path
+    path = Path(folder) / "manifest.json"
     if not path.is_file():
         raise MissingFileError(f"no manifest of clips at {path}: name the folder that holds manifest.json")
     return _checked(json.loads(path.read_text(encoding="utf-8")), str(path))
@@ -209,37 +183,25 @@ def _require(entry: Mapping[str, Any], fields: tuple[str, ...], called: str) -> 
         raise InputError(f"{called} lacks {', '.join(missing)}; expected {', '.join(fields)}")
 
 
-def show(source: str | Path | Manifest, base: str | None = None) -> Slider:
+def show(folder: str | Path, base: str | None = None) -> HTML:
     """Show a slider of clips that are there already.
 
     Args:
-        source: the manifest, its file, or the folder that holds it.
+        folder: that holds the clips and their manifest.
         base: where the clips lie, as the page sees it; None: beside the page if one is being built and they are
             there, else they are put into the output itself, so that it needs no file.
 
     Raises:
         MissingFileError, InputError: as :func:`read`.
     """
-    manifest, page = read(source), page_folder()
-    if isinstance(source, Mapping):
-        return Slider(render(manifest, base or ""), describe(manifest), manifest)
-    folder = Path(source).parent if Path(source).is_file() else Path(source)
+    folder, manifest, page = Path(folder), read(folder), page_folder()
     if base is None and page is not None and folder.is_relative_to(page):
         base = folder.relative_to(page.parent).as_posix()
     if base is not None:
-        return Slider(render(manifest, base), describe(manifest), manifest)
-    code = "".join(f"<{tag}>{_asset(file)}</{tag}>" for tag, file in ASSETS.items())
-    return Slider(code + render(manifest, lambda file: inline(folder / file)), describe(manifest), manifest)
-
-
-def _asset(name: str) -> str:
-    return files("tada.data").joinpath(name).read_text(encoding="utf-8")
-
-
-def describe(manifest: Manifest) -> str:
-    """Return one line of text in place of the slider."""
-    concepts = ", ".join(dict.fromkeys(str(sweep["concept"]) for sweep in manifest["sweeps"]))
-    return f"Slider: {len(list(_clips(manifest)))} clips of {manifest.get('seconds', '?')} s, {concepts}"
+        return HTML(render(manifest, base))
+    assets = {tag: files("tada.data").joinpath(file).read_text(encoding="utf-8") for tag, file in ASSETS.items()}
+    code = "".join(f"<{tag}>{text}</{tag}>" for tag, text in assets.items())
+    return HTML(code + render(manifest, lambda file: inline(folder / file)))
 
 
 def render(manifest: Manifest, base: str | Locate = "") -> str:
@@ -250,17 +212,16 @@ def render(manifest: Manifest, base: str | Locate = "") -> str:
         base: folder of the clips, as the page sees it, or a function that addresses a file of the manifest.
     """
     locate = base if callable(base) else (lambda file: f"{base.rstrip('/')}/{file}" if base else file)
-    command = manifest.get("command")
+    command, metrics, sweeps = manifest.get("command"), manifest.get("metrics", {}), manifest["sweeps"]
     own = {
         "title": manifest.get("title", "Steering"),
         "seconds": manifest.get("seconds"),
         "rate": manifest.get("sample_rate"),
         "model": source(manifest),
         "command": command,
-        "metrics": escape.json(manifest.get("metrics", {})),
-        "players": len(list(_clips(manifest))),
+        "metrics": escape.json(metrics),
+        "players": sum(len(sweep["clips"]) for sweep in sweeps),
     }
-    metrics, sweeps = manifest.get("metrics", {}), manifest["sweeps"]
     parts = "".join(_sweep(sweep, metrics, locate, is_open=sweep is sweeps[0]) for sweep in sweeps)
     made = f"<p>Made with <code>{escape.html(command)}</code></p>" if command else ""
     return f"<steer-slider{data_attributes(own)}>\n{parts}{made}</steer-slider>"
@@ -280,30 +241,8 @@ def _sweep(sweep: Mapping[str, Any], metrics: Mapping[str, str], locate: Locate,
     )
 
 
-def check(folder: str | Path) -> list[str]:
-    """Say what is wrong with a folder of clips: files missing, too heavy, or not those of the manifest."""
-    return [problem for clip in _clips(read(folder)) for problem in _problems(Path(folder), clip)]
-
-
-def _problems(folder: Path, clip: Mapping[str, Any]) -> Iterator[str]:
-    path, picture = folder / clip["file"], clip.get("spectrogram")
-    if not path.is_file():
-        yield f"{clip['file']}: is not there"
-    elif sha256(path) != clip.get("sha256"):
-        yield f"{clip['file']}: is not the file that the manifest names"
-    if picture and not (folder / picture).is_file():
-        yield f"{picture}: is not there"
-    elif picture and (folder / picture).stat().st_size > PICTURE_BYTES:
-        yield f"{picture}: is over {PICTURE_BYTES // 1000} kB"
-
-
-def _clips(manifest: Manifest) -> Iterator[Mapping[str, Any]]:
-    for sweep in manifest["sweeps"]:
-        yield from sweep["clips"]
-
-
 def spectrogram(samples: Any, sample_rate: int, path: str | Path, width: int = 480, height: int = 128) -> Path:
-    """Write a picture of a clip, time to the right and pitch upwards, 80 dB from black to white.
+    """Write a picture of a clip, time to the right and pitch upwards, 80 dB from black to white; return its path.
 
     Args:
         samples: float ``[frames]``, full scale at 1.0.
@@ -311,9 +250,6 @@ def spectrogram(samples: Any, sample_rate: int, path: str | Path, width: int = 4
         path: of the picture; its suffix is the format, webp or png.
         width: in pixels.
         height: in pixels, one per band; bands are as wide as a fraction of an octave above 60 Hz.
-
-    Returns:
-        ``path``.
     """
     from matplotlib import colormaps
     from PIL import Image

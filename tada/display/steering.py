@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from tada.concepts.steered import Pairs, get
 from tada.display import plots
 from tada.display.tables import interval_texts, table
 from tada.display.validity import JUDGES, LISTENER
 from tada.steering.vector import Vector
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 LAYER_SETS = {"functional": "functional", "all": "all", "all-but-functional": "all but functional"}
 """Layer sets in words."""
@@ -32,18 +30,12 @@ def prompt_table(examples: Iterable[Pairs]) -> Any:
 
 
 def range_table(vectors: Mapping[str, Vector]) -> Any:
-    """Tabulate the calibrated ranges of vectors, a row a concept and layer set.
-
-    Args:
-        vectors: concept -> calibrated vector.
-    """
-    rows = [
-        (name, entry["layers"], entry["low"], entry["high"], entry["unit"], *(
-            "yes" if entry["ends"][end]["moves"] else "no" for end in ("low", "high")
-        ))
-        for name, vector in vectors.items()
-        for entry in vector.info["ranges"]
-    ]  # fmt: skip
+    """Tabulate the calibrated ranges of vectors (concept -> vector), a row a concept and layer set."""
+    rows = []
+    for name, vector in vectors.items():
+        for entry in vector.info["ranges"]:
+            moves = ["yes" if entry["ends"][end]["moves"] else "no" for end in ("low", "high")]
+            rows.append((name, *(entry[key] for key in ("layers", "low", "high", "unit")), *moves))
     columns = ["concept", "layers", "lowest", "highest", "one length", "moves down", "moves up"]
     return table(pd.DataFrame(rows, columns=columns), dict.fromkeys(("lowest", "highest", "one length"), "{:.2f}"))
 
@@ -92,8 +84,7 @@ def strength_curves(
     """Draw a judge's value over the strength of steering, a panel a concept.
 
     Args:
-        curves: ``concept, percent, mean, low, high`` and the column ``by``, as from
-            ``tada.experiments.steering.curves``.
+        curves: ``percent, mean, low, high`` by concept and ``by``, as from ``tada.experiments.steering.curves``.
         concepts: which, from the top.
         by: the column that tells lines apart, ``layers`` or ``method``.
         labels: its values -> what the legend calls them; only these are drawn, in this order.
@@ -114,11 +105,7 @@ def strength_curves(
 
 
 def training_curves(log: pd.DataFrame) -> Figure:
-    """Draw how an autoencoder learnt.
-
-    Args:
-        log: ``step, explained_variance, dead``, as from ``tada.sae.train``.
-    """
+    """Draw how an autoencoder learnt: ``step, explained_variance, dead`` as from ``tada.sae.train``."""
     figure, (axis,) = plots.panels(1, 2.4)
     axis.plot(log["step"], log["explained_variance"], color=plots.OKABE_ITO[0], label="explained variance")
     axis.plot(log["step"], log["dead"], color=plots.OKABE_ITO[1], label="share of dead features")
@@ -129,44 +116,33 @@ def training_curves(log: pd.DataFrame) -> Figure:
 
 def search_table(found: pd.DataFrame) -> Any:
     """Tabulate a search over autoencoders as from ``tada.sae.search``."""
-    renamed = found.rename(columns={"unexplained": "unexplained variance", "l0": "active", "rule": "sum"})
+    shown = found.rename(columns={"unexplained": "unexplained variance", "l0": "active", "rule": "sum"})
+    shown["chosen"] = shown["chosen"].map({True: "yes", False: ""})
     columns = ["m", "k", "latents", "unexplained variance", "active", "dead", "frequent", "sum", "chosen"]
-    shown = renamed[columns].assign(chosen=renamed["chosen"].map({True: "yes", False: ""}))
     formats = dict.fromkeys(("unexplained variance", "dead", "frequent", "sum"), "{:.3f}")
-    return table(shown, formats | {"active": "{:.1f}"})
+    return table(shown[columns], formats | {"active": "{:.1f}"})
 
 
 def gain_curves(gains: pd.DataFrame, judge: str) -> Figure:
-    """Draw the gain in alignment over the distance from the unsteered clip, a panel a concept and a line a row.
+    """Draw the gain by a judge over the distance from the unsteered clip, a panel a concept and a line a row.
 
     Args:
-        gains: ``concept, method, layers, percent, lpaps, gain`` (gain in the wanted direction), as from
-            ``tada.evaluation.gains``.
+        gains: ``concept, method, layers, percent, lpaps, gain``, as from ``tada.evaluation.gains``.
         judge: whose gain it is.
     """
-    concepts = list(dict.fromkeys(gains["concept"]))
+    concepts, arms = gains["concept"].unique(), list(dict.fromkeys(zip(gains["method"], gains["layers"], strict=True)))
     figure, axes = plots.panels(len(concepts), 2.0)
-    colours = dict(zip(_arms(gains), plots.OKABE_ITO, strict=False))
+    colours = dict(zip(arms, plots.OKABE_ITO, strict=False))
+    gains = gains.iloc[gains["percent"].abs().argsort(kind="stable")]
     for axis, name in zip(axes, concepts, strict=True):
-        for (method, layers, up), part in _directions(gains[gains["concept"] == name]):
+        rows = gains[gains["concept"] == name]
+        for (method, layers, up), part in rows.groupby(["method", "layers", rows["percent"] > 0], sort=False):
+            points = [0, *part["lpaps"]], [0, *part["gain"]], "o-" if up else "o:"
             label = arm_name(method, layers) if up else None
-            axis.plot(
-                [0, *part["lpaps"]], [0, *part["gain"]], "-" if up else ":",
-                marker="o", markersize=3, color=colours[method, layers], label=label,
-            )  # fmt: skip
+            axis.plot(*points, markersize=3, color=colours[method, layers], label=label)
         axis.axhline(0, color="0.35", linewidth=0.6)
         axis.set_ylabel(f"gain, {judge}")
         plots.set_heading(axis, name)
     axes[0].legend(frameon=False, fontsize=8)
     axes[-1].set_xlabel("LPAPS from the unsteered clip (dotted: negative strengths)")
     return figure
-
-
-def _arms(rows: pd.DataFrame) -> Sequence[tuple[str, str]]:
-    return list(dict.fromkeys(zip(rows["method"], rows["layers"], strict=True)))
-
-
-def _directions(rows: pd.DataFrame) -> Any:
-    """The points of every arm and direction of strength, the weakest first."""
-    ordered = rows.iloc[rows["percent"].abs().argsort(kind="stable")]
-    return ordered.groupby(["method", "layers", ordered["percent"] > 0], sort=False)

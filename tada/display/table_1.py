@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+from IPython.display import HTML
 
 from tada import escape
 from tada.display.steering import arm_name
 from tada.display.tables import plain_table, table
 from tada.evaluation import blocks, layout
-
-if TYPE_CHECKING:
-    from IPython.display import HTML
 
 ARROWS = {"higher": "↑", "lower": "↓"}
 SCALES = {
@@ -26,25 +24,15 @@ SCALES = {
 
 
 def raw_strength_table(results: pd.DataFrame) -> Any:
-    """Tabulate the raw strengths at 100 % and -100 %, a row a concept and arm.
-
-    Args:
-        results: as from ``tada.evaluation.run``.
-    """
+    """Tabulate raw strengths at 100 % and -100 %, a row a concept and arm, of results of ``tada.evaluation.run``."""
     ends = results[results["percent"].abs() == 100]
     ends = ends.assign(side=ends["percent"].map({100.0: "+100 %", -100.0: "-100 %"}))
-    wide = ends.pivot_table("alpha", ["concept", "method", "layers"], "side", sort=False)
-    return table(wide.reset_index(), {"+100 %": "{:+.2f}", "-100 %": "{:+.2f}"})
+    wide = ends.pivot_table("alpha", ["concept", "method", "layers"], "side", sort=False).reset_index()
+    return table(wide, dict.fromkeys(("+100 %", "-100 %"), "{:+.2f}"))
 
 
 def block_tables(cells: pd.DataFrame) -> HTML:
-    """Show the blocks of Table 1 under their headings, a row a concept and arm; columns not measured are left out.
-
-    Args:
-        cells: as from ``tada.evaluation.table``.
-    """
-    from IPython.display import HTML
-
+    """Show the blocks of ``tada.evaluation.table``, a row a concept and arm; columns not measured are left out."""
     measured = cells[~cells["column"].isin(_gaps(cells)["column"])]
     parts = [
         f"<h3>{escape.html(title)}</h3><div role='group' aria-label='{escape.html(title)}' tabindex='0' "

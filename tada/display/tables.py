@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pandas as pd
+from IPython.display import HTML
 
 from tada import escape
-
-if TYPE_CHECKING:
-    from IPython.display import HTML
-
-CLASSES = "dataframe tada-table"
 
 
 def table(frame: pd.DataFrame, formats: Mapping[str, Any] | None = None) -> Any:
@@ -23,8 +19,7 @@ def table(frame: pd.DataFrame, formats: Mapping[str, Any] | None = None) -> Any:
         formats: column -> format such as ``"{:.2f}"``; what is missing is a dash.
     """
     styled = frame.style.hide(axis="index").format(dict(formats or {}), na_rep="–", escape="html")
-    styled = styled.format_index(escape="html", axis=1)
-    return styled.set_table_attributes(f'class="{CLASSES}"')
+    return styled.format_index(escape="html", axis=1).set_table_attributes('class="dataframe tada-table"')
 
 
 def fact_table(facts: Mapping[str, Any]) -> Any:
@@ -40,13 +35,19 @@ def plain_table(frame: pd.DataFrame, escape: bool = True) -> str:
 
 def folded(frame: pd.DataFrame | str, summary: str) -> HTML:
     """Fold a large table, or text as it stands, behind a line that opens it."""
-    from IPython.display import HTML
-
     body = f"<pre>{escape.html(frame)}</pre>" if isinstance(frame, str) else plain_table(frame)
     return HTML(f"<details><summary>{escape.html(summary)}</summary>{body}</details>")
 
 
-def interval_texts(rows: pd.DataFrame, value: str = "impact", low: str = "low", high: str = "high") -> list[str]:
+def cross_texts(rows: pd.DataFrame, texts: Iterable[str], down: str | list[str], across: str) -> pd.DataFrame:
+    """Lay out a text a row as a table, the values of one or more columns down and of another across, as they come."""
+    wide = rows.assign(text=list(texts)).pivot_table("text", down, across, "first", sort=False)
+    return wide.reset_index()
+
+
+def interval_texts(
+    rows: pd.DataFrame, value: str = "impact", low: str = "low", high: str = "high", form: str = ".2f"
+) -> list[str]:
     """Write every row as ``0.42 [0.30, 0.55]``, or ``unknown`` where its column ``known`` says so.
 
     Args:
@@ -54,7 +55,8 @@ def interval_texts(rows: pd.DataFrame, value: str = "impact", low: str = "low", 
         value: name of the values' column.
         low: name of the lower ends' column.
         high: name of the upper ends' column.
+        form: of the numbers.
     """
     known = rows["known"] if "known" in rows else [True] * len(rows)
     cells = zip(rows[value], rows[low], rows[high], known, strict=True)
-    return [f"{middle:.2f} [{least:.2f}, {most:.2f}]" if sure else "unknown" for middle, least, most, sure in cells]
+    return [f"{middle:{form}} [{a:{form}}, {b:{form}}]" if sure else "unknown" for middle, a, b, sure in cells]

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from tada.display import plots
-from tada.display.tables import interval_texts, table
+from tada.display.tables import cross_texts, interval_texts, table
 from tada.experiments.agreement import ASKED
 from tada.minis.attributes import TEMPI
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def distance_curves(measured: pd.DataFrame, infinity: Mapping[str, float]) -> Figure:
@@ -48,16 +46,11 @@ def floor_table(rows: list[dict[str, Any]]) -> Any:
 
 def hearing_table(found: pd.DataFrame) -> Any:
     """Tabulate areas under the ROC curve, concepts down and ears across."""
-    wide = found.assign(text=interval_texts(found, "area")).pivot_table("text", "concept", "ear", "first", sort=False)
-    return table(wide.reset_index())
+    return table(cross_texts(found, interval_texts(found, "area"), "concept", "ear"))
 
 
 def tempo_curves(answers: pd.DataFrame) -> Figure:
-    """Draw answers over the true tempo, each scaled to its own range; tempi of the ears' training are shaded.
-
-    Args:
-        answers: a row a tempo, a column an ear.
-    """
+    """Draw answers (tempo -> a column an ear), each scaled to its own range; tempi of the ears' training are shaded."""
     figure, (axis,) = plots.panels(1, 2.6)
     for low, high in TEMPI.values():
         axis.axvspan(low, high, color="0.9")
@@ -81,37 +74,25 @@ JUDGES = {
     "mini-second": "second ear",
     "signal": "signal estimators",
     "musicnn": "musicnn",
+    "clap": "CLAP",
+    "muq": "MuQ-MuLan",
 }
 """Judges in words: what was trained on renders first, then what nobody here trained."""
 
 LISTENER = {
     ("signal", "tempo"): "Who taps along would tap another beat than that of the tempo asked for.",
-    (
-        "signal",
-        "voice",
-    ): "Who listens for a voice would miss a harmonic tone whose pitch moves as a singer's does.",
-    (
-        "signal",
-        "mood",
-    ): "Who listens for major and minor would not find the mood; the probe goes by something else.",
+    ("signal", "voice"): "Who listens for a voice would miss a harmonic tone whose pitch moves as a singer's does.",
+    ("signal", "mood"): "Who listens for major and minor would not find the mood; the probe goes by something else.",
     ("musicnn", ""): "To a network that knows recorded music it does not sound like its name.",
 }
 """Judge and attribute -> what a listener would hear where that judge cannot confirm the probe."""
 
 
 def agreement_table(found: pd.DataFrame, against: str = ASKED) -> Any:
-    """Tabulate in how many clips judges name the same class, with intervals: a row an attribute and source.
-
-    Args:
-        found: as from ``tada.experiments.agreement.compare``.
-        against: what judges are held against.
-    """
+    """Tabulate in how many clips judges name the same class, as from ``tada.experiments.agreement.compare``."""
     rows = found[found["against"] == against]
-    rows = rows.assign(text=interval_texts(rows, "share"), judge=rows["judge"].map(JUDGES))
-    place = ["attribute", "source"]
-    wide = rows.pivot(index=place, columns="judge", values="text")[list(rows["judge"].unique())]
-    order = rows[place].drop_duplicates()
-    return table(wide.loc[[tuple(row) for row in order.to_numpy()]].reset_index())
+    rows = rows.assign(judge=rows["judge"].map(JUDGES))
+    return table(cross_texts(rows, interval_texts(rows, "share"), ["attribute", "source"], "judge"))
 
 
 def pair_table(found: pd.DataFrame) -> pd.DataFrame:

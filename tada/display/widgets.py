@@ -6,20 +6,20 @@ On a page of the book, where nothing can be generated, a slider over clips made 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from IPython.display import HTML
 
 from tada.audio import Clips
 from tada.concepts.steered import CONCEPTS
 from tada.display import slider
 from tada.display.players import Sound
-from tada.errors import InputError, UnknownNameError, unknown
+from tada.errors import InputError, MissingPackageError, TadaError
 from tada.models.base import Model
 from tada.steering.arms import Arm, Trial
 from tada.steering.ranges import calibrated, clips
-
-INSTALL = "pip install 'tada-companion[book]'"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ def prepared_slider(
     percents: Sequence[float],
     command: str = "",
     keep: str | Path | None = None,
-) -> slider.Slider:
+) -> HTML:
     """Show a slider over clips of every concept and option at several strengths.
 
     Args:
@@ -74,7 +74,7 @@ def prepared_slider(
         for concept, some in options.items()
         for option in some
     ]
-    return slider.steer(sweeps, name, command=command)
+    return slider.steer(sweeps, name, command)
 
 
 def _sweep(
@@ -87,15 +87,9 @@ def _sweep(
         for clip, alpha, percent in zip(made, alphas, percents, strict=True)
     ]
     poles = CONCEPTS.get(trial.concept)
-    return slider.AlphaSweep(
-        concept=trial.concept,
-        method=option.name,
-        sounds=sounds,
-        label=option.label,
-        low=poles.negative if poles else "",
-        high=poles.positive if poles else "",
-        layers=[int(part) for part in model.label(option.arm.sites(model)).split("+")],
-    )
+    low, high = (poles.negative, poles.positive) if poles else ("", "")
+    layers = [int(part) for part in model.label(option.arm.sites(model)).split("+")]
+    return slider.AlphaSweep(trial.concept, option.name, sounds, option.label, low, high, layers)
 
 
 def _require_options(options: Options) -> None:
@@ -103,81 +97,47 @@ def _require_options(options: Options) -> None:
         raise InputError("got no ways to steer; expected at least one for every concept")
 
 
-@dataclass(eq=False)
-class SteeringWidget:
-    """Live widgets: two menus, a prompt, a seed, a strength, a button, and the clip.
+def live_panel(model: Model, options: Options, trial: Trial) -> Any:
+    """Return live widgets: two menus, a prompt, a seed, a strength, a button, and the clip below them.
 
-    Attributes:
+    Args:
         model: the model.
         options: concept -> ways to steer it.
         trial: how clips are made; its first prompt and seed are where the widgets begin.
-        box: what a notebook displays.
+
+    Raises:
+        InputError: no options. MissingPackageError: ipywidgets is not installed.
     """
-
-    model: Model
-    options: Options
-    trial: Trial
-    clips: Clips | None = field(default=None, init=False)
-
-    def __post_init__(self) -> None:
-        _require_options(self.options)
-        w = _widgets()
-        wide = {"style": {"description_width": "5rem"}, "layout": w.Layout(width="32rem", max_width="95%")}
-        self.concept = w.Dropdown(options=list(self.options), description="concept", **wide)
-        self.layers = w.Dropdown(description="layers", **wide)
-        self.prompt = w.Text(self.trial.rows[0][0], description="prompt", **wide)
-        self.seed = w.IntText(self.trial.rows[0][1], description="seed", **wide)
-        self.percent = w.FloatSlider(
-            0.0, min=-100.0, max=100.0, step=5.0, description="strength %", continuous_update=False, **wide
-        )
-        self.button = w.Button(description="generate", button_style="primary")
-        self.status, self.out = w.Label(""), w.Output()
-        self.concept.observe(lambda _: self._offer(), names="value")
-        self.button.on_click(lambda _: self.generate())
-        self._offer()
-        parts = (self.concept, self.layers, self.prompt, self.seed, self.percent, self.button, self.status, self.out)
-        self.box = w.VBox(parts)
-
-    def _offer(self) -> None:
-        some = self.options[self.concept.value]
-        self.layers.options = [(option.label, option.name) for option in some]
-        self.layers.value = some[0].name
-
-    @property
-    def option(self) -> SteeringOption:
-        """The chosen option; UnknownNameError if the concept has no such option."""
-        options = {option.name: option for option in self.options[self.concept.value]}
-        if self.layers.value not in options:
-            raise UnknownNameError(unknown("way to steer", self.layers.value, options))
-        return options[self.layers.value]
-
-    def generate(self) -> None:
-        """Make the clip that the widgets describe, and show its player; what goes wrong is said below the button."""
-        self.button.disabled, self.status.value = True, "generating ..."
-        try:
-            option = self.option
-            alpha = option.raw(self.model, self.percent.value)
-            trial = replace(self.trial, rows=((self.prompt.value, int(self.seed.value)),))
-            self.clips = clips(self.model, option.arm, trial, [alpha])
-            self._play(alpha)
-        except Exception as error:  # a traceback in a callback is swallowed by the notebook
-            self.status.value = str(error.args[0] if isinstance(error, KeyError) else error)
-        finally:
-            self.button.disabled = False
-
-    def _play(self, alpha: float) -> None:
-        from IPython.display import Audio, display
-
-        assert self.clips is not None
-        self.status.value = f"{self.concept.value}, {self.option.label}: strength {alpha:+.3g}"
-        self.out.clear_output(wait=True)
-        with self.out:
-            display(Audio(self.clips[0].samples.numpy(), rate=self.clips.sample_rate))
-
-
-def _widgets() -> Any:
+    _require_options(options)
     try:
         import ipywidgets
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(f"live steering needs ipywidgets: {INSTALL}") from None
-    return ipywidgets
+        raise MissingPackageError("live steering needs ipywidgets: pip install 'tada-companion[book]'") from None
+
+    concept, layers = ipywidgets.Dropdown(options=list(options)), ipywidgets.Dropdown()
+
+    def offer(*_: Any) -> None:
+        layers.options = [(option.label, option) for option in options[concept.value]]
+        layers.value = options[concept.value][0]
+
+    def generate(concept: str, layers: SteeringOption, prompt: str, seed: int, percent: float) -> Clips | None:
+        from IPython.display import Audio, display
+
+        try:
+            alpha = layers.raw(model, percent)
+            made = clips(model, layers.arm, replace(trial, rows=((prompt, seed),)), [alpha])
+        except TadaError as error:
+            display(str(error))
+            return None
+        display(f"{concept}, {layers.label}: strength {alpha:+.3g}")
+        display(Audio(made[0].samples.numpy(), rate=made.sample_rate))
+        return made
+
+    offer()
+    concept.observe(offer, "value")
+    prompt, seed = trial.rows[0]
+    strength = ipywidgets.FloatSlider(0.0, min=-100.0, max=100.0, step=5.0, description="strength %")
+    manual = {"manual": True, "manual_name": "generate"}
+    return ipywidgets.interactive(
+        generate, manual, concept=concept, layers=layers, prompt=prompt, seed=ipywidgets.IntText(seed), percent=strength
+    )

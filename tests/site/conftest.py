@@ -51,7 +51,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two ladders of real renders; the second has a quiet and a loud clip."""
     ladders = [ladder("all-layers", 7, {}), ladder("two-layers", 8, {50: 0.5, 100: 1.4})]
     command = "tada run notebooks/05.py -p seed 7"
-    return slider.write(ladders, tmp_path_factory.mktemp("clips") / "tempo", "Tempo", command)
+    return slider.write(ladders, tmp_path_factory.mktemp("clips") / "tempo", command)
 
 
 def name(clips: Path, number: int, percent: int) -> str:

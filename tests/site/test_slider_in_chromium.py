@@ -78,7 +78,7 @@ def test_what_a_screen_reader_hears(page: Any, server: Any) -> None:
     page.press(STRENGTH, Keys.END)
     spoken = page.find(STRENGTH).get_attribute("aria-valuetext")
     assert spoken == "+100 %, strength 3.33, BPM 164"
-    assert page.find(STRENGTH).accessible_name == "Tempo: strength"
+    assert page.find(STRENGTH).accessible_name == "tempo: strength"
     assert page.find(".steer-play").accessible_name == "Play"
     assert page.find(".steer-panel").aria_role == "group"
     assert page.find(".steer-status").aria_role == "status"
