@@ -18,8 +18,8 @@ from torch import nn
 from tada.errors import CheckpointError
 from tada.io import atomic_write
 from tada.models import hub
-from tada.models.ace_step.transformer import AceStepTransformer, TransformerConfig
-from tada.models.ace_step.vocoder import Vocoder, VocoderConfig
+from tada.models.ace_step.transformer import AceStepTransformer
+from tada.models.ace_step.vocoder import Vocoder
 
 REVISION = "82cd0d7b6322bd28cd4e830fe675ddb6180ce36c"
 PARTS = ("ace_step_transformer", "music_dcae_f8c8", "music_vocoder", "umt5-base")
@@ -30,7 +30,7 @@ IGNORED = ("_*", "ssl_*", "max_*", "drop_path_rate", "use_template")
 """Configuration that nothing here computes with."""
 
 Config = TypeVar("Config")
-Network = TypeVar("Network", bound=nn.Module)
+Network = TypeVar("Network", AceStepTransformer, Vocoder)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +50,10 @@ def read(folder: Path, dtype: torch.dtype) -> Parts:
     from transformers import AutoTokenizer, UMT5EncoderModel
 
     network, codec, vocoder, text = (folder / part for part in PARTS)
-    sizes, rates = read_config(network, TransformerConfig), read_config(vocoder, VocoderConfig)
     return Parts(
-        load(lambda: AceStepTransformer(sizes), network, dtype),
+        load(AceStepTransformer, network, dtype),
         AutoencoderDC.from_pretrained(codec, torch_dtype=dtype, use_safetensors=True).eval().requires_grad_(False),
-        load(lambda: Vocoder(rates), vocoder, dtype),
+        load(Vocoder, vocoder, dtype),
         hub.read_part(UMT5EncoderModel, folder, PARTS[3], dtype).eval().requires_grad_(False),
         AutoTokenizer.from_pretrained(text),
     )
@@ -82,8 +81,8 @@ def read_config(folder: Path, kind: Callable[..., Config]) -> Config:
     return kind(**wanted)
 
 
-def load(build: Callable[[], Network], folder: Path, dtype: torch.dtype) -> Network:
-    """The module that ``build`` makes, on the meta device, with the weights of ``folder`` as ``dtype``.
+def load(kind: type[Network], folder: Path, dtype: torch.dtype) -> Network:
+    """The module of this kind that ``folder`` describes, with its weights as ``dtype``.
 
     Raises:
         CheckpointError: missing, unexpected or misshapen parameters, the first few by name.
@@ -91,7 +90,7 @@ def load(build: Callable[[], Network], folder: Path, dtype: torch.dtype) -> Netw
     from safetensors import safe_open
 
     with torch.device("meta"):
-        module = build()
+        module = kind(read_config(folder, kind.config_class))
     with safe_open(folder / WEIGHTS, framework="pt") as file:
         names = [name for name in file.keys() if not _matches(name, UNUSED)]  # noqa: SIM118
         found = {name: tuple(file.get_slice(name).get_shape()) for name in names}

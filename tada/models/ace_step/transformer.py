@@ -223,6 +223,8 @@ class FinalLayer(nn.Module):
 class AceStepTransformer(nn.Module):
     """The denoiser of ACE-Step v1: `encode` text and lyrics once, then predict velocities."""
 
+    config_class = TransformerConfig
+
     def __init__(self, config: TransformerConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or TransformerConfig()

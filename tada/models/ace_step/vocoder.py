@@ -167,6 +167,8 @@ class Head(nn.Module):
 class Vocoder(nn.Module):
     """Log-mel to waveform."""
 
+    config_class = VocoderConfig
+
     def __init__(self, config: VocoderConfig | None = None) -> None:
         super().__init__()
         self.config = config or VocoderConfig()
