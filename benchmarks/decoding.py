@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import tada
-from tada.models.base import Latents
+from tada.models.run import Latents
 
 
 def main() -> None:

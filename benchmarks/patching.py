@@ -37,8 +37,9 @@ from torch import Tensor, nn
 import tada
 from tada import pairs as prompt_pairs
 from tada import patching
-from tada.models.base import Latents, Model, Sampling
+from tada.models.base import Model
 from tada.models.context import Context
+from tada.models.run import Latents, Sampling
 
 
 class Keep:

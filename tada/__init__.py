@@ -11,9 +11,9 @@ __version__ = "0.1.0"
 _HOME = {
     "load": "tada.models",
     "ARCHITECTURES": "tada.models",
-    "Sampling": "tada.models.base",
+    "Sampling": "tada.models.run",
     "Setting": "tada.engine",
-    "Latents": "tada.models.base",
+    "Latents": "tada.models.run",
     "Context": "tada.models.context",
     "Clip": "tada.audio",
     "Clips": "tada.audio",
@@ -85,8 +85,8 @@ if TYPE_CHECKING:
     from tada.engine import Setting
     from tada.hooks import When, edit, record, route
     from tada.models import ARCHITECTURES, load, tiny
-    from tada.models.base import Latents, Sampling
     from tada.models.context import Context
+    from tada.models.run import Latents, Sampling
     from tada.patching import screening
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from operator import index
 from typing import Any
 
@@ -26,9 +25,7 @@ def integer(name: str, got: Any, least: int, most: int | None = None) -> int:
 
 def integers(name: str, got: Any, least: int, most: int | None = None) -> list[int]:
     """Read one or more whole numbers, given alone or as a list, an array or a column."""
-    single = isinstance(got, bool | str | bytes) or not isinstance(got, Iterable) or getattr(got, "ndim", 1) == 0
-    alone = single or _index(got) is not None
-    items = [_index(item) for item in ([got] if alone else got)]
+    items = [_index(item) for item in _items(got)]
     if not items or any(item is None or item < least or (most is not None and item > most) for item in items):
         raise _refusal(name, got, f"a whole number or a list of them, {_range(least, most)}")
     return [item for item in items if item is not None]
@@ -58,6 +55,30 @@ def text(name: str, got: Any) -> str:
     if any("\ud800" <= letter <= "\udfff" for letter in got):
         raise _refusal(name, got, "text without halves of characters (surrogates)")
     return got
+
+
+def texts(name: str, got: Any) -> list[str]:
+    """Read one text or more."""
+    items = _items(got)
+    if not items:
+        raise InputError(f"got no {name}; expected one or more")
+    return [text(name, item) for item in items]
+
+
+def per_row(name: str, got: Any, rows: int) -> list[str | None]:
+    """Read texts or None, one for all rows or one per row."""
+    items = [got] * rows if got is None or isinstance(got, str) else _items(got)
+    if len(items) != rows:
+        raise InputError(f"got {len(items)} of {name} for {rows} prompts; expected one for all or one per prompt")
+    return [item if item is None else text(name, item) for item in items]
+
+
+def _items(got: Any) -> list[Any]:
+    """The items of a list, an array or a column; what is none of these, or a text, is one item."""
+    try:
+        return [got] if isinstance(got, str | bytes) else list(got)
+    except TypeError:
+        return [got]
 
 
 def _index(got: Any) -> int | None:

@@ -34,8 +34,10 @@ from tada.arguments import integer, number
 from tada.audio import Clips
 from tada.errors import InputError
 from tada.metrics.judges import JudgeLike, as_judge
-from tada.models.base import LONGEST, Latents, Lyrics, Model, Sampling, versions
+from tada.models.base import LONGEST, Lyrics, Model
 from tada.models.context import Context
+from tada.models.fingerprint import versions
+from tada.models.run import Latents, Sampling
 from tada.store import UNIT, Store, key
 
 log = logging.getLogger(__name__)

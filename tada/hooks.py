@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from tada.arguments import integer, integers
 from tada.errors import InputError, LayerError, UnknownNameError, unknown
-from tada.models.base import Layers, Model, Pass, SamplingState
+from tada.models.base import Layers, Model
 from tada.models.context import Conditioning, Context, Stream
+from tada.models.run import Pass, SamplingState
 
 __all__ = ["Edit", "Part", "Passes", "Recorded", "Reduce", "Steps", "When", "edit", "record", "route"]
 
@@ -296,12 +297,12 @@ class Intervention:
 
 def _source_conditioning(model: Model, source: Context, run: SamplingState) -> Conditioning:
     """The source of a route as the sites see it in this run; routes from one context share the work."""
-    if id(source) not in run.sources:
+    if source not in run.sources:
         rows = source[[0] * run.rows] if len(source) == 1 else source
         if len(rows) != run.rows:
             raise InputError(f"route: got a source of {len(rows)} rows for {run.rows} clips; expected as many, or one")
-        run.sources[id(source)] = source, model.conditioning(rows, run.seconds, run.sampling)  # keeps the id
-    return run.sources[id(source)][1]
+        run.sources[source] = model.conditioning(rows, run.seconds, run.sampling)
+    return run.sources[source]
 
 
 def row_mask(rows: RouteRows, count: int) -> Tensor:
@@ -383,16 +384,16 @@ def _routed_stream(
 ) -> Stream:
     """The stream that a site, or a part of it, reads under its routes; the same object while these are the same."""
     name = model.streams[site]
-    key = (name, part, *((which, *map(id, routes)) for which, routes in hits.items()))
-    if key not in run.routed:
+    key = (name, part, *((which, *routes) for which, routes in hits.items()))
+    if key not in run.streams:
         parts = []
         for which, routes in hits.items():
             stream = run.conditioning.streams(which)[name]
             for item in routes:
                 stream = item.act(stream, site, which, run) if item.part in ("both", part) else stream
             parts.append(stream)
-        run.routed[key] = Stream.cat(parts)
-    return run.routed[key]
+        run.streams[key] = Stream.cat(parts)
+    return run.streams[key]
 
 
 def post_hook(

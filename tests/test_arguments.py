@@ -10,7 +10,8 @@ import torch
 from tada import arguments
 from tada.engine import Setting
 from tada.errors import InputError
-from tada.models.base import Sampling, pick_device, pick_dtype, whole_frames
+from tada.models.base import pick_device, pick_dtype, whole_frames
+from tada.models.run import Sampling
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tada.errors import InputError, UnknownNameError, unknown
 from tada.experiments.minis import measure, speed
 from tada.io import write_json
 from tada.minis.cards import EARS, WEIGHTS, hashes
-from tada.models.base import versions
+from tada.models.fingerprint import versions
 from training import diffusion, ears, probe
 from training.diffusion import RECIPES
 from training.diffusion.material import PART

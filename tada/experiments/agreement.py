@@ -16,7 +16,8 @@ from tada.metrics.judges import ConceptJudge, EarJudge, OutsideJudge, ProbeJudge
 from tada.minis.attributes import CLASSES
 from tada.minis.render import render_batch
 from tada.minis.sounds import SAMPLE_RATE
-from tada.models.base import Latents, Model
+from tada.models.base import Model
+from tada.models.run import Latents
 from tada.stats import proportion
 
 ASKED = "asked for"

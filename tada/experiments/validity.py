@@ -24,7 +24,8 @@ from tada.minis import probe
 from tada.minis.attributes import CLASSES, Attributes, draw, of_labels
 from tada.minis.render import render_batch
 from tada.minis.sounds import SAMPLE_RATE
-from tada.models.base import Model, Sampling
+from tada.models.base import Model
+from tada.models.run import Sampling
 from tada.stats import bootstrap
 from tada.steering import Arm, Trial, Vector, ranges
 from tada.store import key

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -31,7 +32,7 @@ class Architecture:
         paper_layers: those of them that the paper found to control musical concepts (section 4.1).
         sample_rate: of its audio, in Hz.
         notes: what to know before loading it.
-        adapter: ``module:class`` of the code behind the protocol.
+        adapter: class of the code behind the protocol, as its dotted name.
     """
 
     name: str
@@ -43,41 +44,16 @@ class Architecture:
     notes: str
     adapter: str
 
+    def import_adapter(self) -> type[Model]:
+        """Import the class behind the protocol."""
+        module, _, name = self.adapter.rpartition(".")
+        adapter: type[Model] = getattr(import_module(module), name)
+        return adapter
+
 
 ARCHITECTURES: dict[str, Architecture] = {
-    a.name: a
-    for a in (
-        Architecture(
-            "audioldm2",
-            "AudioLDM2",
-            "cvssp/audioldm2-large",
-            64,
-            (44, 45, 50, 51),
-            16_000,
-            "U-Net, two text streams; the base and music checkpoints have 32 sites",
-            "tada.models.audioldm2:AudioLDM2",
-        ),
-        Architecture(
-            "stable-audio",
-            "Stable Audio Open",
-            "stabilityai/stable-audio-open-1.0",
-            24,
-            (11, 12),
-            44_100,
-            "gated: accept the licence and log in to the hub",
-            "tada.models.stable_audio:StableAudio",
-        ),
-        Architecture(
-            "ace-step",
-            "ACE-Step v1",
-            "ACE-Step/ACE-Step-v1-3.5B",
-            24,
-            (6, 7),
-            48_000,
-            "linear transformer, one text stream (prompt, then lyrics); sings from lyrics",
-            "tada.models.ace_step.adapter:AceStep",
-        ),
-    )
+    name: Architecture(name, **known | {"paper_layers": tuple(known["paper_layers"])})
+    for name, known in json.loads(Path(__file__).with_name("architectures.json").read_text(encoding="utf-8")).items()
 }
 
 WEIGHTS = Path(__file__).parents[1] / "minis" / "weights"
@@ -124,19 +100,12 @@ def load(
     """
     if name not in ARCHITECTURES:
         raise UnknownNameError(unknown("architecture", name, ARCHITECTURES))
-    architecture = ARCHITECTURES[name]
-    if checkpoint == "planted":
-        raise CheckpointError(
-            "got checkpoint 'planted', which is no longer shipped; expected 'mini', a hub id or a folder: plants are "
-            "made by routing now, of any model, see tada.patching.plant"
-        )
     if checkpoint == "mini":
         checkpoint = mini_folder(name)
     from tada.models.fingerprint import log_loaded
 
-    module, _, adapter = architecture.adapter.partition(":")
     with LOADING:
-        model: Model = getattr(import_module(module), adapter).open(architecture, checkpoint, device, dtype)
+        model = ARCHITECTURES[name].import_adapter().open(checkpoint, device, dtype)
     if model.functional and not all(place in range(len(model.sites)) for place in model.functional):
         raise CheckpointError(f"{model.checkpoint}: functional layers {model.functional} of {len(model.sites)} sites")
     model.reload = partial(load, name, checkpoint, device, dtype)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +12,12 @@ from torch import Tensor
 
 from tada.arguments import number
 from tada.errors import InputError
-from tada.models import hub
 from tada.models.ace_step.vocoder import VocoderConfig, log_mel
-from tada.models.base import LONGEST, Latents, Sampling, SamplingState, whole_frames
+from tada.models.base import LONGEST, whole_frames
 from tada.models.context import Conditioning, Context, Stream
 from tada.models.hub import About
-from tada.models.pipeline import PipelineModel, no_remarks, wants_guidance
+from tada.models.pipeline import PipelineModel, no_remarks
+from tada.models.run import Latents, Sampling, SamplingState
 
 MEL = VocoderConfig(sampling_rate=16_000, n_fft=1024, win_length=1024, hop_length=160, f_min=0, f_max=8000, n_mels=64)
 """The mel spectrogram that the autoencoder takes."""
@@ -29,28 +28,20 @@ class AudioLDM2(PipelineModel):
 
     name = "audioldm2"
     pipeline_class = "AudioLDM2Pipeline"
-    presets: Mapping[str, Sampling] = {
-        "default": Sampling(steps=100, guidance=4.5),
-        "localisation": Sampling(steps=100, guidance=4.5),
-        "steering": Sampling(steps=100, guidance=4.5),
+    denoiser_part = "unet"
+    encoders: ClassVar = {
+        "language_model": "GPT2LMHeadModel",
+        "text_encoder": "ClapModel",
+        "text_encoder_2": "T5EncoderModel",
+        "vocoder": "SpeechT5HifiGan",
     }
+    presets: Mapping[str, Sampling] = dict.fromkeys(("default", "localisation", "steering"), Sampling(100, 4.5))
 
-    def __init__(self, pipeline: Any, about: About) -> None:
-        super().__init__(pipeline, pipeline.unet, about)
+    def __init__(self, pipeline: Any, device: torch.device, about: About) -> None:
+        super().__init__(pipeline, device, about)
         vocoder = pipeline.vocoder.config
         self.sample_rate = vocoder.sampling_rate
         self._seconds_per_frame = math.prod(vocoder.upsample_rates) / vocoder.sampling_rate
-
-    @classmethod
-    def load(cls, folder: Path, dtype: torch.dtype) -> Any:
-        """The pipeline in ``folder``; its language model is read as GPT2LMHeadModel whatever class the index names."""
-        from diffusers import AudioLDM2Pipeline
-        from transformers import ClapModel, GPT2LMHeadModel, SpeechT5HifiGan, T5EncoderModel
-
-        kinds = {"language_model": GPT2LMHeadModel, "text_encoder": ClapModel, "text_encoder_2": T5EncoderModel}
-        kinds["vocoder"] = SpeechT5HifiGan
-        parts = {part: hub.read_part(kind, folder, part, dtype) for part, kind in kinds.items()}
-        return AudioLDM2Pipeline.from_pretrained(folder, **parts, torch_dtype=dtype, use_safetensors=True)
 
     def encode_one(self, prompt: str, negative: str | None, lyrics: str | None) -> Context:
         if lyrics is not None:
@@ -73,7 +64,7 @@ class AudioLDM2(PipelineModel):
         return (self.config.in_channels, whole_frames(seconds / shortest), bands)
 
     def conditioning(self, context: Context, seconds: float, sampling: Sampling) -> Conditioning:
-        return Conditioning(context.cond, context.uncond if wants_guidance(sampling) else None)
+        return Conditioning(context.cond, context.uncond if sampling.is_guided else None)
 
     def denoise(self, x: Tensor, t: Tensor, run: SamplingState) -> Tensor:
         gpt2, t5 = run.stream("gpt2"), run.stream("t5")

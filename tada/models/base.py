@@ -1,34 +1,31 @@
-"""The protocol every architecture speaks, and the sampling run that hooks read their state from."""
+"""The protocol every architecture speaks."""
 
 from __future__ import annotations
 
 import copy
 import math
-import platform
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
+from dataclasses import asdict, replace
+from pathlib import Path
 from sys import maxsize
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from tada import arguments
-from tada.arguments import integer, number, text
+from tada.arguments import integer, number
 from tada.audio import Clips
 from tada.errors import InputError, LayerError, UnknownNameError, unknown
-from tada.models import ARCHITECTURES
-from tada.models.context import Conditioning, Context, Rows, Stream, join, reach, row_index
-from tada.models.fingerprint import fingerprint
-from tada.models.hub import About
+from tada.models import ARCHITECTURES, hub
+from tada.models.context import Conditioning, Context, Stream, join, reach
+from tada.models.fingerprint import fingerprint, versions
+from tada.models.run import Latents, Live, Sampling, SamplingState
 
-Pass = Literal["cond", "uncond"]
 Layers = str | int | Sequence[int | str]
 Lyrics = str | Sequence[str | None] | Mapping[str, str] | None
 Vocabulary = Literal["public", "mini"]
@@ -38,110 +35,6 @@ MINI_SECONDS = 65_536 / 16_000
 
 LONGEST = 3600.0
 """Seconds of a clip at most, where an architecture sets no bound of its own."""
-
-MOST_STEPS = 1000
-"""Denoising steps at most: the noise levels that the models were trained on."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """The settings of the denoising of a clip.
-
-    Attributes:
-        steps: denoising steps, 1 to 1000.
-        guidance: classifier-free guidance scale; 1 and below means no guidance and no unconditional pass.
-    """
-
-    steps: int = 50
-    guidance: float = 4.5
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "steps", integer("steps", self.steps, 1, MOST_STEPS))
-        object.__setattr__(self, "guidance", number("guidance", self.guidance))
-
-
-@dataclass(frozen=True, eq=False)
-class Latents:
-    """Noise or sampled latents, one row per clip.
-
-    Attributes:
-        values: ``[rows, ...]`` in the model's own latent shape.
-        seeds: the seed of each row; it also drives every later random draw of that row.
-        seconds: length of the clips.
-        records: how each row was made so far, empty for noise.
-    """
-
-    values: Tensor
-    seeds: tuple[int, ...]
-    seconds: float
-    records: tuple[Mapping[str, Any], ...] = ()
-
-    def __len__(self) -> int:
-        return self.values.shape[0]
-
-    def __getitem__(self, rows: Rows) -> Latents:
-        """Rows by index, slice, list of indices or bool mask; an index may repeat."""
-        index = row_index(rows, len(self))
-        keep = index.tolist()
-        records = tuple(self.records[i] for i in keep) if self.records else ()
-        values = self.values[index.to(self.values.device)]
-        return replace(self, values=values, seeds=tuple(self.seeds[i] for i in keep), records=records)
-
-
-@dataclass(eq=False)
-class SamplingState:
-    """One sampling run in progress: all that a hook may want to know, set by the loop and read by hooks.
-
-    Attributes:
-        conditioning: what the denoiser is fed.
-        sampling: the settings of the run.
-        seconds: length of the clips.
-        rows: number of clips.
-        step: index of the current step.
-        passes: guidance passes stacked along rows in the running denoiser call, in order.
-        stacked: streams with the passes of a call stacked along rows, by name and passes.
-        sources: contexts that sites are routed to, with their conditioning, by the context's id.
-        routed: streams that sites read under routes, by name, passes and routes.
-        key: stands for this run where the run itself should not be kept alive.
-    """
-
-    conditioning: Conditioning
-    sampling: Sampling
-    seconds: float
-    rows: int
-    step: int = 0
-    passes: tuple[Pass, ...] = ("cond",)
-    stacked: dict[tuple[str, tuple[Pass, ...]], Stream] = field(default_factory=dict, repr=False)
-    sources: dict[int, tuple[Context, Conditioning]] = field(default_factory=dict, repr=False)
-    routed: dict[tuple[Any, ...], Stream] = field(default_factory=dict, repr=False)
-    key: object = field(default_factory=object, repr=False)
-
-    def enter(self, step: int, passes: tuple[Pass, ...]) -> None:
-        """Note where the run is, before a denoiser call."""
-        self.step, self.passes = step, passes
-
-    def stream(self, name: str) -> Stream:
-        """Return a stream as the running denoiser call receives it, its passes stacked along rows."""
-        key = (name, self.passes)
-        if key not in self.stacked:
-            parts = [self.conditioning.streams(which)[name] for which in self.passes]
-            self.stacked[key] = parts[0] if len(parts) == 1 else Stream.cat(parts)
-        return self.stacked[key]
-
-
-@dataclass(eq=False)
-class Live:
-    """The state of a model that changes: one object for all copies that share its weights.
-
-    Attributes:
-        run: the sampling run in progress, None outside ``sample``.
-        interventions: those in force, in the order in which they were entered.
-        handles: the torch hooks on each site that an intervention touches.
-    """
-
-    run: SamplingState | None = None
-    interventions: list[Any] = field(default_factory=list)
-    handles: dict[str, list[RemovableHandle]] = field(default_factory=dict)
 
 
 class Model(ABC):
@@ -173,8 +66,10 @@ class Model(ABC):
     sample_rate: int
     device: torch.device
     dtype: torch.dtype
+    half: ClassVar[torch.dtype] = torch.float16
 
-    def __init__(self, about: About) -> None:
+    def __init__(self, device: torch.device, about: hub.About) -> None:
+        self.device = device
         self.checkpoint, self.is_mini = about.checkpoint, about.is_mini
         self.functional = None if about.functional is None else tuple(about.functional)
         self.functional_origin = about.functional_origin
@@ -182,6 +77,17 @@ class Model(ABC):
             own = replace(self.presets["default"], **about.sampling)
             self.presets = dict.fromkeys([*self.presets, "mini"], own)
         self.live = Live()
+
+    @classmethod
+    def open(cls, checkpoint: str | Path | None, device: str | torch.device, dtype: torch.dtype | None) -> Self:
+        """Load a checkpoint of this architecture; the arguments are those of :func:`tada.load`."""
+        device = pick_device(device)
+        dtype = pick_dtype(dtype, device, cls.half)
+        wanted = str(checkpoint or ARCHITECTURES[cls.name].hub_id)
+        folder = cls.find(wanted)
+        with hub.reading(folder):
+            parts = cls.read(folder, dtype)
+            return cls(parts, device, hub.about(folder, wanted, ARCHITECTURES[cls.name]))  # type: ignore[call-arg, arg-type]
 
     # ---- facts
 
@@ -228,6 +134,16 @@ class Model(ABC):
         return 0, tokens, 1
 
     # ---- what an architecture provides
+
+    @classmethod
+    @abstractmethod
+    def find(cls, checkpoint: str) -> Path:
+        """The folder of a checkpoint, whose files have been looked at."""
+
+    @classmethod
+    @abstractmethod
+    def read(cls, folder: Path, dtype: torch.dtype) -> Any:
+        """What the model is made of: the first argument of its constructor."""
 
     @abstractmethod
     def encode_one(self, prompt: str, negative: str | None, lyrics: str | None) -> Context:
@@ -287,8 +203,8 @@ class Model(ABC):
         Raises:
             ValueError: no prompt, or numbers of texts that do not match.
         """
-        prompts = _texts("prompts", prompts)
-        negatives, words = _per_row("negative", negative, len(prompts)), sung(lyrics, prompts)
+        prompts = arguments.texts("prompts", prompts)
+        negatives, words = arguments.per_row("negative", negative, len(prompts)), sung(lyrics, prompts)
         self.tell_cut([*prompts, *(one for one in negatives if one)], self.sampling())
         triples = list(zip(prompts, negatives, words, strict=True))
         with torch.no_grad():
@@ -349,7 +265,7 @@ class Model(ABC):
         if len(context) != len(noise):
             raise InputError(f"got {len(context)} rows of context and {len(noise)} of noise; expected as many of each")
         settings = self.sampling(sampling)
-        if settings.guidance <= 1 and any(context.negatives):
+        if not settings.is_guided and any(context.negatives):
             warnings.warn(
                 f"guidance={settings.guidance} guides nothing: the negative prompt has no effect", stacklevel=2
             )
@@ -398,7 +314,7 @@ class Model(ABC):
         Returns:
             One clip per row.
         """
-        prompts, drawn = _texts("prompts", prompts), arguments.seeds(seeds)
+        prompts, drawn = arguments.texts("prompts", prompts), arguments.seeds(seeds)
         rows = max(len(prompts), len(drawn))
         if {len(prompts), len(drawn)} - {1, rows}:
             raise InputError(f"got {len(prompts)} prompts and {len(drawn)} seeds; expected as many, or one of either")
@@ -491,7 +407,7 @@ class Model(ABC):
             "model": self.name,
             "checkpoint": self.checkpoint,
             "prompt": context.prompts[row],
-            "negative": context.negatives[row] if sampling.guidance > 1 else None,
+            "negative": context.negatives[row] if sampling.is_guided else None,
             "lyrics": context.lyrics[row],
             "seed": noise.seeds[row],
             "seconds": noise.seconds,
@@ -514,27 +430,11 @@ class Model(ABC):
 def sung(lyrics: Lyrics, prompts: Sequence[str]) -> list[str | None]:
     """Give each prompt its lyrics; ValueError for another number, KeyError for a prompt without."""
     if not isinstance(lyrics, Mapping):
-        return _per_row("lyrics", lyrics, len(prompts))
+        return arguments.per_row("lyrics", lyrics, len(prompts))
     for prompt in prompts:
         if prompt not in lyrics:
             raise UnknownNameError(unknown("prompt with lyrics", prompt, lyrics))
     return [lyrics[prompt] for prompt in prompts]
-
-
-def _texts(name: str, got: Any) -> list[str]:
-    """Read one text or more."""
-    items = [got] if isinstance(got, str) or not np.iterable(got) else list(got)
-    if not items:
-        raise InputError(f"got no {name}; expected one or more")
-    return [text(name, item) for item in items]
-
-
-def _per_row(name: str, got: Any, rows: int) -> list[str | None]:
-    """Read texts or None, one for all rows or one per row."""
-    items = [got] * rows if isinstance(got, str) or not np.iterable(got) else list(got)
-    if len(items) != rows:
-        raise InputError(f"got {len(items)} of {name} for {rows} prompts; expected one for all or one per prompt")
-    return [item if item is None else text(name, item) for item in items]
 
 
 def whole_frames(frames: float) -> int:
@@ -564,17 +464,3 @@ def pick_dtype(dtype: torch.dtype | None, device: torch.device, half: torch.dtyp
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise InputError(f"got dtype={dtype!r}; expected torch.float32, torch.float16, torch.bfloat16, or None")
     return dtype
-
-
-def versions() -> dict[str, str]:
-    """Versions of what decides about the numbers."""
-    import diffusers
-    import transformers
-
-    return {
-        "tada": version("tada-companion"),
-        "torch": torch.__version__,
-        "diffusers": diffusers.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-    }

@@ -1,13 +1,16 @@
-"""The hash that stands for a model's weights, and the log line that tells which weights were loaded."""
+"""What decides about numbers: a hash of the weights, logged when they are loaded, and versions of the libraries."""
 
 from __future__ import annotations
 
 import logging
+import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from hashlib import sha256
+from importlib.metadata import version
 from typing import Any
 
+import torch
 from torch import nn
 
 LOADED = logging.getLogger("tada.loaded")
@@ -48,3 +51,9 @@ def _modules(things: Iterable[Any]) -> Iterator[nn.Module]:
             yield from _modules(part for _, part in sorted(parts.items()))
         elif is_dataclass(thing) and not isinstance(thing, type):
             yield from _modules(getattr(thing, field.name) for field in fields(thing))
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides about the numbers."""
+    libraries = {"torch": torch.__version__, **{name: version(name) for name in ("diffusers", "transformers")}}
+    return {"tada": version("tada-companion"), **libraries, "python": platform.python_version()}

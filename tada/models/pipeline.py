@@ -6,69 +6,73 @@ import copy
 import logging
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from tada.models import ARCHITECTURES, Architecture, hub
-from tada.models.base import Latents, Model, Sampling, SamplingState, pick_device, pick_dtype
+from tada.models import ARCHITECTURES, hub
+from tada.models.base import Model
+from tada.models.run import Latents, SamplingState
 from tada.models.sites import trace
 
 
 class PipelineModel(Model):
-    """A diffusers pipeline behind the protocol; the loop is ours, scheduler and components are the pipeline's."""
+    """A diffusers pipeline behind the protocol; the loop is ours, scheduler and components are the pipeline's.
+
+    Attributes:
+        pipeline_class: of diffusers.
+        denoiser_part: the component whose cross-attention modules are the sites.
+        encoders: component that is read whole or not at all -> its class in transformers, whatever the index says.
+    """
 
     pipeline_class: ClassVar[str]
+    denoiser_part: ClassVar[str]
+    encoders: ClassVar[Mapping[str, str]]
 
-    def __init__(self, pipeline: Any, denoiser: nn.Module, about: hub.About) -> None:
-        super().__init__(about)
+    def __init__(self, pipeline: Any, device: torch.device, about: hub.About) -> None:
+        super().__init__(device, about)
         for component in pipeline.components.values():
             if isinstance(component, nn.Module):
                 component.eval().requires_grad_(False)
-        self.pipeline = pipeline
-        self.denoiser = denoiser
-        self.config: Any = denoiser.config
-        self.device, self.dtype = pipeline.device, denoiser.dtype  # type: ignore[assignment]
-        self.streams = trace(denoiser, self.trace_inputs())
+        self.pipeline = pipeline.to(device)
+        self.denoiser: nn.Module = getattr(pipeline, self.denoiser_part)
+        self.config: Any = self.denoiser.config
+        self.dtype = self.denoiser.dtype
+        with quiet_loading():
+            self.streams = trace(self.denoiser, self.trace_inputs())
         self.sites = tuple(self.streams)
 
     @classmethod
-    def open(
-        cls,
-        architecture: Architecture,
-        checkpoint: str | Path | None,
-        device: str | torch.device,
-        dtype: torch.dtype | None,
-    ) -> Self:
-        """Load a checkpoint of this architecture; the arguments are those of :func:`tada.load`."""
+    def find(cls, checkpoint: str) -> Path:
         from diffusers import DiffusionPipeline
 
-        wanted = str(checkpoint or architecture.hub_id)
-        path = hub.folder(wanted, partial(DiffusionPipeline.download, use_safetensors=True), "model_index.json")
+        path = hub.folder(checkpoint, partial(DiffusionPipeline.download, use_safetensors=True), "model_index.json")
         index = hub.read_json(path / "model_index.json")
         _check_class(path, index.get("_class_name"), cls.pipeline_class)
         hub.check(path, {name: _described(name) for name, kind in index.items() if _is_part(kind)})
-        device = pick_device(device)
-        dtype = pick_dtype(dtype, device, torch.float16)
-        with quiet_loading(), hub.reading(path):
-            pipeline = cls.load(path, dtype)
-            for name, part in pipeline.components.items():
-                if isinstance(part, nn.Module) and any(weight.is_meta for weight in part.parameters()):
-                    raise hub.CheckpointError(
-                        f"{path / name}: weights that config.json asks for are missing: {hub.AGAIN}"
-                    )
-            pipeline.to(device)
-            return cls(pipeline, hub.about(path, wanted, architecture))  # type: ignore[call-arg]
+        return path
 
     @classmethod
-    @abstractmethod
-    def load(cls, folder: Path, dtype: torch.dtype) -> Any:
-        """The diffusers pipeline in ``folder``."""
+    def read(cls, folder: Path, dtype: torch.dtype) -> Any:
+        import diffusers
+        import transformers
+
+        with quiet_loading():
+            kinds = {part: getattr(transformers, kind) for part, kind in cls.encoders.items()}
+            parts = {part: hub.read_part(kind, folder, part, dtype) for part, kind in kinds.items()}
+            how = {"torch_dtype": dtype, "use_safetensors": True}
+            pipeline = getattr(diffusers, cls.pipeline_class).from_pretrained(folder, **parts, **how)
+        for name, part in pipeline.components.items():
+            if isinstance(part, nn.Module) and any(weight.is_meta for weight in part.parameters()):
+                raise hub.CheckpointError(
+                    f"{folder / name}: weights that config.json asks for are missing: {hub.AGAIN}"
+                )
+        return pipeline
 
     @abstractmethod
     def trace_inputs(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -151,22 +155,9 @@ def _check_class(path: Path, got: Any, expected: str) -> None:
     """Raise if ``path`` holds another pipeline than ``expected``, saying under which name it loads."""
     if got == expected:
         return
-    from importlib import import_module
-
     for other in ARCHITECTURES.values():
-        module, _, adapter = other.adapter.partition(":")
-        if getattr(getattr(import_module(module), adapter), "pipeline_class", None) == got:
+        if getattr(other.import_adapter(), "pipeline_class", None) == got:
             raise hub.CheckpointError(
                 f"{path} holds a {got}, expected {expected}: load it as tada.load({other.name!r}, ...)"
             )
     raise hub.CheckpointError(f"{path} holds a {got}, expected {expected}")
-
-
-def stack_passes(value: Tensor, run: SamplingState) -> Tensor:
-    """A tensor ``[rows, ...]`` that is the same in every pass, repeated for the passes of the running call."""
-    return torch.cat([value] * len(run.passes))
-
-
-def wants_guidance(sampling: Sampling) -> bool:
-    """Whether a run with these settings has an unconditional pass."""
-    return sampling.guidance > 1.0

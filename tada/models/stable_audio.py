@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,11 +12,11 @@ from torch import Tensor
 
 from tada.arguments import number
 from tada.errors import InputError
-from tada.models import hub, snake
-from tada.models.base import Latents, Sampling, SamplingState
+from tada.models import snake
 from tada.models.context import Conditioning, Context, Stream
 from tada.models.hub import About
-from tada.models.pipeline import PipelineModel, no_remarks, stack_passes, wants_guidance
+from tada.models.pipeline import PipelineModel, no_remarks
+from tada.models.run import Latents, Sampling, SamplingState
 
 
 class StableAudio(PipelineModel):
@@ -25,30 +24,16 @@ class StableAudio(PipelineModel):
 
     name = "stable-audio"
     pipeline_class = "StableAudioPipeline"
-    presets: Mapping[str, Sampling] = {
-        "default": Sampling(steps=100, guidance=7.0),
-        "localisation": Sampling(steps=100, guidance=7.0),
-        "steering": Sampling(steps=100, guidance=7.0),
-    }
+    denoiser_part = "transformer"
+    encoders: ClassVar = {"text_encoder": "T5EncoderModel"}
+    presets: Mapping[str, Sampling] = dict.fromkeys(("default", "localisation", "steering"), Sampling(100, 7.0))
 
-    def __init__(self, pipeline: Any, about: About) -> None:
-        super().__init__(pipeline, pipeline.transformer, about)
+    def __init__(self, pipeline: Any, device: torch.device, about: About) -> None:
+        super().__init__(pipeline, device, about)
         pipeline.vae.enable_slicing()  # clip by clip: less memory, faster on a CPU
         snake.compute_in_blocks(pipeline.vae)
         self.sample_rate = pipeline.vae.config.sampling_rate
-        frames = self.config.sample_size * pipeline.vae.hop_length
-        self.longest = frames / self.sample_rate
-
-    @classmethod
-    def load(cls, folder: Path, dtype: torch.dtype) -> Any:
-        """The pipeline in ``folder``."""
-        from diffusers import StableAudioPipeline
-        from transformers import T5EncoderModel
-
-        encoder = hub.read_part(T5EncoderModel, folder, "text_encoder", dtype)
-        return StableAudioPipeline.from_pretrained(
-            folder, text_encoder=encoder, torch_dtype=dtype, use_safetensors=True
-        )
+        self.longest = self.config.sample_size * pipeline.vae.hop_length / self.sample_rate
 
     def encode_one(self, prompt: str, negative: str | None, lyrics: str | None) -> Context:
         if lyrics is not None:
@@ -71,7 +56,7 @@ class StableAudio(PipelineModel):
         timing = self.pipeline.encode_duration(0.0, seconds, self.device, False, len(context))
         told = torch.tensor([negative is not None for negative in context.negatives], device=self.device)
         uncond = None
-        if wants_guidance(sampling):
+        if sampling.is_guided:
             timed = _with_timing(context.uncond["text"], timing)
             uncond = {"text": Stream(timed.states * told.view(-1, 1, 1).to(timed.states.dtype))}
         return Conditioning(
@@ -85,11 +70,12 @@ class StableAudio(PipelineModel):
         scheduler.noise_sampler = _SharedNoise(noise, scheduler.config)
 
     def denoise(self, x: Tensor, t: Tensor, run: SamplingState) -> Tensor:
+        duration = run.conditioning.extra["duration"]
         return self.denoiser(
             x,
             t.unsqueeze(0),
             encoder_hidden_states=run.stream("text").states,
-            global_hidden_states=stack_passes(run.conditioning.extra["duration"], run),
+            global_hidden_states=torch.cat([duration] * len(run.passes)),
             rotary_embedding=_rotary(self.pipeline.rotary_embed_dim, x.shape[2] + 1),  # one global token in front
             return_dict=False,
         )[0]

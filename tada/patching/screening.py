@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from tada.arguments import integer, integers
 from tada.engine import Seeds, Setting, own_seeds
-from tada.models.base import Latents, Layers, Model, Sampling
+from tada.models.base import Layers, Model
 from tada.models.context import Context, Stream
+from tada.models.run import Latents, Sampling
 from tada.patching.sweeps import Change, changed, checked_pairs, heard_pairs, resolve_sets
 
 

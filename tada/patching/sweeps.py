@@ -25,8 +25,9 @@ from tada.engine import COLUMNS, Job, Seeds, Setting, Texts
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.hooks import Edit, Passes, When, edit, route
 from tada.metrics.judges import JudgeLike
-from tada.models.base import Layers, Model, Sampling
+from tada.models.base import Layers, Model
 from tada.models.context import Context
+from tada.models.run import Sampling
 from tada.store import UNIT, Store, key
 
 How = Literal["text", "keys", "values", "ablated"]

@@ -23,7 +23,8 @@ from tada.engine import Seeds, Setting, own_seeds
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.hooks import Edit, Passes, Steps, When, edit, record
 from tada.io import atomic_write, read_signed, sha256, write_json
-from tada.models.base import Layers, Model, sung, versions
+from tada.models.base import Layers, Model, sung
+from tada.models.fingerprint import versions
 
 Alpha = float | Sequence[float] | Tensor
 

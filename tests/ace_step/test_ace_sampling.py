@@ -10,8 +10,8 @@ from tada.models import hub
 from tada.models.ace_step import sampling as flow
 from tada.models.ace_step.adapter import AceStep, AceStepSampling
 from tada.models.ace_step.files import Parts
-from tada.models.base import Latents
 from tada.models.context import Context, Stream
+from tada.models.run import Latents
 
 NAME = "parity_a_sampler"
 LOOP = "parity_a_loop"

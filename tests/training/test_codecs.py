@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 import tada
 from tada.minis.attributes import draw
-from tada.models.base import Latents, Model
+from tada.models.base import Model
+from tada.models.run import Latents
 from tests.minis.conftest import Renders
 from training import fit as fits
 from training.codecs import ace_step, audioldm2, spectral_latents, stable_audio, stages

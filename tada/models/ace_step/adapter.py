@@ -6,26 +6,22 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from tada.arguments import integer, number
 from tada.errors import InputError, unknown
-from tada.models import hub
+from tada.models import ARCHITECTURES, hub
 from tada.models.ace_step import sampling as flow
 from tada.models.ace_step.codec import SAMPLE_RATE, Codec
 from tada.models.ace_step.files import PARTS, REVISION, Parts, read
 from tada.models.ace_step.text import MAX_TOKENS, text_states, tokenise
 from tada.models.ace_step.tokenizer import song_ids
-from tada.models.base import Latents, Model, Pass, Sampling, SamplingState, pick_device, pick_dtype, whole_frames
+from tada.models.base import Model, whole_frames
 from tada.models.context import Conditioning, Context, Stream, join
-
-if TYPE_CHECKING:
-    from typing import Self
-
-    from tada.models import Architecture
+from tada.models.run import Latents, Pass, Sampling, SamplingState
 
 LONGEST = 240.0
 SMALL_CARD = 20 * 2**30
@@ -94,6 +90,7 @@ class AceStep(Model):
     name = "ace-step"
     sings = True
     public_seconds = 30.0
+    half = torch.bfloat16
     presets: Mapping[str, Sampling] = {
         "default": AceStepSampling(interval=0.5),
         "localisation": AceStepSampling(steps=50, guidance=7.0, omega=7.0, pad_to=128),
@@ -102,11 +99,11 @@ class AceStep(Model):
     }
 
     def __init__(self, parts: Parts, device: torch.device, about: hub.About) -> None:
-        super().__init__(about)
+        super().__init__(device, about)
         self.parts = parts
         self.denoiser = parts.transformer
         self.codec = Codec(parts.autoencoder, parts.vocoder).eval()
-        self.device, self.dtype = device, parts.transformer.final_layer.linear.weight.dtype
+        self.dtype = parts.transformer.final_layer.linear.weight.dtype
         self.sample_rate = SAMPLE_RATE
         self.sites = tuple(parts.transformer.sites)
         self.streams = dict.fromkeys(self.sites, "text")
@@ -116,24 +113,17 @@ class AceStep(Model):
             part.to(device)
 
     @classmethod
-    def open(
-        cls,
-        architecture: Architecture,
-        checkpoint: str | Path | None,
-        device: str | torch.device,
-        dtype: torch.dtype | None,
-    ) -> Self:
-        """Load a checkpoint in the layout of the public repository; the arguments are those of :func:`tada.load`."""
+    def find(cls, checkpoint: str) -> Path:
         from huggingface_hub import snapshot_download
 
-        wanted = str(checkpoint or architecture.hub_id)
-        public = wanted.partition("@")[0] == architecture.hub_id
-        path = hub.folder(wanted, snapshot_download, f"{PARTS[0]}/config.json", REVISION if public else None)
+        public = checkpoint.partition("@")[0] == ARCHITECTURES[cls.name].hub_id
+        path = hub.folder(checkpoint, snapshot_download, f"{PARTS[0]}/config.json", REVISION if public else None)
         hub.check(path, dict.fromkeys(PARTS, "config.json"))
-        device = pick_device(device)
-        dtype = pick_dtype(dtype, device, torch.bfloat16)
-        with hub.reading(path):
-            return cls(read(path, dtype), device, hub.about(path, wanted, architecture))
+        return path
+
+    @classmethod
+    def read(cls, folder: Path, dtype: torch.dtype) -> Parts:
+        return read(folder, dtype)
 
     # ---- text
 
@@ -165,7 +155,7 @@ class AceStep(Model):
         network, lyrics = self.parts.transformer, context.cond["lyrics"]
         text, weak = (_fitted(side["text"], sampling.pad_to) for side in (context.cond, context.uncond))
         cond = {"text": network.encode(text, lyrics)}
-        if sampling.guidance <= 1:
+        if not sampling.is_guided:
             return Conditioning(cond)
         if not sampling.erg_lyric:
             return Conditioning(cond, {"text": network.encode(_blank(text), _blank(lyrics))})

@@ -1,0 +1,121 @@
+"""A sampling run: its settings, its latents, and the state that its loop sets and hooks read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from tada.arguments import integer, number
+from tada.models.context import Conditioning, Context, Rows, Stream, row_index
+
+Pass = Literal["cond", "uncond"]
+
+MOST_STEPS = 1000
+"""Denoising steps at most: the noise levels that the models were trained on."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """The settings of the denoising of a clip.
+
+    Attributes:
+        steps: denoising steps, 1 to 1000.
+        guidance: classifier-free guidance scale; 1 and below means no guidance and no unconditional pass.
+    """
+
+    steps: int = 50
+    guidance: float = 4.5
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether a run has an unconditional pass."""
+        return self.guidance > 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", integer("steps", self.steps, 1, MOST_STEPS))
+        object.__setattr__(self, "guidance", number("guidance", self.guidance))
+
+
+@dataclass(frozen=True, eq=False)
+class Latents:
+    """Noise or sampled latents, one row per clip.
+
+    Attributes:
+        values: ``[rows, ...]`` in the model's own latent shape.
+        seeds: the seed of each row; it also drives every later random draw of that row.
+        seconds: length of the clips.
+        records: how each row was made so far, empty for noise.
+    """
+
+    values: Tensor
+    seeds: tuple[int, ...]
+    seconds: float
+    records: tuple[Mapping[str, Any], ...] = ()
+
+    def __len__(self) -> int:
+        return self.values.shape[0]
+
+    def __getitem__(self, rows: Rows) -> Latents:
+        """Rows by index, slice, list of indices or bool mask; an index may repeat."""
+        index = row_index(rows, len(self))
+        keep = index.tolist()
+        records = tuple(self.records[i] for i in keep) if self.records else ()
+        values = self.values[index.to(self.values.device)]
+        return replace(self, values=values, seeds=tuple(self.seeds[i] for i in keep), records=records)
+
+
+@dataclass(eq=False)
+class SamplingState:
+    """One sampling run in progress: all that a hook may want to know, set by the loop and read by hooks.
+
+    Attributes:
+        conditioning: what the denoiser is fed.
+        sampling: the settings of the run.
+        seconds: length of the clips.
+        rows: number of clips.
+        step: index of the current step.
+        passes: guidance passes stacked along rows in the running denoiser call, in order.
+        sources: contexts that sites are routed to, with their conditioning.
+        streams: what sites read, the passes of a call stacked along rows; by name, passes and routes.
+        key: stands for this run where the run itself should not be kept alive.
+    """
+
+    conditioning: Conditioning
+    sampling: Sampling
+    seconds: float
+    rows: int
+    step: int = 0
+    passes: tuple[Pass, ...] = ("cond",)
+    sources: dict[Context, Conditioning] = field(default_factory=dict, repr=False)
+    streams: dict[tuple[Any, ...], Stream] = field(default_factory=dict, repr=False)
+    key: object = field(default_factory=object, repr=False)
+
+    def enter(self, step: int, passes: tuple[Pass, ...]) -> None:
+        """Note where the run is, before a denoiser call."""
+        self.step, self.passes = step, passes
+
+    def stream(self, name: str) -> Stream:
+        """Return a stream as the running denoiser call receives it, its passes stacked along rows."""
+        key = (name, self.passes)
+        if key not in self.streams:
+            self.streams[key] = Stream.cat([self.conditioning.streams(which)[name] for which in self.passes])
+        return self.streams[key]
+
+
+@dataclass(eq=False)
+class Live:
+    """The state of a model that changes: one object for all copies that share its weights.
+
+    Attributes:
+        run: the sampling run in progress, None outside ``sample``.
+        interventions: those in force, in the order in which they were entered.
+        handles: the torch hooks on each site that an intervention touches.
+    """
+
+    run: SamplingState | None = None
+    interventions: list[Any] = field(default_factory=list)
+    handles: dict[str, list[RemovableHandle]] = field(default_factory=dict)
