@@ -129,6 +129,8 @@ def test_building_does_not_touch_the_global_generator(tmp_path):
 def test_tiny_names_what_it_can_build(tmp_path, arguments, words):
     with pytest.raises(KeyError, match=words):
         tada.tiny.build(folder=tmp_path, **arguments)
+    with pytest.raises(ValueError, match="width=5"):
+        tada.tiny.build("audioldm2", tmp_path, width=5)
 
 
 def test_the_default_checkpoint_knows_its_functional_layers(monkeypatch, tiny_folder):

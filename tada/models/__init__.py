@@ -32,6 +32,7 @@ class Architecture:
         paper_layers: those of them that the paper found to control musical concepts (section 4.1).
         sample_rate: of its audio, in Hz.
         notes: what to know before loading it.
+        pipeline: class of diffusers; empty where it has none.
         adapter: class of the code behind the protocol, as its dotted name.
     """
 
@@ -42,13 +43,8 @@ class Architecture:
     paper_layers: tuple[int, ...]
     sample_rate: int
     notes: str
+    pipeline: str
     adapter: str
-
-    def import_adapter(self) -> type[Model]:
-        """Import the class behind the protocol."""
-        module, _, name = self.adapter.rpartition(".")
-        adapter: type[Model] = getattr(import_module(module), name)
-        return adapter
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -104,8 +100,9 @@ def load(
         checkpoint = mini_folder(name)
     from tada.models.fingerprint import log_loaded
 
+    module, _, adapter = ARCHITECTURES[name].adapter.rpartition(".")
     with LOADING:
-        model = ARCHITECTURES[name].import_adapter().open(checkpoint, device, dtype)
+        model: Model = getattr(import_module(module), adapter).open(checkpoint, device, dtype)
     if model.functional and not all(place in range(len(model.sites)) for place in model.functional):
         raise CheckpointError(f"{model.checkpoint}: functional layers {model.functional} of {len(model.sites)} sites")
     model.reload = partial(load, name, checkpoint, device, dtype)

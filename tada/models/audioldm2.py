@@ -27,7 +27,6 @@ class AudioLDM2(PipelineModel):
     """``AudioLDM2Pipeline`` behind the protocol; streams ``"gpt2"`` (generated embeddings) and ``"t5"``."""
 
     name = "audioldm2"
-    pipeline_class = "AudioLDM2Pipeline"
     denoiser_part = "unet"
     encoders: ClassVar = {
         "language_model": "GPT2LMHeadModel",

@@ -25,12 +25,10 @@ class PipelineModel(Model):
     """A diffusers pipeline behind the protocol; the loop is ours, scheduler and components are the pipeline's.
 
     Attributes:
-        pipeline_class: of diffusers.
         denoiser_part: the component whose cross-attention modules are the sites.
         encoders: component that is read whole or not at all -> its class in transformers, whatever the index says.
     """
 
-    pipeline_class: ClassVar[str]
     denoiser_part: ClassVar[str]
     encoders: ClassVar[Mapping[str, str]]
 
@@ -53,7 +51,7 @@ class PipelineModel(Model):
 
         path = hub.folder(checkpoint, partial(DiffusionPipeline.download, use_safetensors=True), "model_index.json")
         index = hub.read_json(path / "model_index.json")
-        _check_class(path, index.get("_class_name"), cls.pipeline_class)
+        _check_class(path, index.get("_class_name"), ARCHITECTURES[cls.name].pipeline)
         hub.check(path, {name: _described(name) for name, kind in index.items() if _is_part(kind)})
         return path
 
@@ -66,7 +64,7 @@ class PipelineModel(Model):
             kinds = {part: getattr(transformers, kind) for part, kind in cls.encoders.items()}
             parts = {part: hub.read_part(kind, folder, part, dtype) for part, kind in kinds.items()}
             how = {"torch_dtype": dtype, "use_safetensors": True}
-            pipeline = getattr(diffusers, cls.pipeline_class).from_pretrained(folder, **parts, **how)
+            pipeline = getattr(diffusers, ARCHITECTURES[cls.name].pipeline).from_pretrained(folder, **parts, **how)
         for name, part in pipeline.components.items():
             if isinstance(part, nn.Module) and any(weight.is_meta for weight in part.parameters()):
                 raise hub.CheckpointError(
@@ -153,11 +151,7 @@ def _described(part: str) -> str:
 
 def _check_class(path: Path, got: Any, expected: str) -> None:
     """Raise if ``path`` holds another pipeline than ``expected``, saying under which name it loads."""
-    if got == expected:
-        return
-    for other in ARCHITECTURES.values():
-        if getattr(other.import_adapter(), "pipeline_class", None) == got:
-            raise hub.CheckpointError(
-                f"{path} holds a {got}, expected {expected}: load it as tada.load({other.name!r}, ...)"
-            )
-    raise hub.CheckpointError(f"{path} holds a {got}, expected {expected}")
+    if got != expected:
+        names = [known.name for known in ARCHITECTURES.values() if known.pipeline == got]
+        advice = "".join(f": load it as tada.load({name!r}, ...)" for name in names)
+        raise hub.CheckpointError(f"{path} holds a {got}, expected {expected}{advice}")

@@ -23,7 +23,6 @@ class StableAudio(PipelineModel):
     """``StableAudioPipeline`` behind the protocol; one stream, ``"text"``: T5 tokens, then start and end second."""
 
     name = "stable-audio"
-    pipeline_class = "StableAudioPipeline"
     denoiser_part = "transformer"
     encoders: ClassVar = {"text_encoder": "T5EncoderModel"}
     presets: Mapping[str, Sampling] = dict.fromkeys(("default", "localisation", "steering"), Sampling(100, 7.0))

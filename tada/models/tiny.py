@@ -8,42 +8,45 @@ from __future__ import annotations
 
 import json
 import string
-from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from tada.errors import UnknownNameError, unknown
+from tada.errors import InputError, UnknownNameError, unknown
 from tada.io import write_json
 from tada.models.pipeline import quiet_loading
 
 SIZES = Path(__file__).with_suffix(".json")
-"""Architecture -> part -> its class and sizes, in the order in which their weights are drawn."""
+"""Architecture -> part -> its class, its sizes, and which of these grow with the width, in the order of drawing."""
 
 CHARACTERS = ["▁", *string.ascii_letters, *string.digits, *string.punctuation]
 """Vocabulary of the text encoders, beside three special tokens."""
 
 
-def build(name: str, folder: str | Path, seed: int = 0, topology: str = "full") -> Path:
+def build(name: str, folder: str | Path, seed: int = 0, width: int = 8, topology: str = "full") -> Path:
     """Write a tiny checkpoint.
 
     Args:
         name: the architecture, as for :func:`tada.load`.
         folder: where to write it; made if missing.
         seed: of the random weights.
+        width: channels per attention head, a multiple of 4; the denoiser's width grows with it.
         topology: ``"full"``, or of AudioLDM2 ``"base"``, which has 32 sites instead of 64.
 
     Returns:
         The folder, which ``tada.load(name, folder)`` opens.
 
     Raises:
-        KeyError: an unknown architecture or topology.
+        KeyError: an unknown architecture or topology. ValueError: an odd or small width.
     """
     sizes = json.loads(SIZES.read_text(encoding="utf-8"))
     if name not in sizes:
         raise UnknownNameError(unknown("architecture", name, sizes))
+    if width < 4 or width % 4:
+        raise InputError(f"got width={width}; expected a multiple of 4")
     topologies = ("full", "base") if name == "audioldm2" else ("full",)
     if topology not in topologies:
         raise UnknownNameError(unknown(f"topology of {name}", topology, topologies))
@@ -53,17 +56,18 @@ def build(name: str, folder: str | Path, seed: int = 0, topology: str = "full") 
     folder = Path(folder)
     with torch.random.fork_rng(devices=[]), quiet_loading():
         torch.manual_seed(seed)
-        parts = {part: _draw(given) for part, given in sizes[name].items()}
+        parts = {part: _draw(given, width) for part, given in sizes[name].items()}
         _WRITERS[name](folder, parts)
     label = f"tiny random {name}" + ("" if topology == "full" else f" ({topology})") + f", seed {seed}"
     write_json(folder / "tada.json", {"label": label, "architecture": name})
     return folder
 
 
-def _draw(given: Mapping[str, Any]) -> Any:
+def _draw(given: dict[str, Any], width: int) -> Any:
     """Make a part of its class and sizes, with random weights if it has any."""
-    library, _, name = given["class"].rpartition(".")
-    kind, sizes = getattr(import_module(library), name), {key: given[key] for key in given if key != "class"}
+    library, _, name = given.pop("class").rpartition(".")
+    wide = {size: (np.array(given[size]) * width // 8).tolist() for size in given.pop("wide", ())}
+    kind, sizes = getattr(import_module(library), name), given | wide
     configured = getattr(kind, "config_class", None)
     return kind(configured(**sizes)) if configured else kind(**sizes)
 
