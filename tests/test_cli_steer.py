@@ -72,6 +72,7 @@ def test_what_mistakes_get(fitted, tmp_path):
     assert ".wav" in told(*steer[:-1], tmp_path / "x.txt")
     assert "no layer 99" in told(*steer, "--concept", "tempo", "--alpha", "1", "--layers", "99")
     assert "2 steps, the run has 3" in told(*steer, "--concept", "tempo", "--alpha", "1", "--steps", "3")
+    assert "another folder" in told("vectors", "fit", *model, "--concept", "tempo", "--pairs", 3, "--folder", folder)
     assert "did you mean" in told("vectors", "show", "ace-step/tiny-random-ace-step-seed-0/mod-caa", "--folder", folder)
 
 

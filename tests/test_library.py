@@ -7,8 +7,8 @@ import torch
 
 import tada
 from checks import SECONDS
-from tada import steering
-from tada.steering import library
+from tada.errors import InputError
+from tada.steering import Vector, library
 
 QUICK = tada.Sampling(steps=2, guidance=3.0)
 
@@ -27,15 +27,31 @@ def test_a_vector_is_fitted_once_for_each_recipe(tiny_model, tmp_path, monkeypat
         library.fit(model, recipe(), tmp_path).directions[first.sites[0]], first.directions[first.sites[0]]
     )
     assert not calls
+    with pytest.raises(InputError, match="another folder.*--force"):
+        library.fit(model, recipe(seed=11), tmp_path, force=False)
+    assert not calls
     library.fit(model, recipe(seed=11), tmp_path)
     assert calls == [1]
 
 
+def test_a_vector_that_a_killed_run_left_half_written_is_fitted_again(tiny_model, tmp_path):
+    model = tiny_model("ace-step")
+    first, place = library.fit(model, recipe(), tmp_path), library.path(tmp_path, model, "tempo")
+    about = place.with_suffix(".json").read_text()
+    place.with_suffix(".json").unlink()
+    again = library.fit(model, recipe(), tmp_path, force=False)
+    assert torch.equal(again.directions[first.sites[0]], first.directions[first.sites[0]])
+    assert place.with_suffix(".json").read_text() == about
+    place.write_bytes(place.read_bytes()[:-1] + b"x")  # killed between the two files of a vector that was written over
+    with pytest.raises(InputError, match="damaged"):
+        library.fit(model, recipe(), tmp_path, force=False)
+    library.fit(model, recipe(), tmp_path)
+    assert Vector.load(place).info == first.info
+
+
 def test_the_concepts_lyrics_reach_a_model_that_sings(tiny_model, monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        library, "contrast", lambda *a: asked.append(a[4].lyrics) or steering.Vector({"a": torch.ones(1, 2)})
-    )
+    monkeypatch.setattr(library, "contrast", lambda *a: asked.append(a[4].lyrics) or Vector({"a": torch.ones(1, 2)}))
     for name in ("ace-step", "stable-audio"):
         library.fit(tiny_model(name), library.Recipe("tempo", tada.Setting(SECONDS, QUICK), count=1), None)
     assert asked == ["[inst]", None]

@@ -46,8 +46,16 @@ PAIRED = "tada_paired"
 PATH_WORDS = re.compile(r"\b(files?|folders?|paths?|kept|written|saved)\b|\bwhere (the )?(results|scores)\b")
 """Words of a parameter's help, or its name, which say that its value is a path."""
 
-STOP_SECONDS = 15.0
-"""Seconds that a notebook is given to stop."""
+STOP_SECONDS = 3.0
+"""Seconds that a notebook is given to stop; what it executed before is saved."""
+
+WATCHED = """
+import os, threading
+threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
+from papermill.cli import papermill
+papermill()
+"""
+"""papermill, which ends when its standard input does: with the process that started it, even where that was killed."""
 
 DEAD_KERNEL = 138
 """papermill's exit code where the kernel was killed, as for lack of memory."""
@@ -290,12 +298,12 @@ def execute(
     output.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="tada-run-", ignore_cleanup_errors=True) as folder:
-        process = _start(path, output, chosen, environment or {}, Path(folder))
-        try:
-            code = _wait(process, stop or threading.Event())
-        except BaseException:
-            _stop(process)
-            raise
+        with _start(path, output, chosen, environment or {}, Path(folder)) as process:
+            try:
+                code = _wait(process, stop or threading.Event())
+            except BaseException:
+                _stop(process)
+                raise
         seconds = time.monotonic() - start
         errors = (Path(folder) / "errors.txt").read_text(encoding="utf-8", errors="replace")
     return Execution(output, seconds, describe_failure(path, output, code, errors) if code else "")
@@ -306,13 +314,13 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     values = folder / "parameters.yml"
     atomic_write(values, yaml.safe_dump(dict(chosen), allow_unicode=True))
-    command = [sys.executable, "-m", "papermill", str(_as_ipynb(path, folder)), str(output.resolve())]
+    command = [sys.executable, "-c", WATCHED, str(_as_ipynb(path, folder)), str(output.resolve())]
     command += ["--parameters_file", str(values), "--kernel", KERNEL["name"], "--cwd", str(path.parent.resolve())]
     with (folder / "errors.txt").open("wb") as errors:
         return subprocess.Popen(
             [*command, "--no-progress-bar", "--log-level", "ERROR"],
             env={**KERNEL_ENVIRONMENT, **os.environ, **environment},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=errors,
             start_new_session=True,  # an interrupt from the keyboard reaches us alone, and we stop what we started

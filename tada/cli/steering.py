@@ -126,6 +126,7 @@ def vectors() -> None:
 @options.number("--prompts", 4, "Prompts of that search.")
 @batch_option
 @folder_option
+@click.option("--force", is_flag=True, help="Write over a vector that was fitted in another way.")
 def fit(
     concepts: Sequence[str],
     pairs: int,
@@ -134,6 +135,7 @@ def fit(
     prompts: int,
     batch: int,
     folder: str,
+    force: bool,
     **given: Any,
 ) -> None:
     """Fit the vector of each concept (CAA) and keep it."""
@@ -152,7 +154,7 @@ def fit(
     setting = replace(setting, batch=batch, progress=True)
     for concept in concepts:
         recipe = library.Recipe(concept, setting, pairs, vocabulary=words, wording=wording)
-        vector, path = library.fit(model, recipe, folder), library.path(folder, model, concept)
+        vector, path = library.fit(model, recipe, folder, force), library.path(folder, model, concept)
         if calibrated:
             trial = Trial(concept, seeded(steered.neutral(concept, prompts, words), first_seed("ranges")), setting)
             arm = Arm("CAA", vector, layers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from tada.concepts import steered as prompts
 from tada.concepts.steered import Vocabulary, Wording
 from tada.engine import Setting, units
-from tada.errors import MissingFileError, unknown
+from tada.errors import InputError, MissingFileError, unknown
 from tada.io import slug
 from tada.models.base import Layers, Model
 from tada.steering.vector import Vector, contrast
@@ -44,13 +45,17 @@ class Recipe:
     shared_noise: bool = False
 
 
-def fit(model: Model, recipe: Recipe, folder: str | Path | None = FOLDER) -> Vector:
+def fit(model: Model, recipe: Recipe, folder: str | Path | None = FOLDER, force: bool = True) -> Vector:
     """Fit the CAA vector of a concept, or find it in the folder if the same recipe fitted it on the same weights.
 
     Args:
         model: the model.
         recipe: how.
         folder: where vectors are kept; None keeps nothing.
+        force: write over a vector that another recipe fitted, or that is damaged.
+
+    Raises:
+        InputError: there is such a vector, without force.
     """
     pairs = prompts.pairs(recipe.concept, recipe.vocabulary, recipe.wording, recipe.count)
     setting = replace(recipe.setting, lyrics=pairs.lyrics if model.sings else None)
@@ -59,15 +64,25 @@ def fit(model: Model, recipe: Recipe, folder: str | Path | None = FOLDER) -> Vec
     how = {"what": "vector", "count": recipe.count, "seeds": seeds, "sites": list(model.resolve(recipe.sites))}
     unit = units(model, setting, None, [{**about, **how}])[0]
     place = None if folder is None else path(folder, model, recipe.concept)
-    if place is not None and place.is_file():
-        old = Vector.load(place)
-        if old.info.get("recipe") == unit:
-            return old
+    old = None if place is None else _kept(place, force)
+    if old is not None and old.info.get("recipe") == unit:
+        return old
+    if old is not None and not force:
+        raise InputError(
+            f"{place} is of another recipe or other weights: name another folder, or write over it (--force)"
+        )
     vector = contrast(model, pairs.positive, pairs.negative, seeds, setting, recipe.sites)
     vector = replace(vector, info={**vector.info, **about, "recipe": unit})
     if place is not None:
         vector.save(place)
     return vector
+
+
+def _kept(place: Path, force: bool) -> Vector | None:
+    """The vector in a file; None for half of one, as a killed run may leave it, and with force for a damaged one."""
+    with suppress(MissingFileError, *([InputError] if force else [])):
+        return Vector.load(place)
+    return None
 
 
 def path(folder: str | Path, model: Model, concept: str, method: str = "caa") -> Path:
