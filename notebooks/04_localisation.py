@@ -141,7 +141,7 @@ pair["concept"], none, every, alone, impact
 # goes on where it was, and a second run computes nothing.
 
 # %%
-place = Path(store or "../_build/localisation") / f"{architecture}-{checkpoint if len(checkpoint) < 12 else 'own'}"
+place = localisation.scores_folder(store or "../_build/localisation", architecture, checkpoint)
 options = {"store": place, "workers": workers if str(model.device) == "cpu" else 1}
 start, before = time.monotonic(), len(tada.store.Store(place).known())
 by_metric = localisation.sweep_by_metric(experiment, prompts, **options)
@@ -248,9 +248,8 @@ plt.show()
 # curve that stays low says that the concept is spread over more layers than that.
 
 # %% mystnb={"image": {"alt": "Line chart: the impact of layer sets that grow by one layer at a time, one thin grey line a concept and a thick blue line for their mean."}}
-curves = localisation.cumulative_impacts(
-    experiment, prompts, localisation.rank_layers(impacts), min(most, len(model.sites)), **options
-)
+order = spread[spread["method"] == "patch"].sort_values("mean", ascending=False, kind="stable")["layers"]
+curves = localisation.cumulative_impacts(experiment, prompts, order, min(most, len(model.sites)), **options)
 figures.nested_set_curves(curves, f"Growing layer sets, {title}")
 plt.show()
 

@@ -244,7 +244,7 @@ for name in concepts[:heard]:
 # The whole table with intervals as csv, and as LaTeX and HTML:
 
 # %%
-files = table_1.write(cells, table.folder)
+files = evaluation.write(cells, table.folder)
 [path.name for path in files]
 
 # %%

@@ -91,9 +91,8 @@ if checkpoint not in ("", "none"):
     except (KeyError, OSError) as error:
         display(Markdown(f"No clips of a model: {error.args[0] if error.args else error}"))
 if model is not None:
-    sampling = model.sampling(
-        "mini" if "mini" in model.presets else "default", **({"steps": 3} if profile == "smoke" else {})
-    )
+    preset, steps = "mini" if "mini" in model.presets else "default", 3 if profile == "smoke" else None
+    sampling = model.sampling(preset, steps=steps)
     seconds = 1.2 if checkpoint == "tiny" else FRAMES / SAMPLE_RATE
     texts = [caption(draw(seed), seed, form="sentences").text for seed in seeds[:clips_of_model]]
     played = validity.model_clips(model, texts, seconds, sampling, kept)

@@ -6,20 +6,20 @@ import json
 import threading
 import time
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from click.testing import CliRunner
 
 import tada
 from checks import SECONDS
 from tada import patching
 from tada.audio import Clips
+from tada.cli import app
 from tada.concepts import names
 from tada.experiments import localisation
-from tada.experiments.experiment import parse_layers
 from tada.experiments.profiles import PROFILES
 from tada.metrics.judges import ProbeJudge, as_judge, make_judge
 from tada.minis import probe
@@ -142,16 +142,20 @@ def test_what_cannot_be_planned_is_refused_with_the_nearest(tiny_folder):
 # ---- from the plan to the tables
 
 
-def test_a_run_leaves_its_tables_and_a_second_one_computes_nothing(tiny_folder, tmp_path, monkeypatch):
-    told: list[str] = []
-    work, pairs = plan(tiny_folder("ace-step"), judge="test_localise:power")
-    run = partial(localisation.run, work, pairs, tmp_path, [parse_layers("1"), parse_layers("3+4")], tell=told.append)
-    impacts = run()
-    assert list(impacts["layers"]) == ["1", "3+4"] and "2 pairs of 1 concepts" in told[0] and "8 clips" in told[0]
-    for name in ("pairs.parquet", "scores.parquet", "impact.csv"):
-        assert (tmp_path / name).is_file()
+def test_a_command_leaves_its_tables_and_a_second_one_computes_nothing(tiny_folder, tmp_path, monkeypatch):
+    given = f"--model ace-step --checkpoint {tiny_folder('ace-step')} --profile smoke --steps 2 --seconds {SECONDS}"
+    given += f" --score test_localise:power --concept violin --layers 1 --layers 3+4 --store {tmp_path}"
+
+    def sweep():
+        done = CliRunner().invoke(app, ["sweep", *given.split()])
+        assert done.exit_code == 0 and "2 pairs of 1 concepts" in done.stdout and "8 clips" in done.stdout, done.output
+        return pd.read_csv(tmp_path / "impact.csv", dtype={"layers": str})
+
+    impacts = sweep()
+    assert list(impacts["layers"]) == ["1", "3+4"]
+    assert (tmp_path / "pairs.parquet").is_file() and (tmp_path / "scores.parquet").is_file()
     monkeypatch.setattr("tada.engine._batches", lambda *_: pytest.fail("a clip was made again"))
-    pd.testing.assert_frame_equal(run(), impacts)
+    pd.testing.assert_frame_equal(sweep(), impacts)
 
 
 def test_of_a_localisation_with_fewer_seeds_all_that_is_there_is_loaded(tiny_folder, tmp_path):
@@ -200,8 +204,6 @@ def test_the_layers_that_act_are_found_ranked_and_grown(planted):
     impacts = patching.impact(localisation.sweep(work, pairs, [0, 3, 5, 8, 20]))
     dead = impacts[~impacts["layers"].isin(["3", "8"])]
     assert dead["impact"].abs().max() < 1e-9
-    order, means = localisation.rank_layers(impacts), impacts.groupby("layers")["impact"].mean()
-    assert [means[str(layer)] for layer in order] == sorted(means, reverse=True)
     single = impacts.assign(bound=impacts["low"])  # few pairs tell of one layer, but not of all at once
     controlled = localisation.add_controls(work, pairs, single)
     called = patching.functional(controlled)
@@ -244,7 +246,7 @@ def test_functional_layers_are_chosen_on_pairs_of_their_own_and_kept(tiny_folder
     chosen = localisation.measure_functional(work, 16, ("sad",))
     assert not set(swept[0]["pair"]) & set(shown["pair"]) and not set(swept[0]["seed"]) & set(shown["seed"])
     assert chosen[:4] == ([3, 7], 1.0, 1, 8)
-    (tmp_path / "tada.json").write_text('{"label": "mine", "functional": [1], "functional from": "an older rule"}')
+    (tmp_path / "tada.json").write_text('{"label": "mine", "functional": [1]}')
     kept = json.loads(localisation.keep_functional(tmp_path, chosen).read_text())
     assert kept["label"] == "mine" and kept["functional"]["layers"] == [3, 7] and len(kept) == 2
 

@@ -78,10 +78,10 @@ def test_a_table_is_computed_once_and_kept(table: Table1, monkeypatch: pytest.Mo
         claims.check(found, [claim for claim in claims.CLAIMS if claim.name == "graded"])["status"]
     )
 
-    made = table_1.write(cells, store / "out")
+    made = evaluation.write(cells, store / "out")
     assert [path.name for path in made] == ["table.csv", "table.tex", "table.html"]
     assert len(pd.read_csv(made[0])) == len(cells)
-    titles = {name: set(block["column"]) for name, block in table_1.blocks(cells).items()}
+    titles = {name: set(block["column"]) for name, block in evaluation.blocks(cells).items()}
     assert titles["Preservation"] == {"lpaps", "fad", "kad"}
     assert titles["Quality"] == {"fad-renders", "kad-renders", "CE", "CU", "PC", "PQ"}
     assert r"\begin{tabular}" in made[1].read_text() and "<table" in made[2].read_text()
@@ -110,7 +110,7 @@ def test_the_authors_strengths_of_the_autoencoder(table: Table1, monkeypatch: py
 
     monkeypatch.setattr(evaluation, "run", run)
     opened = reopen(table, scale="authors")
-    rows = table_1.evaluate(opened, "mood", table_1.make_arms(opened, "mood"))
+    rows = table_1.evaluate(opened, "mood", table_1.make_arms)
     assert asked == [(["CAA"] * 3, (-100.0, 100.0)), (["SAE"], evaluation.SAE_GRID)]
     assert np.diff(evaluation.SAE_GRID).tolist() == [2.5] * 40 and evaluation.SAE_GRID[0] == -50
     assert rows[UNIT].tolist() == ["unsteered", "CAA", "SAE"], "the unsteered clips are there once"
@@ -172,7 +172,8 @@ def localised(tmp_path: Path) -> tuple[Config, pd.DataFrame]:
 
 
 def keep(config: Config, rows: pd.DataFrame) -> None:
-    Store(table_1.localisation_folder(config)).add(rows[[UNIT, "metric", "value"]].drop_duplicates(UNIT))
+    place = localisation.scores_folder(config.localisation, config.name, config.checkpoint)
+    Store(place).add(rows[[UNIT, "metric", "value"]].drop_duplicates(UNIT))
 
 
 def resolved(config: Config) -> Config:
@@ -182,9 +183,9 @@ def resolved(config: Config) -> Config:
 
 def test_layers_come_from_a_finished_localisation_claims_read_it(localised: tuple[Config, pd.DataFrame]) -> None:
     config, rows = localised
-    assert load_localisation(config) is None
+    assert load_localisation(config) == (None, None)
     keep(config, rows)
-    scores = load_localisation(config)
+    scores, _ = load_localisation(config)
     assert scores is not None and scores.groupby("concept")["pair"].nunique().tolist() == [2, 2]
     with pytest.raises(ValueError, match="its localisation names none"):
         resolved(config)
@@ -198,7 +199,7 @@ def test_layers_are_those_of_the_rule_on_a_finished_localisation(localised: tupl
     )
     values = more["value"] + np.random.default_rng(1).normal(0, 0.01, len(more))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(table_1, "load_localisation", lambda config: more.assign(value=values))
+        patch.setattr(table_1, "load_localisation", lambda config: (more.assign(value=values), None))
         found = resolved(config)
     assert (found.functional, found.layer) == ("7+3", 7)
     assert found.origin.startswith("localised on 16 pairs of 2 concepts") and found.origin.endswith("index 1.00")
@@ -208,10 +209,10 @@ def test_of_an_unfinished_localisation_pairs_of_all_concepts_count(localised: tu
     config, rows = localised
     first = rows.groupby("concept")["pair"].transform("first") == rows["pair"]
     keep(config, rows[first].iloc[:-1])
-    assert load_localisation(config) is None, "one clip is missing"
+    assert load_localisation(config) == (None, None), "one clip is missing"
     keep(config, rows[first].iloc[-1:])
     keep(config, rows[~first & (rows["concept"] == "slow")])
-    scores = load_localisation(config)
+    scores, _ = load_localisation(config)
     assert scores is not None and scores.groupby("concept")["pair"].nunique().tolist() == [1, 1]
 
 

@@ -49,9 +49,13 @@ def sweep(
     """Route every layer of a model for prompt pairs, and write each layer's impact on each concept."""
     from dataclasses import replace
 
+    import pandas as pd
+
     from tada import concepts as known
+    from tada import patching
     from tada.experiments import localisation
     from tada.experiments.experiment import parse_layers
+    from tada.io import write_table
     from tada.pairs import decorate
 
     options.when_stopped(f"What was scored is kept in {store}: the same command goes on from there.")
@@ -61,9 +65,21 @@ def sweep(
     work = replace(work, setting=replace(work.setting, negative=negative))
     pairs = localisation.build_pairs(work, wanted, rules)
     pairs = decorate(pairs) if decorated else pairs
-    table = localisation.run(work, pairs, store, layers, controls=controls, workers=workers, tell=click.echo)
+    if pairs.attrs["left_out"]:
+        click.echo(f"left out, since {work.judge.label} cannot judge them: {', '.join(pairs.attrs['left_out'])}")
+    count = len(patching.resolve_sets(work.model, layers))
+    clips = localisation.count_clips(work, pairs, count, len(patching.CONTROLS) if controls else 0)
+    click.echo(
+        f"{work.model!r}: {len(pairs)} pairs of {pairs['concept'].nunique()} concepts, "
+        f"clips of {work.setting.seconds:g} s, {work.setting.sampling}: {clips} clips"
+    )
+    how: dict[str, Any] = {"controls": controls, "store": store, "workers": workers, "progress": True}
+    scores = pd.concat(localisation.sweep_by_metric(work, pairs, layers, **how).values(), ignore_index=True)
+    impacts = patching.impact(scores)
+    for file, table in {"pairs.parquet": pairs, "scores.parquet": scores, "impact.csv": impacts}.items():
+        write_table(Path(store) / file, table)
     place = options.relative(Path(store) / "impact.csv")
-    click.echo(f"Impacts of {table['layers'].nunique()} layer sets: {place}")
+    click.echo(f"Impacts of {impacts['layers'].nunique()} layer sets: {place}")
 
 
 @click.command()

@@ -57,9 +57,9 @@ def table(
     config = made.config
     click.echo(f"functional layers {config.functional} ({config.origin}); autoencoder on layer {config.layer}")
     cells = evaluation.table(table_1.compute(made, workers), variant=variant)
-    for title, block in table_1.blocks(cells).items():
+    for title, block in evaluation.blocks(cells).items():
         click.echo(f"\n{title}\n{evaluation.layout(block).to_string()}")
-    files = table_1.write(cells, Path(out) if out else made.folder)
+    files = evaluation.write(cells, Path(out) if out else made.folder)
     click.echo(f"\nWritten: {', '.join(map(str, files))}")
 
 

@@ -116,7 +116,7 @@ def render_asked(asked: pd.DataFrame) -> Clips:
 
 def generate_asked(model: Model, asked: pd.DataFrame, steps: int | None = None, batch: int = 16) -> Clips:
     """Generate a clip for each row of ``prompt, seed``, in so many denoising steps; None for the model's own."""
-    sampling = model.sampling(None, **({"steps": steps} if steps else {}))
+    sampling = model.sampling(steps=steps)
     parts = [asked.iloc[start : start + batch] for start in range(0, len(asked), batch)]
     made = [model.generate(some["prompt"].tolist(), some["seed"].tolist(), SECONDS, sampling) for some in parts]
     return Clips(torch.cat([clips.audio for clips in made]), made[0].sample_rate)

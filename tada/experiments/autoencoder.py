@@ -55,7 +55,7 @@ class Trained:
     site: str
     table: pd.DataFrame
     log: pd.DataFrame
-    measured: dict[str, float]
+    measured: pd.Series
     key: str
 
 
@@ -72,22 +72,21 @@ def train_or_load(work: Experiment, layer: int | str, folder: str | Path, seed: 
     Raises:
         ValueError: a disk without room for the activations.
     """
-    site, size = work.model.resolve(layer)[0], work.profile.autoencoder
+    site, size, folder = work.model.resolve(layer)[0], work.profile.autoencoder, Path(folder)
     held_out, _, texts = _split_captions(work)
     how = {"what": "autoencoder", "site": site, "size": asdict(size), "seed": seed, "noise": TRAINING}
     captions = key({"texts": held_out + texts[: size.clips]})
     made_by = units(work.model, work.setting, None, [{**how, "captions": captions}])[0]
-    place = Path(folder) / made_by[:16]
+    place = folder / made_by[:16]
     if not (place / "measured.csv").is_file():
-        held = gather_activations(work, site, held_out, HELD_OUT, Path(folder))
-        files = gather_activations(work, site, list(islice(cycle(texts), size.clips)), TRAINING, Path(folder))
+        held = gather_activations(work, site, held_out, HELD_OUT, folder)
+        files = gather_activations(work, site, list(islice(cycle(texts), size.clips)), TRAINING, folder)
         parts = [read_part(file) for file in held]
         chosen = _train(work, site, files, parts, place, seed)
         write_table(place / "measured.csv", pd.DataFrame([measure(chosen, parts)]))
-    table = pd.read_csv(place / "search.csv")
-    measured = {str(name): float(value) for name, value in pd.read_csv(place / "measured.csv").iloc[0].items()}
+    table, log, measured = (pd.read_csv(place / f"{name}.csv") for name in ("search", "log", "measured"))
     sae = SparseAutoencoder.load(place).to(work.model.device)
-    return Trained(sae, site, table, pd.read_csv(place / "log.csv"), measured, made_by)
+    return Trained(sae, site, table, log, measured.iloc[0], made_by)
 
 
 def _split_captions(work: Experiment) -> tuple[list[str], list[str], list[str]]:
@@ -123,7 +122,7 @@ def gather_activations(work: Experiment, site: str, texts: Sequence[str], seed: 
         if not file.is_file():
             some = texts[start : start + setting.batch]
             part = next(saes.activations(work.model, some, seed + start, setting, [site], steps))[site]
-            check_room(place, part.numel() * 2 * (len(texts) - start) // len(some))
+            _check_room(place, part.numel() * 2 * (len(texts) - start) // len(some))
             keep_part(part, file)
     return list(files.values())
 
@@ -136,8 +135,7 @@ def recording(work: Experiment) -> tuple[Setting, list[int]]:
     return setting, [place * total // count for place in range(count)]
 
 
-def check_room(folder: Path, wanted: int) -> None:
-    """Raise InputError if the disk of a folder has less room than the bytes that are wanted."""
+def _check_room(folder: Path, wanted: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < wanted:
@@ -174,8 +172,7 @@ def _train(
 ) -> SparseAutoencoder:
     """Search, and train on what was chosen."""
     size = work.profile.autoencoder
-    idle = max(size.tokens, size.search_steps * size.tokens // 4)
-    batches = partial(epochs, files, size.tokens)
+    idle, batches = max(size.tokens, size.search_steps * size.tokens // 4), partial(epochs, files, size.tokens)
     if not (place / "search.csv").is_file():
         table, found = search(
             lambda: batches(seed), held, size.search_steps, size.expansions, size.sparsities, seed, work.model.device,
@@ -183,12 +180,10 @@ def _train(
         )  # fmt: skip
         found.save(place / "found")
         write_table(place / "search.csv", table)
-    sae = SparseAutoencoder.load(place / "found").to(work.model.device)
-    stream = ({site: batch} for batch in batches(seed + 1))
-    log_every = max(1, size.train_steps // 30)
-    log = pd.DataFrame(columns=LOG)
+    sae, log = SparseAutoencoder.load(place / "found").to(work.model.device), pd.DataFrame(columns=LOG)
     if size.train_steps:
-        log = saes.train({site: sae}, stream, size.train_steps, size.rate, dead_after=idle, log_every=log_every)
+        stream, often = ({site: batch} for batch in batches(seed + 1)), max(1, size.train_steps // 30)
+        log = saes.train({site: sae}, stream, size.train_steps, size.rate, dead_after=idle, log_every=often)
     sae.save(place, {"site": site, "checkpoint": work.model.checkpoint, "size": asdict(size)})
     write_table(place / "log.csv", log)
     return sae
@@ -196,18 +191,17 @@ def _train(
 
 def browser_trial(work: Experiment) -> Trial:
     """The clips of the feature browser: captions that were not trained on."""
-    _, browsed, _ = _split_captions(work)
-    return Trial("", seeded(dict.fromkeys(browsed), BROWSED), work.setting)
+    return Trial("", seeded(_split_captions(work)[1], BROWSED), work.setting)
 
 
-def contrast_activations(work: Experiment, site: str, concept: str) -> tuple[Iterator[Tensor], Iterator[Tensor]]:
-    """Stream what a site puts out in clips with a concept, and in their counterparts, in parts ``[tokens, dim]``."""
-    pairs = prompts.pairs(concept, work.vocabulary, count=work.profile.steering.pairs)
+def _contrast_activations(work: Experiment, site: str, concept: str) -> tuple[Iterator[Tensor], Iterator[Tensor]]:
+    """What a site puts out in clips with a concept, and in their counterparts, in parts ``[tokens, dim]``."""
+    pairs, seed = prompts.pairs(concept, work.vocabulary, count=work.profile.steering.pairs), recipe(work, concept).seed
     setting, steps = recording(work)
     setting = replace(setting, lyrics=pairs.lyrics if work.model.sings else None)
 
     def side(texts: Sequence[str]) -> Iterator[Tensor]:
-        stream = saes.activations(work.model, texts, recipe(work, concept).seed, setting, [site], steps)
+        stream = saes.activations(work.model, texts, seed, setting, [site], steps)
         return (part[site] for part in islice(stream, -(-len(texts) // setting.batch)))
 
     return side(pairs.positive), side(pairs.negative)
@@ -220,26 +214,25 @@ def score_table(work: Experiment, trained: Trained, concepts: Sequence[str], fol
     place = Path(folder) / trained.key[:16] / f"scores-{key({**about, 'sae': trained.key})[:16]}.parquet"
     if not place.is_file():
         columns = {
-            name: saes.scores(trained.sae, *contrast_activations(work, trained.site, name)).numpy() for name in concepts
+            name: saes.scores(trained.sae, *_contrast_activations(work, trained.site, name)).numpy()
+            for name in concepts
         }
         write_table(place, pd.DataFrame(columns))
     return pd.read_parquet(place)
 
 
-def feature_vector(
-    work: Experiment, trained: Trained, scores: pd.DataFrame, concept: str, tau: int | None = None
-) -> Vector:
+def feature_vector(work: Experiment, trained: Trained, scores: pd.DataFrame, concept: str) -> Vector:
     """Add up a concept's top features to a steering vector (eq. 7).
+
+    As many as the paper takes for the concept, at most a tenth of all features.
 
     Args:
         work: whose model it is for.
         trained: the autoencoder.
         scores: as from :func:`score_table`.
         concept: its concept.
-        tau: features; None for the paper's number for the concept, at most a tenth of all features.
     """
-    most = max(1, trained.sae.config.latents // 10)
-    count = tau or min(prompts.get(concept).tau, most)
+    count = min(prompts.get(concept).tau, max(1, trained.sae.config.latents // 10))
     info = {"checkpoint": work.model.checkpoint, "model": work.model.name, "concept": concept, "sae": trained.key}
     values = torch.from_numpy(scores[concept].to_numpy(copy=True))
     return saes.vector(trained.sae, trained.site, values, count, info)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -66,14 +66,11 @@ def parse_layers(text: str) -> Layers:
 
 
 def check_disjoint(what: str, **parts: Iterable[Hashable]) -> None:
-    """Refuse that what chooses also measures.
+    """Refuse that what chooses also measures: InputError where two parts use some of the same.
 
     Args:
         what: prompts, seeds or the like, in words.
         parts: what each part of an experiment uses of them.
-
-    Raises:
-        InputError: two parts that share some.
     """
     for one, other in combinations(parts, 2):
         shared = set(parts[one]) & set(parts[other])
@@ -84,20 +81,11 @@ def check_disjoint(what: str, **parts: Iterable[Hashable]) -> None:
             )
 
 
-def run_side_by_side(jobs: Iterable[Callable[[], Any]], workers: int) -> None:
-    """Run jobs in processes of one thread each, into their stores; with one worker here, one after the other.
+def compute_ahead(jobs: Sequence[Callable[[], Any]], workers: int) -> None:
+    """Run several jobs that can be pickled in processes of one thread each, into their stores.
 
-    Args:
-        jobs: functions without arguments that can be pickled, such as ``functools.partial`` of a module's function.
-        workers: processes.
-
-    Raises:
-        Exception: the first that a job raised.
+    With one worker, or for one job, nothing is done ahead: whoever asks for the results computes them.
     """
-    with processes(workers) as executor:
-        if executor is None:
-            for job in jobs:
-                job()
-        else:
-            for future in [executor.submit(job) for job in jobs]:
-                future.result()
+    with processes(workers if len(jobs) > 1 else 1) as executor:
+        for future in [executor.submit(job) for job in jobs] if executor else ():
+            future.result()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from importlib.resources import files
@@ -21,15 +20,13 @@ from tada.engine import Setting, processes
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.experiments.experiment import Experiment, load_model
 from tada.experiments.profiles import first_seed, get_profile
-from tada.io import write_json, write_table
+from tada.io import write_json
 from tada.metrics.judges import Judge, as_judge, make_judge
 from tada.models import ARCHITECTURES
 from tada.models.base import Model
 from tada.models.hub import PUBLISHED
 from tada.pairs import Captions
 from tada.store import UNIT, Store
-
-log = logging.getLogger(__name__)
 
 SEEDS_OF_PAIR = 16
 """Seeds that are kept for a pair; it has the same whatever else is localised."""
@@ -62,17 +59,20 @@ def plan(
     """
     if name not in ARCHITECTURES:
         raise UnknownNameError(unknown("architecture", name, ARCHITECTURES))
-    checkpoint = None if checkpoint in ("", "public") else checkpoint
-    size = get_profile(profile).localisation
-    judge = make_judge(judge, checkpoint) if isinstance(judge, str) else as_judge(judge)
+    size = get_profile(profile)
+    asked = None if checkpoint in ("", "public") else checkpoint
+    judge = make_judge(judge, asked) if isinstance(judge, str) else as_judge(judge)
     if captions is not None:
         captions = prompt_pairs.read(captions)  # what is wrong with them is said before a model is loaded
     model = load_model(name, checkpoint)
-    count = size.steps if steps is None else steps
-    sampling = model.sampling(size.preset, **({} if count is None else {"steps": count}))
-    length = next(value for value in (seconds, size.seconds, model.default_seconds) if value is not None)
-    setting = Setting(length, sampling)
-    return Experiment(model, setting, judge, get_profile(profile), model.vocabulary, captions)
+    length = next(each for each in (seconds, size.localisation.seconds, model.default_seconds) if each is not None)
+    sampling = model.sampling(size.localisation.preset, steps=size.localisation.steps if steps is None else steps)
+    return Experiment(model, Setting(length, sampling), judge, size, model.vocabulary, captions)
+
+
+def scores_folder(store: str | Path, name: str, checkpoint: str) -> Path:
+    """Where the page of localisation keeps its scores of a checkpoint."""
+    return Path(store) / f"{name}-{checkpoint if len(checkpoint) < 12 else 'own'}"
 
 
 def build_pairs(
@@ -116,6 +116,16 @@ def build_pairs(
     pairs["seeds"] = seeds
     pairs.attrs["left_out"] = left_out
     return pairs
+
+
+def split_known(judge: Judge, names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split concepts into those that a judge knows and those that it does not; ValueError if it knows none."""
+    known = [name for name in names if judge.knows(name)]
+    left_out = [name for name in names if name not in known]
+    if not known:
+        others = [name for name in concept_table.names("paper") if judge.knows(name)]
+        raise InputError(f"{judge.label} knows none of {', '.join(left_out)}; it knows {', '.join(others)}")
+    return known, left_out
 
 
 def _too_long(work: Experiment, pairs: pd.DataFrame) -> np.ndarray:
@@ -180,47 +190,6 @@ def seeds_of(pairs: pd.DataFrame) -> list[range]:
     return [range(first, first + count) for first, count in zip(pairs["seed"], pairs["seeds"], strict=True)]
 
 
-def run(
-    work: Experiment,
-    pairs: pd.DataFrame,
-    store: str | Path,
-    layer_sets: Sequence[Any] | None = None,
-    *,
-    controls: bool = False,
-    workers: int = 1,
-    tell: Callable[[str], Any] = log.info,
-) -> pd.DataFrame:
-    """Localise concepts, and leave ``pairs.parquet``, ``scores.parquet`` and ``impact.csv`` beside the scores.
-
-    Args:
-        work: what is localised.
-        pairs: as from :func:`build_pairs`.
-        store: folder of the scores.
-        layer_sets: None for every layer.
-        controls: whether controls are routed, too.
-        workers: processes.
-        tell: is called with a line on what is about to be done.
-
-    Returns:
-        The impacts, as from ``tada.patching.impact``.
-    """
-    sets = len(patching.resolve_sets(work.model, layer_sets))
-    clips = count_clips(work, pairs, sets, len(patching.CONTROLS) if controls else 0)
-    if pairs.attrs["left_out"]:
-        tell(f"left out, since {work.judge.label} cannot judge them: {', '.join(pairs.attrs['left_out'])}")
-    tell(
-        f"{work.model!r}: {len(pairs)} pairs of {pairs['concept'].nunique()} concepts, "
-        f"clips of {work.setting.seconds:g} s, {work.setting.sampling}: {clips} clips"
-    )
-    options: dict[str, Any] = {"store": store, "workers": workers, "progress": True}
-    by_metric = sweep_by_metric(work, pairs, layer_sets, controls=controls, **options)
-    scores = pd.concat(list(by_metric.values()), ignore_index=True)
-    impacts = patching.impact(scores)
-    for name, table in {"pairs.parquet": pairs, "scores.parquet": scores, "impact.csv": impacts}.items():
-        write_table(Path(store) / name, table)
-    return impacts
-
-
 def load_finished(work: Experiment, pairs: pd.DataFrame, store: str | Path) -> pd.DataFrame | None:
     """Load the scores of every layer that a store has of all concepts; None where it has none, or is not there.
 
@@ -249,19 +218,6 @@ def _unmade(work: Experiment, pairs: pd.DataFrame, layer_sets: patching.LayerSet
     return units[~units[UNIT].isin(Store(store).known())]
 
 
-# ---- judges
-
-
-def split_known(judge: Judge, names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split concepts into those that a judge knows and those that it does not; ValueError if it knows none."""
-    known = [name for name in names if judge.knows(name)]
-    left_out = [name for name in names if name not in known]
-    if not known:
-        others = [name for name in concept_table.names("paper") if judge.knows(name)]
-        raise InputError(f"{judge.label} knows none of {', '.join(left_out)}; it knows {', '.join(others)}")
-    return known, left_out
-
-
 # ---- what is found
 
 
@@ -287,7 +243,7 @@ def add_controls(work: Experiment, pairs: pd.DataFrame, impacts: pd.DataFrame, *
 
 
 def cumulative_impacts(
-    work: Experiment, pairs: pd.DataFrame, order: Sequence[int], most: int = 6, **options: Any
+    work: Experiment, pairs: pd.DataFrame, order: Iterable[int | str], most: int = 6, **options: Any
 ) -> pd.DataFrame:
     """Measure the impact of layer sets that grow by one layer at a time, on the first few pairs of each concept.
 
@@ -301,12 +257,11 @@ def cumulative_impacts(
     Returns:
         As from ``tada.patching.impact``, with ``size`` and ``added``: how many layers, and which the set before lacks.
     """
-    sets = patching.nested_sets(order, most)
-    about = {"+".join(map(str, sorted(layers))): layers for layers in sets}
+    sets = patching.nested_sets(list(order), most)
     some = select_pairs(pairs, limit=work.profile.localisation.control_pairs)
     impacts = patching.impact(sweep(work, some, sets, **options))
-    chosen = [about[layers] for layers in impacts["layers"]]
-    return impacts.assign(size=[len(layers) for layers in chosen], added=[layers[-1] for layers in chosen])
+    size = impacts["layers"].str.count(r"\+") + 1
+    return impacts.assign(size=size, added=size.map(lambda count: sets[-1][count - 1]))
 
 
 def compare_metrics(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -320,22 +275,14 @@ def compare_metrics(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         the layers' impacts with those by the first metric.
     """
     impacts = patching.impact(pd.concat(scores.values()))
-    single = impacts[(impacts["method"] == "patch") & impacts["layers"].str.fullmatch(r"\d+")]
     rows = []
-    for _, part in single.groupby("concept", sort=False):
+    for _, part in impacts[impacts["layers"].str.fullmatch(r"\d+")].groupby("concept", sort=False):
         wide = part.pivot(index="layers", columns="metric", values="impact")
         alike = wide.corrwith(wide[next(iter(scores))], method="spearman")
         best = part.loc[part.groupby("metric", sort=False)["impact"].idxmax()]
         rows.append(best.assign(correlation=best["metric"].map(alike)))
     columns = ["concept", "metric", "layers", "impact", "low", "high", "known", "correlation"]
     return pd.concat(rows, ignore_index=True)[columns]
-
-
-def rank_layers(impacts: pd.DataFrame) -> list[int]:
-    """Order layers by their mean impact over concepts, the highest first."""
-    single = impacts[(impacts["method"] == "patch") & impacts["layers"].str.fullmatch(r"\d+")]
-    means = patching.aggregate(single).sort_values("mean", ascending=False, kind="stable")
-    return [int(layer) for layer in means["layers"]]
 
 
 def measure_together(
@@ -361,11 +308,13 @@ def measure_together(
         layers = patching.call_pooled(chooser)[: len(work.model.paper_layers)]
         some = pairs[pairs["pair"].isin(other["pair"])].reset_index(drop=True)
         if layers and not (made and len(_unmade(work, some, [layers], options["store"]))):
-            parts.append(sweep(work, some, [layers], **options))
-    if not parts:
-        return None
-    found = pd.concat(parts, ignore_index=True)
-    return found.assign(layers=found["layers"].where(found["layers"].isin(["none", "all"]), "functional"))
+            found = sweep(work, some, [layers], **options)
+            found.loc[~found["layers"].isin(["none", "all"]), "layers"] = "functional"
+            parts.append(found)
+    return pd.concat(parts, ignore_index=True) if parts else None
+
+
+# ---- the functional layers of a checkpoint
 
 
 def measure_functional(
@@ -391,9 +340,7 @@ def keep_functional(folder: str | Path, chosen: patching.Functional) -> Path:
     """Write the functional layers of a checkpoint to its ``tada.json``."""
     path = Path(folder) / "tada.json"
     said = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    said.pop("functional from", None)
-    write_json(path, said | {"functional": chosen._asdict()})
-    return path
+    return write_json(path, said | {"functional": chosen._asdict()})
 
 
 def strongest_layer(model: Model) -> int:

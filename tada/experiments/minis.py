@@ -113,7 +113,7 @@ def ask(model: Model, asked: pd.DataFrame, steps: int | None = None, store: Stor
 def _judged(
     model: Model, asked: pd.DataFrame, judge: JudgeLike, steps: int | None, store: Store | None
 ) -> pd.DataFrame:
-    setting = Setting(SECONDS, model.sampling(None, **({"steps": steps} if steps else {})), batch=16)
+    setting = Setting(SECONDS, model.sampling(steps=steps), batch=16)
     told = [{str(name): value for name, value in row.items()} for row in asked.to_dict("records")]
     units = engine.units(model, setting, judge, told)
     plan = asked.assign(chunk=np.arange(len(asked)) // setting.batch, **{UNIT: units})
@@ -192,7 +192,7 @@ def speed(model: Model, clips: int = 16) -> dict[str, float]:
     whole = time.perf_counter() - began
     context, noise = model.encode(prompts), model.noise(list(range(clips)), SECONDS)
     began = time.perf_counter()
-    model.sample(context, noise, model.sampling(None, steps=1, guidance=1.0))
+    model.sample(context, noise, model.sampling(steps=1, guidance=1.0))
     call = time.perf_counter() - began
     return {"clips": clips, "seconds": whole, "denoiser_call": call, "calls": whole / call}
 

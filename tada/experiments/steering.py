@@ -6,30 +6,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
-import numpy as np
 import pandas as pd
 
 from tada.concepts import steered
 from tada.concepts.steered import Vocabulary
 from tada.engine import Setting
 from tada.errors import UnknownNameError, unknown
-from tada.experiments.experiment import Experiment, check_disjoint, load_model, parse_layers, run_side_by_side
+from tada.experiments import experiment
+from tada.experiments.experiment import Experiment, check_disjoint, load_model, parse_layers
 from tada.experiments.profiles import first_seed, get_profile
 from tada.metrics.judges import deciding, steering_judge
 from tada.models.base import MINI_SECONDS, Lyrics, Model
 from tada.pairs import Captions, read
-from tada.stats import (
-    ABOVE,
-    BELOW,
-    MIN_UNITS,
-    TOO_FEW,
-    UNDECIDED,
-    decide,
-    difference_interval,
-    mean_interval,
-)
+from tada.stats import ABOVE, BELOW, MIN_UNITS, TOO_FEW, UNDECIDED, decide, difference_interval, mean_interval
 from tada.steering import Arm, Trial, Vector, calibrate, calibrated, library, seeded
 from tada.steering.ranges import CONCEPT, QUALITY, grid
 from tada.store import Store
@@ -75,9 +66,7 @@ def plan(
 def default_setting(model: Model, vocabulary: str, seconds: float | None = None, steps: int | None = None) -> Setting:
     """Settle length and sampling of steered clips: those given, else those of the minis or of the paper's steering."""
     preset = "mini" if vocabulary == "mini" else "steering"
-    sampling = model.sampling(
-        preset if preset in model.presets else "default", **({} if steps is None else {"steps": steps})
-    )
+    sampling = model.sampling(preset if preset in model.presets else "default", steps=steps)
     usual = MINI_SECONDS if vocabulary == "mini" else model.default_seconds
     return Setting(usual if seconds is None else seconds, sampling)
 
@@ -135,14 +124,11 @@ def _seed(block: str, concept: str) -> int:
     return first_seed(block, list(steered.CONCEPTS).index(concept))
 
 
-def fit_vector(work: Experiment, concept: str, folder: str | Path) -> Vector:
-    """Fit a concept's vector and calibrate it for every layer set, or find all of it in the folder.
+# ---- vectors and results; ``folder`` keeps both
 
-    Args:
-        work: as from :func:`plan`.
-        concept: a name in ``tada.concepts.steered.CONCEPTS``.
-        folder: of vectors and scores.
-    """
+
+def fit_vector(work: Experiment, concept: str, folder: str | Path) -> Vector:
+    """Fit a concept's vector and calibrate it for every layer set, or find all of it in the folder."""
     vector = library.fit(work.model, recipe(work, concept), Path(folder) / "vectors")
     for layers in work.layer_sets:
         vector = calibrate_vector(work, concept, Arm("caa", vector, layers), folder)
@@ -156,14 +142,7 @@ def calibrate_vector(work: Experiment, concept: str, arm: Arm, folder: str | Pat
 
 
 def steer_arm(work: Experiment, concept: str, arm: Arm, folder: str | Path) -> pd.DataFrame:
-    """Judge the prompts of results at every strength of the profile: as ``tada.steering.grid``.
-
-    Args:
-        work: as from :func:`plan`.
-        concept: that is steered.
-        arm: its vector is calibrated for these layers.
-        folder: of vectors and scores.
-    """
+    """Judge the prompts of results at every strength of the profile, by a calibrated arm: as ``tada.steering.grid``."""
     arm, trial = calibrated(work.model, arm), result_trial(work, concept)
     return grid(work.model, arm, trial, work.profile.steering.strengths, work.judge, Store(Path(folder) / "scores"))
 
@@ -183,8 +162,7 @@ def compute_ahead(start: Callable[[], Experiment], concepts: Sequence[str], fold
         folder: of vectors and scores.
         workers: processes, each with a model and one thread; with 1, nothing is done ahead.
     """
-    if workers > 1 and len(concepts) > 1:
-        run_side_by_side([partial(_compute, start, concept, folder) for concept in concepts], workers)
+    experiment.compute_ahead([partial(_compute, start, concept, folder) for concept in concepts], workers)
 
 
 def _compute(start: Callable[[], Experiment], concept: str, folder: str | Path) -> None:
@@ -213,12 +191,9 @@ def movements(rows: pd.DataFrame) -> pd.DataFrame:
         ``concept, method, layers, movement, low, high`` (95 % interval over prompts) and ``sound kept``:
         how sure the judge is of the rest at both ends, over how sure it is of the unsteered clips; the lesser end.
     """
-    found = []
-    for case, part in rows.groupby(CASE, sort=False):
-        sound = _wide(part, QUALITY).mean()
-        kept = min(sound.iloc[0], sound.iloc[-1]) / sound[0.0] if 0.0 in sound.index else np.nan
-        found.append((*case, *mean_interval(_movement(part)), kept))
-    return pd.DataFrame(found, columns=[*CASE, "movement", "low", "high", "sound kept"])
+    found = movements_by_metric(rows[rows["metric"] == CONCEPT])[[*CASE, "movement", "low", "high"]]
+    sound = rows[rows["metric"] == QUALITY].pivot_table("value", CASE, "percent")
+    return found.join((sound.iloc[:, [0, -1]].min(axis=1) / sound[0.0]).rename("sound kept"), on=CASE)
 
 
 def movements_by_metric(rows: pd.DataFrame) -> pd.DataFrame:
@@ -230,10 +205,9 @@ def movements_by_metric(rows: pd.DataFrame) -> pd.DataFrame:
     """
     found = []
     for case, part in rows[~rows["metric"].isin(["against", QUALITY])].groupby([*CASE, "metric"], sort=False):
-        ends = _wide(part, str(case[-1])).iloc[:, [0, -1]].dropna()
+        ends = _ends(part)
         if len(ends):
-            moved = ends.iloc[:, 1] - ends.iloc[:, 0]
-            found.append((*case, *ends.mean(), *mean_interval(moved)))
+            found.append((*case, *ends.mean(), *mean_interval(ends.iloc[:, 1] - ends.iloc[:, 0])))
     return pd.DataFrame(found, columns=[*CASE, "metric", "lowest", "highest", "movement", "low", "high"])
 
 
@@ -256,23 +230,14 @@ def verdict(rows: pd.DataFrame, known: bool) -> str:
         TOO_FEW: f"cannot be told apart: fewer than {MIN_UNITS} prompts",
     }
     lines = []
-    for concept, part in rows.groupby("concept", sort=False):
-        ends = {str(layers): _movement(own) for layers, own in part.groupby("layers")}
-        if {"functional", "all-but-functional"} <= set(ends):
-            ours, others = ends["functional"], ends["all-but-functional"]
-            more, low, high = difference_interval(ours, others.loc[ours.index])
-            words = said[decide(low, high, len(ours))]
-            lines.append(f"- **{concept}** {words} (difference {more:+.2f} [{low:.2f}, {high:.2f}]).")
+    for concept, part in rows[rows["metric"] == CONCEPT].groupby("concept", sort=False):
+        ours, others = (_ends(part[part["layers"] == name]) for name in ("functional", "all-but-functional"))
+        more, low, high = difference_interval(ours.diff(axis=1).iloc[:, 1], others.diff(axis=1).iloc[:, 1])
+        words = said[decide(low, high, len(ours))]
+        lines.append(f"- **{concept}** {words} (difference {more:+.2f} [{low:.2f}, {high:.2f}]).")
     return "\n".join(["Movement by the functional layers less that by all others, on the same prompts:\n", *lines])
 
 
-def _movement(rows: pd.DataFrame) -> Any:
-    """How far the concept's judge moves from the lowest to the highest strength, a value a prompt."""
-    wide = _wide(rows, CONCEPT)
-    return wide.iloc[:, -1] - wide.iloc[:, 0]
-
-
-def _wide(rows: pd.DataFrame, metric: str) -> Any:
-    """Prompts by strengths, weakest first."""
-    some = rows[rows["metric"] == metric]
-    return some.pivot_table("value", ["prompt", "seed"], "percent").sort_index(axis=1)
+def _ends(rows: pd.DataFrame) -> pd.DataFrame:
+    """Values at the lowest and at the highest strength, a row a prompt that has both."""
+    return rows.pivot_table("value", ["prompt", "seed"], "percent").iloc[:, [0, -1]].dropna()

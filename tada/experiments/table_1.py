@@ -10,11 +10,13 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from tada import evaluation, patching
 from tada.concepts import steered as prompts
@@ -22,10 +24,9 @@ from tada.concepts.steered import TABLE_1 as CONCEPTS
 from tada.concepts.steered import Wording
 from tada.engine import units
 from tada.errors import InputError, UnknownNameError, unknown
-from tada.evaluation.layout import blocks, write
 from tada.experiments import autoencoder, localisation, steering
 from tada.experiments.claims import Evidence
-from tada.experiments.experiment import Experiment, run_side_by_side
+from tada.experiments.experiment import Experiment, compute_ahead
 from tada.experiments.profiles import SEEDS, get_profile
 from tada.io import atomic_write, slug, write_json, write_table
 from tada.metrics.judges import MetricSuite, deciding
@@ -38,11 +39,6 @@ from tada.models.hub import describe_choice
 from tada.steering import Arm, Trial, calibrate, lengths, library
 from tada.steering.distance import prompt_distance, range_by_distance
 from tada.store import UNIT, Store, key
-
-__all__ = [
-    "CONCEPTS", "SCALES", "Config", "Table1", "blocks", "compute", "load_evidence", "load_localisation",
-    "make_arms", "open_table", "render_embeddings", "write",
-]  # fmt: skip
 
 LAYER_SETS: tuple[Layers, ...] = ("all", "all-but-functional", "functional")
 """Layer sets of the CAA rows, in the paper's order."""
@@ -145,13 +141,9 @@ def open_table(config: Config) -> Table1:
     work = replace(work, setting=setting, profile=replace(size, table=table), wording=config.wording, lyrics=lyrics)
     config = config if config.origin else resolve_layers(config, work)
     model = work.model.with_functional([int(layer) for layer in config.functional.split("+")])
-    mini = work.vocabulary == "mini"  # clips of minis are brought to the loudness of the renders
-    loudness = LOUDNESS if mini else None
+    loudness = LOUDNESS if work.vocabulary == "mini" else None  # clips of minis are brought to that of the renders
     suite = MetricSuite(work.vocabulary, config.aesthetics or None, loudness, wording=config.wording)
     return Table1(config, replace(work, model=model), suite)
-
-
-# ---- layers
 
 
 def resolve_layers(config: Config, work: Experiment) -> Config:
@@ -165,7 +157,7 @@ def resolve_layers(config: Config, work: Experiment) -> Config:
     """
     model = work.model
     if not model.functional:
-        scores = load_localisation(config)
+        scores, _ = load_localisation(config)
         chosen = None if scores is None else patching.choose_functional(scores)
         if chosen is None or not chosen.layers:
             found = "it was not localised yet" if chosen is None else "its localisation names none"
@@ -183,20 +175,13 @@ def resolve_layers(config: Config, work: Experiment) -> Config:
     )
 
 
-def localisation_folder(config: Config) -> Path:
-    """Where the page of localisation keeps its scores."""
-    name = config.checkpoint if len(config.checkpoint) < 12 else "own"
-    return Path(config.localisation) / f"{config.name}-{name}"
+def load_localisation(config: Config) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+    """Load the scores of the largest finished localisation, by profile, and of its functional layers together.
 
-
-def load_localisation(config: Config) -> pd.DataFrame | None:
-    """Load the scores of the largest finished localisation of every layer, by profile; None if there is none."""
-    return load_halves(config)[0]
-
-
-def load_halves(config: Config) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
-    """Load the scores of :func:`load_localisation`, and of its functional layers together where there are any."""
-    place = localisation_folder(config)
+    Returns:
+        As from ``tada.experiments.localisation.load_finished`` and ``measure_together``; None for what is not there.
+    """
+    place = localisation.scores_folder(config.localisation, config.name, config.checkpoint)
     if not place.is_dir():
         return None, None
     mini = (config.vocabulary or ("mini" if config.checkpoint == "mini" else "public")) == "mini"
@@ -222,25 +207,24 @@ def make_arms(table: Table1, concept: str) -> list[Arm]:
 def caa_arms(table: Table1, concept: str) -> list[Arm]:
     """Make the rows of CAA on all layers, on all but the functional ones, and on those."""
     vector = library.fit(table.work.model, steering.recipe(table.work, concept), table.kept("vectors"))
-    return [with_scale(table, concept, Arm("CAA", vector, layers)) for layers in LAYER_SETS]
+    return [_with_scale(table, concept, Arm("CAA", vector, layers)) for layers in LAYER_SETS]
 
 
 def sae_arms(table: Table1, concept: str) -> list[Arm]:
     """Make the row of the autoencoder's features on its one layer, without the old lengths (eq. 8)."""
-    trained, scores = train_features(table)
-    vector = autoencoder.feature_vector(table.work, trained, scores, concept)
-    return [with_scale(table, concept, Arm("SAE", vector, [table.config.layer], renorm=False))]
+    vector = autoencoder.feature_vector(table.work, *_train_features(table), concept)
+    return [_with_scale(table, concept, Arm("SAE", vector, [table.config.layer], renorm=False))]
 
 
-def train_features(table: Table1) -> tuple[autoencoder.Trained, pd.DataFrame]:
-    """Train the autoencoder of the layer and score its features for the concepts, or load both."""
+def _train_features(table: Table1) -> tuple[autoencoder.Trained, pd.DataFrame]:
+    """The autoencoder of the layer and the scores of its features for the concepts, made or loaded."""
     folder = table.kept("sae")
     trained = autoencoder.train_or_load(table.work, table.config.layer, folder)
-    return trained, autoencoder.score_table(table.work, trained, list(table.config.concepts), folder)
+    return trained, autoencoder.score_table(table.work, trained, table.config.concepts, folder)
 
 
-def with_scale(table: Table1, concept: str, arm: Arm) -> Arm:
-    """Give an arm the raw strengths that are 100 % here, see :data:`SCALES`."""
+def _with_scale(table: Table1, concept: str, arm: Arm) -> Arm:
+    """The arm with the raw strengths that are 100 % here, see :data:`SCALES`."""
     work, trial, store = table.work, steering.range_trial(table.work, concept), Store(table.kept("evaluation"))
     match work.profile.table.scale:
         case "length":  # on prompts of the first concept for all
@@ -284,26 +268,29 @@ def compute(table: Table1, workers: int = 1) -> pd.DataFrame:
     Returns:
         As from ``tada.evaluation.run``, of all concepts and rows; also kept as ``results.parquet``.
     """
-    config, work = table.config, table.work
-    if workers > 1:  # the autoencoder takes longest and is started first
-        rows = [partial(_evaluate_rows, config, concept, caa_arms) for concept in config.concepts]
-        run_side_by_side([partial(_train_alone, config), *rows], workers)
-        run_side_by_side([partial(_evaluate_rows, config, concept, sae_arms) for concept in config.concepts], workers)
-    parts = [evaluate(table, concept, make_arms(table, concept)) for concept in config.concepts]
-    results = pd.concat(parts, ignore_index=True)
-    about = {**asdict(config), "size": asdict(work.profile.table), "seconds": work.setting.seconds}
-    about |= {"steps": work.model.sampling(work.setting.sampling).steps, "sites": len(work.model.sites)}
+    config, work, concepts = table.config, table.work, table.config.concepts
+    train = partial(_ahead, config, _train_features)  # takes longest and is started first
+    compute_ahead([train, *(partial(_ahead, config, evaluate, one, caa_arms) for one in concepts)], workers)
+    compute_ahead([partial(_ahead, config, evaluate, one, sae_arms) for one in concepts], workers)
+    results = pd.concat([evaluate(table, concept, make_arms) for concept in concepts], ignore_index=True)
+    steps = work.model.sampling(work.setting.sampling).steps
+    about = {"size": asdict(work.profile.table), "seconds": work.setting.seconds, "steps": steps}
     write_table(table.folder / "results.parquet", results)
-    write_json(table.folder / "run.json", about)
+    write_json(table.folder / "run.json", asdict(config) | about)
     return results
 
 
-def evaluate(table: Table1, concept: str, arms: Sequence[Arm]) -> pd.DataFrame:
-    """Steer the prompts of one concept and score the clips; kept."""
-    work, size = table.work, table.work.profile.table
+def _ahead(config: Config, job: Callable[..., Any], *given: Any) -> None:
+    """Do a job in a process of its own, for what it leaves in the store."""
+    job(open_table(config), *given)
+
+
+def evaluate(table: Table1, concept: str, make: Callable[[Table1, str], list[Arm]]) -> pd.DataFrame:
+    """Steer the prompts of one concept by some rows and score the clips; kept."""
+    work, size, arms = table.work, table.work.profile.table, make(table, concept)
     trial = steering.result_trial(work, concept, size.prompts, ranged=size.scale not in ("paper", "authors"))
     trial = replace(trial, setting=replace(trial.setting, batch=16))
-    renders, store = render_embeddings(table), table.kept("evaluation")
+    renders, store = _render_embeddings(table), table.kept("evaluation")
     fine = [arm for arm in arms if arm.method == "SAE" and size.scale == "authors"]
     parts = [
         evaluation.run(work.model, some, trial, table.suite, percents, store, renders)
@@ -313,8 +300,8 @@ def evaluate(table: Table1, concept: str, arms: Sequence[Arm]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).drop_duplicates([UNIT, "metric"], ignore_index=True)
 
 
-def render_embeddings(table: Table1) -> torch.Tensor | None:
-    """Embed true renders, held out from all training, or load their embeddings; None for public checkpoints."""
+def _render_embeddings(table: Table1) -> torch.Tensor | None:
+    """Embeddings of true renders, held out from all training, made or loaded; None for public checkpoints."""
     count, seconds = table.work.profile.table.renders, table.work.setting.seconds
     if table.work.vocabulary != "mini" or not count:
         return None
@@ -323,18 +310,8 @@ def render_embeddings(table: Table1) -> torch.Tensor | None:
     place = table.kept("evaluation") / f"renders-{key(about)[:16]}.safetensors"
     if not place.is_file():
         clips = render_batch([draw(seed) for seed in seeds], seeds)[:, : min(FRAMES, round(seconds * SAMPLE_RATE))]
-        rows = table.suite.embed(clips, SAMPLE_RATE)
-        atomic_write(place, lambda draft: save_file({"rows": rows}, draft))
+        atomic_write(place, save({"rows": table.suite.embed(clips, SAMPLE_RATE)}))
     return load_file(place)["rows"]
-
-
-def _train_alone(config: Config) -> None:
-    train_features(open_table(config))
-
-
-def _evaluate_rows(config: Config, concept: str, make: Callable[[Table1, str], list[Arm]]) -> None:
-    table = open_table(config)
-    evaluate(table, concept, make(table, concept))
 
 
 # ---- what earlier runs left
@@ -365,18 +342,14 @@ def load_evidence(
     for name in models:
         if name not in ARCHITECTURES:
             raise UnknownNameError(unknown("architecture", name, ARCHITECTURES))
-    left: dict[tuple[str, str], tuple[Path, str]] = {}
+    left: dict[tuple[str, str], tuple[pd.DataFrame, str]] = {}
     for file in sorted(Path(store).glob("tables/*/results.parquet")):
         about = json.loads(file.with_name("run.json").read_text())
-        if "vocabulary" not in about:
-            raise InputError(f"{file.parent} is of an older layout: remove it, or name another store")
-        left[about["name"], about["checkpoint"]] = file, about["vocabulary"]
+        left[about["name"], about["checkpoint"]] = pd.read_parquet(file), about["vocabulary"]
     found = []
-    for name in models:
-        for checkpoint in checkpoints:
-            path, vocabulary = left.get((name, checkpoint), (None, ""))
-            config = Config(name, checkpoint, profile, vocabulary=vocabulary, localisation=str(localisation))
-            results = None if path is None else pd.read_parquet(path)
-            scores, together = load_halves(config)
-            found.append(Evidence(name, checkpoint, scores, results, together))
+    for name, checkpoint in product(models, checkpoints):
+        results, vocabulary = left.get((name, checkpoint), (None, ""))
+        config = Config(name, checkpoint, profile, vocabulary=vocabulary, localisation=str(localisation))
+        scores, together = load_localisation(config)
+        found.append(Evidence(name, checkpoint, scores, results, together))
     return found

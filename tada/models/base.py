@@ -323,7 +323,10 @@ class Model(ABC):
         return self.decode(self.sample(context, noise, sampling, progress))
 
     def sampling(self, preset: Sampling | str | None = None, **changes: Any) -> Sampling:
-        """The settings of a preset (None: the default one) with ``changes``; settings are completed for this model."""
+        """The settings of a preset (None: the default one) with ``changes``; settings are completed for this model.
+
+        A change to None is none.
+        """
         if not isinstance(preset, Sampling):
             name = preset or "default"
             if name not in self.presets:
@@ -336,7 +339,7 @@ class Model(ABC):
             raise TypeError(
                 f"{type(preset).__name__} has settings that {self.name} does not know: use {wanted.__name__}"
             )
-        return replace(preset, **changes)
+        return replace(preset, **{name: value for name, value in changes.items() if value is not None})
 
     def resolve(self, layers: Layers | None) -> tuple[str, ...]:
         """Site names of layers given by index, by site name, or as a layer set.
