@@ -38,9 +38,12 @@ class Commands(click.Group):
             except Exception as error:
                 if os.environ.get("TADA_DEBUG") == "1":
                     raise
-                if "signal" in about or isinstance(error, click.Abort):
-                    stop(f"stopped. {about['stopped']}", STOPPED)
-                stop(*_describe(error))
+                if "signal" not in about and not isinstance(error, click.Abort):
+                    stop(*_describe(error))
+                click.echo(f"tada: stopped. {about['stopped']}", err=True)
+                if "signal" in about:
+                    os._exit(STOPPED)  # at once: it takes Python seconds to take a model apart
+                code = STOPPED
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
