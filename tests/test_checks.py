@@ -41,7 +41,7 @@ PAGES: list[tuple[Check, str, str]] = [
     (checks.lost_players, SLIDER.format(0, ""), "<p></p>"),
     (checks.lost_players, CELL.format(OUTPUT.format("None")), CELL.format(OUTPUT.format(PLAYER))),
     (checks.lost_players, CELL.format(OUTPUT.format("")), CELL.format("")),  # a page left out of the build is no loss
-    (checks.heavy_files, "x" * 300_001, "x" * 1000),
+    (checks.heavy_pages, "x" * 300_001, "x" * 1000),
 ]
 
 
@@ -68,7 +68,7 @@ def test_a_heavy_site_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     folder = site(tmp_path, "")
     (folder / "clip.mp3").write_bytes(bytes(5000))
     monkeypatch.setattr(checks, "SITE_BYTES", 5000)
-    assert checks.heavy_files(folder) == ["the site: 0.0 MB, at most 0"]
+    assert checks.heavy_site(folder) == ["the site: 0.0 MB, at most 0"]
 
 
 @pytest.fixture
@@ -126,5 +126,5 @@ def test_a_spoiled_checkout_is_stopped(
 
 
 def test_every_check_is_shown_able_to_fail() -> None:
-    shown = {check for check, _, _ in PAGES} | {check for _, check, _ in SPOILED}
+    shown = {checks.heavy_site} | {check for check, _, _ in PAGES} | {check for _, check, _ in SPOILED}
     assert shown == {*checks.CHECKS, *checks.SOURCE_CHECKS}

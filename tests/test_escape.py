@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -81,7 +82,7 @@ def rendered(markdown: str) -> Page:
 def test_in_the_box_of_a_page(text):
     declared = [Parameter("prompt", "str", '"a song"', text), Parameter("other", "str", text, "")]
     record = provenance.Provenance("key", 1, "then", {}, {text: "abc"})
-    page = rendered(provenance.box("one", "one", declared, {"prompt": text}, provenance.facts(record, {})))
+    page = rendered(provenance.box(PageSpec("one", Path("one.py")), declared, {"prompt": text}, record))
     assert page.is_plain() and "b" not in page.tags and "i" not in page.tags and "a" not in page.tags
     assert page.tags.count("td") == 8
     assert page.shows(text) and page.shows(provenance.format_value(text))

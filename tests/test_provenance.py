@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tada.book import notebooks, provenance
 from tada.book.notebooks import Parameter
+from tada.book.pages import PageSpec
 from tada.book.provenance import Provenance
 
 DECLARED = [
@@ -71,8 +72,8 @@ def test_the_line_that_makes_clips_again_names_what_was_chosen() -> None:
 
 
 def test_the_box_has_everything_that_made_the_page() -> None:
-    chosen = {"steps": 9, "prompt": "a song"}
-    text = provenance.box("one-more", "one", DECLARED, chosen, provenance.facts(RECORD, chosen, ["two"]))
+    page, chosen = PageSpec("one-more", Path("one.py"), after=("two",)), {"steps": 9, "prompt": "a song"}
+    text = provenance.box(page, DECLARED, chosen, RECORD)
     for part in (
         "| **`steps`** | `9` | `4` | sampling steps |",
         '| `prompt` | `"a song"` |  | what to ask for |',
@@ -81,9 +82,9 @@ def test_the_box_has_everything_that_made_the_page() -> None:
         "- **reads the results of** [](/notebooks/two.ipynb)",
         "- **versions** tada 0.1.0",
         "tada run notebooks/one.py -p steps 9 -p prompt 'a song'",
-        "papermill notebooks/one.ipynb one-more-again.ipynb --cwd notebooks -p steps 9 -p prompt 'a song'",
+        "papermill notebooks/one.ipynb one-more-again.ipynb --cwd notebooks -p steps 9 -r prompt 'a song'",
     ):
         assert part in text
-    assert "default" not in provenance.box("one", "one", DECLARED, {}, [])
-    assert "|" not in provenance.box("one", "one", [], {}, [])
-    assert "- **checkpoints** none was opened" in provenance.facts(Provenance("key", 1, "then"), {})
+    assert "default" not in provenance.box(page, DECLARED, {}, RECORD)
+    assert "- **checkpoints** none was opened" in provenance.box(page, DECLARED, {}, Provenance("key", 1, "then"))
+    assert "|" not in provenance.box(page, [], {}, RECORD)

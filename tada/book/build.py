@@ -48,10 +48,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Page:
-    """One executed notebook: its name, the file, its provenance, and whether an earlier run was reused.
-
-    What the notebook wrote for its page, such as clips, lies in a folder beside the file, under the page's name.
-    """
+    """One executed notebook: its name, the file, its provenance, and whether an earlier run was reused."""
 
     name: str
     output: Path
@@ -60,7 +57,7 @@ class Page:
 
     @property
     def folder(self) -> Path:
-        """The folder of its files."""
+        """What the notebook wrote for its page, such as clips, beside the file."""
         return self.output.with_suffix("")
 
 
@@ -169,13 +166,14 @@ def run_notebook(path: Path, output: Path, chosen: Mapping[str, object]) -> Exec
     own = output.parent.resolve() == path.parent.resolve()
     if own or output.with_suffix(".py").exists():
         raise NotebookError(f"{output.parent} is {'the' if own else 'a'} notebook's own folder: choose another folder")
-    _remove_last_run(path, output)
+    record, source = output.with_name(f".{output.stem}.run.json"), str(path.resolve().with_suffix(""))
+    _remove_last_run(source, output, record)
     try:
         return notebooks.execute(path, output, chosen, provenance.environment(output))
     finally:
-        digests = {name: sha256(file) for name, file in _run_files(output).items() if not file.is_symlink()}
-        if digests:
-            write_json(_run_record(output), {"notebook": _without_suffix(path), "files": digests})
+        left = {name: sha256(file) for name, file in _run_files(output).items() if not file.is_symlink()}
+        if left:
+            write_json(record, {"notebook": source, "files": left})
 
 
 def _run_files(output: Path) -> dict[str, Path]:
@@ -186,22 +184,15 @@ def _run_files(output: Path) -> dict[str, Path]:
     return {file.relative_to(output.parent).as_posix(): file for file in there}
 
 
-def _run_record(output: Path) -> Path:
-    return output.with_name(f".{output.stem}.run.json")
-
-
-def _without_suffix(path: Path) -> str:
-    return str(path.resolve().with_suffix(""))
-
-
-def _remove_last_run(path: Path, output: Path) -> None:
-    record, files, left = _run_record(output), _run_files(output), {}
+def _remove_last_run(source: str, output: Path, record: Path) -> None:
+    files: dict[str, Path] = _run_files(output)
+    last: dict[str, Any] = {"notebook": source, "files": {}}
     with suppress(OSError, ValueError):
-        left = json.loads(record.read_text(encoding="utf-8"))
-    if left and left["notebook"] != _without_suffix(path):
-        raise NotebookError(f"{output} is of another notebook, {left['notebook']}: choose another folder")
+        last = json.loads(record.read_text(encoding="utf-8"))
+    if last["notebook"] != source:
+        raise NotebookError(f"{output} is of another notebook, {last['notebook']}: choose another folder")
     for name, file in files.items():
-        if file.is_symlink() or not left or left["files"].get(name) != sha256(file):
+        if file.is_symlink() or last["files"].get(name) != sha256(file):
             raise NotebookError(
                 f"{file} is not as a run left it (yours, edited, or of a run that was killed): "
                 "move it away, or choose another folder"
@@ -327,8 +318,7 @@ def present(page: Page, spec: PageSpec, chosen: Mapping[str, object]) -> str:
     """
     notebook = _with_heading(nbformat.read(page.output, as_version=4), spec)
     notebook.metadata.pop("papermill", None)
-    facts = provenance.facts(page.provenance, chosen, spec.after)
-    text = provenance.box(spec.name, spec.path.stem, notebooks.parameters(spec.path), chosen, facts)
+    text = provenance.box(spec, notebooks.parameters(spec.path), chosen, page.provenance)
     cells = [cell for cell in notebook.cells if "injected-parameters" not in notebooks.tags(cell)]
     places = [place for place, cell in enumerate(cells) if "parameters" in notebooks.tags(cell)]
     for cell in cells:

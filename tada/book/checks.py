@@ -9,8 +9,8 @@ missing. Each check is a function from a folder to a list of problems: of built 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -26,120 +26,112 @@ BASE64_BYTES = 20_000
 _ERROR_WORDS = re.compile(r"Traceback \(most recent call last\)|ModuleNotFoundError|IProgress not found")
 _WARNING_WORDS = re.compile(r"\b\w*Warning:")
 _LINKS = {
-    "a": "href",
-    "link": "href",
-    "img": "src",
-    "script": "src",
-    "audio": "src",
-    "source": "src",
-    "iframe": "src",
+    **dict.fromkeys(("a", "link"), "href"),
+    **dict.fromkeys(("img", "script", "audio", "source", "iframe"), "src"),
     "tr": "data-spectrogram",
-    "steer-slider": "manifest",
 }
 _BASE64 = re.compile(r"base64,([A-Za-z0-9+/=]+)")
 _PATHS = re.compile(r"(?:Posix|Windows)Path\(|(?<![\w.~-])/(?:home|root|tmp)/[\w.-]+")
 _UNREAD = ("search.html", "genindex.html")
 
-
-def broken_output(site: Path) -> list[str]:
-    """Find pages that show an error or a warning of the code they ran."""
-    problems = []
-    for page in _pages(site):
-        text = _soup(page).get_text(" ")
-        problems += [f"{_name(site, page)}: shows {hit!r}" for hit in sorted(set(_ERROR_WORDS.findall(text)))]
-        for output in _soup(page).select(".cell_output"):
-            if output.select(".stderr") or _WARNING_WORDS.search(output.get_text(" ")):
-                said = " ".join(output.get_text(" ").split())[:120]
-                problems.append(f"{_name(site, page)}: a cell's output warns: {said}")
-    return problems
-
-
-def embedded_files(site: Path) -> list[str]:
-    """Find pages that carry sound, or over 20 kB of something else, as base64: it cannot be loaded when wanted."""
-    problems = []
-    for page in _pages(site):
-        text = page.read_text(encoding="utf-8")
-        large = [len(blob) for blob in _BASE64.findall(text) if len(blob) > BASE64_BYTES]
-        if "data:audio" in text:
-            problems.append(f"{_name(site, page)}: embeds audio as data:audio, write a file instead")
-        elif large:
-            problems.append(f"{_name(site, page)}: embeds {max(large) / 1000:.0f} kB of base64, write a file instead")
-    return problems
-
-
-def machine_paths(site: Path) -> list[str]:
-    """Find pages that show a ``PosixPath``, or a file in a home or scratch folder of the machine that built them."""
-    return [
-        f"{_name(site, page)}: shows a path of this machine, {hit!r}"
-        for page in _pages(site)
-        for hit in sorted(set(_PATHS.findall(_soup(page).get_text(" "))))
-    ]
-
-
-def dead_links(site: Path) -> list[str]:
-    """Find internal links, images, sounds and scripts whose file or anchor is not in the site."""
-    return [
-        f"{_name(site, page)}: {target!r} leads nowhere"
-        for page in _pages(site)
-        for _, target in _targets(page)
-        if _is_internal(target) and not _resolves(site, page, target)
-    ]
-
-
-def outside_assets(site: Path) -> list[str]:
-    """Find scripts, styles, images and sounds fetched from elsewhere: the page would break without a network."""
-    return [
-        f"{_name(site, page)}: loads {target!r} from outside the site"
-        for page in _pages(site)
-        for tag, target in _targets(page)
-        if tag != "a" and urlsplit(target).netloc and not _soup(page).find("link", rel="canonical", href=target)
-    ]
-
-
-def poor_labels(site: Path) -> list[str]:
-    """Find images without a text or with a file's name for one, players without a label, figures without caption."""
-    problems = []
-    for page in _pages(site):
-        for image in _soup(page).select("article img, main img"):
-            alt = (image.get("alt") or "").strip()
-            if not alt or re.fullmatch(r"\S*[/\\.]\S*", alt):
-                problems.append(f"{_name(site, page)}: image {image.get('src')!r} has the alt text {alt!r}")
-        for audio in _soup(page).find_all("audio"):
-            if not (audio.get("aria-label") or audio.get("title") or audio.find_parent("figure")):
-                problems.append(f"{_name(site, page)}: the player of {audio.get('src')!r} does not say what it plays")
-        for figure in _soup(page).select("article figure"):
-            if not (figure.figcaption and figure.figcaption.get_text().strip()):
-                problems.append(f"{_name(site, page)}: a figure has no caption")
-    return sorted(set(problems))
-
-
-def lost_players(site: Path) -> list[str]:
-    """Find sliders with fewer players than they declare, and cells tagged `player` whose output has none."""
-    problems = []
-    for page in _pages(site):
-        for slider in _soup(page).find_all("steer-slider"):
-            declared, found = int(slider.get("data-players") or 0), len(slider.find_all("audio"))
-            if declared != found or not found:
-                problems.append(f"{_name(site, page)}: a slider declares {declared} players, {found} are there")
-        for cell in _soup(page).select(".cell.tag_player"):
-            if cell.select(".cell_output") and not cell.find("audio"):
-                problems.append(f"{_name(site, page)}: a cell is tagged `player`, its output has none")
-    return problems
-
-
-def heavy_files(site: Path) -> list[str]:
-    """Find pages whose HTML is over 300 kB, and a site over 60 MB: too much for a visit."""
-    sizes = {page: page.stat().st_size for page in _pages(site)}
-    whole = sum(file.stat().st_size for file in site.rglob("*") if file.is_file())
-    problems = [
-        f"{_name(site, page)}: {size / 1000:.0f} kB of HTML, at most {PAGE_BYTES / 1000:.0f}"
-        for page, size in sizes.items()
-        if size > PAGE_BYTES
-    ]
-    return problems + [f"the site: {whole / 1e6:.1f} MB, at most {SITE_BYTES / 1e6:.0f}"] * (whole > SITE_BYTES)
-
-
 Check = Callable[[Path], list[str]]
+
+
+def _of_pages(find: Callable[[Path, Path], Iterable[str]]) -> Check:
+    """Make a check of a site from a function that finds what is wrong with one page of it."""
+
+    @wraps(find)
+    def check(site: Path) -> list[str]:
+        return [
+            f"{page.relative_to(site).as_posix()}: {problem}"
+            for page in _pages(site)
+            for problem in dict.fromkeys(find(site, page))
+        ]
+
+    return check
+
+
+@_of_pages
+def broken_output(site: Path, page: Path) -> Iterator[str]:
+    """Find errors and warnings of the code that a page ran."""
+    yield from (f"shows {hit!r}" for hit in _ERROR_WORDS.findall(_soup(page).get_text(" ")))
+    for output in _soup(page).select(".cell_output"):
+        said = " ".join(output.get_text(" ").split())
+        if output.select(".stderr") or _WARNING_WORDS.search(said):
+            yield f"a cell's output warns: {said[:120]}"
+
+
+@_of_pages
+def embedded_files(site: Path, page: Path) -> Iterator[str]:
+    """Find sound, or over 20 kB of something else, as base64: it cannot be loaded when wanted."""
+    text = page.read_text(encoding="utf-8")
+    if "data:audio" in text:
+        yield "embeds audio as data:audio, write a file instead"
+    elif (largest := max(map(len, _BASE64.findall(text)), default=0)) > BASE64_BYTES:
+        yield f"embeds {largest / 1000:.0f} kB of base64, write a file instead"
+
+
+@_of_pages
+def machine_paths(site: Path, page: Path) -> Iterator[str]:
+    """Find a ``PosixPath``, or a file in a home or scratch folder of the machine that built the page."""
+    yield from (f"shows a path of this machine, {hit!r}" for hit in _PATHS.findall(_soup(page).get_text(" ")))
+
+
+@_of_pages
+def dead_links(site: Path, page: Path) -> Iterator[str]:
+    """Find internal links, images, sounds and scripts whose file or anchor is not in the site."""
+    targets = (target for _, target in _targets(page))
+    yield from (f"{one!r} leads nowhere" for one in targets if _is_internal(one) and not _resolves(site, page, one))
+
+
+@_of_pages
+def outside_assets(site: Path, page: Path) -> Iterator[str]:
+    """Find scripts, styles, images and sounds fetched from elsewhere: the page would break without a network."""
+    for tag, target in _targets(page):
+        if tag != "a" and urlsplit(target).netloc and not _soup(page).find("link", rel="canonical", href=target):
+            yield f"loads {target!r} from outside the site"
+
+
+@_of_pages
+def poor_labels(site: Path, page: Path) -> Iterator[str]:
+    """Find images without a text or with a file's name for one, players without a label, figures without caption."""
+    for image in _soup(page).select("article img, main img"):
+        alt = (image.get("alt") or "").strip()
+        if not alt or re.fullmatch(r"\S*[/\\.]\S*", alt):
+            yield f"image {image.get('src')!r} has the alt text {alt!r}"
+    for audio in _soup(page).find_all("audio"):
+        if not (audio.get("aria-label") or audio.get("title") or audio.find_parent("figure")):
+            yield f"the player of {audio.get('src')!r} does not say what it plays"
+    for figure in _soup(page).select("article figure"):
+        if not (figure.figcaption and figure.figcaption.get_text().strip()):
+            yield "a figure has no caption"
+
+
+@_of_pages
+def lost_players(site: Path, page: Path) -> Iterator[str]:
+    """Find sliders with fewer players than they declare, and cells tagged `player` whose output has none."""
+    for slider in _soup(page).find_all("steer-slider"):
+        declared, found = int(slider.get("data-players") or 0), len(slider.find_all("audio"))
+        if declared != found or not found:
+            yield f"a slider declares {declared} players, {found} are there"
+    for cell in _soup(page).select(".cell.tag_player"):
+        if cell.select(".cell_output") and not cell.find("audio"):
+            yield "a cell is tagged `player`, its output has none"
+
+
+@_of_pages
+def heavy_pages(site: Path, page: Path) -> Iterator[str]:
+    """Find pages whose HTML is over 300 kB."""
+    if (size := page.stat().st_size) > PAGE_BYTES:
+        yield f"{size / 1000:.0f} kB of HTML, at most {PAGE_BYTES / 1000:.0f}"
+
+
+def heavy_site(site: Path) -> list[str]:
+    """Find a site over 60 MB: too much for a visit."""
+    whole = sum(file.stat().st_size for file in site.rglob("*") if file.is_file())
+    return [f"the site: {whole / 1e6:.1f} MB, at most {SITE_BYTES / 1e6:.0f}"] * (whole > SITE_BYTES)
+
+
 CHECKS: tuple[Check, ...] = (
     broken_output,
     embedded_files,
@@ -148,7 +140,8 @@ CHECKS: tuple[Check, ...] = (
     outside_assets,
     poor_labels,
     lost_players,
-    heavy_files,
+    heavy_pages,
+    heavy_site,
 )
 
 
@@ -174,8 +167,9 @@ def stray_pairs(checkout: Path) -> list[str]:
 def repeated_keys(checkout: Path) -> list[str]:
     """Find YAML files that give a key twice, of which YAML keeps the last without a word."""
     problems = []
-    places = ("*.yml", "notebooks/*.yml", ".github/**/*.yml")
-    for path in [file for place in places for file in sorted(checkout.glob(place))]:
+    for path in sorted(
+        file for place in ("*", "notebooks/*", ".github/**/*") for file in checkout.glob(f"{place}.yml")
+    ):
         try:
             pages.load_yaml(path)
         except BookError as error:
@@ -196,15 +190,11 @@ def poor_parameters(checkout: Path) -> list[str]:
 def missing_contents(checkout: Path) -> list[str]:
     """Find pages of notebooks that the contents, `_toc.yml`, do not name: the site would not have them."""
     try:
-        specs = pages.select(checkout / "notebooks")
+        names = [spec.name for spec in pages.select(checkout / "notebooks")]
     except BookError:  # said by the build itself
         return []
-    contents = (checkout / "_toc.yml").read_text(encoding="utf-8")
-    return [
-        f"_toc.yml: does not name notebooks/{spec.name}"
-        for spec in specs
-        if not re.search(rf"notebooks/{re.escape(spec.name)}\s*$", contents, re.M)
-    ]
+    listed = re.findall(r"notebooks/(\S+)\s*$", (checkout / "_toc.yml").read_text(encoding="utf-8"), re.M)
+    return [f"_toc.yml: does not name notebooks/{name}" for name in names if name not in listed]
 
 
 SOURCE_CHECKS: tuple[Check, ...] = (stray_pairs, repeated_keys, poor_parameters, missing_contents)
@@ -222,10 +212,6 @@ def _pages(site: Path) -> list[Path]:
     return [page for page in sorted(site.rglob("*.html")) if "_static" not in page.relative_to(site).parts]
 
 
-def _name(site: Path, page: Path) -> str:
-    return page.relative_to(site).as_posix()
-
-
 @lru_cache(maxsize=512)
 def _soup(page: Path) -> Any:
     return BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
@@ -233,9 +219,9 @@ def _soup(page: Path) -> Any:
 
 def _targets(page: Path) -> Iterator[tuple[str, str]]:
     for tag, attribute in _LINKS.items():
-        for node in _soup(page).find_all(tag):
-            if node.get(attribute):
-                yield tag, str(node[attribute])
+        yield from (
+            (tag, str(node[attribute])) for node in _soup(page).select(f"{tag}[{attribute}]") if node[attribute]
+        )
 
 
 def _is_internal(target: str) -> bool:

@@ -11,7 +11,6 @@ import os
 import platform
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,30 +29,24 @@ class RestartNeeded(RuntimeError):
     """A package was replaced after it had been loaded: the runtime has to be restarted once."""
 
 
-@dataclass(frozen=True)
-class Setup:
+class Setup(dict[str, str]):
     """What a notebook runs on, name -> value; the last line of its first cell shows it."""
 
-    rows: dict[str, str]
-
     def __repr__(self) -> str:
-        width = max(map(len, self.rows))
-        return "\n".join(f"{name:<{width}}  {value}" for name, value in self.rows.items())
+        width = max(map(len, self))
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in self.items())
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th>{escape.html(name)}</th><td>{escape.html(value)}</td></tr>" for name, value in self.rows.items()
-        )
+        cells = ((escape.html(name), escape.html(value)) for name, value in self.items())
+        rows = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in cells)
         return f'<table class="dataframe tada-table">{rows}</table>'
 
 
-def setup(checkpoints: Iterable[str] = (), library: Any = None) -> Setup:
+def setup(library: Any = None) -> Setup:
     """Look at the machine before a notebook runs.
 
     Args:
-        checkpoints: hub ids that the notebook is going to load; their size is looked up where the hub can be reached.
-            None are needed for the minis.
-        library: the package, whose public checkpoints could be loaded as well; their sizes are shown on Colab.
+        library: the package, whose public checkpoints could be loaded; their sizes are shown on Colab.
 
     Returns:
         Versions, GPU, time, and what will be downloaded.
@@ -62,9 +55,10 @@ def setup(checkpoints: Iterable[str] = (), library: Any = None) -> Setup:
         RestartNeeded: a loaded package is not the one that is installed now.
     """
     check_loaded()
-    download = _sizes(checkpoints) or "nothing, the minis ship along"
+    download = "nothing, the minis ship along"
     if on_colab() and library is not None:
-        download += f". With the checkpoint `public`: {_sizes(one.hub_id for one in library.ARCHITECTURES.values())}"
+        sizes = (f"{one.hub_id}: {size_of(one.hub_id)}" for one in library.ARCHITECTURES.values())
+        download += f". With the checkpoint `public`: {'; '.join(sizes)}"
     return Setup(
         {
             "Python": f"{platform.python_version()}{' on Colab' if on_colab() else ''}",
@@ -75,10 +69,6 @@ def setup(checkpoints: Iterable[str] = (), library: Any = None) -> Setup:
             "to be downloaded": download,
         }
     )
-
-
-def _sizes(checkpoints: Iterable[str]) -> str:
-    return "; ".join(f"{one}: {size_of(one)}" for one in checkpoints)
 
 
 def installed_version(package: str) -> str:
@@ -118,8 +108,6 @@ def gpu_name() -> str:
 
 def size_of(checkpoint: str) -> str:
     """Return the size of a public checkpoint's files as the hub gives it, or why it is not known."""
-    if os.path.isdir(checkpoint):
-        return "a folder on this machine"
     try:
         files = importlib.import_module("huggingface_hub").model_info(checkpoint, files_metadata=True, timeout=10)
         return f"at most {sum(one.size or 0 for one in files.siblings) / 1e9:.1f} GB"
@@ -183,8 +171,7 @@ def first_cell(url: str, ref: str) -> str:
         url: of the repository; empty where it is not public: then the package's wheel beside the notebook is taken.
         ref: branch or tag.
     """
-    source = f'"tada-companion @ git+{url}@{ref}"' if url else "tada_companion-*.whl"
-    return FIRST_CELL.format(source=source)
+    return FIRST_CELL.format(source=f'"tada-companion @ git+{url}@{ref}"' if url else "tada_companion-*.whl")
 
 
 FIRST_CELL = """\

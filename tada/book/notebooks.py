@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tada.book import colab
 from tada.errors import MissingPackageError, NotebookError, unknown
@@ -74,8 +74,7 @@ class Parameter:
         return f"{self.name}: {self.type} = {self.default}" + (f"  # {self.help}" if self.help else "")
 
 
-@dataclass(frozen=True)
-class Execution:
+class Execution(NamedTuple):
     """One finished run: the executed notebook, its duration in seconds, and what failed, empty if nothing did."""
 
     output: Path
@@ -357,15 +356,12 @@ def describe_failure(path: Path, output: Path, code: int, errors: str) -> str:
     begun = [cell.source for cell in cells if cell.metadata.get("papermill", {}).get("status") not in (None, "pending")]
     if failed:
         cell, error = failed[0]
-        where, source, reason = (
-            f"failed in cell [{cell.execution_count}]",
-            cell.source,
-            f"{error.ename}: {error.evalue}",
-        )
+        where, source = f"failed in cell [{cell.execution_count}]", cell.source
+        reason = f"{error.ename}: {error.evalue}"
     else:
-        lines = [line.strip() for line in errors.splitlines() if line.strip()]
         source = begun[-1] if code == DEAD_KERNEL and begun else ""
-        where, reason = f"was stopped{' in this cell' * bool(source)}", lines[-1] if lines else "papermill said nothing"
+        where = f"was stopped{' in this cell' * bool(source)}"
+        reason = next((line.strip() for line in errors.splitlines()[::-1] if line.strip()), "papermill said nothing")
     shown = "".join(f"    {line}\n" for line in source.strip().splitlines())
     kept = f"\nThe partly executed notebook is kept at {output}" if output.is_file() else ""
     return f"{path} {where}:\n{shown}  {reason}{kept}"

@@ -11,7 +11,6 @@ import platform
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +22,7 @@ from tada.io import PAGE, write_json
 
 if TYPE_CHECKING:
     from tada.book.notebooks import Parameter
+    from tada.book.pages import PageSpec
 
 PACKAGES = {"tada": "tada-companion", "torch": "torch", "diffusers": "diffusers", "transformers": "transformers"}
 DIGITS = 12
@@ -53,7 +53,7 @@ class Provenance:
 
 
 def read(path: Path) -> Provenance | None:
-    """Read the provenance kept at a path; None if there is none that can be read."""
+    """Read what was kept at a path; None if there is nothing that can be read."""
     try:
         return Provenance(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -131,10 +131,9 @@ def commands(notebook: str, page: str, chosen: Mapping[str, object]) -> list[str
         page: its name.
         chosen: its parameters.
     """
-    ours = [
-        f"-p {key} {_quote(value if isinstance(value, str) else format_value(value))}" for key, value in chosen.items()
-    ]
-    theirs = [_papermill_option(key, value) for key, value in chosen.items()]
+    texts = {name: value if isinstance(value, str) else format_value(value) for name, value in chosen.items()}
+    ours = [f"-p {name} {_quote(text)}" for name, text in texts.items()]
+    theirs = [_papermill_option(name, value) for name, value in chosen.items()]
     start = f"papermill notebooks/{notebook}.ipynb {page}-again.ipynb --cwd notebooks"
     return [" ".join([f"tada run notebooks/{notebook}.py", *ours]), " ".join([start, *theirs])]
 
@@ -152,30 +151,20 @@ def _quote(text: str) -> str:
 
 
 def _papermill_option(key: str, value: object) -> str:
-    """Write a parameter for papermill, which takes text that looks like a number for one, and lists as YAML only."""
-    if isinstance(value, str):
-        return f"{'-r' if _looks_otherwise(value) else '-p'} {key} {_quote(value)}"
-    if isinstance(value, (int, float)):
-        return f"-p {key} {value}"
+    """Write a parameter for papermill: text as it is, whatever it looks like, and lists as YAML."""
+    if isinstance(value, (str, int, float)):
+        return f"{'-r' if isinstance(value, str) else '-p'} {key} {_quote(str(value))}"
     return f"-y {_quote(f'{key}: {json.dumps(value)}')}"
 
 
-def _looks_otherwise(text: str) -> bool:
-    with suppress(ValueError):
-        float(text)
-        return True
-    return text in ("True", "False", "None")
-
-
-def box(page: str, notebook: str, declared: Sequence[Parameter], chosen: Mapping[str, object], facts: list[str]) -> str:
-    """Write the Markdown of a page's box: its parameters, its provenance, and how to run it again.
+def box(page: PageSpec, declared: Sequence[Parameter], chosen: Mapping[str, object], record: Provenance) -> str:
+    """Write the Markdown of a page's box, one line that opens: its parameters, its provenance, how to run it again.
 
     Args:
-        page: its name.
-        notebook: the notebook's name, without folder and suffix.
+        page: whose it is.
         declared: the notebook's parameters.
         chosen: the values that were given.
-        facts: as from :func:`facts`.
+        record: of the execution.
     """
     changed = changes(declared, chosen)
     rows = [["parameter", "value", "default", "meaning"], ["---"] * 4]
@@ -183,32 +172,26 @@ def box(page: str, notebook: str, declared: Sequence[Parameter], chosen: Mapping
         mark = "**" if one.name in changed else ""
         value = format_value(chosen[one.name]) if one.name in chosen else one.default
         default = escape.code(one.default) if mark else ""
-        name = f"{mark}{escape.code(one.name)}{mark}"
-        rows.append([name, escape.code(value), default, escape.markdown(one.help)])
+        rows.append([f"{mark}{escape.code(one.name)}{mark}", escape.code(value), default, escape.markdown(one.help)])
     if not changed:
         rows = [[name, value, meaning] for name, value, _, meaning in rows]
     table = [f"| {' | '.join(row)} |" for row in rows] if declared else []
-    lines = [":::{admonition} This page was run with", ":class: tada-run", *table, "", *facts, ""]
-    again = commands(notebook, page, chosen)
+    again = commands(page.path.stem, page.name, chosen)
     fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", "".join(again))), 3)
-    lines += ["To run it again, with these values or with others:", f"{fence}shell", *again]
-    return "\n".join([*lines, fence, ":::"])
+    title = f":::{{admonition}} Run on {record.date}: parameters, checkpoints, versions, and how to run it again"
+    lines = [title, ":class: dropdown tada-run", *table, "", *_facts(page, chosen, record), ""]
+    lines += ["To run it again, with these values or with others:", f"{fence}shell", *again, fence, ":::"]
+    return "\n".join(lines)
 
 
-def facts(record: Provenance, chosen: Mapping[str, object], after: Sequence[str] = ()) -> list[str]:
-    """Write what is known of an execution as the items of a Markdown list.
-
-    Args:
-        record: of the execution.
-        chosen: the values that were given.
-        after: names of the pages whose results it reads.
-    """
+def _facts(page: PageSpec, chosen: Mapping[str, object], record: Provenance) -> list[str]:
+    """Write what is known of an execution as the items of a Markdown list."""
     opened = "; ".join(f"{escape.markdown(name)} {escape.code(digest)}" for name, digest in record.checkpoints.items())
     said = {
         "run on": f"{record.date}, in {record.seconds:.0f} s",
         "profile": escape.code(chosen["profile"]) if "profile" in chosen else "",
         "checkpoints": opened or "none was opened",
-        "reads the results of": ", ".join(f"[](/notebooks/{name}.ipynb)" for name in after),
+        "reads the results of": ", ".join(f"[](/notebooks/{name}.ipynb)" for name in page.after),
         "versions": ", ".join(f"{name} {number}" for name, number in record.versions.items() if number),
     }
     return [f"- **{what}** {text}" for what, text in said.items() if text]
