@@ -1,4 +1,7 @@
-"""Photograph every page of the built site in headless Chromium and check it: no sideways scroll, no console message.
+"""Photograph every page of the built site in headless Chromium and check it.
+
+No page scrolls sideways, no console message is left, and no formula, table, code or picture is cut off without a way to
+scroll there that can be seen.
 
 Each page is seen at 1400 and 390 pixels, light and dark; pictures go to _build/looks. Needs chromium and chromedriver;
 without them it says so and stops with success.
@@ -30,6 +33,24 @@ const style = document.createElement("style");
 style.textContent = "*, *::before, *::after { transition: none !important; animation: none !important }";
 document.head.append(style);
 """
+CLIPPED = """
+const cut = new Set();
+for (const one of document.querySelectorAll("article :is(math, table, pre, img, audio)")) {
+  const box = one.getBoundingClientRect();
+  for (let around = one; box.width && around.tagName !== "ARTICLE"; around = around.parentElement) {
+    const style = getComputedStyle(around), frame = around.getBoundingClientRect();
+    if (around.tagName === "math" || style.overflowX === "visible") continue;
+    const scrolls = style.overflowX !== "hidden" && around.scrollWidth > around.clientWidth + 1;
+    const told = style.backgroundAttachment.includes("local") || around.offsetHeight - around.clientHeight > 5;
+    if (box.left + around.scrollLeft < frame.left - 1) cut.add(`a ${one.tagName} begins where nobody can scroll`);
+    else if (box.right > frame.right + 1 && !scrolls) cut.add(`a ${one.tagName} is cut at the right`);
+    else if (scrolls && !told) cut.add(`a ${one.tagName} can be scrolled, and nothing says so`);
+    break;
+  }
+}
+return [...cut];
+"""
+"""What a reader cannot get to, or not see how; a shadow or a scroll bar says that there is more."""
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -71,6 +92,7 @@ def look(driver: Any, address: str, name: str, width: int, scheme: str) -> list[
     where = f"{name} at {width} px, {scheme}"
     extent = driver.execute_script("return document.documentElement.scrollWidth")
     problems = [f"{where}: {extent} px wide, scrolls sideways"] if extent > width else []
+    problems += [f"{where}: {what}" for what in driver.execute_script(CLIPPED)]
     entries = [entry for entry in driver.get_log("browser") if entry["level"] in ("WARNING", "SEVERE")]
     problems += [f"{where}: console says {entry['message']}" for entry in entries]
     resize(driver, width, driver.execute_script("return document.documentElement.scrollHeight"))

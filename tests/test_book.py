@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bs4 import BeautifulSoup
 
 from tada.book import build as book
 from tada.book import notebooks, pages, provenance
@@ -14,7 +15,6 @@ from tada.book.pages import PageSpec
 from tada.errors import BookError, NotebookError
 from tada.experiments import profiles
 
-ROOT = Path(__file__).parents[1]
 NOTEBOOK = """\
 # %% [markdown]
 # # One
@@ -26,6 +26,7 @@ profile: str = "mini"  # how much to run
 # %%
 steps * 2
 """
+MORE = "\n# %%\n'more'\n"
 CONFIG = """\
 title: A book
 only_build_toc_files: true
@@ -45,31 +46,61 @@ parts:
       - file: notebooks/01_one
       - file: notebooks/02_two
 """
+PAGES = """\
+01_one:
+  01_one: {title: First of all}
+  01_one-again: {title: Once again, parameters: {steps: 9}}
+"""
+
+
+class Checkout:
+    """A folder with a small book."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.notebooks, self.lines = folder, folder / "notebooks", list[str]()
+        files = {
+            "_config.yml": CONFIG,
+            "_toc.yml": TOC,
+            "book/index.md": "# A book\n\nWords.\n",
+            "tada/__init__.py": "",
+        }
+        files |= {"notebooks/01_one.py": NOTEBOOK, "notebooks/02_two.py": "# %% [markdown]\n# # Two\n\n# %%\n1 + 1\n"}
+        for name, text in files.items():
+            self.write(name, text)
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file, and its pair where it is a notebook."""
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        if name.startswith("notebooks/") and path.suffix == ".py":
+            notebooks.write_pair(path)
+
+    def specs(self, *only: str) -> list[PageSpec]:
+        return pages.select(self.notebooks, only)
+
+    def names(self, *only: str) -> list[str]:
+        return [spec.name for spec in self.specs(*only)]
+
+    def run(self, *only: str, **options: Any) -> list[Page]:
+        """Execute pages and note what is told."""
+        self.lines.clear()
+        return book.execute(self.folder, self.specs(*only), tell=self.lines.append, **options)
+
+    def page(self, values: dict[str, Any] | None = None, **options: Any) -> Page:
+        """The executed page of the first notebook."""
+        spec = PageSpec("01_one", self.notebooks / "01_one.py", values or {})
+        return book.execute(self.folder, [spec], "smoke", **options)[0]
+
+    def build(self, *only: str, **options: Any) -> Path:
+        """Build the site at the profile smoke and return its folder of notebooks."""
+        self.lines.clear()
+        return book.build(self.folder, "smoke", only, tell=self.lines.append, **options).parent / "notebooks"
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    for folder in ("book", "notebooks", "tada"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "_config.yml").write_text(CONFIG)
-    (tmp_path / "_toc.yml").write_text(TOC)
-    (tmp_path / "book" / "index.md").write_text("# A book\n\nWords.\n")
-    (tmp_path / "notebooks" / "01_one.py").write_text(NOTEBOOK)
-    (tmp_path / "notebooks" / "02_two.py").write_text("# %% [markdown]\n# # Two\n\n# %%\n1 + 1\n")
-    (tmp_path / "tada" / "__init__.py").write_text("")
-    pair(tmp_path)
-    return tmp_path
-
-
-def pair(checkout: Path) -> None:
-    for path in sorted((checkout / "notebooks").glob("*.py")):
-        notebooks.write_pair(path)
-
-
-def page_of(checkout: Path, name: str = "01_one", values: dict[str, Any] | None = None, **options: Any) -> Page:
-    """The executed page of a notebook."""
-    spec = PageSpec(name, checkout / "notebooks" / f"{name}.py", values or {})
-    return book.execute(checkout, [spec], "smoke", **options)[0]
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path)
 
 
 # ---- configuration and contents
@@ -80,83 +111,108 @@ def test_buttons_appear_only_with_a_repository(tmp_path: Path) -> None:
     path.write_text(CONFIG)
     assert not {"repository", "html"} & set(book.configuration(path))
     path.write_text(CONFIG.replace('url: ""', "url: https://example.org/tada"))
-    config = book.configuration(path)
-    assert config["html"] == {"use_repository_button": True, "use_issues_button": True}
-
-
-def test_select_by_the_start_of_a_name(checkout: Path) -> None:
-    folder = checkout / "notebooks"
-    assert [spec.name for spec in pages.select(folder, ["02"])] == ["02_two"]
-    assert len(pages.select(folder, [])) == 2
-    with pytest.raises(NotebookError, match="no notebook '03'"):
-        pages.select(folder, ["03"])
+    assert book.configuration(path)["html"] == {"use_repository_button": True, "use_issues_button": True}
 
 
 def test_the_book_and_the_experiments_have_the_same_profiles() -> None:
     assert set(pages.PROFILES) == set(profiles.PROFILES)
 
 
+def test_a_notebook_becomes_the_pages_it_is_given(checkout: Checkout) -> None:
+    checkout.write("notebooks/pages.yml", PAGES + "02_two:\n  02_two: {after: [01_one*]}\n")
+    specs = checkout.specs()
+    assert [(spec.name, spec.path.stem) for spec in specs[:2]] == [("01_one", "01_one"), ("01_one-again", "01_one")]
+    assert specs[1].parameters == {"steps": 9} and specs[2].after == ("01_one", "01_one-again")
+    assert checkout.names("01_one-", "02") == ["01_one-again", "02_two"]
+    with pytest.raises(NotebookError, match="no notebook '03'"):
+        checkout.specs("03")
+    checkout.write("notebooks/pages.yml", PAGES + "02_two:\n  02_two: {after: [01_one]}\n")
+    assert checkout.specs()[-1].after == ("01_one",)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ("01_on:\n  01_on: {}\n", "did you mean '01_one'"),
+        ("01_one:\n  one: {}\n", "does not begin with '01_one'"),
+        ("01_one:\n  01_one: {parameters: {stps: 1}}\n", "did you mean 'steps'"),
+        ("01_one:\n  01_one: {parameters: {profile: smok}}\n", "did you mean 'smoke'"),
+        ("01_one:\n  01_one: {titel: One}\n", "did you mean 'title'"),
+        ("01_one:\n  01_one: {after: [03_x]}\n", "no page '03_x'"),
+        ("01_one:\n  01_one: {after: [02_two]}\n02_two:\n  02_two: {after: [01_one]}\n", "01_one waits for .*be first"),
+    ],
+)
+def test_pages_that_cannot_be_are_refused(checkout: Checkout, entries: str, message: str) -> None:
+    checkout.write("notebooks/pages.yml", entries)
+    with pytest.raises(BookError, match=message):
+        checkout.run()
+
+
 # ---- running and presenting
 
 
-def test_a_run_is_reused_until_something_that_determines_it_changes(checkout: Path) -> None:
-    path, package = checkout / "notebooks" / "01_one.py", checkout / "tada"
-    assert not page_of(checkout).reused
-    assert page_of(checkout).reused
-    assert not page_of(checkout, values={"steps": 5}).reused
-    (package / "new.py").write_text("x = 1\n")
-    assert not page_of(checkout, values={"steps": 5}).reused
-    path.write_text(NOTEBOOK + "\n# %%\n'more'\n")
-    assert not page_of(checkout, values={"steps": 5}).reused
-    assert page_of(checkout, values={"steps": 5}).reused
-    assert not page_of(checkout, values={"steps": 5}, force=True).reused
-    assert not book.execute(checkout, pages.select(checkout / "notebooks", ["01"]), "mini")[0].reused
-    assert page_of(checkout, values={"steps": 5}).reused, "each profile keeps pages of its own"
+def test_a_run_is_reused_until_something_that_determines_it_changes(checkout: Checkout) -> None:
+    assert not checkout.page().reused
+    assert checkout.page().reused
+    assert not checkout.page({"steps": 5}).reused
+    checkout.write("tada/new.py", "x = 1\n")
+    assert not checkout.page({"steps": 5}).reused
+    checkout.write("notebooks/01_one.py", NOTEBOOK + MORE)
+    assert not checkout.page({"steps": 5}).reused
+    assert not checkout.page({"steps": 5}, force=True).reused
+    assert not checkout.run("01", profile="mini")[0].reused
+    assert checkout.page({"steps": 5}).reused, "each profile keeps pages of its own"
 
 
-def test_a_failure_leaves_the_finished_page_of_an_earlier_run(checkout: Path) -> None:
-    path = checkout / "notebooks" / "01_one.py"
-    before = page_of(checkout)
-    path.write_text("# %%\n1 / 0\n")
+def test_a_failure_leaves_the_finished_page_of_an_earlier_run(checkout: Checkout) -> None:
+    before = checkout.page()
+    checkout.write("notebooks/01_one.py", "# %%\n1 / 0\n")
     for _ in range(2):
         with pytest.raises(BookError, match=r"ZeroDivisionError(.|\n)*kept at .*unfinished/01_one\.ipynb"):
-            page_of(checkout)
-    path.write_text(NOTEBOOK)
-    after = page_of(checkout)
+            checkout.page()
+    checkout.write("notebooks/01_one.py", NOTEBOOK)
+    after = checkout.page()
     assert after.reused and after.provenance == before.provenance
 
 
-def test_a_page_is_executed_again_when_a_page_that_it_reads_is(checkout: Path) -> None:
-    (checkout / "notebooks" / "pages.yml").write_text("02_two:\n  02_two: {after: [01_one]}\n")
-    specs = pages.select(checkout / "notebooks")
-    assert specs[1].after == ("01_one",)
-    assert [page.reused for page in book.execute(checkout, specs)] == [False, False]
-    assert [page.reused for page in book.execute(checkout, specs)] == [True, True]
-    (checkout / "notebooks" / "01_one.py").write_text(NOTEBOOK + "\n# %%\n'more'\n")
-    assert [page.reused for page in book.execute(checkout, specs[1:])] == [False]
+def test_a_page_is_executed_again_when_a_page_that_it_reads_is(checkout: Checkout) -> None:
+    checkout.write("notebooks/pages.yml", "02_two:\n  02_two: {after: [01_one]}\n")
+    assert [page.reused for page in checkout.run()] == [False, False]
+    assert [page.reused for page in checkout.run()] == [True, True]
+    checkout.write("notebooks/01_one.py", NOTEBOOK + MORE)
+    assert [page.reused for page in checkout.run("02")] == [False]
 
 
-def test_the_page_shows_what_it_was_run_with_and_no_trace_of_papermill(checkout: Path) -> None:
-    page = page_of(checkout, values={"steps": 5})
-    spec = PageSpec("01_one", checkout / "notebooks" / "01_one.py", {"steps": 5})
+def test_the_page_shows_what_it_was_run_with_and_no_trace_of_papermill(checkout: Checkout) -> None:
+    page = checkout.page({"steps": 5})
+    spec = PageSpec("01_one", checkout.notebooks / "01_one.py", {"steps": 5})
     text = book.present(page, spec, {"steps": 5})
     cells = json.loads(text)["cells"]
     box = "".join(cells[1]["source"])
     assert "| **`steps`** | `5` | `4` | sampling steps |" in box and page.provenance.date in box
-    assert '"papermill"' not in text and "injected-parameters" not in text
-    assert len(cells) == 3
+    assert '"papermill"' not in text and "injected-parameters" not in text and len(cells) == 3
 
 
-def test_a_page_names_the_checkpoints_that_were_opened_for_it(checkout: Path) -> None:
+def test_a_page_names_the_checkpoints_that_were_opened_for_it(checkout: Checkout) -> None:
     code = '\n# %%\nprint(sorted(set(dir()) & {"_listen", "json", "logging"}))\nimport logging\nfor _ in range(2):\n'
     code += "    logging.getLogger('tada.loaded').info('%s %s', 'a mini', 'abcdef0123456789')\n"
-    (checkout / "notebooks" / "01_one.py").write_text(NOTEBOOK + code)
-    page = page_of(checkout)
+    checkout.write("notebooks/01_one.py", NOTEBOOK + code)
+    page = checkout.page()
     assert page.provenance.checkpoints == {"a mini": "abcdef012345"}
     assert "[]\\n" in page.output.read_text(), "what listens leaves no names in the notebook"
     assert provenance.read(page.output.with_suffix(".json")) == page.provenance
-    assert not list((checkout / "_build").rglob("*.checkpoints"))
-    assert page_of(checkout).provenance == page.provenance, "a page that is reused keeps its date"
+    assert not list((checkout.folder / "_build").rglob("*.checkpoints"))
+    assert checkout.page().provenance == page.provenance, "a page that is reused keeps its date"
+
+
+def test_a_second_page_of_a_notebook_has_a_title_and_labels_of_its_own(checkout: Checkout) -> None:
+    labelled = NOTEBOOK.replace("# # One\n", "# # One\n#\n# See [the end](#end).\n#\n# (end)=\n# ## The end\n")
+    checkout.write("notebooks/01_one.py", labelled)
+    checkout.write("notebooks/pages.yml", PAGES.replace("Once again", "Once again, about: Why not"))
+    own, again = (book.present_unexecuted(spec) for spec in checkout.specs("01"))
+    assert "[the end](#end)" in own and "(end)=" in own
+    assert "[the end](#01_one-again-end)" in again and "(01_one-again-end)=" in again
+    assert '"# Once again\\n",\n    "\\n",\n    "*Why not*' in again
 
 
 # ---- side by side
@@ -172,8 +228,6 @@ while not (place / "{other}.here").exists():
     assert time.monotonic() < end, "the other one never came"
     time.sleep(0.05)
 """
-
-
 ENDLESS = """\
 # %%
 import pathlib, time
@@ -183,33 +237,27 @@ for number in range(600):
 """
 
 
-def test_two_notebooks_run_side_by_side(checkout: Path) -> None:
+def test_two_notebooks_run_side_by_side(checkout: Checkout) -> None:
     for name, other in (("01_one", "02_two"), ("02_two", "01_one")):
-        code = MEETING.format(place=str(checkout), name=name, other=other)
-        (checkout / "notebooks" / f"{name}.py").write_text(code)
-    lines: list[str] = []
-    done = book.execute(checkout, pages.select(checkout / "notebooks"), jobs=2, tell=lines.append)
-    assert [page.name for page in done] == ["01_one", "02_two"]
-    assert sorted(lines[:2]) == ["01_one: begun", "02_two: begun"]
-    assert lines[3].endswith("(2 of 2)")
+        checkout.write(f"notebooks/{name}.py", MEETING.format(place=str(checkout.folder), name=name, other=other))
+    assert [page.name for page in checkout.run(jobs=2)] == ["01_one", "02_two"]
+    assert sorted(checkout.lines[:2]) == ["01_one: begun", "02_two: begun"]
+    assert checkout.lines[3].endswith("(2 of 2)")
 
 
-def test_after_a_failure_what_is_under_way_is_finished_and_no_other_is_begun(checkout: Path) -> None:
-    (checkout / "notebooks" / "01_one.py").write_text("# %%\n1 / 0\n")
-    (checkout / "notebooks" / "02_two.py").write_text("# %%\nimport time\ntime.sleep(4)\n")
-    (checkout / "notebooks" / "03_three.py").write_text("# %%\n3\n")
-    specs, lines = pages.select(checkout / "notebooks"), list[str]()
+def test_after_a_failure_what_is_under_way_is_finished_and_no_other_is_begun(checkout: Checkout) -> None:
+    for name, code in (("01_one", "1 / 0"), ("02_two", "import time\ntime.sleep(4)"), ("03_three", "3")):
+        checkout.write(f"notebooks/{name}.py", f"# %%\n{code}\n")
     with pytest.raises(BookError, match=r"01_one\.py failed in cell \[1\]"):
-        book.execute(checkout, specs, jobs=2, tell=lines.append)
-    assert not any("03_three" in line for line in lines)
-    assert book.execute(checkout, specs[1:2])[0].reused
+        checkout.run(jobs=2)
+    assert not any("03_three" in line for line in checkout.lines)
+    assert checkout.run("02")[0].reused
 
 
-def test_an_interrupt_stops_what_runs_and_keeps_what_is_finished(checkout: Path) -> None:
-    marks = checkout / "marks"
+def test_an_interrupt_stops_what_runs_and_keeps_what_is_finished(checkout: Checkout) -> None:
+    marks = checkout.folder / "marks"
     marks.mkdir()
-    (checkout / "notebooks" / "02_two.py").write_text(ENDLESS.format(place=str(marks)))
-    specs = pages.select(checkout / "notebooks")
+    checkout.write("notebooks/02_two.py", ENDLESS.format(place=str(marks)))
 
     def tell(line: str) -> None:
         if line.startswith("01_one: executed"):
@@ -220,52 +268,51 @@ def test_an_interrupt_stops_what_runs_and_keeps_what_is_finished(checkout: Path)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        book.execute(checkout, specs, jobs=2, tell=tell)
+        book.execute(checkout.folder, checkout.specs(), jobs=2, tell=tell)
     before, end = -1, time.monotonic() + 15
     while (count := len(list(marks.iterdir()))) != before:
         assert time.monotonic() < end, "the kernel still runs"
         before = count
         time.sleep(0.5)
-    assert book.execute(checkout, specs[:1])[0].reused
-
-
-def test_pages_that_wait_for_each_other_are_refused(checkout: Path) -> None:
-    (checkout / "notebooks" / "pages.yml").write_text(
-        "01_one:\n  01_one: {after: [02_two]}\n02_two:\n  02_two: {after: [01_one]}\n"
-    )
-    with pytest.raises(BookError, match=r"01_one waits for .*: none can be first"):
-        book.execute(checkout, pages.select(checkout / "notebooks"))
+    assert checkout.run("01")[0].reused
 
 
 # ---- the whole
 
 
-def test_a_small_book_builds_reuses_and_leaves_the_sources_alone(checkout: Path) -> None:
-    before = {path: path.read_bytes() for path in checkout.rglob("*") if path.is_file()}
-    lines: list[str] = []
-    page = book.build(checkout, "smoke", tell=lines.append)
-    assert page == checkout / "_build" / "html" / "index.html"
-    assert page.is_file()
-    html = (checkout / "_build" / "html" / "notebooks" / "01_one.html").read_text()
-    assert "smoke" in html
-    assert any(line.startswith("01_one: executed in") for line in lines)
+def test_a_small_book_builds_reuses_and_leaves_the_sources_alone(checkout: Checkout) -> None:
+    writes = '\n# %%\nimport os, pathlib\nplace = pathlib.Path(os.environ["TADA_PAGE"])\nplace.mkdir()\n'
+    writes += '(place / "clip.txt").write_text(str(steps * 2))\nplace.name'
+    checkout.write("notebooks/01_one.py", NOTEBOOK + writes)
+    checkout.write("notebooks/pages.yml", PAGES)
+    checkout.write("_toc.yml", TOC + "      - file: notebooks/01_one-again\n")
+    before = {path: path.read_bytes() for path in checkout.folder.rglob("*") if path.is_file()}
+    built = checkout.build()
+    first, again = ((built / f"{name}.html").read_text() for name in ("01_one", "01_one-again"))
+    assert "Once again" in again and "First of all" in first and "smoke" in first
+    said = BeautifulSoup(again, "html.parser").get_text()
+    assert "tada run notebooks/01_one.py -p profile smoke -p steps 9" in said
+    assert [(built / name / "clip.txt").read_text() for name in ("01_one", "01_one-again")] == ["8", "18"]
+    assert any(line.startswith("01_one: executed in") for line in checkout.lines)
+    old = checkout.folder / "_build" / "notebooks" / "smoke" / "01_one" / "old.txt"
+    old.write_text("of an earlier run")
+    checkout.page(force=True)
+    assert not old.exists(), "a page keeps no files of an earlier run"
+    checkout.build("02")
+    assert checkout.lines[0] == "02_two: unchanged, reused (1 of 1)"
+    left_out = (built / "01_one.html").read_text()
+    assert "left out of this build" in left_out and "smoke" not in left_out
+    assert "left out" not in (built / "02_two.html").read_text()
     assert {path: path.read_bytes() for path in before} == before
-    assert all("_build" in path.parts for path in checkout.rglob("*") if path.is_file() and path not in before)
-    lines.clear()
-    book.build(checkout, "smoke", only=["02"], tell=lines.append)
-    assert lines[0] == "02_two: unchanged, reused (1 of 1)"
-    left_out = (checkout / "_build" / "html" / "notebooks" / "01_one.html").read_text()
-    assert "left out of this build" in left_out
-    assert "smoke" not in left_out
-    assert "left out" not in (checkout / "_build" / "html" / "notebooks" / "02_two.html").read_text()
+    after = {path for path in checkout.folder.rglob("*") if path.is_file()} - before.keys()
+    assert all("_build" in path.parts for path in after)
 
 
-def test_sources_that_must_not_be_are_found_before_anything_runs(checkout: Path) -> None:
-    (checkout / "notebooks" / "01_one.py").write_text(NOTEBOOK + "\n# %%\n'more'\n")
-    lines: list[str] = []
+def test_sources_that_must_not_be_are_found_before_anything_runs(checkout: Checkout) -> None:
+    (checkout.notebooks / "01_one.py").write_text(NOTEBOOK + MORE)
     with pytest.raises(BookError, match=r"1 problem in the sources:\n  notebooks/01_one.py: its pair differs"):
-        book.build(checkout, tell=lines.append)
-    assert lines == []
+        checkout.build()
+    assert checkout.lines == []
 
 
 @pytest.mark.parametrize(
@@ -275,96 +322,7 @@ def test_sources_that_must_not_be_are_found_before_anything_runs(checkout: Path)
         ('<img src="gone.png" alt="A picture">', "'gone.png' leads nowhere"),
     ],
 )
-def test_what_sphinx_or_a_check_finds_fails_the_build(checkout: Path, text: str, message: str) -> None:
-    (checkout / "book" / "index.md").write_text(f"# A book\n\n{text}\n")
+def test_what_sphinx_or_a_check_finds_fails_the_build(checkout: Checkout, text: str, message: str) -> None:
+    checkout.write("book/index.md", f"# A book\n\n{text}\n")
     with pytest.raises(BookError, match=message):
-        book.build(checkout, only=["02"])
-
-
-# ---- one notebook, several pages
-
-
-PAGES = """\
-01_one:
-  01_one: {title: First of all}
-  01_one-again: {title: Once again, parameters: {steps: 9}}
-"""
-
-
-def test_a_notebook_becomes_the_pages_it_is_given(checkout: Path) -> None:
-    folder = checkout / "notebooks"
-    (folder / "pages.yml").write_text(PAGES)
-    specs = pages.select(folder, ())
-    assert [(spec.name, spec.path.stem) for spec in specs] == [
-        ("01_one", "01_one"),
-        ("01_one-again", "01_one"),
-        ("02_two", "02_two"),
-    ]
-    assert specs[1].parameters == {"steps": 9}
-    assert [spec.name for spec in pages.select(folder, ["01_one-"])] == ["01_one-again"]
-
-
-def test_the_sentence_of_a_page_stands_below_its_title(checkout: Path) -> None:
-    spec = PageSpec("01_one-again", checkout / "notebooks" / "01_one.py", title="Again", about="Why not")
-    assert '"# Again\\n",\n    "\\n",\n    "*Why not*' in book.present_unexecuted(spec)
-
-
-def test_after_takes_patterns(checkout: Path) -> None:
-    folder = checkout / "notebooks"
-    (folder / "pages.yml").write_text(PAGES + "02_two:\n  02_two: {after: [01_one*]}\n")
-    assert pages.select(folder)[-1].after == ("01_one", "01_one-again")
-    (folder / "pages.yml").write_text(PAGES + "02_two:\n  02_two: {after: [01_one]}\n")
-    assert pages.select(folder)[-1].after == ("01_one",)
-
-
-def test_a_second_page_of_a_notebook_has_labels_of_its_own(checkout: Path) -> None:
-    folder = checkout / "notebooks"
-    labelled = NOTEBOOK.replace("# # One\n", "# # One\n#\n# See [the end](#end).\n#\n# (end)=\n# ## The end\n")
-    (folder / "01_one.py").write_text(labelled)
-    (folder / "pages.yml").write_text(PAGES)
-    own, again = (book.present_unexecuted(spec) for spec in pages.select(folder, ["01"]))
-    assert "[the end](#end)" in own and "(end)=" in own
-    assert "[the end](#01_one-again-end)" in again and "(01_one-again-end)=" in again
-
-
-@pytest.mark.parametrize(
-    ("entries", "message"),
-    [
-        ("01_on:\n  01_on: {}\n", "did you mean '01_one'"),
-        ("01_one:\n  one: {}\n", "does not begin with '01_one'"),
-        ("01_one:\n  01_one: {parameters: {stps: 1}}\n", "did you mean 'steps'"),
-        ("01_one:\n  01_one: {parameters: {profile: smok}}\n", "did you mean 'smoke'"),
-        ("01_one:\n  01_one: {titel: One}\n", "did you mean 'title'"),
-        ("01_one:\n  01_one: {after: [03_x]}\n", "no page '03_x'"),
-    ],
-)
-def test_pages_that_cannot_be_are_refused(checkout: Path, entries: str, message: str) -> None:
-    (checkout / "notebooks" / "pages.yml").write_text(entries)
-    with pytest.raises(BookError, match=message):
-        pages.select(checkout / "notebooks", ())
-
-
-def test_every_page_is_run_with_its_own_parameters_and_brings_its_files(checkout: Path) -> None:
-    writes = '\n# %%\nimport os, pathlib\nplace = pathlib.Path(os.environ["TADA_PAGE"])\nplace.mkdir()\n'
-    writes += '(place / "clip.txt").write_text(str(steps * 2))\nplace.name'
-    (checkout / "notebooks" / "01_one.py").write_text(NOTEBOOK + writes)
-    pair(checkout)
-    (checkout / "notebooks" / "pages.yml").write_text(PAGES)
-    (checkout / "_toc.yml").write_text(TOC + "      - file: notebooks/01_one-again\n")
-    book.build(checkout, "smoke", ["01"])
-    built = checkout / "_build" / "html" / "notebooks"
-    again = (built / "01_one-again.html").read_text()
-    assert "Once again" in again and "First of all" in (built / "01_one.html").read_text()
-    assert "tada run notebooks/01_one.py -p profile smoke -p steps 9" in text_of(again)
-    found = [(built / name / "clip.txt").read_text() for name in ("01_one", "01_one-again")]
-    assert found == ["8", "18"]
-    before = checkout / "_build" / "notebooks" / "smoke" / "01_one" / "old.txt"
-    before.write_text("of an earlier run")
-    book.build(checkout, "smoke", ["01_one"], force=True)
-    assert not before.exists(), "a page keeps no files of an earlier run"
-
-
-def text_of(html: str) -> str:
-    from bs4 import BeautifulSoup
-
-    return BeautifulSoup(html, "html.parser").get_text()
+        checkout.build("02")

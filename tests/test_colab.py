@@ -20,10 +20,16 @@ from tada.display import directive
 URL = "https://github.com/some/where"
 
 
-def test_setup_says_what_there_is() -> None:
-    found = colab.setup()
-    assert {"Python", "torch", "GPU", "time", "to be downloaded"} <= set(found)
+def test_setup_says_what_there_is_and_on_colab_the_sizes_of_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(colab, "size_of", lambda checkpoint: "at most 2.5 GB")
+    found = colab.setup(library=tada)
+    assert {"Python", "torch", "GPU", "time"} <= set(found)
+    assert found["to be downloaded"] == "nothing, the minis ship along"
     assert found["torch"] in repr(found) and f"<td>{found['torch']}</td>" in found._repr_html_()
+    monkeypatch.setattr(colab, "on_colab", lambda: True)
+    told = colab.setup(library=tada)["to be downloaded"]
+    assert told.startswith("nothing, the minis ship along. With the checkpoint `public`: ")
+    assert "stabilityai/stable-audio-open-1.0: at most 2.5 GB" in told
 
 
 def test_an_unreachable_hub_is_said_not_raised(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,29 +45,20 @@ def test_an_unreachable_hub_is_said_not_raised(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_package_replaced_under_the_runtime_asks_for_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     colab.check_loaded()
-    old = types.ModuleType("numpy")
-    old.__version__ = "1.0.0"  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "numpy", old)
+    monkeypatch.setitem(sys.modules, "numpy", SimpleNamespace(__version__="1.0.0"))
     with pytest.raises(colab.RestartNeeded, match=r"numpy 1\.0\.0 is loaded, but .* Restart the runtime once"):
         colab.check_loaded()
     monkeypatch.setattr(colab, "version", lambda name: "1.0.0")
-    old.__version__ = "1.0.0+cu126"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "numpy", SimpleNamespace(__version__="1.0.0+cu126"))
     colab.check_loaded(["numpy"])  # a local build is no other version
 
 
 def test_links_are_built_from_repository_and_tag() -> None:
     where = "https://colab.research.google.com/github/some/where/blob/v1/notebooks/01.ipynb"
-    assert colab.link(URL, "v1", "notebooks/01.ipynb") == where
-    assert colab.link(f"{URL}.git/", "v1", "notebooks/01.ipynb") == where
+    assert colab.link(URL, "v1", "notebooks/01.ipynb") == colab.link(f"{URL}.git/", "v1", "notebooks/01.ipynb") == where
     for bad in ("https://example.org/some/where", "https://github.com/some"):
         with pytest.raises(ValueError, match=r"expected https://github\.com/NAME/REPOSITORY"):
             colab.link(bad, "v1", "x")
-
-
-def test_without_a_repository_there_is_a_download_and_no_dead_link() -> None:
-    assert "colab" not in colab.launch_links("", "main", "01_one")
-    assert 'href="01_one.ipynb" download' in colab.launch_links("", "main", "01_one")
-    assert "Open in Colab" in colab.launch_links(URL, "v1", "01_one")
 
 
 @pytest.mark.parametrize(
@@ -91,20 +88,24 @@ def test_the_first_cell_installs_on_colab_and_nowhere_else(
     assert asked == [("pip", line.removeprefix("%pip "))]
 
 
-def test_on_colab_the_sizes_of_public_checkpoints_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(colab, "size_of", lambda checkpoint: "at most 2.5 GB")
-    assert colab.setup(library=tada)["to be downloaded"] == "nothing, the minis ship along"
-    monkeypatch.setattr(colab, "on_colab", lambda: True)
-    told = colab.setup(library=tada)["to be downloaded"]
-    assert told.startswith("nothing, the minis ship along. With the checkpoint `public`: ")
-    assert "stabilityai/stable-audio-open-1.0: at most 2.5 GB" in told
-
-
 # ---- the extension
 
 
+@pytest.fixture
+def app(tmp_path: Path) -> Any:
+    for folder in ("notebooks", "_build/source/notebooks", "_build/html/notebooks"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "_toc.yml").write_text("")
+    for name in ("01_one", "04_where", "04_where_else"):
+        (tmp_path / "notebooks" / f"{name}.ipynb").write_text("{}")
+    config = SimpleNamespace(html_theme_options={"launch_buttons": {"colab_url": "x"}})
+    build = tmp_path / "_build"
+    builder = SimpleNamespace(name="html")
+    return SimpleNamespace(srcdir=build / "source", outdir=build / "html", config=config, builder=builder)
+
+
 @pytest.mark.parametrize(
-    ("page", "expected"),
+    ("page", "name"),
     [
         ("notebooks/01_one", "01_one"),
         ("notebooks/04_where-audioldm2", "04_where"),
@@ -114,38 +115,22 @@ def test_on_colab_the_sizes_of_public_checkpoints_are_told(monkeypatch: pytest.M
         ("book/01_one", ""),
     ],
 )
-def test_a_page_knows_its_notebook(page: str, expected: str) -> None:
-    assert site.notebook_of(page, ["01_one", "04_where", "04_where_else"]) == expected
+def test_links_come_below_the_title_and_the_file_lies_beside_the_page(app: Any, page: str, name: str) -> None:
+    def body() -> str:
+        context = {"body": "<h1>One</h1><p>Words.</p><h1>x</h1>"}
+        site.add_launch_links(app, page, "", context, None)
+        return context["body"]
 
-
-@pytest.fixture
-def app(tmp_path: Path) -> Any:
-    for folder in ("notebooks", "_build/source/notebooks", "_build/notebooks", "_build/html/notebooks"):
-        (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "_toc.yml").write_text("")
-    (tmp_path / "notebooks" / "01_one.ipynb").write_text("{}")
-    config = SimpleNamespace(html_theme_options={"launch_buttons": {"colab_url": "x"}})
-    build = tmp_path / "_build"
-    builder = SimpleNamespace(name="html")
-    return SimpleNamespace(srcdir=build / "source", outdir=build / "html", config=config, builder=builder)
-
-
-def test_links_come_below_the_title_and_the_file_lies_beside_the_page(app: Any) -> None:
-    context = {"body": "<h1>One</h1><p>Words.</p><h1>x</h1>"}
-    site.add_launch_links(app, "notebooks/01_one-twice", "", context, None)
-    assert context["body"].startswith('<h1>One</h1>\n<p class="tada-doors"><a href="01_one.ipynb"')
-    assert context["body"].count("tada-doors") == 1
+    plain = body()
+    if name:
+        assert plain.startswith(f'<h1>One</h1>\n<p class="tada-doors"><a href="{name}.ipynb" download')
+    assert plain.count("tada-doors") == bool(name)
+    app.config.html_theme_options["repository_url"] = "https://github.com/executablebooks/jupyter-book"  # its default
+    assert "Colab" not in body()
+    (app.srcdir / "_config.yml").write_text(f"repository: {{url: {URL}, branch: v1}}\n")
+    assert (f"/github/some/where/blob/v1/notebooks/{name}.ipynb" in body()) == bool(name)
     site.copy_notebooks(app, None)
     assert (app.outdir / "notebooks" / "01_one.ipynb").read_text() == "{}"
-    app.config.html_theme_options["repository_url"] = "https://github.com/executablebooks/jupyter-book"  # its default
-    site.add_launch_links(app, "notebooks/01_one", "", context, None)
-    assert "Colab" not in context["body"]
-    (app.srcdir / "_config.yml").write_text(f"repository: {{url: {URL}, branch: v1}}\n")
-    site.add_launch_links(app, "notebooks/01_one", "", context, None)
-    assert "/github/some/where/blob/v1/notebooks/01_one.ipynb" in context["body"]
-    plain = {"body": "<h1>One</h1>"}
-    site.add_launch_links(app, "book/index", "", plain, None)
-    assert plain["body"] == "<h1>One</h1>"
 
 
 def test_the_slider_of_a_page_is_found_by_its_name(app: Any) -> None:
@@ -158,11 +143,6 @@ def test_the_slider_of_a_page_is_found_by_its_name(app: Any) -> None:
     assert directive.find_clips(source, "04*/*") is None  # players, no slider
     found = directive.find_clips(source, "*/*")
     assert found is not None and found[0] == "../notebooks/05_steer/tempo"
-
-
-def test_the_theme_s_own_buttons_are_off(app: Any) -> None:
-    site.drop_theme_buttons(app, app.config)
-    assert app.config.html_theme_options == {"launch_buttons": {}, "use_download_button": False}
 
 
 def test_toggles_get_a_name_and_references_are_items_of_their_list(app: Any) -> None:
@@ -178,10 +158,10 @@ def test_toggles_get_a_name_and_references_are_items_of_their_list(app: Any) -> 
 
 
 def test_times_are_those_of_the_build(app: Any) -> None:
-    for name in ("01_one", "02_two", "03_three"):
+    for name, seconds in (("01_one", 12.4), ("02_two", 150), ("03_three", None)):
         (app.srcdir / "notebooks" / f"{name}.ipynb").write_text("{}")
-    for name, seconds in (("01_one", 12.4), ("02_two", 150)):
-        Provenance("key", seconds, "then").write(app.srcdir / "notebooks" / f"{name}.json")
+        if seconds:
+            Provenance("key", seconds, "then").write(app.srcdir / "notebooks" / f"{name}.json")
     assert site.page_times(app) == [("01_one", "12 s"), ("02_two", "2.5 min"), ("03_three", "not in this build")]
 
 

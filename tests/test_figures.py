@@ -14,8 +14,9 @@ import torch
 
 from tada import evaluation, patching
 from tada.display import claims as claim_figures
-from tada.display import localisation, minis, pairs, sites, steering, table_1, tables, validity
+from tada.display import localisation, minis, pairs, plots, sites, steering, table_1, tables, validity
 from tada.experiments import claims
+from tada.experiments import localisation as localise
 from tada.experiments import validity as measured
 
 
@@ -84,32 +85,18 @@ def test_table_1_marks_directions_and_leaves_gaps_to_a_table_of_their_own():
 
 
 def test_localisation_tables_say_what_is_functional_and_controlled(tiny_model):
-    row = {"concept": "sad", "method": "patch", "none": 0.1, "all": 0.9, "effect": 0.8, "effect_low": 0.7}
-    row |= {
-        "effect_high": 0.9,
-        "pairs": 12,
-        "checkpoint": "k",
-        "metric": "m",
-        "margin": np.nan,
-        "margin_low": 0,
-        "margin_high": 0,
-    }
-    rows = [
-        {**row, "layers": "0", "impact": 0.5, "low": 0.4, "high": 0.6, "known": True, "functional": True},
-        {**row, "layers": "1", "impact": 0.0, "low": -0.1, "high": 0.1, "known": True, "functional": False},
-    ]
-    called = pd.DataFrame(rows)
-    chosen = localisation.functional_table(
-        patching.Functional([3, 1], 0.5, 14, 84, (0, 1)), tiny_model("ace-step")
-    ).to_html()
+    called = impacts({"sad": [(0.4, 0.5, 0.6), (-0.1, 0.0, 0.1)]}).assign(functional=[True, False], pairs=12)
+    called = called.assign(none=0.1, all=0.9, effect=0.8, effect_low=0.7, effect_high=0.9)
+    choice = patching.Functional([3, 1], 0.5, 14, 84, (0, 1))
+    chosen = localisation.functional_table(choice, tiny_model("ace-step")).to_html()
     assert "3, 1" in chosen and "index 0.50" in chosen and "84 pairs of 14 concepts" in chosen
     assert "0: 0.50 [0.40, 0.60]" in localisation.verdict_table(called).to_html()
     assert "too few pairs" in localisation.verdict_table(called.assign(pairs=7)).to_html()
     assert localisation.impact_values(called)["sad"].tolist() == ["0.50 [0.40, 0.60]", "0.00 [-0.10, 0.10]"]
     assert localisation.control_values(called).empty
-    control = {**rows[0], "method": "patch-unrelated", "impact": 0.1, "low": 0.0, "high": 0.2}
-    control |= {"margin": 0.4, "margin_low": 0.3, "margin_high": 0.5}
-    (cell,) = localisation.control_values(pd.DataFrame([*rows, control])).to_dict("records")
+    control = called[:1].assign(method="patch-unrelated", impact=0.1, low=0.0, high=0.2)
+    control = control.assign(margin=0.4, margin_low=0.3, margin_high=0.5)
+    (cell,) = localisation.control_values(pd.concat([called, control])).to_dict("records")
     assert cell["the concept"] == "0.50 [0.40, 0.60]" and cell["unrelated"] == "0.10 [0.00, 0.20]"
     assert cell["margin over unrelated"] == "0.40 [0.30, 0.50]"
 
@@ -177,6 +164,91 @@ def test_evenness_of_answers_and_their_curves():
     assert line.get_ydata().tolist() == [2.0, 0.5]
 
 
-def test_folded_tables_and_facts_are_escaped():
+def test_tables_and_facts_say_what_is_missing_and_are_escaped():
     assert "<summary>a &lt; b</summary><pre>x &amp; y</pre>" in tables.folded("x & y", "a < b").data
+    frame = pd.DataFrame({"a": [0.123, np.nan], "b": ["<x>", None]})
+    for text in (tables.table(frame, {"a": "{:.2f}"}).to_html(), tables.plain_table(frame)):
+        assert "–" in text and "tada-table" in text and "&lt;x&gt;" in text and "<x>" not in text
     assert "&lt;k&gt;" in tables.fact_table({"checkpoint": "<k>"}).to_html()
+
+
+# ---- impacts
+
+CASE = {"checkpoint": "k", "model": "ace-step", "metric": "probe", "method": "patch"}
+TABLE = {"sad": [(0.1, 0.2, 0.3), (0.5, 0.8, 1.4), (-0.2, -0.1, 0.0)], "fast": [None, None, None]}
+
+
+def impacts(values: dict[str, list[tuple[float, float, float] | None]]) -> pd.DataFrame:
+    """Concept -> ``low, impact, high`` of each layer, None for unknown."""
+    rows = [
+        {**CASE, "concept": name, "layers": str(layer), "known": cell is not None}
+        | dict(zip(("low", "impact", "high"), cell or (-np.inf, 0.7, np.inf), strict=True))
+        for name, cells in values.items()
+        for layer, cell in enumerate(cells)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_a_cell_is_its_interval_an_unknown_one_is_hatched_and_a_functional_one_framed():
+    table = impacts(TABLE).assign(functional=lambda rows: (rows["concept"] == "sad") & (rows["layers"] == "1"))
+    axis = localisation.impact_map(table, layers=5).axes[0]
+    grid = axis.collections[0].get_array()
+    assert grid.shape == (5, 6), "layers without a row stay empty"
+    np.testing.assert_allclose(np.ma.getdata(grid)[:3, :3], TABLE["sad"])
+    assert np.isnan(np.ma.filled(grid, np.nan)[:, 3:]).all(), "the estimate of an unknown cell is not drawn"
+    assert sorted(patch.get_xy() for patch in axis.patches if patch.get_hatch()) == [(3, 0), (3, 1), (3, 2)]
+    assert [patch.get_xy() for patch in axis.patches if not patch.get_fill()] == [(0, 1)]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["sad", "fast"]
+
+
+def test_a_heatmap_of_two_models_or_of_nothing_is_refused():
+    table = impacts(TABLE)
+    with pytest.raises(ValueError, match="2 values of checkpoint"):
+        localisation.impact_map(pd.concat([table, table.assign(checkpoint="other")]))
+    with pytest.raises(ValueError, match="single layers"):
+        localisation.impact_map(table.assign(layers="6+7"))
+
+
+def test_colours_are_not_red_against_green():
+    """Seen by an eye without the middle cones (Machado 2009), the ends of the map and its middle stay apart."""
+    deuteranope = np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]])
+    ends = mpl.colormaps[plots.DIVERGING]([0.0, 0.25, 0.5, 0.75, 1.0])[:, :3] @ deuteranope.T
+    apart = np.linalg.norm(ends[:, None] - ends[None], axis=-1) + np.eye(5)
+    assert apart.min() > 0.25
+
+
+def test_published_values_have_a_look_of_their_own_and_an_unknown_layer_is_a_cross():
+    spread = patching.aggregate(impacts({"sad": [(0.1, 0.2, 0.3), None]}))
+    figure = localisation.mean_impact_bars(spread, localise.published().query("model == 'audioldm2'"), "ours")
+    above, below = figure.axes
+    assert {bar.get_facecolor()[:3] for bar in above.patches} == {mpl.colors.to_rgb(plots.OURS)}
+    assert {bar.get_edgecolor()[:3] for bar in below.patches} == {mpl.colors.to_rgb(plots.THEIRS)}
+    assert "Published" in below.get_title("left") and "Published" not in above.get_title("left")
+    assert any(bar.get_hatch() for bar in below.patches), "blocks that were patched as a whole"
+    (axis,) = localisation.mean_impact_bars(spread).axes
+    assert [bar.get_x() + 0.4 for bar in axis.patches] == [0]
+    assert axis.lines[0].get_xdata().tolist() == [1] and axis.lines[0].get_marker() == "x"
+
+
+def test_the_curve_is_the_mean_of_what_is_known():
+    rows = [
+        (name, size, added, value, name != "c")
+        for name in "abc"
+        for size, added, value in ((1, 7, 0.2 if name == "a" else 0.4), (2, 6, 0.9))
+    ]
+    curves = pd.DataFrame(rows, columns=["concept", "size", "added", "impact", "known"])
+    (axis,) = localisation.nested_set_curves(curves).axes
+    thick = next(line for line in axis.lines if line.get_linewidth() == 2)
+    np.testing.assert_allclose(thick.get_ydata(), [0.3, 0.9])
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["7", "+6"]
+    assert sum(line.get_color() == plots.QUIET and len(line.get_xdata()) > 0 for line in axis.lines) == 2
+
+
+def test_intervals_show_the_unknown():
+    table = impacts({"sad": [(0.1, 0.2, 0.3), None]})
+    axis = plots.intervals(table.rename(columns={"impact": "value"}), ["layer 0", "layer 1"]).axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["layer 0", "layer 1"]
+    assert sum(bool(patch.get_hatch()) for patch in axis.patches) == 1
+    assert tables.interval_texts(table) == ["0.20 [0.10, 0.30]", "unknown"]
+    controls = table.assign(margin=0.4, margin_low=-0.05, margin_high=0.8)
+    assert tables.interval_texts(controls, "margin", "margin_low", "margin_high") == ["0.40 [-0.05, 0.80]", "unknown"]

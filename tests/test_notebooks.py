@@ -102,16 +102,19 @@ def test_parameters_are_read_and_values_are_typed(notebook: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (("steps", "2.5"), "steps is an int, got '2.5'"),
-        (("loud", "maybe"), "loud is a bool, got 'maybe'"),
-        (("alphas", "1,x"), r"alphas is a list\[float\], got '1,x'"),
-        (("guidance", "high"), "guidance is a float, got 'high'"),
-        (("step", "1"), r"did you mean 'steps'\?(.|\n)*steps: int = 4  # sampling steps(.|\n)*guidance: float"),
+        (["steps", "2.5"], "steps is an int, got '2.5'"),
+        (["loud", "maybe"], "loud is a bool, got 'maybe'"),
+        (["alphas", "1,x"], r"alphas is a list\[float\], got '1,x'"),
+        (["guidance", "high"], "guidance is a float, got 'high'"),
+        (["step", "1"], r"did you mean 'steps'\?(.|\n)*steps: int = 4  # sampling steps(.|\n)*guidance: float"),
+        (["steps", "1", "steps", "2"], "given twice"),
     ],
 )
-def test_a_wrong_parameter_says_what_is_right(notebook: Path, given: tuple[str, str], expected: str) -> None:
+def test_a_wrong_parameter_says_what_is_right(notebook: Path, given: list[str], expected: str) -> None:
     with pytest.raises(NotebookError, match=expected):
-        notebooks.values(notebooks.parameters(notebook), [given])
+        notebooks.values(notebooks.parameters(notebook), zip(given[::2], given[1::2], strict=True))
+    with pytest.raises(NotebookError, match="declares none"):
+        notebooks.values([], [("steps", "1")])
 
 
 @pytest.mark.parametrize(
@@ -146,62 +149,50 @@ def test_paths_that_are_typed_are_those_of_the_working_directory(
     assert found == ([expected] if parameter.type.startswith("list") else expected)
 
 
-def test_parameters_given_twice_or_not_declared_are_errors(notebook: Path) -> None:
-    with pytest.raises(NotebookError, match="twice"):
-        notebooks.values(notebooks.parameters(notebook), [("steps", "1"), ("steps", "2")])
-    with pytest.raises(NotebookError, match="declares none"):
-        notebooks.values([], [("steps", "1")])
-
-
-def test_a_missing_notebook_names_the_nearest(notebook: Path) -> None:
+def test_what_is_no_notebook_is_refused(notebook: Path) -> None:
     with pytest.raises(NotebookError, match=r"did you mean '.*one\.py'"):
         notebooks.find(notebook.with_name("ones.py"))
-    other = notebook.with_name("notes.txt")
-    other.write_text("")
-    with pytest.raises(NotebookError, match="not a notebook"):
-        notebooks.find(other)
+    for name, text, message in (
+        ("notes.txt", "", "not a notebook"),
+        *(
+            ("one.ipynb", text, r"one\.ipynb cannot be read as a notebook")
+            for text in ("{", "{}", "[1]", '{"cells": 3}')
+        ),
+    ):
+        other = notebook.with_name(name)
+        other.write_text(text)
+        with pytest.raises(NotebookError, match=message):
+            notebooks.find(other)
 
 
-def test_a_failing_cell_is_named_and_the_partial_run_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("code", "failure"),
+    [
+        (
+            "raise KeyError('lost')",
+            r"failed in cell \[2\]:\n    raise KeyError\('lost'\)\n  KeyError: 'lost'\n.* kept at",
+        ),
+        ("import os\nos._exit(9)", r"was stopped in this cell:\n    import os\n    os\._exit\(9\)\n.*Kernel died"),
+    ],
+)
+def test_a_failing_cell_is_named_and_the_partial_run_kept(tmp_path: Path, code: str, failure: str) -> None:
     path = tmp_path / "bad.py"
-    path.write_text("# %%\nprint('reached')\n\n# %%\nraise KeyError('lost')\n")
+    path.write_text(f"# %%\nprint('reached')\n\n# %%\n{code}\n")
     done = notebooks.execute(path, tmp_path / "out" / "bad.ipynb", {})
-    assert "failed in cell [2]:\n    raise KeyError('lost')\n  KeyError: 'lost'\n" in done.failure
-    assert done.failure.endswith(f"is kept at {done.output}")
+    assert re.search(failure, done.failure)
     assert "reached" in done.output.read_text()
 
 
-def test_a_kernel_that_dies_is_reported_with_its_cell(tmp_path: Path) -> None:
-    path = tmp_path / "bad.py"
-    path.write_text("# %%\n1 + 1\n\n# %%\nimport os\nos._exit(9)\n")
-    failure = notebooks.execute(path, tmp_path / "out" / "bad.ipynb", {}).failure
-    assert re.search(r"was stopped in this cell:\n    import os\n    os\._exit\(9\)\n.*Kernel died", failure)
-
-
-def test_the_kernel_gets_variables_and_this_process_does_not(tmp_path: Path) -> None:
-    path = tmp_path / "one.py"
-    path.write_text("# %%\nimport os\nos.environ['OF_A_PAGE'], os.environ['TQDM_DISABLE']\n")
-    before = dict(os.environ)
-    notebooks.execute(path, tmp_path / "out" / "one.ipynb", {}, {"OF_A_PAGE": "yes"})
-    assert "('yes', '1')" in (tmp_path / "out" / "one.ipynb").read_text()
-    assert dict(os.environ) == before
-
-
-def test_values_reach_the_notebook_as_they_are(tmp_path: Path) -> None:
-    path, output = tmp_path / "one.py", tmp_path / "out" / "one.ipynb"
+def test_values_and_variables_reach_the_notebook_as_they_are(tmp_path: Path) -> None:
+    path, output, before = tmp_path / "one.py", tmp_path / "out" / "one.ipynb", dict(os.environ)
     values = dict(zip("abcdefgh", (1e-05, "1e-05", "", "yes", ["a: b", "ü"], True, -3, "2024-01-01"), strict=True))
     declared = "".join(f"{name}: object = None  # anything\n" for name in values)
-    path.write_text(f'# %% tags=["parameters"]\n{declared}\n# %%\nprint([{", ".join(values)}])\n')
-    notebooks.execute(path, output, values)
-    assert "".join(json.loads(output.read_text())["cells"][-1]["outputs"][0]["text"]) == f"{list(values.values())}\n"
-
-
-@pytest.mark.parametrize("text", ["{", "{}", "[1]", '{"cells": 3}'])
-def test_a_file_that_is_no_notebook_is_refused(text: str, tmp_path: Path) -> None:
-    path = tmp_path / "one.ipynb"
-    path.write_text(text)
-    with pytest.raises(NotebookError, match=r"one\.ipynb cannot be read as a notebook"):
-        notebooks.find(path)
+    shown = f"import os\nprint([{', '.join(values)}, os.environ['OF_A_PAGE'], os.environ['TQDM_DISABLE']])"
+    path.write_text(f'# %% tags=["parameters"]\n{declared}\n# %%\n{shown}\n')
+    notebooks.execute(path, output, values, {"OF_A_PAGE": "yes"})
+    told = "".join(json.loads(output.read_text())["cells"][-1]["outputs"][0]["text"])
+    assert told == f"{[*values.values(), 'yes', '1']}\n"
+    assert dict(os.environ) == before, "this process is left as it was"
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

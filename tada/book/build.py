@@ -99,7 +99,10 @@ def execute(
         if failures or stop.is_set():
             return
         tell(f"{spec.name}: begun")
-        done = run_page(spec.path, folder / UNFINISHED / f"{spec.name}.ipynb", parameters(spec, profile), stop)
+        output = folder / UNFINISHED / f"{spec.name}.ipynb"
+        shutil.rmtree(output.with_suffix(""), ignore_errors=True)
+        provenance.take_checkpoints(output)
+        done = notebooks.execute(spec.path, output, parameters(spec, profile), provenance.environment(output), stop)
         if done.failure:
             failures.append(done.failure)
             tell(f"{spec.name}: failed after {done.seconds:.1f} s, no other is begun")
@@ -142,13 +145,6 @@ def sort_pages(specs: Sequence[PageSpec]) -> TopologicalSorter[str]:
     """Return a sorter that gives the names of pages, each after those that it reads."""
     names = {spec.name for spec in specs}
     return TopologicalSorter({spec.name: [name for name in spec.after if name in names] for spec in specs})
-
-
-def run_page(path: Path, output: Path, chosen: Mapping[str, object], stop: threading.Event) -> Execution:
-    """Execute a notebook as a page of the build: it writes files beside `output`, where older ones are removed."""
-    shutil.rmtree(output.with_suffix(""), ignore_errors=True)
-    provenance.take_checkpoints(output)
-    return notebooks.execute(path, output, chosen, provenance.environment(output), stop)
 
 
 def run_notebook(path: Path, output: Path, chosen: Mapping[str, object]) -> Execution:

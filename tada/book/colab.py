@@ -132,12 +132,7 @@ def repository(path: Path) -> tuple[str, str]:
 
 
 def link(url: str, ref: str, path: str) -> str:
-    """Return the address that opens a notebook of a GitHub repository in Colab.
-
-    Args:
-        url: of the repository, such as https://github.com/name/repository.
-        ref: branch or tag.
-        path: of the notebook in it.
+    """Return the address that opens a notebook, ``path`` in a GitHub repository at a branch or tag, in Colab.
 
     Raises:
         InputError: not a repository on GitHub, the only host that Colab opens.
@@ -150,13 +145,7 @@ def link(url: str, ref: str, path: str) -> str:
 
 
 def launch_links(url: str, ref: str, name: str) -> str:
-    """Write the links from a page to its notebook: in Colab where there is a repository, and to be downloaded.
-
-    Args:
-        url: of the repository; empty where it is not public.
-        ref: branch or tag.
-        name: of the notebook, without suffix; its file lies beside the page.
-    """
+    """Write the links from a page to the notebook beside it: in Colab, if there is a repository, and to a download."""
     there = f'<a href="{escape.html(link(url, ref, f"notebooks/{name}.ipynb"))}">Open in Colab</a> ' if url else ""
     return (
         f'<p class="tada-doors">{there}<a href="{name}.ipynb" download="{name}.ipynb">Download this notebook</a> '
@@ -167,9 +156,7 @@ def launch_links(url: str, ref: str, name: str) -> str:
 def first_cell(url: str, ref: str) -> str:
     """Return the code that a notebook starts with: on Colab it installs the package, elsewhere nothing.
 
-    Args:
-        url: of the repository; empty where it is not public: then the package's wheel beside the notebook is taken.
-        ref: branch or tag.
+    Without the URL of a repository the package's wheel beside the notebook is installed.
     """
     return FIRST_CELL.format(source=f'"tada-companion @ git+{url}@{ref}"' if url else "tada_companion-*.whl")
 

@@ -37,14 +37,12 @@ def read_imports(package: Path) -> Graph:
 
 
 def _imported(tree: ast.AST, package: str) -> set[str]:
-    dotted = set()
+    dotted: list[str] = []
     for node in _running_code(tree):
-        if isinstance(node, ast.ImportFrom) and node.module == package:
-            dotted |= {f"{package}.{one.name}" for one in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            dotted.add(node.module or "")
+        if isinstance(node, ast.ImportFrom):
+            dotted += [f"{node.module}.{one.name}" for one in node.names]
         elif isinstance(node, ast.Import):
-            dotted |= {one.name for one in node.names}
+            dotted += [one.name for one in node.names]
     return {parts[1] for parts in (name.split(".") for name in dotted) if parts[0] == package and len(parts) > 1}
 
 
@@ -87,22 +85,19 @@ def draw(graph: Graph) -> str:
         for number, row in enumerate(rows)
         for place, name in enumerate(row)
     }
-    lines = [
-        (*centre[name], *centre[other]) for name, found in direct_imports(graph).items() for other in sorted(found)
-    ]
-    alt = "Layers of the package, from the top: " + "; then ".join(", ".join(row) for row in rows) + "."
-    return "\n".join(
-        [
-            f'<figure class="tada-layers"><svg viewBox="0 0 {WIDTH} {ROW * len(rows)}" role="img" width="100%" '
-            f'aria-label="{escape.html(alt)}" style="max-width: {WIDTH}px" fill="none" stroke="currentColor">',
-            *(
-                f'<path opacity="0.35" d="M{x:.0f} {y + BOX / 2:.0f}L{to_x:.0f} {to_y - BOX / 2:.0f}"/>'
-                for x, y, to_x, to_y in lines
-            ),
-            *(_box(name, *place) for name, place in centre.items()),
-            "</svg><figcaption>Who imports whom: every line goes down. Lines that follow from others are left out."
-            "</figcaption></figure>",
-        ]
+    lines = "".join(
+        f'<path opacity="0.35" d="M{centre[name][0]:.0f} {centre[name][1] + BOX / 2:.0f}'
+        f'L{centre[other][0]:.0f} {centre[other][1] - BOX / 2:.0f}"/>'
+        for name, found in direct_imports(graph).items()
+        for other in sorted(found)
+    )
+    alt = escape.html("Layers of the package, from the top: " + "; then ".join(", ".join(row) for row in rows) + ".")
+    boxes = "".join(_box(name, *place) for name, place in centre.items())
+    return (
+        f'<figure class="tada-layers"><svg viewBox="0 0 {WIDTH} {ROW * len(rows)}" role="img" width="100%" '
+        f'aria-label="{alt}" style="max-width: {WIDTH}px" fill="none" stroke="currentColor">{lines}{boxes}</svg>'
+        "<figcaption>Who imports whom: every line goes down. Lines that follow from others are left out.</figcaption>"
+        "</figure>"
     )
 
 

@@ -86,11 +86,7 @@ class Execution(NamedTuple):
 
 
 def find(path: str | Path) -> Path:
-    """Return the notebook at `path`.
-
-    Raises:
-        NotebookError: it is none, or not there; the nearest ones are named.
-    """
+    """Return the notebook at `path`; raise NotebookError, which names the nearest, if it is none or not there."""
     path = Path(path)
     if path.is_file() and path.suffix in (".py", ".ipynb"):
         read(path)

@@ -47,11 +47,7 @@ class PageSpec:
 
 
 def root(start: Path | None = None) -> Path:
-    """Return the checkout that holds the book: the nearest folder upwards with `_toc.yml` and `notebooks/`.
-
-    Raises:
-        NotebookError: there is none.
-    """
+    """Return the nearest folder upwards with `_toc.yml` and `notebooks/`; raise NotebookError if there is none."""
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents):
         if (folder / "_toc.yml").is_file() and (folder / "notebooks").is_dir():
@@ -60,11 +56,7 @@ def root(start: Path | None = None) -> Path:
 
 
 def check_profile(name: str) -> str:
-    """Return `name` if it is a profile.
-
-    Raises:
-        NotebookError: it is none; the nearest is named.
-    """
+    """Return `name` if it is a profile; raise NotebookError that names the nearest if it is none."""
     if name not in PROFILES:
         raise NotebookError(unknown("profile", name, PROFILES))
     return name

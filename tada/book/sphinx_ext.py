@@ -30,7 +30,6 @@ def setup(app: Any) -> dict[str, Any]:
     app.add_html_math_renderer("tada", inline_renderers=(inline_math, None), block_renderers=(block_math, None))
     app.add_directive("notebook-times", NotebookTimes)
     app.add_directive("import-layers", ImportLayers)
-    app.connect("config-inited", drop_theme_buttons)
     app.connect("html-page-context", add_launch_links)
     app.connect("html-page-context", mend_page, priority=900)  # after the theme
     app.connect("build-finished", copy_notebooks)
@@ -41,11 +40,7 @@ def setup(app: Any) -> dict[str, Any]:
 
 
 def mathml(tex: str, block: bool = False) -> str:
-    """Convert an equation to MathML.
-
-    Raises:
-        InputError: TeX that the converter does not know.
-    """
+    """Convert an equation to MathML; raise InputError at TeX that the converter does not know."""
     try:
         return str(tex2mathml(tex, as_block=block))
     except Exception as error:
@@ -59,9 +54,10 @@ def inline_math(translator: Any, node: Any) -> None:
 
 
 def block_math(translator: Any, node: Any) -> None:
-    """Write an equation on its own, with its number where it has one."""
+    """Write an equation on its own, with its number where it has one; a wide one scrolls, by keyboard, too."""
     number = f'<span class="eqno">({node["number"]})</span>' if node.get("number") else ""
-    translator.body.append(translator.starttag(node, "div", CLASS="math tada-equation"))
+    scrolls = {"role": "group", "aria-label": "Equation", "tabindex": "0"}
+    translator.body.append(translator.starttag(node, "div", CLASS="math tada-equation", **scrolls))
     translator.body.append(f"{_converted(node, block=True)}{number}</div>\n")
     raise nodes.SkipNode
 
@@ -75,11 +71,6 @@ def _converted(node: Any, block: bool = False) -> str:
 
 
 # ---- notebooks
-
-
-def drop_theme_buttons(app: Any, config: Any) -> None:
-    """Turn off the theme's launch and download buttons: they lead to notebooks with outputs, or to none."""
-    config.html_theme_options.update(launch_buttons={}, use_download_button=False)
 
 
 def notebook_of(page: str, names: list[str]) -> str:

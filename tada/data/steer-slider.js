@@ -699,6 +699,6 @@
     return svg;
   }
 
-  SteerSlider.tools = { matching, parseLink, nearest };
+  SteerSlider.tools = { matching };
   customElements.define("steer-slider", SteerSlider);
 })();

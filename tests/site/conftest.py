@@ -30,8 +30,8 @@ PAGE = """<!doctype html><html lang="en" data-content_root=""><head><meta charse
 <script src="steer-slider.js"></script></head>
 <body><main><h1>Sliders</h1>{}<p style="height: 60rem">Words below.</p></main></body></html>"""
 FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars --mute-audio --window-size=1200,900"
+    "--headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync "
+    "--hide-scrollbars --mute-audio --window-size=1200,900"
 )
 
 
