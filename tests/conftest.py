@@ -8,6 +8,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
 import torch
@@ -52,3 +53,10 @@ def model(request: pytest.FixtureRequest, tiny_model: Callable[[str], Model]) ->
     left = [n for n, m in model.denoiser.named_modules() if m._forward_hooks or m._forward_pre_hooks]
     assert not left, f"hooks left on {left[:3]}"
     assert model.live.run is None and not model.live.interventions
+
+
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder for files of a page, as if it were being built."""
+    monkeypatch.setenv("TADA_PAGE", str(tmp_path / "04_page"))
+    return tmp_path / "04_page"

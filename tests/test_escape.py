@@ -104,15 +104,13 @@ def test_in_the_heading_of_a_page(tmp_path, text):
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_in_players_and_sliders(monkeypatch, tmp_path, text):
-    monkeypatch.setenv("TADA_PAGE", str(tmp_path / "page"))
+def test_in_players_and_sliders(page, text):
     record = {"prompt": text, "seed": text, "model": text, "checkpoint": text}
     wave = torch.sin(torch.arange(8000) * 0.2)[None] / 4
     sounds = [Sound(Clip(wave * share, 16_000, record), text, share, share, {text: share}) for share in (0.0, 1.0)]
     sweep = slider.AlphaSweep(text, "caa", sounds, text, text, text, [text])
     for shown in (players.show(sounds, "a", text).data, slider.steer([sweep], "b", text).data):
-        page = Page(shown)
-        assert page.is_plain() and page.shows(text), shown
+        assert Page(shown).is_plain() and Page(shown).shows(text), shown
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -146,13 +144,12 @@ def test_latex_and_json():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_score_that_is_not_finite_takes_no_player_away(monkeypatch, tmp_path, value):
-    monkeypatch.setenv("TADA_PAGE", str(tmp_path / "page"))
+def test_a_score_that_is_not_finite_takes_no_player_away(page, value):
     wave = torch.sin(torch.arange(8000) * 0.2)[None] / 4
     sounds = [Sound(Clip(wave * s, 16_000, {"prompt": "a"}), "a", s, s, {"bpm": value, "b": 1.0}) for s in (0.0, 1.0)]
     for shown in (players.show(sounds, "a").data, slider.steer([slider.AlphaSweep("a", "caa", sounds)], "b").data):
         assert ("data-metrics", '{"b": 1.0}') in Page(shown).attributes
-    for manifest in (tmp_path / "page").glob("*/manifest.json"):
+    for manifest in page.glob("*/manifest.json"):
         assert "NaN" not in manifest.read_text() and "Infinity" not in manifest.read_text()
     with pytest.raises(InputError, match="finite"):
         slider.steer([slider.AlphaSweep("a", "caa", [Sound(sounds[0].clip, "a", value, 0.0)])], "c")

@@ -23,12 +23,6 @@ def tone(level: float = 0.05, rate: int = 16_000, seconds: float = 2.0, pitch: f
     return Clip(torch.stack([wave, wave]), rate, {"prompt": 'a "sad" <song>', "seed": 7, "checkpoint": "k"})
 
 
-@pytest.fixture
-def page(tmp_path, monkeypatch):
-    monkeypatch.setenv(players.PAGE, str(tmp_path / "04_page"))
-    return tmp_path / "04_page"
-
-
 @pytest.mark.parametrize(
     ("rate", "low", "high"), [(16_000, 63, 67), (24_000, 63, 67), (32_000, 95, 99), (48_000, 95, 99)]
 )

@@ -65,15 +65,14 @@ def test_words_of_the_table_are_the_manifest_s_and_escaped(manifest: dict[str, A
     assert "from slower to faster" in slider.render(manifest)
 
 
-def test_on_a_page_of_the_book_clips_are_files_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TADA_PAGE", str(tmp_path / "05_steering"))
+def test_on_a_page_of_the_book_clips_are_files_beside_it(page: Path, tmp_path: Path) -> None:
     shown = slider.steer([alpha_sweep()], "tempo", "tada run x").data
     players = soup(shown).select("tr[data-percent]")
     assert len(players) == 3
     for row in players:
         assert (tmp_path / row.audio["src"]).is_file() and (tmp_path / row["data-spectrogram"]).stat().st_size < 30_000
     assert "base64" not in shown and "<script" not in shown
-    assert 'src="elsewhere/' in slider.show(tmp_path / "05_steering" / "tempo", "elsewhere").data
+    assert 'src="elsewhere/' in slider.show(page / "tempo", "elsewhere").data
 
 
 def test_in_a_live_notebook_the_output_needs_no_file(monkeypatch: pytest.MonkeyPatch) -> None:

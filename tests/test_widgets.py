@@ -33,11 +33,10 @@ def options(tiny_model):
     return model, vector, {"mood": [option(vector, "all")]}
 
 
-def test_on_a_page_prepared_clips_stand_in(options, tmp_path, monkeypatch):
+def test_on_a_page_prepared_clips_stand_in(options, page):
     model, vector, some = options
-    monkeypatch.setenv("TADA_PAGE", str(tmp_path / "page"))
     shown = widgets.prepared_slider(model, some, {"mood": TRIAL}, "demo", (-100.0, 0.0, 50.0))
-    sweep = slider.read(tmp_path / "page" / "demo")["sweeps"][0]
+    sweep = slider.read(page / "demo")["sweeps"][0]
     assert [clip["alpha"] for clip in sweep["clips"]] == [-2.0, 0.0, 2.0]
     assert (sweep["low"], sweep["high"]) == ("sad", "happy")
     assert shown.data.count("<audio") == 3
