@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 
@@ -43,6 +43,12 @@ class NotebookError(InputError):
 
 class BookError(TadaError, RuntimeError):
     """A book that cannot be built."""
+
+
+def check_name(kind: str, got: object, valid: Collection[object], hint: str = "") -> None:
+    """Refuse a name that is not among those that exist: UnknownNameError with the words of :func:`unknown`."""
+    if got not in valid:
+        raise UnknownNameError(unknown(kind, got, valid, hint))
 
 
 def unknown(kind: str, got: object, valid: Iterable[object], hint: str = "") -> str:

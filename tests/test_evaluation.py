@@ -16,7 +16,7 @@ from tada import evaluation
 from tada.engine import COLUMNS
 from tada.evaluation import results
 from tada.metrics import curve, fad
-from tada.metrics.judges import MetricSuite
+from tada.metrics.suite import MetricSuite
 from tada.models.base import Model
 from tada.steering import Arm, Trial, Vector, seeded
 from tada.steering.arms import plan_steering
@@ -92,7 +92,7 @@ def test_scores_are_those_of_clips_made_one_by_one(model: Model, panel: MetricSu
         plain = panel.listen(model.generate(PROMPTS[number], 2115 + number, SECONDS, sampling))
         with arm(model).vector.apply(model, alpha, layers="all", renorm=False):
             clips = model.generate(PROMPTS[number], 2115 + number, SECONDS, sampling)
-        wanted = panel.compare(panel.listen(clips), "mood", plain) | panel.judge(clips, "mood")
+        wanted = panel.compare(panel.listen(clips), "mood", plain.stages) | panel.judge(clips, "mood")
         rows = run[(run["prompt"] == PROMPTS[number]) & (run["layers"] == "all") & (run["alpha"] == alpha)]
         for metric, value in rows.set_index("metric")["value"].items():
             assert value == pytest.approx(wanted[str(metric)][0], abs=1e-3), metric

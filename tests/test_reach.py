@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import tada
-from tada.metrics.judges import MetricSuite
+from tada.metrics import lpaps
+from tada.metrics.suite import MetricSuite
 from tada.models.base import Model
 from tada.steering import Arm, Trial, Vector
 from tada.steering import distance as reach
@@ -44,7 +45,7 @@ def test_the_strength_that_moves_clips_so_far_is_found(model: Model, panel: Metr
     def distance(strength: float) -> float:
         with one.vector.apply(model, strength, layers="all", renorm=False):
             heard = panel.listen(model.generate(PROMPTS, [2115, 2116], SECONDS, TRIAL.setting.sampling))
-        return float(panel.distance(heard, plain).mean())
+        return float(lpaps.distance(heard.stages, plain.stages).mean())
 
     plain = panel.listen(model.generate(PROMPTS, [2115, 2116], SECONDS, TRIAL.setting.sampling))
     target = distance(3.0)

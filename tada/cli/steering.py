@@ -143,7 +143,7 @@ def fit(
 
     from tada.concepts import steered
     from tada.experiments.profiles import first_seed
-    from tada.metrics.judges import deciding, steering_judge
+    from tada.metrics.judges import steering_judge
     from tada.steering import Arm, Trial, calibrate, library, seeded
 
     options.when_stopped(f"Vectors that were fitted are in {folder}: the same command goes on from there.")
@@ -158,7 +158,7 @@ def fit(
         if calibrated:
             trial = Trial(concept, seeded(steered.neutral(concept, prompts, words), first_seed("ranges")), setting)
             arm = Arm("CAA", vector, layers)
-            vector = calibrate(model, arm, trial, deciding(steering_judge(words))).vector
+            vector = calibrate(model, arm, trial, steering_judge(words)).vector
             vector.save(path)
         click.echo(f"{concept}: {path}{_ranges(vector.info)}")
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from tada.concepts.table import DATA, STEERED, TABLE_1, Concept
-from tada.errors import InputError, UnknownNameError, unknown
+from tada.errors import InputError, check_name
 from tada.minis.attributes import CLASSES, draw
 from tada.minis.captions import FILLER, caption
 from tada.models.base import Vocabulary
@@ -51,8 +51,7 @@ class Pairs(NamedTuple):
 
 def get(concept: str) -> Concept:
     """Give the steered concept of that name; KeyError with the nearest names where there is none."""
-    if concept not in CONCEPTS:
-        raise UnknownNameError(unknown("steered concept", concept, CONCEPTS))
+    check_name("steered concept", concept, CONCEPTS)
     return CONCEPTS[concept]
 
 
@@ -70,8 +69,8 @@ def pairs(concept: str, vocabulary: Vocabulary = "public", wording: Wording = "p
         KeyError: an unknown concept, vocabulary or wording. ValueError: another count.
     """
     known = get(concept)
-    _check("vocabulary", vocabulary, get_args(Vocabulary))
-    _check("wording", wording, get_args(Wording))
+    check_name("vocabulary", vocabulary, get_args(Vocabulary))
+    check_name("wording", wording, get_args(Wording))
     if not 1 <= count <= COUNT:
         raise InputError(f"got count={count}; expected 1 to {COUNT}")
     bases = DATA["bases"][known.bases] if vocabulary == "public" else mini_bases()
@@ -108,8 +107,8 @@ def neutral(
         KeyError: an unknown concept, vocabulary or wording. ValueError: more than there are, or none.
     """
     known = get(concept) if concept else None
-    _check("vocabulary", vocabulary, get_args(Vocabulary))
-    _check("wording", wording, get_args(Wording))
+    check_name("vocabulary", vocabulary, get_args(Vocabulary))
+    check_name("wording", wording, get_args(Wording))
     if count < 1:
         raise InputError(f"got count={count}; expected one or more")
     if vocabulary == "mini":
@@ -151,8 +150,3 @@ def _mini_captions(silent: str, count: int) -> list[str]:
         texts[caption(attributes, seed, mention=mention).text] = None
         seed += 1
     return list(texts)
-
-
-def _check(kind: str, given: str, valid: tuple[str, ...]) -> None:
-    if given not in valid:
-        raise UnknownNameError(unknown(kind, given, valid))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
-from tada.errors import UnknownNameError, unknown
+from tada.errors import check_name
 
 QUERY_TEMPLATES: Mapping[str, str] = {"clap": "This is a music of {query}", "muq": "A {query} track"}
 """Audio-text model -> the sentence for concepts that have no query of their own (the authors' evaluation)."""
@@ -80,8 +80,7 @@ class Concept:
         Raises:
             KeyError: another model.
         """
-        if ear not in QUERY_TEMPLATES:
-            raise UnknownNameError(unknown("ear", ear, QUERY_TEMPLATES))
+        check_name("ear", ear, QUERY_TEMPLATES)
         if wording == "paper" and self.table_5:
             return self.table_5[0]
         return self.queries.get(ear) or QUERY_TEMPLATES[ear].format(query=self.name)
@@ -110,16 +109,14 @@ JUDGED: Mapping[str, Concept] = {**STEERED, **AUTHORS, **PAPER, **{name: STEERED
 
 def select(rules: str) -> Mapping[str, Concept]:
     """Give the concepts of a rule set by name; KeyError with the nearest where there is none."""
-    if rules not in RULES:
-        raise UnknownNameError(unknown("rule set", rules, RULES))
+    check_name("rule set", rules, RULES)
     return RULES[rules]
 
 
 def get(name: str, rules: str = "paper") -> Concept:
     """Give the concept ``name`` of a rule set; KeyError with the nearest names where there is none."""
     table = select(rules)
-    if name not in table:
-        raise UnknownNameError(unknown(f"concept in the rule set {rules!r}", name, table))
+    check_name(f"concept in the rule set {rules!r}", name, table)
     return table[name]
 
 
@@ -142,6 +139,5 @@ def family(name: str, rules: str = "paper") -> tuple[str, ...]:
 def judged(name: str) -> Concept:
     """Give the concept that clips are judged by; KeyError with the nearest names where there is none."""
     name = name.replace("_", " ")
-    if name not in JUDGED:
-        raise UnknownNameError(unknown("concept", name, JUDGED))
+    check_name("concept", name, JUDGED)
     return JUDGED[name]

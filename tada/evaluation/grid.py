@@ -20,7 +20,7 @@ from tada.engine import COLUMNS
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.evaluation.results import ARM, BASELINE, CASE
 from tada.metrics import curve, fad
-from tada.metrics.judges import MetricSuite
+from tada.metrics.suite import MetricSuite
 from tada.models.base import Model
 from tada.steering.arms import Arm, Trial, steer
 from tada.store import UNIT, Store, key

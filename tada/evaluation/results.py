@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tada.errors import InputError
 from tada.metrics import aesthetics, curve, signals
-from tada.metrics.judges import OPPOSITE
+from tada.metrics.suite import OPPOSITE
 from tada.stats import ABOVE, BELOW, CONFIDENCE, RESAMPLES, bootstrap, decide, draws, jackknife
 from tada.steering.arms import ARM, BASELINE
 
@@ -124,7 +124,7 @@ def table(
         seed: of the bootstrap.
         variant: of the curves' numbers, of :data:`tada.metrics.curve.VARIANTS`: the paper's words, ``"authors"``
             (smoothness of their first code, and ``delta`` two-sided where the opposite was measured, see
-            :class:`tada.metrics.judges.MetricSuite`), ``"authors-v2"`` (smoothness and AUC of their second).
+            :class:`tada.metrics.suite.MetricSuite`), ``"authors-v2"`` (smoothness and AUC of their second).
 
     Returns:
         ``checkpoint, model, concept, method, layers, column, value, low, high, better, best, tied, prompts, note``.

@@ -17,7 +17,7 @@ from tada.errors import UnknownNameError, unknown
 from tada.experiments import experiment
 from tada.experiments.experiment import Experiment, check_disjoint, load_model, parse_layers
 from tada.experiments.profiles import first_seed, get_profile
-from tada.metrics.judges import deciding, steering_judge
+from tada.metrics.judges import steering_judge
 from tada.models.base import MINI_SECONDS, Lyrics, Model
 from tada.pairs import Captions, read
 from tada.stats import ABOVE, BELOW, MIN_UNITS, TOO_FEW, UNDECIDED, decide, difference_interval, mean_interval
@@ -138,7 +138,7 @@ def fit_vector(work: Experiment, concept: str, folder: str | Path) -> Vector:
 def calibrate_vector(work: Experiment, concept: str, arm: Arm, folder: str | Path) -> Vector:
     """Find the range of an arm's strengths; its vector, which keeps the range."""
     store = Store(Path(folder) / "scores")
-    return calibrate(work.model, arm, range_trial(work, concept), deciding(work.judge), store).vector
+    return calibrate(work.model, arm, range_trial(work, concept), work.judge, store).vector
 
 
 def steer_arm(work: Experiment, concept: str, arm: Arm, folder: str | Path) -> pd.DataFrame:

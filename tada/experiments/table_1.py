@@ -29,7 +29,7 @@ from tada.experiments.claims import Evidence
 from tada.experiments.experiment import Experiment, compute_ahead
 from tada.experiments.profiles import SEEDS, get_profile
 from tada.io import atomic_write, slug, write_json, write_table
-from tada.metrics.judges import MetricSuite, deciding
+from tada.metrics.suite import MetricSuite
 from tada.minis.attributes import draw
 from tada.minis.render import FRAMES, LOUDNESS, render_batch
 from tada.minis.sounds import SAMPLE_RATE
@@ -232,7 +232,7 @@ def _with_scale(table: Table1, concept: str, arm: Arm) -> Arm:
             raw = lengths(work.model, arm.vector, trial, arm.layers, store)
             return replace(arm, scale=(raw, raw))
         case "calibrated":
-            return calibrate(work.model, arm, trial, deciding(work.judge), Store(table.kept("scores")))
+            return calibrate(work.model, arm, trial, work.judge, Store(table.kept("scores")))
         case "distance":
             targets = _targets(table, trial, store)
             return range_by_distance(work.model, arm, trial, targets, table.suite, store=store)[0]

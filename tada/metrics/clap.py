@@ -28,13 +28,11 @@ from torch import Tensor, nn
 
 from tada.errors import CheckpointError, InputError, MissingFileError
 from tada.metrics.audio import windows
-from tada.metrics.embedding import AudioTextModel, embed, embed_text, log_model, similarity
+from tada.metrics.embedding import AudioTextModel, embed_text, log_model
 from tada.minis.ears import WEIGHTS
 from tada.models import hub
 from tada.models.base import pick_device
 from tada.models.context import reach
-
-__all__ = ["PUBLIC", "Clap", "convert", "embed", "embed_text", "load", "similarity"]
 
 PUBLIC = "lukewys/laion_clap/music_audioset_epoch_15_esc_90.14.pt"
 """The paper's checkpoint: a repository of the hub and a file in it."""
@@ -123,18 +121,11 @@ def load(checkpoint: str | Path | None = None, device: str = "auto") -> Clap:
 
     Raises:
         ValueError: a fusion checkpoint. FileNotFoundError: no such file. OSError: a hub id that cannot be had, or
-            weights to which all texts are alike.
+            weights to which texts that are unlike (:data:`UNLIKE`) are alike.
     """
     name = str(checkpoint or PUBLIC)
     load_model = _load_laion if name.endswith((".pt", ".safetensors")) else _load_transformers
     model = load_model(name, pick_device(device))
-    refuse_constant_texts(model)
-    log_model(model)
-    return model
-
-
-def refuse_constant_texts(model: Clap) -> None:
-    """Raise CheckpointError if texts that are unlike (:data:`UNLIKE`) have embeddings that are alike."""
     rows = embed_text(model, UNLIKE)
     highest = float((rows @ rows.T).fill_diagonal_(-1).max())
     if not highest < ALIKE:
@@ -142,6 +133,8 @@ def refuse_constant_texts(model: Clap) -> None:
             f"{model.weights} does not tell texts apart: cosine {highest:.4f} between two of {', '.join(UNLIKE)}; "
             f"expected less than {ALIKE}. Take the paper's checkpoint, {PUBLIC}"
         )
+    log_model(model)
+    return model
 
 
 def _load_transformers(checkpoint: str, device: torch.device) -> Clap:

@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tada.errors import InputError, UnknownNameError, unknown
-
-Values = NDArray[np.float64]
+from tada.errors import InputError, check_name
+from tada.stats import Values
 
 VARIANTS = ("paper", "authors", "authors-v2")
 """The paper's words, the authors' first code, and their second."""
@@ -75,7 +74,7 @@ def smoothness(
     Raises:
         KeyError: an unknown variant. ValueError: see :func:`delta`; a variant that needs more than was given.
     """
-    _check(variant)
+    check_name("variant of curves", variant, VARIANTS)
     a, s = _curve(alpha, score)
     if variant == "paper":
         return np.diff(s).std(-1)
@@ -117,7 +116,7 @@ def auc(
         KeyError: an unknown variant. ValueError: see :func:`delta`; a cut-off that is not above 0, or a direction
             without strengths.
     """
-    _check(variant)
+    check_name("variant of curves", variant, VARIANTS)
     area = _path_area if variant == "authors-v2" else _area
     if not min(cutoffs) > 0:
         raise InputError(f"got the cut-offs {tuple(cutoffs)!r}; expected distances above 0")
@@ -196,11 +195,6 @@ def _curve(alpha: ArrayLike, score: ArrayLike) -> tuple[Values, Values]:
         raise InputError("got a strength twice: give the mean over clips at each")
     order = np.argsort(a)
     return a[order], s[..., order]
-
-
-def _check(variant: str) -> None:
-    if variant not in VARIANTS:
-        raise UnknownNameError(unknown("variant of curves", variant, VARIANTS))
 
 
 def _zero(alpha: Values) -> int:

@@ -8,9 +8,7 @@ Range of the similarity: -1 to 1. Direction: higher is closer.
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,6 @@ from torch import Tensor
 from tada.errors import InputError
 from tada.metrics.audio import prepare
 from tada.models.fingerprint import fingerprint, log_loaded
-
-REMEMBERED = 4096
-"""Clips whose embeddings a model keeps."""
 
 
 class AudioTextModel(ABC):
@@ -40,7 +35,6 @@ class AudioTextModel(ABC):
     rate: int
 
     def __init__(self) -> None:
-        self.audio_memory: OrderedDict[str, Tensor] = OrderedDict()
         self.text_memory: dict[str, Tensor] = {}
 
     @abstractmethod
@@ -63,7 +57,7 @@ def log_model(model: AudioTextModel) -> None:
 
 @torch.no_grad()
 def embed(model: AudioTextModel, audio: Any, sample_rate: int, batch: int = 16) -> Tensor:
-    """Embed clips; the embeddings of recent ones are looked up.
+    """Embed clips.
 
     Args:
         model: as from a metric's ``load``.
@@ -77,15 +71,7 @@ def embed(model: AudioTextModel, audio: Any, sample_rate: int, batch: int = 16) 
     Raises:
         ValueError: see :func:`tada.metrics.audio.prepare`.
     """
-    memory, mono = model.audio_memory, prepare(audio, sample_rate, model.rate)
-    names = [hashlib.sha256(row.numpy().tobytes()).hexdigest() for row in mono]
-    new = [i for i, name in enumerate(names) if name not in memory and name not in names[:i]]
-    if new:
-        memory.update(zip([names[i] for i in new], model.embed_audio(mono[new], batch).float().cpu(), strict=True))
-    rows = torch.stack([memory[name] for name in names])
-    while len(memory) > REMEMBERED:
-        memory.popitem(last=False)
-    return rows
+    return model.embed_audio(prepare(audio, sample_rate, model.rate), batch).float().cpu()
 
 
 @torch.no_grad()

@@ -18,9 +18,6 @@ import torch
 from torch import Tensor
 
 from tada.errors import InputError
-from tada.metrics.embedding import embed
-
-__all__ = ["Extrapolation", "distance", "embed", "extrapolated", "kernel", "spread"]
 
 
 def distance(x: Any, y: Any) -> float:

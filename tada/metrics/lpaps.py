@@ -16,11 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tada.errors import InputError, UnknownNameError, unknown
+from tada.errors import InputError, check_name
 from tada.metrics.audio import prepare
-from tada.metrics.clap import Clap, load
-
-__all__ = ["AXES", "between", "distance", "embed", "load"]
+from tada.metrics.clap import Clap
 
 AXES = {"channel": -1, "token": -2}
 """What is normalised over -> the axis of ``[..., tokens, channels]``."""
@@ -58,19 +56,16 @@ def distance(x: Sequence[Tensor], y: Sequence[Tensor], over: str = "channel") ->
     Raises:
         KeyError: an unknown axis. ValueError: clips that cannot be partners.
     """
-    if over not in AXES:
-        raise UnknownNameError(unknown("axis", over, AXES))
+    check_name("axis", over, AXES)
     for a, b in zip(x, y, strict=True):
         if a.shape[1:] != b.shape[1:] or len(b) not in (1, len(a)):
             raise InputError(
                 f"got features {list(a.shape)} and {list(b.shape)}; expected clips of one length, and as many of "
                 "them or one"
             )
-    return torch.stack([_stage(a, b, AXES[over]) for a, b in zip(x, y, strict=True)]).sum(0)
-
-
-def _stage(a: Tensor, b: Tensor, axis: int) -> Tensor:
-    return (_unit(a, axis) - _unit(b, axis)).square().sum(axis).flatten(1).mean(1)
+    axis = AXES[over]
+    stages = [(_unit(a, axis) - _unit(b, axis)).square().sum(axis) for a, b in zip(x, y, strict=True)]
+    return torch.stack([stage.flatten(1).mean(1) for stage in stages]).sum(0)
 
 
 def _unit(features: Tensor, axis: int) -> Tensor:

@@ -17,13 +17,11 @@ import torch
 from torch import Tensor
 
 from tada.errors import CheckpointError
-from tada.metrics.embedding import AudioTextModel, embed, embed_text, log_model, similarity
+from tada.metrics.embedding import AudioTextModel, log_model
 from tada.metrics.packages import need
 from tada.minis import ears
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.base import pick_device
-
-__all__ = ["PUBLIC", "MiniSecond", "MuQ", "embed", "embed_text", "load", "similarity"]
 
 PUBLIC = "OpenMuQ/MuQ-MuLan-large"
 

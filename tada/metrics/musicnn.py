@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tada.errors import UnknownNameError, unknown
+from tada.errors import check_name
 from tada.metrics.audio import fill, prepare
 from tada.minis.cards import WEIGHTS
 
@@ -134,8 +134,7 @@ def find_tags(name: str) -> list[tuple[str, int]]:
 @lru_cache
 def load(name: str = "MTT", folder: str | Path = FOLDER) -> Tagger:
     """Load a network, ``"MTT"`` or ``"MSD"``, in float32; KeyError for another name."""
-    if name not in NAMES:
-        raise UnknownNameError(unknown("network of musicnn", name, NAMES))
+    check_name("network of musicnn", name, NAMES)
     tagger = Tagger(tuple(read_tags(folder)[name]))
     tagger.load_state_dict(load_file(Path(folder) / f"{name}.safetensors"))
     return tagger.eval().requires_grad_(False)

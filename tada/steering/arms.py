@@ -18,7 +18,8 @@ from tada.audio import Clips
 from tada.engine import Job, Seeds, Setting, Texts, own_seeds
 from tada.errors import InputError
 from tada.hooks import Passes
-from tada.metrics.judges import UNSTEERED, JudgeLike
+from tada.metrics.judges import JudgeLike
+from tada.metrics.suite import UNSTEERED
 from tada.models.base import Layers, Model
 from tada.steering.vector import Vector
 from tada.store import UNIT, Store, key

@@ -12,7 +12,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tada.metrics.judges import MetricSuite
+from tada.metrics import lpaps
+from tada.metrics.suite import MetricSuite
 from tada.models.base import Model, sung
 from tada.steering.arms import BASELINE, Arm, Trial, steer
 from tada.store import Store
@@ -75,7 +76,7 @@ def prompt_distance(
         suite.listen(model.generate(list(texts), trial.seeds, setting.seconds, setting.sampling, lyrics=words))
         for texts in (prompts, positive, negative)
     )
-    up, down = (float(suite.distance(pole, plain).mean()) for pole in poles)
+    up, down = (float(lpaps.distance(pole.stages, plain.stages, suite.over).double().numpy().mean()) for pole in poles)
     return up, down
 
 

@@ -23,7 +23,7 @@ from tada.engine import units
 from tada.errors import InputError
 from tada.hooks import record
 from tada.io import atomic_write
-from tada.metrics.judges import JudgeLike
+from tada.metrics.judges import JudgeLike, Panel
 from tada.models.base import Layers, Model
 from tada.steering.arms import ARM, BASELINE, Arm, Trial, plan_steering, steer, steered_clips
 from tada.steering.vector import Vector
@@ -114,7 +114,8 @@ def calibrate(model: Model, arm: Arm, trial: Trial, judge: JudgeLike, store: Sto
         model: the model.
         arm: the way to steer.
         trial: prompts that results are not reported on.
-        judge: as for ``tada.steering.steer``, with the metrics ``"concept"`` and ``"sound"``, higher is more.
+        judge: as for ``tada.steering.steer``, with the metrics ``"concept"`` and ``"sound"``, higher is more; the
+            first of a panel decides.
         store: where values are kept, and found again.
 
     Returns:
@@ -124,6 +125,7 @@ def calibrate(model: Model, arm: Arm, trial: Trial, judge: JudgeLike, store: Sto
     Raises:
         ValueError: a judge without those metrics.
     """
+    judge = judge.judges[0] if isinstance(judge, Panel) else judge
     unit = lengths(model, arm.vector, trial, arm.layers, store)
     raw = replace(arm, scale=(100.0, 100.0))
     alphas = [sign * unit * share for sign in (-1, 1) for share in RELATIVE]

@@ -18,7 +18,6 @@ from tada.metrics.judges import (
     EarSteeringJudge,
     FunctionJudge,
     Judge,
-    MetricSuite,
     OutsideJudge,
     Panel,
     ProbeJudge,
@@ -28,6 +27,7 @@ from tada.metrics.judges import (
     make_judge,
     steering_judge,
 )
+from tada.metrics.suite import MetricSuite
 from tada.minis.attributes import Attributes
 
 RATE = 16_000
@@ -63,7 +63,7 @@ def test_clips_with_a_concept_stand_out(
     has = np.array([one.labels()[field] == wanted for one in renders[0]])
     clips = tada.Clips(renders[1][:, None], RATE)
     features = suite.listen(clips)
-    found = suite.compare(features, concept, features) | suite.judge(clips, concept)
+    found = suite.compare(features, concept, features.stages) | suite.judge(clips, concept)
     for metric in ("probe", "mini-clap", "mini-second"):
         values = found[metric]
         assert values.shape == (len(has),) and np.abs(values).max() <= 1 + 1e-6
@@ -179,7 +179,7 @@ def test_a_suite_has_a_metric_of_each_kind(renders: Renders, suite: MetricSuite)
     similar = {f"{ear}{side}" for ear in ("mini-clap", "mini-second") for side in ("", "-opposite")}
     beside = {"probe", "signal", "onsets", "musicnn"}
     assert set(found) == {*similar, "lpaps", "lpaps-token", "embedding"} | beside
-    revised = MetricSuite("mini", wording="revised").compare(features, "tempo", features)
+    revised = MetricSuite("mini", wording="revised").compare(features, "tempo", features.stages)
     assert similar - set(revised) == {"mini-clap-opposite", "mini-second-opposite"}
     assert (revised["mini-clap"] != found["mini-clap"]).any(), "another query"
     steered = suite(tada.Clips(clips.audio[:2].flip(0), RATE), asked[:2].assign(method="CAA"))
@@ -189,17 +189,13 @@ def test_a_suite_has_a_metric_of_each_kind(renders: Renders, suite: MetricSuite)
     assert (found["lpaps"] == 0).all()
     fast = [one.labels()["tempo"] == "fast" for one in renders[0][:4]]
     assert ((found["probe"] > 0) == fast).all()
-    moved = suite.compare(features[[1, 2]], "tempo", features[[0, 2]])
-    assert moved["lpaps"][0] > 0.1 and moved["lpaps"][1] == 0
     assert (suite.embed(renders[1][:4], RATE) - features.embedding).abs().max() < 1e-6
-    joined = type(features).join([features[[0]], features[[1, 2, 3]]])
-    assert torch.equal(joined.embedding, features.embedding)
 
 
 def test_a_suite_keeps_the_newest_unsteered_clips(
     renders: Renders, suite: MetricSuite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tada.metrics.judges.suite.KEPT", 2)
+    monkeypatch.setattr("tada.metrics.suite.KEPT", 2)
     clips = tada.Clips(renders[1][:1, None], RATE)
     plain = {seed: rows("mood").assign(prompt="newest", seed=seed, method="none") for seed in range(3)}
     for seed in (0, 1, 0, 2):
@@ -216,7 +212,8 @@ def test_a_suite_takes_silence_stereo_and_any_rate(loudness: float | None) -> No
     def judge(audio: Tensor, rate: int = RATE) -> dict[str, np.ndarray]:
         clips = tada.Clips(audio, rate)
         features = suite.listen(clips)
-        found = suite.compare(features, "tempo", features[[0] * len(audio)]) | suite.judge(clips, "tempo")
+        first = tuple(stage[[0] * len(audio)] for stage in features.stages)
+        found = suite.compare(features, "tempo", first) | suite.judge(clips, "tempo")
         return {**found, "embedding": features.embedding.numpy()}
 
     silent = judge(torch.zeros(2, 1, 65_536))

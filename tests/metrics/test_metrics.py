@@ -38,13 +38,6 @@ def mini() -> clap.Clap:
     return clap.load("mini")
 
 
-@pytest.fixture
-def fresh(mini: clap.Clap) -> clap.Clap:
-    """The package's CLAP-class model with nothing in its memory."""
-    mini.audio_memory.clear()
-    return mini
-
-
 # ---- clips
 
 
@@ -108,7 +101,6 @@ def test_minis_embed_through_the_metric_as_alone(
 def test_embeddings_depend_on_no_batch_and_no_rate(metric: object) -> None:
     one = metric.load("mini")  # type: ignore[attr-defined]
     together = embedding.embed(one, sounds(4.096, RATE, 3), RATE)
-    one.audio_memory.clear()
     assert (embedding.embed(one, sounds(4.096, RATE, 3)[1:2], RATE, batch=1) - together[1:2]).abs().max() < 1e-5
     for rate in (22_050, 44_100, 48_000):
         assert (embedding.embed(one, sounds(4.096, rate, 3), rate) - together).norm(dim=1).max() < 0.01
@@ -117,27 +109,20 @@ def test_embeddings_depend_on_no_batch_and_no_rate(metric: object) -> None:
     assert (together[0] - together[1]).norm() > 0.05
 
 
-def test_long_clips_are_the_mean_of_their_windows(fresh: clap.Clap) -> None:
+def test_long_clips_are_the_mean_of_their_windows(mini: clap.Clap) -> None:
     long = sounds(7.0, RATE, 1)  # windows of 5 s at 0 and 4.5 s
     tail = audio.fill(long[:, 72_000:], 80_000, "repeat")
-    parts = torch.stack([fresh.embed_windows(long[:, :80_000])[0], fresh.embed_windows(tail)[0]])
-    assert (embedding.embed(fresh, long, RATE) - parts.mean(0)).abs().max() < 1e-6
-    text = embedding.embed_text(fresh, ["a piano song"])
+    parts = torch.stack([mini.embed_windows(long[:, :80_000])[0], mini.embed_windows(tail)[0]])
+    assert (embedding.embed(mini, long, RATE) - parts.mean(0)).abs().max() < 1e-6
+    text = embedding.embed_text(mini, ["a piano song"])
     mean = torch.stack([embedding.similarity(part, text) for part in parts]).mean(0)
-    assert embedding.similarity(embedding.embed(fresh, long, RATE), text) == pytest.approx(mean, abs=1e-6)
+    assert embedding.similarity(embedding.embed(mini, long, RATE), text) == pytest.approx(mean, abs=1e-6)
 
 
-def test_the_spectrogram_is_the_feature_extractor_s(fresh: clap.Clap) -> None:
-    piece = audio.fill(sounds(4.0, RATE, 1), fresh.window, fresh.padding)
-    theirs = fresh.extractor(piece[0].numpy(), sampling_rate=RATE, return_tensors="pt")["input_features"]
-    assert (fresh.spectrogram(piece) - theirs).abs().max() < 1e-2  # dB
-
-
-def test_a_clip_is_embedded_once(fresh: clap.Clap, monkeypatch: pytest.MonkeyPatch) -> None:
-    clips = sounds(4.096, RATE, 2)
-    first = embedding.embed(fresh, clips, RATE)
-    monkeypatch.setattr(type(fresh), "embed_audio", lambda *args: pytest.fail("embedded again"))
-    assert torch.equal(embedding.embed(fresh, clips.flip(0), RATE), first.flip(0))
+def test_the_spectrogram_is_the_feature_extractor_s(mini: clap.Clap) -> None:
+    piece = audio.fill(sounds(4.0, RATE, 1), mini.window, mini.padding)
+    theirs = mini.extractor(piece[0].numpy(), sampling_rate=RATE, return_tensors="pt")["input_features"]
+    assert (mini.spectrogram(piece) - theirs).abs().max() < 1e-2  # dB
 
 
 def test_similarity_is_of_each_clip_and_its_own_text() -> None:
@@ -263,9 +248,9 @@ def test_lpaps_of_known_features() -> None:
     assert lpaps.distance(x * 4, y * 4).item() == pytest.approx(4 * channel, abs=1e-6)
 
 
-def test_lpaps_is_0_for_equal_clips_and_the_same_in_any_batch(fresh: clap.Clap) -> None:
+def test_lpaps_is_0_for_equal_clips_and_the_same_in_any_batch(mini: clap.Clap) -> None:
     clips = sounds(4.096, RATE, 3)
-    features = lpaps.embed(fresh, clips, RATE)
+    features = lpaps.embed(mini, clips, RATE)
     assert [tuple(stage.shape) for stage in features] == [
         (3, 1, 256, 48),
         (3, 1, 64, 96),
@@ -274,14 +259,14 @@ def test_lpaps_is_0_for_equal_clips_and_the_same_in_any_batch(fresh: clap.Clap) 
     ]
     for over in lpaps.AXES:
         assert lpaps.distance(features, features, over).abs().max() == 0
-        together = lpaps.between(fresh, clips, clips[:1], RATE, over)
-        alone = lpaps.between(fresh, clips[2:], clips[:1], RATE, over, batch=1)
+        together = lpaps.between(mini, clips, clips[:1], RATE, over)
+        alone = lpaps.between(mini, clips[2:], clips[:1], RATE, over, batch=1)
         assert together[2].item() == pytest.approx(alone.item(), rel=1e-4)
         assert together[0] == 0 and 0.1 < together[2] < 16
     with pytest.raises(KeyError, match="'token'"):
         lpaps.distance(features, features, "tokens")
     with pytest.raises(ValueError, match="one length"):
-        lpaps.distance(features, lpaps.embed(fresh, sounds(7.0, RATE, 3), RATE))
+        lpaps.distance(features, lpaps.embed(mini, sounds(7.0, RATE, 3), RATE))
 
 
 # ---- FAD
@@ -374,7 +359,7 @@ def test_fad_refuses_what_is_no_set(bad: np.ndarray) -> None:
 
 def test_kad_tells_renders_of_one_genre_from_another(renders: tuple[list[Attributes], Tensor]) -> None:
     attributes, clips = renders
-    rows = fad.embed(clap.load("mini"), clips, RATE)
+    rows = embedding.embed(clap.load("mini"), clips, RATE)
     jazz = np.array([one.genre == "jazz" for one in attributes])
     halves = np.arange(len(rows)) % 2 == 0
     assert fad.kernel(rows[jazz], rows[~jazz]) > 2 * abs(fad.kernel(rows[halves], rows[~halves]))

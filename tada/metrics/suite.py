@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import pandas as pd
 import torch
@@ -13,15 +11,15 @@ from torch import Tensor
 from tada.audio import Clips, matching_gain
 from tada.concepts.steered import Wording
 from tada.concepts.table import JUDGED, judged
-from tada.errors import InputError
+from tada.errors import InputError, check_name
 from tada.metrics import aesthetics as ratings
 from tada.metrics import lpaps
 from tada.metrics.audio import prepare
 from tada.metrics.embedding import embed, embed_text, similarity
-from tada.metrics.judges.concepts import WEIGHTS, OutsideJudge, ProbeJudge, SignalJudge, choice, load_ear, only
-from tada.metrics.judges.protocol import Values
+from tada.metrics.judges import WEIGHTS, OutsideJudge, ProbeJudge, SignalJudge, load_ear, only
 from tada.metrics.packages import installed
 from tada.minis.sounds import SAMPLE_RATE
+from tada.stats import Values
 
 OPPOSITE = "-opposite"
 """Ends the name of a similarity to the concept's opposite."""
@@ -32,10 +30,12 @@ UNSTEERED = "none"
 KEPT = 64
 """Unsteered clips whose features a suite keeps."""
 
+BATCH = 16
+"""Windows that a model takes at a time."""
 
-@dataclass(frozen=True)
-class SuiteFeatures:
-    """What a :class:`MetricSuite` computes of clips before it compares them; indexed by numbers of clips.
+
+class SuiteFeatures(NamedTuple):
+    """What a :class:`MetricSuite` computes of clips before it compares them.
 
     Attributes:
         embedding: by the CLAP-class model, ``[clips, dim]``.
@@ -46,19 +46,6 @@ class SuiteFeatures:
     embedding: Tensor
     second: Tensor
     stages: tuple[Tensor, ...]
-
-    def __getitem__(self, rows: Sequence[int]) -> SuiteFeatures:
-        some = list(rows)
-        return SuiteFeatures(self.embedding[some], self.second[some], tuple(x[some] for x in self.stages))
-
-    @staticmethod
-    def join(parts: Sequence[SuiteFeatures]) -> SuiteFeatures:
-        """Put the clips of several one after the other."""
-        return SuiteFeatures(
-            torch.cat([part.embedding for part in parts]),
-            torch.cat([part.second for part in parts]),
-            tuple(torch.cat(stages) for stages in zip(*(part.stages for part in parts), strict=True)),
-        )
 
 
 class MetricSuite:
@@ -77,25 +64,25 @@ class MetricSuite:
         loudness: float | None = None,
         over: str = "channel",
         wording: Wording = "paper",
-        device: str = "auto",
     ) -> None:
         """Load the models.
 
         Args:
-            weights: one of :data:`WEIGHTS`.
+            weights: one of :data:`tada.metrics.judges.WEIGHTS`.
             aesthetics: whether Audiobox Aesthetics rates clips, too; None: with public weights, if it is installed.
             loudness: LUFS that every clip is brought to first; None for clips as they are.
             over: what LPAPS normalises over, see :mod:`tada.metrics.lpaps`; the other kind is kept beside it.
             wording: of the queries, see :meth:`tada.concepts.Concept.query`; with the paper's, the similarity to the
                 opposite concept's query is kept beside, as ``clap-opposite`` and the like.
-            device: a torch device; ``"auto"`` takes a GPU if there is one.
 
         Raises:
             KeyError: other weights, another axis. ImportError: a package is missing, with the line that installs it.
         """
-        self.weights, self.over = choice("weights", weights, WEIGHTS), choice("axis", over, lpaps.AXES)
-        self.loudness, self.wording, self.batch = loudness, choice("wording", wording, get_args(Wording)), 16
-        self.clap, self.second = (load_ear(name, weights, device) for name in ("clap", "muq"))
+        check_name("weights", weights, WEIGHTS)
+        check_name("axis", over, lpaps.AXES)
+        check_name("wording", wording, get_args(Wording))
+        self.weights, self.over, self.loudness, self.wording = weights, over, loudness, wording
+        self.clap, self.second = (load_ear(name, weights) for name in ("clap", "muq"))
         rated = installed("audiobox_aesthetics") if aesthetics is None and weights == "public" else bool(aesthetics)
         self.predictor = ratings.load() if rated else None
         self.judges = (*((ProbeJudge(),) if weights == "mini" else ()), SignalJudge(), OutsideJudge())
@@ -103,7 +90,7 @@ class MetricSuite:
         self.key = (
             f"{self.clap!r} {self.second!r} {judges}{' audiobox' * rated} lufs {loudness} over {over} {wording} 4"
         )
-        self._unsteered: dict[tuple[str, int], SuiteFeatures] = {}
+        self._unsteered: dict[tuple[str, int], tuple[Tensor, ...]] = {}
 
     def knows(self, concept: str) -> bool:
         return concept.replace("_", " ") in JUDGED
@@ -119,10 +106,11 @@ class MetricSuite:
         if rows["method"].iloc[0] == UNSTEERED:
             for row, place in enumerate(places):
                 self._unsteered.pop(place, None)  # the newest are last
-                self._unsteered[place] = features[[row]]
+                self._unsteered[place] = tuple(stage[[row]] for stage in features.stages)
         if not self._unsteered.keys() >= set(places):
             raise InputError("got clips that no unsteered ones came before; expected one of every prompt and seed")
-        unsteered = SuiteFeatures.join([self._unsteered[place] for place in places])
+        stages = zip(*(self._unsteered[place] for place in places), strict=True)
+        unsteered = tuple(torch.cat(stage) for stage in stages)
         for place in list(self._unsteered)[: -max(KEPT, len(places))]:
             del self._unsteered[place]
         found = self.compare(features, concept, unsteered) | self.judge(clips, concept)
@@ -134,12 +122,12 @@ class MetricSuite:
         audio, rate = self._level(clips.audio, clips.sample_rate), clips.sample_rate
         if self.weights == "mini":  # all of the package's own models take one rate
             audio, rate = prepare(audio, rate, SAMPLE_RATE, 1.0), SAMPLE_RATE
-        rows, stages = self.clap.features(prepare(audio, rate, self.clap.rate), self.batch)
-        return SuiteFeatures(rows, embed(self.second, audio, rate, self.batch), stages)
+        rows, stages = self.clap.features(prepare(audio, rate, self.clap.rate), BATCH)
+        return SuiteFeatures(rows, embed(self.second, audio, rate, BATCH), stages)
 
     def embed(self, audio: Any, sample_rate: int) -> Tensor:
         """Compute embeddings ``[clips, dim]`` by the CLAP-class model, for distances between sets."""
-        return embed(self.clap, self._level(torch.as_tensor(audio), sample_rate), sample_rate, self.batch)
+        return embed(self.clap, self._level(torch.as_tensor(audio), sample_rate), sample_rate, BATCH)
 
     def judge(self, clips: Clips, concept: str) -> dict[str, Values]:
         """Compute what needs no partner: what the judges say of clips, and ratings; float64 ``[clips]`` each."""
@@ -153,13 +141,13 @@ class MetricSuite:
             found |= {axis: table[axis].to_numpy() for axis in ratings.AXES}
         return found
 
-    def compare(self, features: SuiteFeatures, concept: str, unsteered: SuiteFeatures) -> dict[str, Values]:
+    def compare(self, features: SuiteFeatures, concept: str, unsteered: tuple[Tensor, ...]) -> dict[str, Values]:
         """Compute similarities to the concept and distances from the partners, float64 ``[clips]`` each.
 
         Args:
             features: of the clips.
             concept: a name of :mod:`tada.concepts`, or one of section 4.2.
-            unsteered: of their partners, one each.
+            unsteered: the ``stages`` of their partners, one each.
 
         Raises:
             KeyError: an unknown concept.
@@ -173,12 +161,9 @@ class MetricSuite:
             for name, query in queries.items():
                 found[name] = similarity(rows, embed_text(model, [query])).double().numpy()
         for over in sorted(lpaps.AXES, key=lambda axis: axis != self.over):
-            found["lpaps" if over == self.over else f"lpaps-{over}"] = self.distance(features, unsteered, over)
+            distance = lpaps.distance(features.stages, unsteered, over).double().numpy()
+            found["lpaps" if over == self.over else f"lpaps-{over}"] = distance
         return found
-
-    def distance(self, features: SuiteFeatures, unsteered: SuiteFeatures, over: str | None = None) -> Values:
-        """Compute the LPAPS of clips and their partners, ``[clips]``, 0 to 16, lower is closer."""
-        return lpaps.distance(features.stages, unsteered.stages, over or self.over).double().numpy()
 
     def _level(self, audio: Tensor, rate: int) -> Tensor:
         """Bring clips to one loudness, that of their mono mix."""
