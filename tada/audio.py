@@ -140,6 +140,12 @@ class Clips(Sequence[Clip]):
         self.records = tuple(records) or tuple({} for _ in range(len(audio)))
         _require_sound(self.audio)
 
+    @staticmethod
+    def join(parts: Sequence[Clips]) -> Clips:
+        """Put the clips of several batches, alike in length and sample rate, one after the other."""
+        records = [record for part in parts for record in part.records]
+        return Clips(torch.cat([part.audio for part in parts]), parts[0].sample_rate, records)
+
     def __len__(self) -> int:
         return len(self.audio)
 

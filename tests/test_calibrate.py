@@ -75,16 +75,16 @@ def test_ranges_are_kept_with_the_vector_one_for_each_manner(subject, tmp_path):
     model, _ = subject
     vector, entry, _ = calibrated(subject, judge(lambda x: x))
     again = steering.Vector.load(vector.save(tmp_path / "v"))
-    assert calibrate.limits(model, Arm("caa", again, LAYERS)) == (entry["low"], entry["high"])
+    assert calibrate.calibrated(model, Arm("caa", again, LAYERS)).scale == (entry["high"], -entry["low"])
     assert again.at("50%") == again.at(50, "1+5") == pytest.approx(entry["high"] / 2)
     with pytest.raises(ValueError, match="no range for layers '2'"):
         again.at(50, "2")
     twice, _, _ = calibrated((model, again), judge(lambda x: np.clip(x, -0.25, 0.25)))
     assert len(twice.info["ranges"]) == 1
     with pytest.raises(ValueError, match="not calibrated for layers 2"):
-        calibrate.limits(model, Arm("caa", again, [2]))
+        calibrate.calibrated(model, Arm("caa", again, [2]))
     with pytest.raises(ValueError, match="renorm=False"):
-        calibrate.limits(model, Arm("caa", again, LAYERS, renorm=False))
+        calibrate.calibrated(model, Arm("caa", again, LAYERS, renorm=False))
 
 
 def test_percent_of_a_range(subject):

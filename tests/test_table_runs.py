@@ -23,7 +23,7 @@ from tada.experiments.table_1 import Config, Table1, load_localisation, resolve_
 from tada.minis.render import LOUDNESS
 from tada.models import ARCHITECTURES
 from tada.models.hub import describe_choice
-from tada.steering import Arm, lengths, limits
+from tada.steering import Arm, calibrated, lengths
 from tada.store import UNIT, Store
 
 
@@ -134,8 +134,7 @@ def test_wording_and_lyrics_reach_prompts_queries_and_songs(table: Table1, tiny_
 
 def test_a_range_by_a_judge_keeps_its_scores(table: Table1) -> None:
     arm = table_1.caa_arms(reopen(table, scale="calibrated"), "mood")[0]
-    low, high = limits(table.work.model, arm)
-    assert arm.scale == (abs(high), abs(low)) and arm.raw(100) == pytest.approx(high)
+    assert arm.scale == calibrated(table.work.model, arm).scale and arm.raw(100) == pytest.approx(arm.scale[0])
 
 
 def test_numbers_that_are_given_come_before_the_profile_s(table: Table1) -> None:

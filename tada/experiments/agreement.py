@@ -119,7 +119,7 @@ def generate_asked(model: Model, asked: pd.DataFrame, steps: int | None = None, 
     sampling = model.sampling(steps=steps)
     parts = [asked.iloc[start : start + batch] for start in range(0, len(asked), batch)]
     made = [model.generate(some["prompt"].tolist(), some["seed"].tolist(), SECONDS, sampling) for some in parts]
-    return Clips(torch.cat([clips.audio for clips in made]), made[0].sample_rate)
+    return Clips.join(made)
 
 
 @torch.no_grad()

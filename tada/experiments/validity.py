@@ -83,8 +83,7 @@ def model_clips(model: Model, texts: Sequence[str], seconds: float, sampling: Sa
             model.generate([*texts, *texts][start : start + 8], seeds[start : start + 8], seconds, sampling)
             for start in range(0, len(seeds), 8)
         ]
-        records = [record for part in parts for record in part.records]
-        ranges.write_clips(Clips(torch.cat([part.audio for part in parts]), parts[0].sample_rate, records), path)
+        ranges.write_clips(Clips.join(parts), path)
     return ranges.read_clips(path)
 
 

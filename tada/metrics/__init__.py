@@ -20,5 +20,16 @@ the error has the line that installs them.
 from tada.metrics import aesthetics, audio, clap, curve, embedding, fad, judges, lpaps, muq, musicnn, signals, suite
 
 __all__ = [
-    "aesthetics", "audio", "clap", "curve", "embedding", "fad", "judges", "lpaps", "muq", "musicnn", "signals", "suite",
-]  # fmt: skip
+    "aesthetics",
+    "audio",
+    "clap",
+    "curve",
+    "embedding",
+    "fad",
+    "judges",
+    "lpaps",
+    "muq",
+    "musicnn",
+    "signals",
+    "suite",
+]

@@ -186,9 +186,8 @@ def listen(
     plan = pd.DataFrame(trial.rows, columns=["prompt", "seed"]).assign(chunk=0)
     made = [(clips, outputs.pop()[: len(clips)]) for _, clips in generate(model, plan, trial.setting, record_site)]
     parts, active = zip(*made, strict=True)
-    audio, records = torch.cat([part.audio for part in parts]), [about for part in parts for about in part.records]
     activity = torch.cat(active)
-    heard = FeatureActivity(Clips(audio, parts[0].sample_rate, records), tuple(features), activity)
+    heard = FeatureActivity(Clips.join(parts), tuple(features), activity)
     if keep is not None:
         write_clips(heard.clips, Path(f"{keep}.clips"))
         atomic_write(f"{keep}.activity", save({"activity": activity.contiguous()}))

@@ -2,7 +2,7 @@
 
 from tada.steering.arms import Arm, Trial, digest, seeded, steer
 from tada.steering.library import Recipe, fit
-from tada.steering.ranges import calibrate, calibrated, grid, lengths, limits
+from tada.steering.ranges import calibrate, calibrated, grid, lengths
 from tada.steering.vector import Vector, combine, contrast, means, orthogonalise
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "fit",
     "grid",
     "lengths",
-    "limits",
     "means",
     "orthogonalise",
     "seeded",

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from tada import engine
-from tada.audio import Clips
 from tada.engine import Job, Seeds, Setting, Texts, own_seeds
 from tada.errors import InputError
 from tada.hooks import Passes
@@ -151,7 +149,7 @@ def steer(
 
 
 def plan_steering(
-    model: Model, arms: Sequence[Arm], trial: Trial, percents: Sequence[float], judge: JudgeLike | None
+    model: Model, arms: Sequence[Arm], trial: Trial, percents: Sequence[float], judge: JudgeLike | None = None
 ) -> pd.DataFrame:
     """List the clips of :func:`steer`, see :mod:`tada.engine`."""
     names = [(arm.method, arm.name(model)) for arm in arms]
@@ -169,10 +167,10 @@ def plan_steering(
             ways.append((row, described | {"alpha": row["alpha"]}))
     rows, told = [], []
     for number, (prompt, seed) in enumerate(trial.rows):
-        about = {"concept": trial.concept, "prompt": prompt, "seed": int(seed), "number": number}
-        about |= {"pair": key({"prompt": prompt, "seed": int(seed)})[:12], "chunk": number // CHUNK}
+        clip = {"prompt": prompt, "seed": int(seed)}
+        about = clip | {"concept": trial.concept, "number": number, "pair": key(clip)[:12], "chunk": number // CHUNK}
         rows += [about | row for row, _ in ways]
-        told += [{"concept": trial.concept, "prompt": prompt, "seed": int(seed), **how} for _, how in ways]
+        told += [clip | {"concept": trial.concept} | how for _, how in ways]
     plan = pd.DataFrame(rows).assign(**{UNIT: engine.units(model, trial.setting, judge, told)})
     baseline = plan[plan["kind"] < 0].set_index("number")[UNIT]
     return plan.assign(reference=plan["number"].map(baseline)).sort_values(["chunk", "kind"], kind="stable")
@@ -182,18 +180,6 @@ def apply_arms(arms: Sequence[Arm], model: Model, rows: pd.DataFrame, texts: Tex
     """Steer the rows of a batch by their arm: the intervention of :func:`steer`."""
     kind = rows["kind"].iloc[0]
     return nullcontext() if kind < 0 else arms[kind].apply(model, rows["alpha"].tolist())
-
-
-def steered_clips(model: Model, arm: Arm, trial: Trial, alphas: Sequence[float]) -> Clips:
-    """The clips of every prompt and seed at every raw strength, strengths varying fastest."""
-    arm = replace(arm, scale=(100.0, 100.0))
-    plan = plan_steering(model, [arm], trial, alphas, None)
-    parts = list(engine.generate(model, plan, trial.setting, partial(apply_arms, (arm,))))
-    rows = pd.concat([rows for rows, _ in parts], ignore_index=True)
-    places = {(row.number, row.alpha): place for place, row in enumerate(rows.itertuples())}
-    order = [places[number, float(alpha)] for number in range(len(trial.rows)) for alpha in alphas]
-    audio, records = torch.cat([part.audio for _, part in parts]), [r for _, part in parts for r in part.records]
-    return Clips(audio[order], parts[0][1].sample_rate, [records[place] for place in order])
 
 
 def digest(vector: Vector, sites: Sequence[str] | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -114,7 +115,8 @@ def entries(folder: str | Path, model: Model | None = None) -> Iterator[tuple[Pa
     for file in sorted(place.rglob("*.safetensors")):
         about = file.with_suffix(".json")
         if about.is_file():
-            yield file, {"concept": file.stem, "method": "?", **_info(about)}
+            info = json.loads(about.read_text(encoding="utf-8")).get("info", {})
+            yield file, {"concept": file.stem, "method": "?", **info}
 
 
 def by_name(folder: str | Path, name: str) -> Path:
@@ -123,9 +125,3 @@ def by_name(folder: str | Path, name: str) -> Path:
     if name not in known:
         raise MissingFileError(unknown(f"vector in {folder}", name, known))
     return known[name]
-
-
-def _info(about: Path) -> dict[str, Any]:
-    import json
-
-    return dict(json.loads(about.read_text(encoding="utf-8")).get("info", {}))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,13 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from tada.audio import Clips
-from tada.engine import units
+from tada.engine import generate, units
 from tada.errors import InputError
 from tada.hooks import record
 from tada.io import atomic_write
 from tada.metrics.judges import JudgeLike, Panel
 from tada.models.base import Layers, Model
-from tada.steering.arms import ARM, BASELINE, Arm, Trial, plan_steering, steer, steered_clips
+from tada.steering.arms import ARM, BASELINE, Arm, Trial, apply_arms, plan_steering, steer
 from tada.steering.vector import Vector
 from tada.store import UNIT, Store, key
 
@@ -80,12 +81,18 @@ def clips(model: Model, arm: Arm, trial: Trial, alphas: Sequence[float], keep: s
         alphas: raw strengths.
         keep: a folder for the clips, where a later call finds them; None keeps nothing.
     """
-    if keep is None:
-        return steered_clips(model, arm, trial, alphas)
-    units = plan_steering(model, [arm], trial, alphas, None)[UNIT].tolist()
-    place = Path(keep) / f"{key({'units': units, 'alphas': list(alphas)})}.safetensors"
-    if not place.is_file():
-        write_clips(steered_clips(model, arm, trial, alphas), place)
+    arm = replace(arm, scale=(100.0, 100.0))
+    plan = plan_steering(model, [arm], trial, alphas)
+    place = Path(keep or "") / f"{key({'units': plan[UNIT].tolist(), 'alphas': list(alphas)})}.safetensors"
+    if keep is None or not place.is_file():
+        rows, parts = zip(*generate(model, plan, trial.setting, partial(apply_arms, (arm,))), strict=True)
+        places = {(row.number, row.alpha): i for i, row in enumerate(pd.concat(rows).itertuples())}
+        order = [places[number, float(alpha)] for number in range(len(trial.rows)) for alpha in alphas]
+        made = Clips.join(parts)
+        made = Clips(made.audio[order], made.sample_rate, [made.records[i] for i in order])
+        if keep is None:
+            return made
+        write_clips(made, place)
     return read_clips(place)
 
 
@@ -127,9 +134,8 @@ def calibrate(model: Model, arm: Arm, trial: Trial, judge: JudgeLike, store: Sto
     """
     judge = judge.judges[0] if isinstance(judge, Panel) else judge
     unit = lengths(model, arm.vector, trial, arm.layers, store)
-    raw = replace(arm, scale=(100.0, 100.0))
     alphas = [sign * unit * share for sign in (-1, 1) for share in RELATIVE]
-    rows = grid(model, raw, trial, [0.0, *alphas], judge, store)
+    rows = steer(model, [replace(arm, scale=(100.0, 100.0))], trial, alphas, judge, store)
     missing = {CONCEPT, QUALITY} - set(rows["metric"])
     if missing:
         raise InputError(
@@ -150,21 +156,15 @@ def calibrate(model: Model, arm: Arm, trial: Trial, judge: JudgeLike, store: Sto
     }
     others = [old for old in arm.vector.info.get("ranges", ()) if not _same_application(old, entry)]
     vector = replace(arm.vector, info={**arm.vector.info, "ranges": [*others, entry]})
-    return replace(arm, vector=vector, scale=(abs(entry["high"]), abs(entry["low"])))
+    return calibrated(model, replace(arm, vector=vector))
 
 
 def calibrated(model: Model, arm: Arm) -> Arm:
     """The arm with the scale that its vector was calibrated to; ValueError if it was not calibrated for this."""
-    low, high = limits(model, arm)
-    return replace(arm, scale=(abs(high), abs(low)))
-
-
-def limits(model: Model, arm: Arm) -> tuple[float, float]:
-    """The lowest and highest raw strength of a calibrated vector; ValueError if it was not calibrated for this."""
     wanted, ranges = _application(model, arm), arm.vector.info.get("ranges", ())
     for entry in ranges:
         if _same_application(entry, wanted):
-            return entry["low"], entry["high"]
+            return replace(arm, scale=(abs(entry["high"]), abs(entry["low"])))
     known = ", ".join(str(entry["layers"]) for entry in ranges) or "none"
     raise InputError(
         f"this vector was not calibrated for layers {wanted['layers']}, {arm.passes} pass, renorm={arm.renorm} (it was "
