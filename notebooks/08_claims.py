@@ -127,7 +127,7 @@ plt.show()
 # apart, *same* those of them that the other judge orders the same way.
 
 # %%
-agreed = claims.agreements(steered)
+agreed = claims.agreement(steered)
 if len(agreed):
     display(
         Markdown(figures.agreement_lines(agreed)),
@@ -144,7 +144,7 @@ else:
 
 # %%
 for other in ("musicnn", "signal", "onsets", "brightness", "pitch"):
-    agreed = claims.agreements(steered, other)
+    agreed = claims.agreement(steered, other)
     if len(agreed):
         display(
             Markdown(f"Against {other}:\n\n{figures.agreement_lines(agreed)}"),

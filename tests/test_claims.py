@@ -445,20 +445,26 @@ def test_every_claim_says_where_and_how() -> None:
 # ---- agreement
 
 
+def agreement(results: pd.DataFrame) -> pd.DataFrame:
+    found = claims.agreement([Evidence("stable-audio", "mini", results=results)])
+    assert found["ear"].eq("mini-clap").all(), "nobody is held against the probe but the ear"
+    return found
+
+
 def test_a_judge_that_follows_the_truth_agrees_and_one_that_does_not_does_not() -> None:
     results = steered(GOOD)
-    found = claims.agreement(Evidence("stable-audio", "mini", results=results), "mini-clap")
+    found = agreement(results)
     assert found["concept"].tolist() == ["mood", "tempo"]
     assert (
         (found["correlation"] > 0.9).all() and (found["same"] == found["pairs"]).all() and (found["pairs"] >= 5).all()
     )
     assert (found["best"] == "functional").all() and (found["best by other"] == "functional").all()
     against = results.assign(value=results["value"].where(results["metric"] != "mini-clap", -results["value"]))
-    turned = claims.agreement(Evidence("stable-audio", "mini", results=against), "mini-clap")
+    turned = agreement(against)
     assert (turned["correlation"] < -0.9).all() and (turned["same"] == 0).all()
 
 
 def test_rows_that_the_truth_does_not_tell_apart_are_no_pairs() -> None:
     results = steered({"functional": 0.8, "all": 0.5, "others": 0.5, "sae": 0.1}, noise=0.05)
-    found = claims.agreement(Evidence("stable-audio", "mini", results=results), "mini-clap")
+    found = agreement(results)
     assert (found["pairs"] == 5).all() and (found["clips"] == 12 * (1 + 4 * 4)).all()

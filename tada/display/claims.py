@@ -110,7 +110,7 @@ def effect_intervals(verdicts: pd.DataFrame) -> Figure:
 
 
 def agreement_frame(found: pd.DataFrame) -> pd.DataFrame:
-    """Write out agreement as from ``tada.experiments.claims.agreements``, a row a concept and judge."""
+    """Write out agreement as from ``tada.experiments.claims.agreement``, a row a concept and judge."""
     return found.assign(correlation=interval_texts(found, "correlation")).drop(columns=["low", "high"])
 
 

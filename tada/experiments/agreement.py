@@ -45,15 +45,13 @@ def agreement(clips: Clips, asked: pd.DataFrame, judges: Mapping[str, ConceptJud
     rows = []
     for attribute, part in asked.groupby("attribute", sort=False):
         some = Clips(clips.audio[part.index.tolist()], clips.sample_rate)
-        heard: dict[str, Sequence[str | None]] = {ASKED: part["wanted"].tolist()}
-        for name, judge in judges.items():
-            heard |= {name: answers} if (answers := name_classes(judge, some, part["wanted"])) is not None else {}
+        named = {name: name_classes(judge, some, part["wanted"]) for name, judge in judges.items()}
+        heard = pd.DataFrame({ASKED: part["wanted"].tolist()} | {name: own for name, own in named.items() if own})
         for against, other in combinations(heard, 2):
-            pairs = [pair for pair in zip(heard[against], heard[other], strict=True) if None not in pair]
-            same = sum(one == two for one, two in pairs)
-            low, high = proportion(same, len(pairs))
-            classes = {name for name, answer in zip(part["wanted"], heard[other], strict=True) if answer is not None}
-            rows.append((attribute, other, against, same / len(pairs), low, high, len(pairs), 1 / len(classes)))
+            both = heard[[against, other]].dropna()
+            same, count = (both[against] == both[other]).sum(), len(both)
+            chance = 1 / heard.loc[heard[other].notna(), ASKED].nunique()
+            rows.append((attribute, other, against, same / count, *proportion(same, count), count, chance))
     return pd.DataFrame(rows, columns=["attribute", "judge", "against", "share", "low", "high", "clips", "chance"])
 
 

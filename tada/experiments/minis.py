@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +41,8 @@ BLOCK = SEEDS["cards"]
 """Seeds of captions and noise."""
 ASKED: Mapping[str, int] = {"voice": 96, "tempo": 96, "mood": 96, "instrument": 100, "percussion": 64, "genre": 96}
 """Attribute -> clips that are asked for one of its classes, and for nothing else."""
-REAL: Mapping[str, tuple[str, str]] = {
-    "female": ("voice", "female"),
-    "male": ("voice", "male"),
-    "slow": ("tempo", "slow"),
-    "fast": ("tempo", "fast"),
-    "happy": ("mood", "happy"),
-    "sad": ("mood", "sad"),
-}
-"""Word of a real caption -> what it asks for."""
+REAL = {"female": "voice", "male": "voice", "slow": "tempo", "fast": "tempo", "happy": "mood", "sad": "mood"}
+"""Word of a real caption, a class -> its attribute."""
 STEPS: Mapping[str, int | None] = {
     "": None,
     ", steering": PROFILES["mini"].steering.steps,
@@ -66,11 +60,9 @@ def questions(asked: Mapping[str, int] = ASKED) -> pd.DataFrame:
     """Write prompts that mention one attribute each: attribute, wanted (class), prompt, seed."""
     rows: list[tuple[str, str, str, int]] = []
     for name, clips in asked.items():
-        classes = [value for value in CLASSES[name] if value != "none"]
-        for place in range(clips):
-            seed, wanted = BLOCK[len(rows)], classes[place % len(classes)]
-            text = caption(draw_with(name, wanted, seed), seed, mention=(name,)).text
-            rows.append((name, wanted, text, seed))
+        classes = cycle(value for value in CLASSES[name] if value != "none")
+        for seed, wanted in zip(BLOCK[len(rows) : len(rows) + clips], classes, strict=False):
+            rows.append((name, wanted, caption(draw_with(name, wanted, seed), seed, mention=(name,)).text, seed))
     return pd.DataFrame(rows, columns=["attribute", "wanted", "prompt", "seed"])
 
 
@@ -81,16 +73,13 @@ def draw_with(name: str, wanted: str, seed: int) -> Attributes:
 
 def select_captions(captions: Sequence[str], clips: int = 16, seed: int = 0) -> pd.DataFrame:
     """Select captions with exactly one of six words, up to ``clips`` of each: attribute, wanted, prompt, seed, word."""
-    by_word: dict[str, list[str]] = {word: [] for word in REAL}
-    for text in captions:
-        words = [word for word in REAL if re.search(rf"\b{word}\b", text, re.IGNORECASE)]
-        if len(words) == 1:
-            by_word[words[0]].append(text)
-    rng = np.random.default_rng(seed)
+    found = [[word for word in REAL if re.search(rf"\b{word}\b", text, re.IGNORECASE)] for text in captions]
     rows: list[tuple[str, str, str, int, str]] = []
-    for word, texts in by_word.items():
+    rng = np.random.default_rng(seed)
+    for word, attribute in REAL.items():
+        texts = [text for text, words in zip(captions, found, strict=True) if words == [word]]
         for place in rng.permutation(len(texts))[:clips]:
-            rows.append((*REAL[word], texts[place], BLOCK[50_000 + len(rows)], word))
+            rows.append((attribute, word, texts[place], BLOCK[50_000 + len(rows)], word))
     return pd.DataFrame(rows, columns=["attribute", "wanted", "prompt", "seed", "word"])
 
 
@@ -143,20 +132,20 @@ def _mono(clips: Clips) -> Tensor:
 def accuracy(answers: pd.DataFrame, by: str = "attribute") -> dict[str, dict[str, float]]:
     """Share of right :func:`ask` answers by attribute, with its 95 % interval (Wilson)."""
     rows = {}
-    for name, group in answers.groupby(by, sort=False)["right"]:
-        low, high = proportion(int(group.sum()), len(group))
-        rows[str(name)] = {"accuracy": float(group.mean()), "low": low, "high": high, "clips": len(group)}
+    for name, right in answers.groupby(by, sort=False)["right"]:
+        low, high = proportion(right.sum(), len(right))
+        rows[str(name)] = {"accuracy": float(right.mean()), "low": low, "high": high, "clips": len(right)}
     return rows
 
 
 def tempo(answers: pd.DataFrame) -> dict[str, float]:
     """Median measured beats per minute of slow and fast clips, and how far the two distributions overlap (0 to 1)."""
-    asked = answers[answers["attribute"] == "tempo"]
-    slow, fast = (np.sort(asked.loc[asked["wanted"] == kind, "bpm"]) for kind in ("slow", "fast"))
-    places = np.concatenate([slow, fast])
-    below = [np.searchsorted(each, places, "right") / len(each) for each in (slow, fast)]
-    overlap = 1 - float((below[0] - below[1]).max())
-    return {"slow": float(np.median(slow)), "fast": float(np.median(fast)), "overlap": overlap}
+    from scipy.stats import ks_2samp
+
+    pulses = answers[answers["attribute"] == "tempo"].groupby("wanted")["bpm"]
+    slow, fast = pulses.get_group("slow"), pulses.get_group("fast")
+    overlap = 1 - float(ks_2samp(slow, fast, "greater").statistic)
+    return {"slow": float(slow.median()), "fast": float(fast.median()), "overlap": overlap}
 
 
 def frechet(model: Model, clips: int = 512, store: Store | None = None) -> dict[str, float]:
@@ -186,11 +175,11 @@ def _embedded(audio: Tensor) -> Tensor:
 
 def speed(model: Model, clips: int = 16) -> dict[str, float]:
     """Seconds to make clips from text, and how many plain denoiser calls of that batch fit into the time."""
-    prompts = [caption(draw(seed), seed).text for seed in BLOCK[:clips]]
+    prompts, seeds = [caption(draw(seed), seed).text for seed in BLOCK[:clips]], list(range(clips))
     began = time.perf_counter()
-    model.generate(prompts, list(range(clips)), SECONDS)
+    model.generate(prompts, seeds, SECONDS)
     whole = time.perf_counter() - began
-    context, noise = model.encode(prompts), model.noise(list(range(clips)), SECONDS)
+    context, noise = model.encode(prompts), model.noise(seeds, SECONDS)
     began = time.perf_counter()
     model.sample(context, noise, model.sampling(steps=1, guidance=1.0))
     call = time.perf_counter() - began
@@ -244,15 +233,11 @@ def verify(names: Sequence[str] = (), clips: int = 128, report: Report = lambda 
 
 def _measure_again(name: str, clips: int, report: Report) -> list[str]:
     """Ask a mini anew, for fewer clips; an accuracy below the card's interval by more than its own is trouble."""
-    share, card = clips / sum(ASKED.values()), cards.read(name)["one concept"]
+    share, card, trouble = clips / sum(ASKED.values()), cards.read(name)["one concept"], []
     asked = questions({attribute: max(8, round(share * count)) for attribute, count in ASKED.items()})
-    model = tada.load(name, "mini")
-    trouble = []
-    for attribute, row in accuracy(ask(model, asked)).items():
-        expected = card[attribute]["accuracy"]
-        report(
-            f"{name}: {attribute} {row['accuracy']:.2f} ({row['low']:.2f} to {row['high']:.2f}), card {expected:.2f}"
-        )
+    for attribute, row in accuracy(ask(tada.load(name, "mini"), asked)).items():
+        found, expected = row["accuracy"], card[attribute]["accuracy"]
+        report(f"{name}: {attribute} {found:.2f} ({row['low']:.2f} to {row['high']:.2f}), card {expected:.2f}")
         if row["high"] < card[attribute]["low"]:
-            trouble.append(f"{name} {attribute}: measured {row['accuracy']:.2f}, the card says {expected:.2f}")
+            trouble.append(f"{name} {attribute}: measured {found:.2f}, the card says {expected:.2f}")
     return trouble

@@ -64,13 +64,6 @@ def make_renders(count: int) -> Renders:
 def model_clips(model: Model, texts: Sequence[str], seconds: float, sampling: Sampling, folder: str | Path) -> Clips:
     """Generate two clips of each text, each from a seed of its own; kept in a folder and found again.
 
-    Args:
-        model: the model.
-        texts: prompts.
-        seconds: length of the clips.
-        sampling: settings.
-        folder: where they are kept.
-
     Returns:
         The first takes of all texts, then the second ones.
     """
@@ -87,31 +80,21 @@ def model_clips(model: Model, texts: Sequence[str], seconds: float, sampling: Sa
     return ranges.read_clips(path)
 
 
-def set_distances(
-    one: Tensor, other: Tensor, sizes: Sequence[int], rng: np.random.Generator, repeats: int = 5
-) -> pd.DataFrame:
-    """Distances between random subsets of two sets of embeddings: ``n, fad, kad``, ``repeats`` rows a size."""
+def set_distances(one: Tensor, other: Tensor, sizes: Sequence[int], rng: np.random.Generator) -> pd.DataFrame:
+    """Distances between random subsets of two sets of embeddings: ``n, fad, kad``, five rows a size."""
     rows = []
-    for size in sizes:
-        for _ in range(repeats):
-            a, b = (part[rng.permutation(len(part))[:size]] for part in (one, other))
-            rows.append((size, fad.distance(a, b), fad.kernel(a, b)))
+    for size in np.repeat(sizes, 5):
+        a, b = (part[rng.permutation(len(part))[:size]] for part in (one, other))
+        rows.append((size, fad.distance(a, b), fad.kernel(a, b)))
     return pd.DataFrame(rows, columns=["n", "fad", "kad"])
 
 
 def lpaps_row(ear: Clap, x: Tensor, y: Tensor, rate: int, change: str, source: str = "renders") -> dict[str, Any]:
-    """Summarise LPAPS of clips and their partners.
-
-    Args:
-        ear: of the CLAP class.
-        x: clips ``[clips, frames]`` or ``[clips, channels, frames]``.
-        y: their partners.
-        rate: sample rate in Hz.
-        change: what sets the partners apart.
-        source: whose clips they are.
+    """Summarise LPAPS of clips ``[clips, frames]`` or ``[clips, channels, frames]`` and their partners.
 
     Returns:
-        ``change, clips, n``, ``LPAPS`` (mean), ``lowest, highest``, and the mean in the ``authors' kind``.
+        ``change`` (what sets the partners apart), ``clips`` (whose they are), ``n``, ``LPAPS`` (mean), ``lowest,
+        highest``, and the mean in the ``authors' kind``.
     """
     one, other = (lpaps.embed(ear, part, rate) for part in (x, y))
     ours, theirs = (lpaps.distance(one, other, over).numpy() for over in ("channel", "token"))
@@ -120,16 +103,11 @@ def lpaps_row(ear: Clap, x: Tensor, y: Tensor, rate: int, change: str, source: s
 
 
 def random_pushes(model: Model, trial: Trial, shares: Sequence[float], folder: str | Path) -> dict[float, Clips]:
-    """Push a model's layers in random directions, so weakly that it cannot matter.
-
-    Args:
-        model: the model.
-        trial: prompts, seeds and setting of the clips.
-        shares: strengths, as shares of the length of what the layers put out.
-        folder: where clips are kept.
+    """Push a model's layers in random directions, so weakly that it cannot matter; clips are kept in the folder.
 
     Returns:
-        Share -> clips: of every prompt and seed the unpushed one and the pushed one in turn.
+        Share of the length of what the layers put out -> clips: of every prompt and seed the unpushed one and the
+        pushed one in turn.
     """
     generator = torch.Generator().manual_seed(0)
     push = Vector({site: torch.randn(1, model.site_width(site), generator=generator) for site in model.sites}).unit()
@@ -173,13 +151,9 @@ def _answers(ears: Ears, name: str, clips: Tensor, concept: str) -> Values:
 
 def _roc_area(positive: Values, negative: Values, rng: np.random.Generator) -> tuple[float, float, float]:
     """Area under the ROC curve with a 95 % interval by bootstrap over clips."""
-
-    def area(a: Values, b: Values) -> float:
-        return float((a[:, None] > b).mean() + (a[:, None] == b).mean() / 2)
-
-    draws = [area(rng.choice(positive, len(positive)), rng.choice(negative, len(negative))) for _ in range(200)]
-    found = np.array([area(positive, negative), *draws])
-    return float(found[0]), *bootstrap(found, min(len(positive), len(negative)))
+    drawn = [(rng.choice(positive, len(positive)), rng.choice(negative, len(negative))) for _ in range(200)]
+    areas = [(np.sign(a[:, None] - b).mean() + 1) / 2 for a, b in [(positive, negative), *drawn]]
+    return float(areas[0]), *bootstrap(np.array(areas), min(len(positive), len(negative)))
 
 
 def recognition(renders: Renders) -> pd.DataFrame:
@@ -195,7 +169,7 @@ def recognition(renders: Renders) -> pd.DataFrame:
 
 
 def tempo_answers(renders: Renders, ears: Ears, tempi: Sequence[float], takes: int) -> pd.DataFrame:
-    """What ears and the probe answer to *fast* for music whose tempo rises evenly.
+    """What ears and the probe answer to *fast* for music whose tempo rises evenly, on average over takes.
 
     Args:
         renders: whose seeds and genres are taken.
@@ -219,14 +193,9 @@ def tempo_answers(renders: Renders, ears: Ears, tempi: Sequence[float], takes: i
 
 
 def evenness(answers: pd.DataFrame) -> pd.DataFrame:
-    """How evenly answers rise: ``ear, rank correlation with tempo``, and ``largest step, share of the range``.
-
-    Args:
-        answers: as from :func:`tempo_answers`.
-    """
-    tempi = answers.index.to_series()
+    """How evenly answers rise: ``ear, rank correlation with tempo``, and ``largest step, share of the range``."""
     steps = answers.diff().abs().max() / (answers.max() - answers.min())
-    ranks = answers.apply(lambda curve: curve.corr(tempi, "spearman"))
+    ranks = answers.corrwith(answers.index.to_series(), method="spearman")
     columns = {"rank correlation with tempo": ranks, "largest step, share of the range": steps}
     return pd.DataFrame(columns).rename_axis("ear").reset_index()
 
@@ -252,10 +221,8 @@ def loudness_effects(
     for level in [*levels, 0.0]:
         changed = (clips * 10 ** (level / 20)).clamp(-1, 1)
         moved = {name: embedding.embed(one, changed, SAMPLE_RATE) for name, one in ears.items()}
-        row = {
-            "gain, dB": level,
-            "LPAPS": lpaps_row(cast(Clap, ears["clap"]), changed, clips, SAMPLE_RATE, "gain")["LPAPS"],
-        }
+        apart = lpaps_row(cast(Clap, ears["clap"]), changed, clips, SAMPLE_RATE, "gain")["LPAPS"]
+        row = {"gain, dB": level, "LPAPS": apart}
         row["FAD to other renders"] = fad.distance(moved["clap"], others) if len(others) > 1 else np.nan
         for name, one in ears.items():
             shifts = []

@@ -15,80 +15,58 @@ from tada.experiments.claims.measures import delta, mean_curves
 from tada.stats import ABOVE, BELOW, bootstrap, decide, draws
 
 
-def agreement(evidence: Evidence, judge: str, other: str = PROBE) -> pd.DataFrame:
-    """Measure how well a judge agrees with another on a checkpoint.
-
-    Args:
-        evidence: with results of steering.
-        judge: a metric of alignment.
-        other: the metric that it is held against.
-
-    Returns:
-        One row a concept: ``concept, clips``, the rank correlation over clips ``correlation, low, high`` (prompts drawn
-        anew), ``pairs`` of rows of Table 1 whose delta alignment the other tells apart, how many of them the judge puts
-        in the same order (``same``), and the best row by either (``best, best by other``).
-    """
-    rows: list[dict[str, Any]] = []
-    for concept, arms in evidence.rows.items():
-        if all({judge, other} <= set(one.scores) for one in arms.values()):
-            judged, true = (
-                {row: delta(c) for row, c in mean_curves(arms, [metric], concept).items()} for metric in (judge, other)
-            )
-            best = {name: max(found, key=lambda row: found[row][0])
-                    for name, found in (("best", judged), ("best by other", true))}  # fmt: skip
-            count = len(next(iter(arms.values())).prompts)
-            rows.append({"concept": concept, **_correlated(arms, judge, other), **_order(judged, true, count), **best})
-    return pd.DataFrame(rows)
-
-
-def agreements(evidence: Iterable[Evidence], other: str = PROBE, concepts: Iterable[str] | None = None) -> pd.DataFrame:
+def agreement(evidence: Iterable[Evidence], other: str = PROBE) -> pd.DataFrame:
     """Measure how well every judge agrees with one of them, on every checkpoint with results of steering.
 
     Args:
         evidence: of checkpoints.
-        other: as for :func:`agreement`.
-        concepts: which; None for all.
+        other: the metric that judges are held against.
 
     Returns:
-        ``model, checkpoint, ear`` before the columns of :func:`agreement`; empty where the other was not measured.
+        One row a checkpoint, judge and concept: ``model, checkpoint, ear, concept, clips``, the rank correlation over
+        clips ``correlation, low, high`` (prompts drawn anew), ``pairs`` of rows of Table 1 whose delta alignment the
+        other tells apart, how many of them the judge puts in the same order (``same``), and the best row by either
+        (``best, best by other``); empty where the other was not measured.
     """
-    parts = [
-        found.assign(model=one.model, checkpoint=one.checkpoint, ear=judge)
+    return pd.DataFrame(
+        {"model": one.model, "checkpoint": one.checkpoint, "ear": judge, "concept": concept}
+        | _compare(arms, judge, other, concept)
         for one in evidence
         for judge in one.judges()
-        if judge != other and len(found := agreement(one, judge, other))
-    ]
-    if not parts:
-        return pd.DataFrame()
-    every = pd.concat(parts, ignore_index=True)
-    first = ["model", "checkpoint", "ear", "concept"]
-    chosen = every if concepts is None else every[every["concept"].isin(list(concepts))]
-    return chosen[[*first, *(name for name in chosen if name not in first)]]
+        for concept, arms in one.rows.items()
+        if judge != other and all({judge, other} <= set(scores.scores) for scores in arms.values())
+    )
 
 
-def _correlated(arms: Mapping[str, Scores], judge: str, other: str, resamples: int = 200) -> dict[str, Any]:
-    """Spearman's rank correlation over all clips, the unsteered ones once; prompts are drawn anew."""
+def _compare(arms: Mapping[str, Scores], judge: str, other: str, concept: str) -> dict[str, Any]:
+    """The agreement of two judges about the rows of one concept."""
+    judged, true = (
+        {row: delta(one) for row, one in mean_curves(arms, [metric], concept).items()} for metric in (judge, other)
+    )
     one = next(iter(arms.values()))
     clips = np.array([
         np.hstack([one.scores[metric][:, one.alpha == 0], *(s.scores[metric][:, s.alpha != 0] for s in arms.values())])
         for metric in (judge, other)
     ])  # fmt: skip
+    told = [
+        (judged[row][0] - judged[beside][0]) * (true[row][0] - true[beside][0]) > 0
+        for row, beside in combinations(true, 2)
+        if decide(*bootstrap(true[row] - true[beside], len(one.prompts)), len(one.prompts)) in (ABOVE, BELOW)
+    ]
+    best, by_other = (max(found, key=lambda row: found[row][0]) for found in (judged, true))
+    found = {"clips": clips[0].size, **_correlated(clips), "pairs": len(told), "same": int(sum(told))}
+    return found | {"best": best, "best by other": by_other}
+
+
+def _correlated(clips: Values, resamples: int = 200) -> dict[str, float]:
+    """Spearman's rank correlation of ``[2, prompts, strengths]`` over all clips; prompts are drawn anew."""
     count = clips.shape[1]
     times = (draws(count, resamples) * count).round().astype(int)
     values = np.array([_spearman(*np.repeat(clips, drawn, axis=1).reshape(2, -1)) for drawn in times])
     low, high = bootstrap(values, count) if not np.isnan(values[0]) else (np.nan, np.nan)
-    return {"clips": clips[0].size, "correlation": values[0], "low": max(low, -1.0), "high": min(high, 1.0)}
+    return {"correlation": values[0], "low": max(low, -1.0), "high": min(high, 1.0)}
 
 
 def _spearman(x: Values, y: Values) -> float:
     """Rank correlation; NaN where either does not vary."""
     return float(pd.Series(x).corr(pd.Series(y), "spearman")) if np.ptp(x) and np.ptp(y) else np.nan
-
-
-def _order(judged: Mapping[str, Values], true: Mapping[str, Values], prompts: int) -> dict[str, int]:
-    """Pairs of rows that the other tells apart, and those of them that the judge orders the same way."""
-    told = []
-    for one, other in combinations(true, 2):
-        if decide(*bootstrap(true[one] - true[other], prompts), prompts) in (ABOVE, BELOW):
-            told.append((judged[one][0] - judged[other][0]) * (true[one][0] - true[other][0]) > 0)
-    return {"pairs": len(told), "same": int(sum(told))}

@@ -37,10 +37,10 @@ def concentration(evidence: Evidence, judge: str = "") -> Effect | None:
 def sharing(evidence: Evidence, judge: str = "") -> Effect | None:
     """Measure the share of families of concepts whose strongest layer is among those strongest for the others."""
     found = evidence.impacts
-    if found is None or len(set(_families(found.concepts))) < 2:
+    families = _families(found.concepts) if found else pd.Series()
+    if found is None or families.nunique() < 2:
         return None
-    sample, families = found.table[:, 0], pd.Series(_families(found.concepts))
-    count = len(ARCHITECTURES[evidence.model].paper_layers)
+    sample, count = found.table[:, 0], len(ARCHITECTURES[evidence.model].paper_layers)
     leading = [sample[families != own].mean(0).argsort()[::-1][:count] for own in families]
     return _share([layer in some for layer, some in zip(sample.argmax(1), leading, strict=True)], families)
 
@@ -48,10 +48,10 @@ def sharing(evidence: Evidence, judge: str = "") -> Effect | None:
 def middle_share(evidence: Evidence, judge: str = "") -> Effect | None:
     """Measure the share of families of concepts whose strongest layer lies in the middle half of the depth."""
     found = evidence.impacts
-    if found is None or not found.concepts:
+    if not found or not found.concepts:
         return None
     depth = (found.table[:, 0].argmax(1) + 0.5) / found.table.shape[2]
-    return _share((depth > 0.25) & (depth < 0.75), pd.Series(_families(found.concepts)))
+    return _share((depth > 0.25) & (depth < 0.75), _families(found.concepts))
 
 
 def paper_layers_lead(evidence: Evidence, judge: str = "") -> Effect | None:
@@ -75,19 +75,19 @@ def layers_above_rest(layers: Sequence[int]) -> Measure:
 def _of_mean_impacts(evidence: Evidence, of: Callable[[Values], Values]) -> Effect | None:
     """The effect ``of`` impacts ``[1 + resamples, layers]``, mean over concepts."""
     found = evidence.impacts
-    if found is None or not found.concepts:
+    if not found or not found.concepts:
         return None
     count = len(found.concepts)
     return Effect.of(of(found.table.mean(0)), found.pairs, f"mean of {count} concepts", strata=count)
 
 
-def _families(names: Sequence[str]) -> list[str]:
-    return ["/".join(concepts.family(name)) if name in concepts.PAPER else name for name in names]
+def _families(names: Sequence[str]) -> pd.Series:
+    return pd.Series(["/".join(concepts.family(name)) if name in concepts.PAPER else name for name in names])
 
 
 def _share(hits: Sequence[bool] | NDArray[np.bool_], families: pd.Series) -> Effect:
     """A share over families, in each of which mirrored concepts count by half."""
-    by_family = pd.Series(hits, dtype=float).groupby(families.to_numpy()).mean()
+    by_family = pd.Series(hits, dtype=float).groupby(families).mean()
     over = f"{len(by_family)} families of {len(hits)} concepts"
     return Effect(by_family.mean(), *proportion(by_family.sum(), len(by_family)), over, len(by_family))
 
@@ -114,33 +114,41 @@ class Curve(NamedTuple):
 
 
 Quantity = Callable[[Curve], Values]
-Compare = Callable[[Mapping[str, Curve]], Values]
 
 
 def steered(
-    rows: Sequence[str], of: Compare, pool: str = "mean", metrics: Sequence[str] = (), most: float = np.inf
+    of: Quantity,
+    row: str,
+    other: str = "",
+    pool: str = "mean",
+    metrics: Sequence[str] = (),
+    times: float = 1.0,
+    most: float = np.inf,
 ) -> Measure:
-    """Make a measure on curves.
+    """Make the measure of a quantity of one row, less so many times that of another on the same prompts.
 
     Args:
-        rows: that are compared, names in ``effects.ROWS``; concepts that lack one are left out.
-        of: what is tested in one concept, ``[1 + draws]`` from curves by row; NaN where it cannot be.
+        of: ``[1 + draws]`` from the curve of a row in one concept; NaN where it cannot be told.
+        row: a name in ``effects.ROWS``; concepts that lack one are left out.
+        other: likewise; nothing for the row alone.
         pool: ``"mean"`` of all concepts; ``"every"`` or ``"any"``: the least or the largest of them, at a confidence
             for all at once.
         metrics: whose mean is taken in place of the judge's score.
+        times: how often the other counts.
         most: that the effect can be, either way.
     """
 
     def measure(evidence: Evidence, judge: str) -> Effect | None:
-        wanted = metrics or (judge or "lpaps",)
+        rows, wanted = [row, other] if other else [row], metrics or (judge or "lpaps",)
         found, counts = [], []
-        for concept, by_row in evidence.rows.items():
+        for concept, arms in evidence.rows.items():
             chosen = {
-                row: by_row[row] for row in rows if row in by_row and {*wanted, "lpaps"} <= set(by_row[row].scores)
+                name: arms[name] for name in rows if name in arms and {*wanted, "lpaps"} <= set(arms[name].scores)
             }
             count = min((len(scores.prompts) for scores in chosen.values()), default=0)
             if len(chosen) == len(rows) and count > 1:
-                found.append(of(mean_curves(chosen, wanted, concept)))
+                curves = mean_curves(chosen, wanted, concept)
+                found.append(of(curves[row]) - (times * of(curves[other]) if other else 0.0))
                 counts.append(count)
         values = np.array([effect for effect in found if not np.isnan(effect[0])])
         if found and not len(values):
@@ -148,18 +156,6 @@ def steered(
         return _pooled(values, pool, min(counts), most) if found else None
 
     return measure
-
-
-def difference(
-    of: Quantity, row: str, other: str, pool: str = "mean", metrics: Sequence[str] = (), times: float = 1.0
-) -> Measure:
-    """Make the measure of a quantity of one row less so many times that of another, on the same prompts."""
-    return steered([row, other], lambda curves: of(curves[row]) - times * of(curves[other]), pool, metrics)
-
-
-def functional(of: Quantity, pool: str = "every", most: float = np.inf) -> Measure:
-    """Make the measure of a quantity of CAA on the functional layers."""
-    return steered(["functional"], lambda curves: of(curves["functional"]), pool, most=most)
 
 
 def mean_curves(rows: Mapping[str, Scores], metrics: Sequence[str], concept: str) -> dict[str, Curve]:
@@ -228,7 +224,7 @@ def rank_correlation(row: Curve) -> Values:
 
 
 def sets_apart(metric: str, further: str, nearer: str, margin: float = 0.0) -> Measure:
-    """Make the measure of how much further one set of clips is than another, mean of concepts.
+    """Make the measure of how much further one set of clips is than another, and a margin, mean of concepts.
 
     The interval leaves out groups of prompts.
 
