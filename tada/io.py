@@ -42,7 +42,8 @@ def atomic_write(path: str | Path, content: bytes | str | Callable[[Path], Any])
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    mark, suffix = f".{uuid4().hex[:12]}.", path.suffix.encode()[-40:].decode(errors="ignore")
+    own = path.suffix if callable(content) else ""  # else what a killed process leaves looks like a finished notebook
+    mark, suffix = f".{uuid4().hex[:12]}.", own.encode()[-40:].decode(errors="ignore")
     stem = path.name.encode()[: LONGEST_NAME - len(mark) - len(suffix.encode()) - 6].decode(errors="ignore")
     draft = path.with_name(f"{mark}{stem}.part{suffix}")
     try:

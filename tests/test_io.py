@@ -59,6 +59,13 @@ def test_the_draft_has_the_suffix_that_writers_go_by(tmp_path):
     assert seen[0].suffix == ".webp" and seen[0].parent == tmp_path
 
 
+def test_what_a_killed_process_leaves_is_no_notebook_and_no_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "unlink", lambda draft: None)
+    monkeypatch.setattr(Path, "replace", lambda draft, to: to)
+    atomic_write(tmp_path / "a.ipynb", "{}")
+    assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
+
+
 def _write(path: Path, digit: int) -> None:
     for _ in range(20):
         atomic_write(path, str(digit) * 100_000)
