@@ -14,7 +14,7 @@ import pandas as pd
 import tada
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.experiments.minis import measure, speed
-from tada.io import write_json
+from tada.io import write_json, write_table
 from tada.minis.cards import EARS, WEIGHTS, hashes
 from tada.models.fingerprint import versions
 from training import diffusion, ears, probe
@@ -85,7 +85,7 @@ def write_card(name: str, home: str | Path, captions: str | Path | None = None) 
     recipe, folder = RECIPES[name], Path(home) / name
     done, rows = folder / "trained", stages(folder)
     model = tada.load(name, done)
-    history(folder).to_csv(done / "curve.csv", index=False)
+    write_table(done / "curve.csv", history(folder))
     content: dict[str, Any] = {
         "what": f"{name}, small",
         "data": "synthetic renders and captions of the grammar",

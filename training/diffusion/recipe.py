@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import tada
 from tada.errors import InputError, MissingFileError, UnknownNameError, unknown
-from tada.io import write_json
+from tada.io import atomic_write, write_json
 from tada.minis.attributes import Attributes
 from training.codecs import stages
 from training.codecs.material import renders, repeat_clips
@@ -123,9 +123,8 @@ def train_further(
     data = material.load(folder / "latents", PARTS, partial(arch.encode, parts))
     model = tada.load(arch.name, start, device, torch.float32)
     if not (folder / START / CARD).is_file():
-        (folder / START).mkdir(parents=True, exist_ok=True)
         for file in ("curve.csv", CARD):
-            shutil.copyfile(Path(start) / file, folder / START / file)
+            atomic_write(folder / START / file, (Path(start) / file).read_bytes())
     if not train_denoiser(cycle, folder, model, data, limit, compiled, seed=1):
         return False
     write_trained(arch, start, parts, folder)
