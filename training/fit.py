@@ -179,4 +179,4 @@ def _read_curve(folder: Path, done: int) -> list[dict[str, float]]:
     if not done or not path.is_file() or not path.read_text().strip():
         return []
     rows = pd.read_csv(path).to_dict("records")
-    return [{str(name): float(value) for name, value in row.items()} for row in rows if row["step"] <= done]
+    return [{str(name): value for name, value in row.items()} for row in rows if row["step"] <= done]
