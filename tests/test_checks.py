@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -74,7 +72,6 @@ def test_a_heavy_site_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     (tmp_path / "notebooks").mkdir()
-    (tmp_path / ".github" / "workflows").mkdir(parents=True)
     (tmp_path / "_toc.yml").write_text("root: a\nchapters:\n  - file: notebooks/01_one\n")
     source = '# %% tags=["parameters"]\nsteps: int = 4  # sampling steps\n\n# %%\nsteps\n'
     (tmp_path / "notebooks" / "01_one.py").write_text(source)
@@ -82,49 +79,38 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def inject(checkout: Path) -> None:
-    path = checkout / "notebooks" / "01_one.ipynb"
-    text = json.loads(path.read_text())
-    text["cells"].insert(1, {**text["cells"][0], "id": "x", "metadata": {"tags": ["injected-parameters"]}})
-    path.write_text(json.dumps(text, indent=1) + "\n")
+INJECTED = (
+    '"cells": [{"cell_type": "markdown", "id": "x", "metadata": {"tags": ["injected-parameters"]}, "source": ""},'
+)
+PY, IPYNB = "notebooks/01_one.py", "notebooks/01_one.ipynb"
 
-
-def rewrite(file: str, old: str, new: str, pair: bool = False) -> Callable[[Path], None]:
-    def spoil(checkout: Path) -> None:
-        path = checkout / file
-        path.write_text(path.read_text().replace(old, new) if path.exists() else new)
-        if pair:
-            notebooks.write_pair(path)
-
-    return spoil
-
-
-SPOILED: list[tuple[Callable[[Path], None], Check, str]] = [
-    (rewrite("notebooks/01_one.ipynb", "steps: int = 4", "steps: int = 5"), checks.stray_pairs, "its pair differs"),
-    (inject, checks.stray_pairs, "its pair differs"),
-    (
-        rewrite("_config.yml", "", "execute:\n  a: 1\nexecute:\n  b: 2\n"),
-        checks.repeated_keys,
-        "execute is given twice",
-    ),
-    (rewrite(".github/workflows/test.yml", "", "jobs: {a: 1, a: 2}\n"), checks.repeated_keys, "a is given twice"),
-    (rewrite("notebooks/01_one.py", "steps: int", "steps", pair=True), checks.poor_parameters, "what it does"),
-    (rewrite("notebooks/01_one.py", "  # sampling steps", "", pair=True), checks.poor_parameters, "what it does"),
-    (rewrite("_toc.yml", "01_one", "01_one-more"), checks.missing_contents, "does not name notebooks/01_one"),
+# check, a file, what is replaced in it by what, what is said
+SPOILED: list[tuple[Check, str, str, str, str]] = [
+    (checks.stray_pairs, IPYNB, "steps: int = 4", "steps: int = 5", "its pair differs"),
+    (checks.stray_pairs, IPYNB, '"cells": [', INJECTED, "its pair differs"),
+    (checks.repeated_keys, "_config.yml", "", "execute:\n  a: 1\nexecute:\n  b: 2\n", "execute is given twice"),
+    (checks.repeated_keys, ".github/workflows/test.yml", "", "jobs: {a: 1, a: 2}\n", "a is given twice"),
+    (checks.poor_parameters, PY, "steps: int", "steps", "what it does"),
+    (checks.poor_parameters, PY, "  # sampling steps", "", "what it does"),
+    (checks.missing_contents, "_toc.yml", "01_one", "01_one-more", "does not name notebooks/01_one"),
 ]
 
 
-@pytest.mark.parametrize(("spoil", "check", "expected"), SPOILED)
+@pytest.mark.parametrize(("check", "file", "old", "new", "expected"), SPOILED)
 def test_a_spoiled_checkout_is_stopped(
-    spoil: Callable[[Path], None], check: Check, expected: str, checkout: Path
+    check: Check, file: str, old: str, new: str, expected: str, checkout: Path
 ) -> None:
     assert checks.check_sources(checkout) == []
-    spoil(checkout)
+    path = checkout / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(path.read_text().replace(old, new) if path.exists() else new)
+    if path.suffix == ".py":
+        notebooks.write_pair(path)
     (problem,) = check(checkout)
     assert expected in problem
     assert checks.check_sources(checkout) == [problem]
 
 
 def test_every_check_is_shown_able_to_fail() -> None:
-    shown = {checks.heavy_site} | {check for check, _, _ in PAGES} | {check for _, check, _ in SPOILED}
+    shown = {checks.heavy_site} | {check for check, *_ in [*PAGES, *SPOILED]}
     assert shown == {*checks.CHECKS, *checks.SOURCE_CHECKS}

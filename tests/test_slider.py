@@ -72,7 +72,7 @@ def test_on_a_page_of_the_book_clips_are_files_beside_it(page: Path, tmp_path: P
     for row in players:
         assert (tmp_path / row.audio["src"]).is_file() and (tmp_path / row["data-spectrogram"]).stat().st_size < 30_000
     assert "base64" not in shown and "<script" not in shown
-    assert 'src="elsewhere/' in slider.show(page / "tempo", "elsewhere").data
+    assert 'src="elsewhere/' in slider.render(slider.read(page / "tempo"), "elsewhere")
 
 
 def test_in_a_live_notebook_the_output_needs_no_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,6 @@ from tada.display.players import (
     clip_folder,
     clip_table,
     data_attributes,
-    inline,
     metric_names,
     page_folder,
     require_name,
@@ -82,8 +81,12 @@ def steer(sweeps: Sequence[AlphaSweep], name: str, command: str = "") -> HTML:
     Raises:
         InputError: no sweeps, an impossible name, clips unequal in length or rate, two clips of one strength.
     """
-    with clip_folder(name) as (folder, _):
-        return show(write(sweeps, folder, command))
+    with clip_folder(name) as (folder, locate):
+        table = render(read(write(sweeps, folder, command)), locate)
+    if page_folder() is not None:
+        return HTML(table)
+    assets = {tag: files("tada.data").joinpath(file).read_text(encoding="utf-8") for tag, file in ASSETS.items()}
+    return HTML("".join(f"<{tag}>{text}</{tag}>" for tag, text in assets.items()) + table)
 
 
 def write(sweeps: Sequence[AlphaSweep], folder: str | Path, command: str = "") -> Path:
@@ -181,27 +184,6 @@ def _require(entry: Mapping[str, Any], fields: tuple[str, ...], called: str) -> 
     missing = [name for name in fields if entry.get(name) is None]
     if missing:
         raise InputError(f"{called} lacks {', '.join(missing)}; expected {', '.join(fields)}")
-
-
-def show(folder: str | Path, base: str | None = None) -> HTML:
-    """Show a slider of clips that are there already.
-
-    Args:
-        folder: that holds the clips and their manifest.
-        base: where the clips lie, as the page sees it; None: beside the page if one is being built and they are
-            there, else they are put into the output itself, so that it needs no file.
-
-    Raises:
-        MissingFileError, InputError: as :func:`read`.
-    """
-    folder, manifest, page = Path(folder), read(folder), page_folder()
-    if base is None and page is not None and folder.is_relative_to(page):
-        base = folder.relative_to(page.parent).as_posix()
-    if base is not None:
-        return HTML(render(manifest, base))
-    assets = {tag: files("tada.data").joinpath(file).read_text(encoding="utf-8") for tag, file in ASSETS.items()}
-    code = "".join(f"<{tag}>{text}</{tag}>" for tag, text in assets.items())
-    return HTML(code + render(manifest, lambda file: inline(folder / file)))
 
 
 def render(manifest: Manifest, base: str | Locate = "") -> str:

@@ -36,10 +36,6 @@ class SteeringOption:
     name: str
     label: str
 
-    def raw(self, model: Model, percent: float) -> float:
-        """Return the strength at a percentage of the range; InputError if the vector was not calibrated for this."""
-        return calibrated(model, self.arm).raw(percent)
-
 
 Options = Mapping[str, Sequence[SteeringOption]]
 """Concept -> ways to steer it."""
@@ -80,7 +76,7 @@ def prepared_slider(
 def _sweep(
     model: Model, option: SteeringOption, trial: Trial, percents: Sequence[float], keep: str | Path | None
 ) -> slider.AlphaSweep:
-    alphas = [option.raw(model, percent) for percent in percents]
+    alphas = [calibrated(model, option.arm).raw(percent) for percent in percents]
     made = clips(model, option.arm, trial, alphas, keep)
     sounds = [
         Sound(clip, f"{trial.concept} at {percent:+g} %", alpha, percent)
@@ -124,7 +120,7 @@ def live_panel(model: Model, options: Options, trial: Trial) -> Any:
         from IPython.display import Audio, display
 
         try:
-            alpha = layers.raw(model, percent)
+            alpha = calibrated(model, layers.arm).raw(percent)
             made = clips(model, layers.arm, replace(trial, rows=((prompt, seed),)), [alpha])
         except TadaError as error:
             display(str(error))

@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -72,36 +72,29 @@ def site(clips: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-class Handler(SimpleHTTPRequestHandler):
-    slow: dict[str, float]
-    broken: set[str]
-
-    def do_GET(self) -> None:
-        name = self.path.split("/")[-1].split("?")[0]
-        time.sleep(self.slow.get(name, 0))
-        if name in self.broken:
-            self.send_error(503)
-            return
-        with contextlib.suppress(ConnectionError):
-            super().do_GET()
-
-    def end_headers(self) -> None:
-        self.send_header("Cache-Control", "no-store")
-        super().end_headers()
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
 class Server:
     """Serves a folder; ``slow`` maps file names to seconds, ``broken`` names files that fail."""
 
     def __init__(self, folder: Path, clips: Path) -> None:
         self.clips = clips
-        self.slow: dict[str, float] = {}
-        self.broken: set[str] = set()
-        handler = type("Told", (Handler,), {"slow": self.slow, "broken": self.broken})
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder)))
+        self.slow = slow = dict[str, float]()
+        self.broken = broken = set[str]()
+
+        class Handler(SimpleHTTPRequestHandler):
+            def do_GET(self) -> None:
+                name = self.path.split("/")[-1].split("?")[0]
+                time.sleep(slow.get(name, 0))
+                with contextlib.suppress(ConnectionError):
+                    self.send_error(503) if name in broken else super().do_GET()
+
+            def end_headers(self) -> None:
+                self.send_header("Cache-Control", "no-store")
+                super().end_headers()
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
 
     def name(self, number: int, percent: int) -> str:
@@ -155,13 +148,19 @@ class Page:
         self.driver.get("about:blank")
         self.driver.get(address)
 
-    def find(self, selector: str, number: int = 0, seconds: float = 10) -> Any:
-        """An element, waited for: sliders are upgraded after the page has loaded, on a busy machine much later."""
+    def all(self, selector: str) -> list[Any]:
+        return list(self.driver.find_elements("css selector", selector))
+
+    def wait(self, done: Callable[[], bool], words: Callable[[], str], seconds: float = 10) -> None:
+        """Wait: sliders are upgraded after the page has loaded, on a busy machine much later."""
         end = time.monotonic() + seconds
-        while len(found := self.driver.find_elements("css selector", selector)) <= number:
-            assert time.monotonic() < end, f"no {selector} number {number}: the page has {len(found)}"
+        while not done():
+            assert time.monotonic() < end, f"in vain: {words()}"
             time.sleep(0.05)
-        return found[number]
+
+    def find(self, selector: str, number: int = 0) -> Any:
+        self.wait(lambda: len(self.all(selector)) > number, lambda: f"{selector} number {number}")
+        return self.all(selector)[number]
 
     def click(self, selector: str, number: int = 0) -> None:
         self.find(selector, number).click()
@@ -178,12 +177,10 @@ class Page:
     def text(self, selector: str) -> str:
         return self.find(selector).text
 
-    def until(self, expression: str, number: int = 0, seconds: float = 10) -> None:
-        end = time.monotonic() + seconds
-        while not self.slider(expression, number):
-            state = "it.state + ': ' + it.querySelector('.steer-status').textContent"
-            assert time.monotonic() < end, f"in vain: {expression}; it is {self.slider(state, number)}"
-            time.sleep(0.05)
+    def until(self, expression: str, number: int = 0) -> None:
+        state = "it.state + ': ' + it.querySelector('.steer-status').textContent"
+        words = lambda: f"{expression}; it is {self.slider(state, number)}"  # noqa: E731
+        self.wait(lambda: self.slider(expression, number), words)
 
     def play(self, number: int = 0) -> None:
         self.click(".steer-play", number)

@@ -26,7 +26,7 @@ def test_it_grows_from_the_table_and_says_so_without_complaint(one: Any) -> None
     assert one.slider("it.state") == "idle"
     assert one.slider("it.ladders.map(one => one.clips.length)") == [5, 5]
     assert one.slider("it.clip.percent") == 0
-    assert len(one.driver.find_elements("css selector", ".steer-all audio[controls]")) == 10
+    assert len(one.all(".steer-all audio[controls]")) == 10
     assert one.find(STRENGTH).get_attribute("max") == "4"  # five clips, nothing between them
     one.press(STRENGTH, Keys.END)
     assert one.find(STRENGTH).get_attribute("aria-valuetext") == "+100 %, strength 3.33, BPM 164"
@@ -119,7 +119,7 @@ def test_the_loop_has_no_gap(one: Any) -> None:
             break
         quiet += 1
     assert quiet < 0.012 * len(samples) / 4.096
-    one.until("it.position > 3.9", seconds=8)
+    one.until("it.position > 3.9")
     one.until("it.position < 0.5")
     one.until("it.loudness > 0.005")
 
@@ -251,10 +251,10 @@ def test_blind_listening_hides_the_answer_and_keeps_the_score(one: Any) -> None:
 def test_without_scripts_there_is_a_table_of_players(page: Any, server: Any) -> None:
     page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     page.open(server())
-    players = page.driver.find_elements("css selector", ".steer-ladder[open] audio[controls]")
+    players = page.all(".steer-ladder[open] audio[controls]")
     assert len(players) == 5
     assert all(player.is_displayed() for player in players)
-    assert not page.driver.find_elements("css selector", ".steer-panel")
+    assert not page.all(".steer-panel")
     assert "−100 %" in page.text(".steer-table")
 
 
@@ -266,7 +266,7 @@ def test_from_a_folder(page: Any, site: Path, clips: Path) -> None:
     page.until("it.state === 'playing' && it.clip.percent === 50 && it.engine.pair[0].src.includes('p050')")
     before = page.slider("it.position")
     page.until(f"it.position > {before + 0.3}")
-    page.until("it.position > 3.8", seconds=8)
+    page.until("it.position > 3.8")
     page.until("it.position < 0.6 && it.position > 0.1")  # it looped
     page.press(STRENGTH, " ")
     page.until("it.state === 'ready'")
@@ -293,7 +293,7 @@ def test_on_a_phone(page: Any, server: Any, width: int) -> None:
 def test_a_table_without_clips_stays_a_table(page: Any, site: Path, server: Any) -> None:
     (site / "empty.html").write_text((site / "index.html").read_text().replace("tr data-percent", "tr data-other"))
     page.open(server("empty.html"))
-    assert not page.driver.find_elements("css selector", ".steer-panel")
+    assert not page.all(".steer-panel")
     assert page.complaints() == []
 
 
