@@ -34,7 +34,8 @@ style.textContent = "*, *::before, *::after { transition: none !important; anima
 document.head.append(style);
 """
 CLIPPED = """
-const cut = new Set();
+const cut = new Set(), closed = [...document.querySelectorAll("article details:not([open])")];
+closed.forEach((one) => (one.open = true));
 for (const one of document.querySelectorAll("article :is(math, table, pre, img, audio)")) {
   const box = one.getBoundingClientRect();
   for (let around = one; box.width && around.tagName !== "ARTICLE"; around = around.parentElement) {
@@ -48,9 +49,10 @@ for (const one of document.querySelectorAll("article :is(math, table, pre, img, 
     break;
   }
 }
+closed.forEach((one) => (one.open = false));
 return [...cut];
 """
-"""What a reader cannot get to, or not see how; a shadow or a scroll bar says that there is more."""
+"""What a reader cannot get to, or not see how, folded or not; a shadow or a scroll bar says that there is more."""
 
 
 class Quiet(SimpleHTTPRequestHandler):
