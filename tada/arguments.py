@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from operator import index
 from typing import Any
 
@@ -34,6 +35,40 @@ def integers(name: str, got: Any, least: int, most: int | None = None) -> list[i
 def seeds(got: Any) -> list[int]:
     """Read one or more seeds, 0 to 2^64 - 1."""
     return integers("seeds", got, 0, LARGEST_SEED)
+
+
+Seeds = int | Sequence[int] | Sequence[Sequence[int]]
+"""Of the first row, one or several that follow each other, such as ``range(2)``: the next row has the next ones, so
+that no two rows share noise. Or a list of seeds for each row, as it is."""
+
+
+def own_seeds(got: Seeds, rows: int) -> list[list[int]]:
+    """Give every row (a prompt, or a pair of prompts) seeds of its own.
+
+    Args:
+        got: see :data:`Seeds`; ``[[10]] * rows`` has all rows share the noise of seed 10.
+        rows: how many.
+
+    Returns:
+        The seeds of each row.
+
+    Raises:
+        InputError: no seeds, seeds of a row twice, or seeds of the first row that do not follow each other.
+    """
+    items = _items(got)
+    if items and (_index(items[0]) is None or getattr(items[0], "ndim", 0) > 0):
+        own = [seeds(row) for row in items]
+    else:
+        first = seeds(got)
+        if first != list(range(first[0], first[0] + len(first))):
+            raise InputError(
+                f"got seeds {first}; expected an int, or seeds of the first row that follow each other such as "
+                "range(2); or a list of seeds for each row"
+            )
+        own = [[seed + row * len(first) for seed in first] for row in range(rows)]
+    if len(own) != rows or any(len(set(row)) < len(row) for row in own):
+        raise InputError(f"got seeds of {len(own)} rows for {rows}; expected some for each row, none of them twice")
+    return own
 
 
 def number(name: str, got: Any, least: float = -math.inf, most: float = math.inf) -> float:

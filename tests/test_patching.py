@@ -354,12 +354,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from test_patching import PAIRS, QUICK, SETS, SECONDS, power
-from tada import engine, patching
+from tada import patching
+from tada.engine.pool import processes
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     model = tada.load("ace-step", sys.argv[1], device="cpu")
-    with engine.processes(int(sys.argv[3])) as executor:
+    with processes(int(sys.argv[3])) as executor:
         setting = tada.Setting(SECONDS, QUICK, batch=4, executor=executor)
         many = pd.concat([PAIRS] * 4).assign(pair=range(12))
         patching.sweep(model, many, 1, SETS, setting, score=power, store=sys.argv[2])

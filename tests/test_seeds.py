@@ -12,8 +12,8 @@ import torch
 import tada
 from checks import SECONDS
 from tada import patching
+from tada.arguments import own_seeds
 from tada.concepts import steered
-from tada.engine import own_seeds
 from tada.experiments import autoencoder, localisation, steering
 from tada.experiments.experiment import check_disjoint
 from tada.experiments.profiles import PROFILES, SEEDS

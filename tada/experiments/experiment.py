@@ -13,7 +13,8 @@ import torch
 
 import tada
 from tada.concepts.steered import Vocabulary, Wording
-from tada.engine import Setting, processes
+from tada.engine import Setting
+from tada.engine.pool import processes
 from tada.errors import InputError
 from tada.experiments.profiles import Profile
 from tada.metrics.judges import Judge

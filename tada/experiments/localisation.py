@@ -16,7 +16,8 @@ import pandas as pd
 from tada import concepts as concept_table
 from tada import pairs as prompt_pairs
 from tada import patching
-from tada.engine import Setting, processes
+from tada.engine import Setting
+from tada.engine.pool import processes
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.experiments.experiment import Experiment, load_model
 from tada.experiments.profiles import first_seed, get_profile

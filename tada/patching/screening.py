@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from tada.arguments import integer, integers
-from tada.engine import Seeds, Setting, own_seeds
+from tada.arguments import Seeds, integer, integers, own_seeds
+from tada.engine import Setting
 from tada.models.base import Layers, Model
 from tada.models.context import Context, Stream
 from tada.models.run import Latents, Sampling

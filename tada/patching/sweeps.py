@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from tada import engine
-from tada.engine import COLUMNS, Job, Seeds, Setting, Texts
+from tada.arguments import Seeds, own_seeds
+from tada.engine import COLUMNS, Job, Setting, Texts
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.hooks import Edit, Passes, When, edit, route
 from tada.metrics.judges import JudgeLike
@@ -108,14 +109,14 @@ def plan_sweep(
 ) -> pd.DataFrame:
     """List the clips of a sweep, see :mod:`tada.engine`; arguments as for :func:`sweep`."""
     pairs = checked_pairs(pairs)
-    own_seeds = dict(zip(pairs["pair"], engine.own_seeds(seeds, len(pairs)), strict=True))
+    own = dict(zip(pairs["pair"], own_seeds(seeds, len(pairs)), strict=True))
     pairs = heard_pairs(model, pairs, model.sampling(setting.sampling))
     sets = sets_of_concepts(model, pairs["concept"].unique(), layer_sets)
     rows = [
         {"concept": pair.concept, "counterfactual": pair.counterfactual, "pair": pair.pair, "seed": seed,
          "chunk": number // CHUNK, **row}
         for number, pair in enumerate(pairs.itertuples(index=False))
-        for seed in own_seeds[pair.pair]
+        for seed in own[pair.pair]
         for row in map(partial(_as_planted, model, pair), _rows_of_pair(pair, sets[str(pair.concept)]))
     ]  # fmt: skip
     plan = pd.DataFrame(rows)

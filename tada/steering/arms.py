@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from tada import engine
-from tada.engine import Job, Seeds, Setting, Texts, own_seeds
+from tada.arguments import Seeds, own_seeds
+from tada.engine import Job, Setting, Texts
 from tada.errors import InputError
 from tada.hooks import Passes
 from tada.metrics.judges import JudgeLike
@@ -61,7 +62,7 @@ def seeded(prompts: Iterable[str], seeds: Seeds = 0) -> tuple[tuple[str, int], .
     Args:
         prompts: to steer.
         seeds: of the first prompt, one or several; the next prompt has the ones that follow, see
-            ``tada.engine.own_seeds``.
+            ``tada.arguments.own_seeds``.
     """
     texts = list(prompts)
     rows = zip(texts, own_seeds(seeds, len(texts)), strict=True)

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tada.arguments import number
-from tada.engine import Seeds, Setting, own_seeds
+from tada.arguments import Seeds, number, own_seeds
+from tada.engine import Setting
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.hooks import Edit, Passes, Steps, When, edit, record
 from tada.io import atomic_write, read_signed, sha256, write_json
@@ -248,7 +248,7 @@ def means(
         model: the model.
         prompts: one or more.
         seeds: of the first prompt, an int or several in a row; the next prompt has the ones that follow, see
-            ``tada.engine.own_seeds``.
+            ``tada.arguments.own_seeds``.
         setting: what the clips share; lyrics for all prompts, or one per prompt.
         sites: layers by index, site name or layer set; None for all.
         passes: ``"cond"`` or ``"uncond"``.

@@ -11,27 +11,25 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import multiprocessing
-import os
-import signal
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, wait
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from concurrent.futures import FIRST_COMPLETED, Executor, wait
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from tada import arguments
 from tada.arguments import integer, number
 from tada.audio import Clips
+from tada.engine.pool import Processes
 from tada.errors import InputError
 from tada.metrics.judges import JudgeLike, as_judge
 from tada.models.base import LONGEST, Lyrics, Model
@@ -110,45 +108,6 @@ class Job:
     intervention: Intervention = no_intervention
 
 
-# ---- seeds
-
-Seeds = int | Sequence[int] | Sequence[Sequence[int]]
-"""Of the first row, one or several that follow each other, such as ``range(2)``: the next row has the next ones, so
-that no two rows share noise. Or a list of seeds for each row, as it is."""
-
-
-def own_seeds(seeds: Seeds, rows: int) -> list[list[int]]:
-    """Give every row (a prompt, or a pair of prompts) seeds of its own.
-
-    Args:
-        seeds: see :data:`Seeds`; ``[[10]] * rows`` has all rows share the noise of seed 10.
-        rows: how many.
-
-    Returns:
-        The seeds of each row.
-
-    Raises:
-        InputError: no seeds, seeds of a row twice, or seeds of the first row that do not follow each other.
-    """
-    if _is_nested(seeds):
-        own = [arguments.seeds(row) for row in cast(Iterable[Any], seeds)]
-    else:
-        first = arguments.seeds(seeds)
-        if first != list(range(first[0], first[0] + len(first))):
-            raise InputError(
-                f"got seeds {first}; expected an int, or seeds of the first row that follow each other such as "
-                "range(2); or a list of seeds for each row"
-            )
-        own = [[seed + row * len(first) for seed in first] for row in range(rows)]
-    if len(own) != rows or any(len(set(row)) < len(row) for row in own):
-        raise InputError(f"got seeds of {len(own)} rows for {rows}; expected some for each row, none of them twice")
-    return own
-
-
-def _is_nested(seeds: Any) -> bool:
-    return getattr(seeds, "ndim", 1) > 0 and isinstance(seeds, Iterable) and np.ndim(next(iter(seeds), 0)) == 1
-
-
 # ---- keys
 
 
@@ -201,8 +160,7 @@ def run(model: Model, plan: pd.DataFrame, job: Job, store: Store | None = None) 
     Raises:
         ValueError: a model that workers cannot load, or a judge that does not give one value a clip.
     """
-    keep = None if job.setting.keep is None else Path(job.setting.keep)
-    todo = set(plan[UNIT]) - _done(store, keep)
+    todo = set(plan[UNIT]) - _done(store, job.setting.keep)
     chunks = [part for _, part in plan.groupby("chunk", sort=False) if part[UNIT].isin(todo).any()]
     compute = _serial if job.setting.executor is None else _parallel
     frames = list(_with_progress(compute(model, job, chunks, store), len(todo), job.setting.progress))
@@ -231,57 +189,13 @@ def generate(
         yield from _clips(model, job, chunk, chunk, limit)
 
 
-@contextmanager
-def processes(workers: int) -> Iterator[Executor | None]:
-    """Processes of this machine, with one thread each, as an executor; None for a single worker.
-
-    Whatever ends the caller's block early, such as an interrupt from the keyboard, ends them at once. They do not heed
-    that interrupt themselves, though it reaches all processes of a terminal.
-    """
-    if workers <= 1:
-        yield None
-        return
-    context = multiprocessing.get_context("spawn")
-    with _Processes(workers, context, initializer=_begin, initargs=(os.getpid(),)) as pool:
-        with _interrupts_blocked():  # which processes inherit
-            for _ in range(workers):
-                pool.submit(int)
-        yield pool
-
-
-class _Processes(ProcessPoolExecutor):
-    """Processes that are ended where their block is left by an exception, with what they were given."""
-
-    def __enter__(self) -> _Processes:
-        self._others = set(multiprocessing.active_children())
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *about: Any) -> None:
-        if kind is not None:
-            for process in set(multiprocessing.active_children()) - self._others:
-                process.terminate()
-        super().__exit__(kind, *about)
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    if not hasattr(signal, "pthread_sigmask"):  # on Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 # ---- here, or by an executor
 
 
-def _done(store: Store | None, keep: Path | None) -> set[str]:
+def _done(store: Store | None, keep: str | Path | None) -> set[str]:
     """The stored units; one whose clip was to be kept and is gone does not count."""
     known = set() if store is None else store.known()
-    return known if keep is None else {unit for unit in known if (keep / f"{unit}.flac").is_file()}
+    return known if keep is None else {unit for unit in known if Path(keep, f"{unit}.flac").is_file()}
 
 
 def _serial(model: Model, job: Job, chunks: Iterable[pd.DataFrame], store: Store | None) -> Iterator[pd.DataFrame]:
@@ -292,10 +206,12 @@ def _serial(model: Model, job: Job, chunks: Iterable[pd.DataFrame], store: Store
         with _lock(store, chunk) as mine:
             if mine:
                 yield from _compute(model, job, chunk, store, limit)
-        passed = 0 if mine else passed + 1
-        if not mine:
-            waiting.append(chunk)
-        if passed and passed >= len(waiting):
+        if mine:
+            passed = 0
+            continue
+        waiting.append(chunk)
+        passed += 1
+        if passed >= len(waiting):
             time.sleep(POLL_SECONDS)
 
 
@@ -307,37 +223,32 @@ def _parallel(model: Model, job: Job, chunks: Sequence[pd.DataFrame], store: Sto
     assert pool is not None
     folder = None if store is None else store.folder
     job = replace(job, setting=replace(job.setting, executor=None))
-    source = _Source(model.reload, model.fingerprint())
-    futures = {pool.submit(_work, source, job, chunk, folder): chunk for chunk in chunks}
+    work = partial(_work, model.reload, model.fingerprint(), job, folder)
+    futures = {pool.submit(work, chunk): chunk for chunk in chunks}
     try:
         while futures:
             for future in wait(futures, return_when=FIRST_COMPLETED).done:
                 chunk, frame = futures.pop(future), future.result()
                 if frame is None:
-                    futures[pool.submit(_work, source, job, chunk, folder)] = chunk
+                    futures[pool.submit(work, chunk)] = chunk
                 else:
                     yield frame
     finally:
-        for future in () if isinstance(pool, _Processes) else futures:  # those end theirs
+        for future in () if isinstance(pool, Processes) else futures:  # those end theirs
             future.cancel()
-
-
-class _Source(NamedTuple):
-    """What a worker loads, and the fingerprint of the weights that it should find."""
-
-    load: Callable[[], Model]
-    fingerprint: str
 
 
 _worker = threading.local()
 
 
-def _work(source: _Source, job: Job, chunk: pd.DataFrame, folder: Path | None) -> pd.DataFrame | None:
-    """Compute a chunk in a worker; None, after a while, where another process is at it."""
-    if getattr(_worker, "fingerprint", None) != source.fingerprint:
-        _worker.model = source.load()
+def _work(
+    load: Callable[[], Model], fingerprint: str, job: Job, folder: Path | None, chunk: pd.DataFrame
+) -> pd.DataFrame | None:
+    """Compute a chunk in a worker, of a model of this fingerprint; None, after a while, where another is at it."""
+    if getattr(_worker, "fingerprint", None) != fingerprint:
+        _worker.model = load()
         _worker.fingerprint = _worker.model.fingerprint()
-    if _worker.fingerprint != source.fingerprint:
+    if _worker.fingerprint != fingerprint:
         raise InputError("a worker loaded other weights than the model has: they were changed after loading")
     store = None if folder is None else Store(folder)
     with _lock(store, chunk) as mine:
@@ -348,26 +259,9 @@ def _work(source: _Source, job: Job, chunk: pd.DataFrame, folder: Path | None) -
     return None
 
 
-def _begin(parent: int) -> None:
-    """Prepare a process: one thread, and an end when the parent is gone."""
-    torch.set_num_threads(1)
-    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
-
-
-def _exit_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
-
-
-@contextmanager
-def _lock(store: Store | None, chunk: pd.DataFrame) -> Iterator[bool]:
-    """Whether this process may compute a chunk."""
-    if store is None:
-        yield True
-        return
-    with store.lock(f"chunk {chunk[UNIT].iloc[0]}") as mine:
-        yield mine
+def _lock(store: Store | None, chunk: pd.DataFrame) -> AbstractContextManager[bool]:
+    """Ask whether this process may compute a chunk."""
+    return nullcontext(True) if store is None else store.lock(f"chunk {chunk[UNIT].iloc[0]}")
 
 
 def _with_progress(frames: Iterable[pd.DataFrame], total: int, progress: bool) -> Iterator[pd.DataFrame]:
@@ -391,7 +285,7 @@ class _Limit:
 
 def _compute(model: Model, job: Job, chunk: pd.DataFrame, store: Store | None, limit: _Limit) -> Iterator[pd.DataFrame]:
     """Generate, judge and store what is missing of a chunk, batch by batch."""
-    keep = None if job.setting.keep is None else Path(job.setting.keep)
+    keep = job.setting.keep
     missing = chunk[~chunk[UNIT].isin(_done(store, keep))].drop_duplicates(UNIT)
     if "reference" in chunk:
         missing = chunk[chunk[UNIT].isin({*missing[UNIT], *missing["reference"]})].drop_duplicates(UNIT)
@@ -399,7 +293,7 @@ def _compute(model: Model, job: Job, chunk: pd.DataFrame, store: Store | None, l
         frame = _judge(model, job.judge, clips, rows)
         if keep is not None:
             for clip, unit in zip(clips, rows[UNIT], strict=True):
-                clip.save(keep / f"{unit}.flac")
+                clip.save(Path(keep, f"{unit}.flac"))
         if store is not None:
             store.add(frame)
         yield frame
@@ -421,11 +315,9 @@ def _clips(
     if rows.empty:
         return
     texts = _encode(model, job.setting, chunk)
-    kinds = [part["kind"].iloc[0] for _, part in rows.groupby("kind", sort=False)] if "kind" in rows else [None]
-    for kind in kinds:
-        part = rows if kind is None else rows[rows["kind"] == kind]
-        most = len(chunk) if kind is None else int((chunk["kind"] == kind).sum())
-        yield from _batches(model, job, texts, part, most, limit)
+    kinds = chunk["kind"] if "kind" in chunk else pd.Series(0, chunk.index)
+    for kind, part in rows.groupby(kinds, sort=False):
+        yield from _batches(model, job, texts, part, int((kinds == kind).sum()), limit)
 
 
 def _encode(model: Model, setting: Setting, chunk: pd.DataFrame) -> Texts:

@@ -1,0 +1,71 @@
+"""Processes of this machine as an executor: they end with the block that began them, whatever ends that."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+
+@contextmanager
+def processes(workers: int) -> Iterator[Executor | None]:
+    """Processes of this machine, with one thread each, as an executor; None for a single worker.
+
+    Whatever ends the caller's block early, such as an interrupt from the keyboard, ends them at once. They do not heed
+    that interrupt themselves, though it reaches all processes of a terminal.
+    """
+    if workers <= 1:
+        yield None
+        return
+    context = multiprocessing.get_context("spawn")
+    with Processes(workers, context, initializer=_begin, initargs=(os.getpid(),)) as pool:
+        with _interrupts_blocked():  # which processes inherit
+            for _ in range(workers):
+                pool.submit(int)
+        yield pool
+
+
+class Processes(ProcessPoolExecutor):
+    """Processes that are ended where their block is left by an exception, with what they were given."""
+
+    def __enter__(self) -> Processes:
+        self._others = set(multiprocessing.active_children())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *about: Any) -> None:
+        if kind is not None:
+            for process in set(multiprocessing.active_children()) - self._others:
+                process.terminate()
+        super().__exit__(kind, *about)
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(parent: int) -> None:
+    """Prepare a process: one thread, and an end when the parent is gone."""
+    torch.set_num_threads(1)
+    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
+
+
+def _exit_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
