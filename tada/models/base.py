@@ -333,9 +333,9 @@ class Model(ABC):
                 raise UnknownNameError(unknown("sampling preset", name, self.presets))
             preset = self.presets[name]
         wanted = type(self.presets["default"])
-        if not isinstance(preset, wanted):
-            preset = replace(self.presets["default"], **asdict(preset))
-        elif type(preset) is not wanted:
+        if type(preset) is Sampling:
+            preset = wanted(**asdict(preset))
+        if type(preset) is not wanted:
             raise TypeError(
                 f"{type(preset).__name__} has settings that {self.name} does not know: use {wanted.__name__}"
             )

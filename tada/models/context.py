@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tada.errors import InputError, LayerError
@@ -57,11 +58,11 @@ class Stream:
             return self
         if self.mask is None:
             raise InputError("a stream without a mask has a fixed length and cannot be padded")
-        return _each([self], lambda parts: _pad_tokens(parts[0], missing))
+        return _each([self], lambda parts: F.pad(parts[0], (0, 0) * (parts[0].dim() - 2) + (0, missing)))
 
     def where(self, rows: Tensor, other: Stream) -> Stream:
         """Rows of ``other`` where ``rows`` (bool ``[rows]``) is True, own rows elsewhere."""
-        return _each([self, other], lambda parts: _where_rows(rows, parts[1], parts[0]))
+        return _each([self, other], lambda parts: torch.where(rows.view(-1, *[1] * (parts[0].dim() - 1)), *parts[::-1]))
 
     @staticmethod
     def cat(streams: Sequence[Stream]) -> Stream:
@@ -77,15 +78,6 @@ def _each(streams: Sequence[Stream], combine: Any) -> Stream:
         return None if parts[0] is None else combine(parts)
 
     return Stream(combine([stream.states for stream in streams]), merged("mask"), merged("positions"))
-
-
-def _pad_tokens(tensor: Tensor, missing: int) -> Tensor:
-    shape = (tensor.shape[0], missing, *tensor.shape[2:])
-    return torch.cat([tensor, tensor.new_zeros(shape)], dim=1)
-
-
-def _where_rows(rows: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    return torch.where(rows.view(-1, *[1] * (no.dim() - 1)), yes, no)
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,7 +48,7 @@ def folder(
             raise CheckpointError(f"{path} has no {index}: expected the folder of a whole pipeline")
         return path
     name, _, wanted = str(checkpoint).partition("@")
-    if not _looks_like_id(name):
+    if not re.fullmatch(r"[^./~][^/]*/[^/]+", name):
         raise CheckpointError(f"no folder {path}, and {name!r} is no hub id (owner/name)")
     revision = wanted or revision
     trouble = probe(name, revision, kind)
@@ -74,39 +74,34 @@ def probe(name: str, revision: str | None = None, kind: str = "model") -> Checkp
 
 def explained(error: Exception, name: str, revision: str | None = None) -> CheckpointError:
     """Say in words why a repository cannot be had from the hub, and what to do."""
-    from huggingface_hub import errors
-
-    code = getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(error, errors.GatedRepoError):
-        return CheckpointError(
-            f"{name} is gated: accept its licence on its hub page, then run `hf auth login` or set HF_TOKEN to a token "
-            "that may read it"
-        )
-    if isinstance(error, errors.RevisionNotFoundError):
-        return CheckpointError(f"{name} has no revision {revision!r}: see the branches and tags on its hub page")
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return CheckpointError(f"the hub has no {name!r} that you may see: check the spelling, or run `hf auth login`")
-    if isinstance(error, errors.HFValidationError):
-        return CheckpointError(f"{name!r} is no hub id (owner/name)")
-    if isinstance(error, errors.OfflineModeIsEnabled):
-        return CheckpointError(f"{name} is not in the local cache and HF_HUB_OFFLINE is set: {_elsewhere(name)}")
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return CheckpointError(f"the disk is full: {name} cannot be kept; make room, or set HF_HOME to another disk")
-    if code in TROUBLES or (code or 0) >= 500:
-        said = TROUBLES.get(code or 500, f"is out of order (HTTP {code}): try again later")
-        return CheckpointError(f"the hub {said}; {name} is not in the local cache: {_elsewhere(name)}")
-    return CheckpointError(
-        f"the hub cannot be reached ({type(error).__name__}) and {name} is not in the local cache: {_elsewhere(name)}"
-    )
+    code = getattr(getattr(error, "response", None), "status_code", None) or 0
+    kinds = [kind.__name__ for kind in type(error).__mro__]
+    keys = [*kinds, getattr(error, "errno", None) or 0, code, code // 500 * 500, None]
+    said = next(TROUBLES[key] for key in keys if key in TROUBLES)
+    said = said.replace("AWAY", "{name} is not in the local cache: ELSEWHERE").replace("ELSEWHERE", ELSEWHERE)
+    return CheckpointError(said.format(name=name, revision=revision, code=code, kind=type(error).__name__))
 
 
-TROUBLES = {
-    401: "refuses your token (HTTP 401): run `hf auth login` again, or unset HF_TOKEN",
-    403: "forbids it (HTTP 403): use a token that may read it (`hf auth login`, HF_TOKEN)",
-    404: "lacks one of its files (HTTP 404): check id and revision",
-    429: "has had too many requests (HTTP 429): wait some minutes, or run `hf auth login`",
+ELSEWHERE = (
+    "go online (with HF_HUB_OFFLINE unset), or run `hf download {name}` where there is a network and give the folder "
+    "as checkpoint"
+)
+TROUBLES: dict[str | int | None, str] = {
+    "GatedRepoError": "{name} is gated: accept its licence on its hub page, then run `hf auth login` or set HF_TOKEN "
+    "to a token that may read it",
+    "RevisionNotFoundError": "{name} has no revision {revision!r}: see the branches and tags on its hub page",
+    "RepositoryNotFoundError": "the hub has no {name!r} that you may see: check the spelling, or run `hf auth login`",
+    "HFValidationError": "{name!r} is no hub id (owner/name)",
+    "OfflineModeIsEnabled": "{name} is not in the local cache and HF_HUB_OFFLINE is set: ELSEWHERE",
+    errno.ENOSPC: "the disk is full: {name} cannot be kept; make room, or set HF_HOME to another disk",
+    401: "the hub refuses your token (HTTP 401): run `hf auth login` again, or unset HF_TOKEN; AWAY",
+    403: "the hub forbids it (HTTP 403): use a token that may read it (`hf auth login`, HF_TOKEN); AWAY",
+    404: "the hub lacks one of its files (HTTP 404): check id and revision; AWAY",
+    429: "the hub has had too many requests (HTTP 429): wait some minutes, or run `hf auth login`; AWAY",
+    500: "the hub is out of order (HTTP {code}): try again later; AWAY",
+    None: "the hub cannot be reached ({kind}) and AWAY",
 }
-"""Status of an answer of the hub -> what it means, and what to do."""
+"""An error's class, number, or status of the hub's answer -> what it means, and what to do."""
 
 
 # ---- what a folder holds
@@ -223,18 +218,6 @@ def _counts(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
             yield from (
                 (key, item) for item in (value if isinstance(value, list) else [value]) if isinstance(item, int)
             )
-
-
-def _elsewhere(name: str) -> str:
-    return (
-        f"go online (with HF_HUB_OFFLINE unset), or run `hf download {name}` where there is a network and give the "
-        "folder as checkpoint"
-    )
-
-
-def _looks_like_id(name: str) -> bool:
-    parts = name.split("/")
-    return len(parts) == 2 and all(parts) and not name.startswith((".", "~"))
 
 
 class About(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -180,12 +180,6 @@ class AceStep(Model):
 
     # ---- sampling
 
-    def sampling(self, preset: Sampling | str | None = None, **changes: Any) -> Sampling:
-        """Return the settings of a preset, see :meth:`Model.sampling`; a plain ``Sampling`` is guided at every step."""
-        if type(preset) is Sampling:
-            preset = AceStepSampling(**asdict(preset))
-        return super().sampling(preset, **changes)
-
     def noise_shape(self, seconds: float) -> tuple[int, ...]:
         frame = self.codec.hop / self.codec.vocoder.config.sampling_rate
         number("seconds", seconds, frame, LONGEST)
@@ -245,11 +239,11 @@ class AceStep(Model):
         self._use(self.codec)
         return self.codec.encode(audio.expand(-1, 2, -1), self.sample_rate)
 
-    def _use(self, *parts: nn.Module) -> None:
-        """Put ``parts`` on a small device and all others on the CPU, those first."""
+    def _use(self, part: nn.Module) -> None:
+        """Put a part on a small device, the others on the CPU first."""
         stages = (self.parts.text_encoder, self.denoiser, self.codec)
-        for stage in sorted(stages, key=lambda stage: stage in parts) if self.offload else ():
-            stage.to(self.device if stage in parts else "cpu")
+        for stage in sorted(stages, key=lambda stage: stage is part) if self.offload else ():
+            stage.to(self.device if stage is part else "cpu")
 
 
 def weak_range(count: int, start: int, stop: int, of: int) -> range:

@@ -15,6 +15,8 @@ SAMPLE_RATE = 48000
 """Sample rate of decoded audio in Hz; the vocoder works at 44.1 kHz."""
 LATENT_SCALE, LATENT_SHIFT = 0.1786, -1.9091
 MEL_LOW, MEL_HIGH = -11.0, 3.0
+CROSSINGS, ROLLOFF = 6, 0.99
+"""Zero crossings of the resampling sinc on each side; its cut-off as a fraction of the lower Nyquist frequency."""
 
 
 class Codec(nn.Module):
@@ -60,15 +62,13 @@ class Codec(nn.Module):
         return (self.autoencoder.encode(scaled).latent - LATENT_SHIFT) * LATENT_SCALE
 
 
-def resample(audio: Tensor, rate: int, new_rate: int, width: int = 6, rolloff: float = 0.99) -> Tensor:
+def resample(audio: Tensor, rate: int, new_rate: int) -> Tensor:
     """Resample with a Hann-windowed sinc, as the checkpoint's own pipeline does.
 
     Args:
         audio: float32 ``[..., samples]``.
         rate: sample rate of ``audio``, in Hz.
         new_rate: wanted sample rate, in Hz.
-        width: zero crossings of the sinc on each side.
-        rolloff: cut-off as a fraction of the lower Nyquist frequency.
 
     Returns:
         ``[..., ceil(samples * new_rate / rate)]``.
@@ -77,18 +77,18 @@ def resample(audio: Tensor, rate: int, new_rate: int, width: int = 6, rolloff: f
     old, new = rate // common, new_rate // common
     if old == new:
         return audio
-    kernels, reach = _sinc(old, new, width, rolloff)
+    kernels, reach = _sinc(old, new)
     flat = F.pad(audio.reshape(-1, 1, audio.shape[-1]), (reach, reach + old))
     out = F.conv1d(flat, kernels.to(flat.dtype).to(flat.device), stride=old).transpose(1, 2).flatten(1)
     return out[:, : math.ceil(audio.shape[-1] * new / old)].reshape(*audio.shape[:-1], -1)
 
 
-def _sinc(old: int, new: int, width: int, rolloff: float) -> tuple[Tensor, int]:
+def _sinc(old: int, new: int) -> tuple[Tensor, int]:
     """One filter ``[new, 1, taps]`` per output phase, and how many samples it reaches to the left."""
-    cutoff = min(old, new) * rolloff
-    reach = math.ceil(width * old / cutoff)
+    cutoff = min(old, new) * ROLLOFF
+    reach = math.ceil(CROSSINGS * old / cutoff)
     taps = torch.arange(-reach, reach + old, dtype=torch.float64) / old
     phases = -torch.arange(new, dtype=torch.float64) / new
-    time = ((taps + phases[:, None]) * cutoff).clamp(-width, width)
-    window = torch.cos(time * math.pi / width / 2) ** 2
+    time = ((taps + phases[:, None]) * cutoff).clamp(-CROSSINGS, CROSSINGS)
+    window = torch.cos(time * math.pi / CROSSINGS / 2) ** 2
     return (torch.sinc(time) * window * cutoff / old)[:, None], reach

@@ -20,16 +20,7 @@ def convolve(
 ) -> Tensor:
     """Compute ``torch.nn.functional.conv1d``; on CPUs the channels of a frame lie side by side, in the output too.
 
-    Args:
-        x: ``[B, C, T]``.
-        weight: ``[outputs, C / groups, kernel]``.
-        bias: ``[outputs]``.
-        padding: zeros at either end.
-        dilation: frames from one tap to the next.
-        groups: of channels that do not mix.
-
-    Returns:
-        ``[B, outputs, T']``.
+    ``x`` ``[B, C, T]``, ``weight`` ``[outputs, C / groups, kernel]``, ``bias`` ``[outputs]``; ``[B, outputs, T']``.
     """
     if x.device.type != "cpu":
         return F.conv1d(x, weight, bias, padding=padding, dilation=dilation, groups=groups)
@@ -39,15 +30,7 @@ def convolve(
 def deconvolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
     """Compute ``torch.nn.functional.conv_transpose1d``, in the layout of :func:`convolve`.
 
-    Args:
-        x: ``[B, C, T]``.
-        weight: ``[C, outputs, kernel]``.
-        bias: ``[outputs]``.
-        stride: frames that come out for one.
-        padding: frames cut off at either end.
-
-    Returns:
-        ``[B, outputs, T']``.
+    ``x`` ``[B, C, T]``, ``weight`` ``[C, outputs, kernel]``, ``bias`` ``[outputs]``; ``[B, outputs, T']``.
     """
     if x.device.type != "cpu":
         return F.conv_transpose1d(x, weight, bias, stride=stride, padding=padding)
