@@ -180,29 +180,24 @@ class Recorded(Mapping[str, Tensor]):
 
     def __init__(self, model: Model, sites: tuple[str, ...], passes: tuple[Pass, ...]) -> None:
         self.sites, self.passes, self._layers = sites, passes, model.sites
-        self._parts: dict[str, list[dict[tuple[int, Pass], Tensor]]] = {site: [] for site in sites}
-        self._runs: list[object] = []
+        self._runs: dict[str, dict[object, dict[tuple[int, Pass], Tensor]]] = {site: {} for site in sites}
 
     def keep(self, run: SamplingState, when: When, value: Tensor) -> None:
         """Keep the value of a site at a step of a run."""
-        if not self._runs or self._runs[-1] is not run.key:
-            self._runs.append(run.key)
-        parts = self._parts[when.site]
-        parts.extend({} for _ in range(len(self._runs) - len(parts)))
-        parts[-1][when.step, "cond" if when.is_cond else "uncond"] = value
+        self._runs[when.site].setdefault(run.key, {})[when.step, "cond" if when.is_cond else "uncond"] = value
 
     @property
     def steps(self) -> tuple[int, ...]:
         """The steps that were recorded, the first axis of every tensor."""
-        first = self._parts[self.sites[0]]
-        return tuple(sorted({step for step, _ in first[0]})) if first else ()
+        first = next(iter(self._runs[self.sites[0]].values()), {})
+        return tuple(sorted({step for step, _ in first}))
 
     def __getitem__(self, site: str | int) -> Tensor:
         if not isinstance(site, str) and -len(self._layers) <= integer("site", site, -maxsize) < len(self._layers):
             site = self._layers[site]
-        if site not in self._parts:
+        if site not in self._runs:
             raise UnknownNameError(unknown("recorded site", site, self.sites))
-        runs = [_stacked(part, self.passes) for part in self._parts[str(site)]]
+        runs = [_stacked(run, self.passes) for run in self._runs[str(site)].values()]
         if not runs:
             raise UnknownNameError(f"nothing recorded at {site} yet: sample inside the with block")
         return runs[0] if len(runs) == 1 else torch.cat(runs, dim=len(self.passes))
@@ -239,14 +234,8 @@ def _reducer(reduce: Reduce) -> Callable[[Tensor], Tensor]:
 class Intervention:
     """A function of what sites read (routes) or of their output (edits, records), and where it applies.
 
-    Attributes:
-        kind: ``"record"``, ``"edit"`` or ``"route"``.
-        sites: names of the sites.
-        which: the guidance passes, as they were asked for.
-        wanted: the steps, as they were asked for.
-        act: ``act(hidden, when, run)``, returning a new output or None; of routes ``act(stream, site, which, run)``,
-            returning a stream.
-        part: of the text, for routes.
+    ``act(hidden, when, run)`` returns a new output or None; that of routes, ``act(stream, site, which, run)``, a stream.
+    ``which`` and ``wanted`` are the guidance passes and the steps as they were asked for.
     """
 
     kind: str
@@ -265,17 +254,14 @@ class Intervention:
         self.steps = None if steps is None else frozenset(steps)
         self.last = max(steps or [0])
 
-    def covers(self, run: SamplingState, which: Pass) -> bool:
-        """Return whether the intervention applies now."""
-        return which in self.passes and (self.steps is None or run.step in self.steps)
-
     def applies(self, run: SamplingState, site: str, which: Pass) -> bool:
         """Return whether the intervention applies here and now, and note that it did."""
         if self.last >= run.sampling.steps:
             raise InputError(f"{self.kind} at step {self.last}: this run has steps 0 to {run.sampling.steps - 1}")
-        if self.covers(run, which):
-            self.fired.setdefault(site, set()).add(run.step)
-        return self.covers(run, which)
+        if which not in self.passes or (self.steps is not None and run.step not in self.steps):
+            return False
+        self.fired.setdefault(site, set()).add(run.step)
+        return True
 
     def check(self) -> None:
         """Raise if a site, or a step that was asked for, never fired."""
@@ -361,35 +347,30 @@ def pre_hook(
     model: Model, site: str, routes: Sequence[Intervention], _: nn.Module, args: Any, keywords: dict[str, Any]
 ) -> tuple[Any, dict[str, Any]] | None:
     """Return the arguments of a site under its routes; None where none applies."""
-    run = _running(model, site)
-    hits = {which: [item for item in routes if item.applies(run, site, which)] for which in run.passes}
-    if not any(hits.values()):
-        return None
-    return args, {**keywords, **model.site_inputs(_routed_stream(model, run, site, hits))}
+    stream = _routed_stream(model, site, routes, "both")
+    return None if stream is None else (args, {**keywords, **model.site_inputs(stream)})
 
 
 def projection_hook(
     model: Model, site: str, routes: Sequence[Intervention], part: Part, _: nn.Module, args: Any
 ) -> tuple[Tensor] | None:
     """Return what keys or values are made of under a site's routes; None where none applies."""
-    run = _running(model, site)
-    hits = {which: [item for item in routes if item.covers(run, which)] for which in run.passes}
+    stream = _routed_stream(model, site, routes, part)
+    return None if stream is None else (model.site_states(stream),)
+
+
+def _routed_stream(model: Model, site: str, routes: Sequence[Intervention], part: Part) -> Stream | None:
+    """The stream that a site, or a part of it, reads under its routes; the same object while these are the same."""
+    run, name = _running(model, site), model.streams[site]
+    hits = {which: [item for item in routes if item.applies(run, site, which)] for which in run.passes}
     if not any(hits.values()):
         return None
-    return (model.site_states(_routed_stream(model, run, site, hits, part)),)
-
-
-def _routed_stream(
-    model: Model, run: SamplingState, site: str, hits: Mapping[Pass, Sequence[Intervention]], part: Part = "both"
-) -> Stream:
-    """The stream that a site, or a part of it, reads under its routes; the same object while these are the same."""
-    name = model.streams[site]
-    key = (name, part, *((which, *routes) for which, routes in hits.items()))
+    key = (name, part, *((which, *items) for which, items in hits.items()))
     if key not in run.streams:
         parts = []
-        for which, routes in hits.items():
+        for which, items in hits.items():
             stream = run.conditioning.streams(which)[name]
-            for item in routes:
+            for item in items:
                 stream = item.act(stream, site, which, run) if item.part in ("both", part) else stream
             parts.append(stream)
         run.streams[key] = Stream.cat(parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tada.models import snake
+from tada.models import stable_audio as snake
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from tada.arguments import number
 from tada.errors import InputError
-from tada.models import snake
 from tada.models.context import Conditioning, Context, Stream
 from tada.models.hub import About
 from tada.models.pipeline import PipelineModel, no_remarks
 from tada.models.run import Latents, Sampling, SamplingState
+
+BLOCK = 32_768
+"""Values of an activation that are computed at a time, about: what stays in a CPU's cache."""
 
 
 class StableAudio(PipelineModel):
@@ -30,7 +32,7 @@ class StableAudio(PipelineModel):
     def __init__(self, pipeline: Any, device: torch.device, about: About) -> None:
         super().__init__(pipeline, device, about)
         pipeline.vae.enable_slicing()  # clip by clip: less memory, faster on a CPU
-        snake.compute_in_blocks(pipeline.vae)
+        compute_in_blocks(pipeline.vae)
         self.sample_rate = pipeline.vae.config.sampling_rate
         self.longest = self.config.sample_size * pipeline.vae.hop_length / self.sample_rate
 
@@ -133,3 +135,30 @@ class _SharedNoise:
 
 def _with_timing(text: Stream, timing: Sequence[Tensor]) -> Stream:
     return Stream(torch.cat([text.states, *timing], dim=1))
+
+
+def compute_in_blocks(autoencoder: nn.Module) -> None:
+    """Let every ``Snake1d`` of a diffusers ``AutoencoderOobleck`` compute by :func:`snake`."""
+    from diffusers.models.autoencoders.autoencoder_oobleck import Snake1d
+
+    for part in autoencoder.modules():
+        if isinstance(part, Snake1d):
+            part.forward = partial(snake, part)
+
+
+def snake(part: Any, x: Tensor) -> Tensor:
+    """``x + sin(alpha x)^2 / beta``, as ``Snake1d`` computes it.
+
+    Args:
+        part: a ``Snake1d``; alpha and beta are exponentials of its parameters.
+        x: ``[B, C, T]``.
+    """
+    if x.device.type != "cpu" or torch.is_grad_enabled() or not part.logscale:
+        return type(part).forward(part, x)
+    alpha, scale = part.alpha[0].exp(), (part.beta[0].exp() + 1e-9).reciprocal()
+    y, channels = torch.empty_like(x), max(1, BLOCK // x.shape[2])
+    for row, out in zip(x, y, strict=True):
+        blocks = zip(*(each.split(channels) for each in (row, out, alpha, scale)), strict=True)
+        for part_in, part_out, a, b in blocks:
+            torch.add(part_in, (part_in * a).sin_().pow_(2).mul_(b), out=part_out)
+    return y

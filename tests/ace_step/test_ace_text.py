@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from parity import assert_parity, filled, given, meta
-from tada.models.ace_step import tokenizer
+from tada.models.ace_step import text as tokenizer
 from tada.models.ace_step.text import text_states
 
 NAME = "parity_a_text"

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from tada.minis.render import FRAMES
 from tada.models.ace_step.codec import Codec
 from tada.models.ace_step.files import Parts, write
-from tada.models.ace_step.text import text_states, tokenise
-from tada.models.ace_step.tokenizer import NO_LYRICS
+from tada.models.ace_step.text import NO_LYRICS, text_states, tokenise
 from tada.models.ace_step.transformer import AceStepTransformer, TransformerConfig
 from tada.models.context import Stream
 from training.codecs import ace_step as codecs

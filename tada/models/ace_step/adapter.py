@@ -17,8 +17,7 @@ from tada.models import ARCHITECTURES, hub
 from tada.models.ace_step import sampling as flow
 from tada.models.ace_step.codec import SAMPLE_RATE, Codec
 from tada.models.ace_step.files import PARTS, REVISION, Parts, read
-from tada.models.ace_step.text import MAX_TOKENS, text_states, tokenise
-from tada.models.ace_step.tokenizer import song_ids
+from tada.models.ace_step.text import MAX_TOKENS, song_ids, text_states, tokenise
 from tada.models.base import Model, whole_frames
 from tada.models.context import Conditioning, Context, Stream, join
 from tada.models.run import Latents, Pass, Sampling, SamplingState
