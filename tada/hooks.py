@@ -234,7 +234,8 @@ def _reducer(reduce: Reduce) -> Callable[[Tensor], Tensor]:
 class Intervention:
     """A function of what sites read (routes) or of their output (edits, records), and where it applies.
 
-    ``act(hidden, when, run)`` returns a new output or None; that of routes, ``act(stream, site, which, run)``, a stream.
+    ``act(hidden, when, run)`` returns a new output or None; ``act(stream, site, which, run)`` of routes a stream.
+    ``act(hidden, when, run)`` returns a new output or None; ``act(stream, site, which, run)`` of routes a stream.
     ``which`` and ``wanted`` are the guidance passes and the steps as they were asked for.
     """
 
