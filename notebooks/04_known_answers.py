@@ -64,7 +64,7 @@ plots.style()
 # %%
 scratch = tempfile.TemporaryDirectory()
 folder = tada.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint
-experiment = known_answers.plan(architecture, folder, profile, judge="probe" if checkpoint == "tiny" else "")
+experiment = localisation.plan(architecture, folder, profile, judge="probe" if checkpoint == "tiny" else "")
 model, setting = experiment.model, experiment.setting
 pair = localisation.build_pairs(experiment, concepts, limit=1).iloc[0]
 shared = tada.pairs.shared_text(pair["target"], pair["source"])

@@ -87,7 +87,7 @@ def build_pairs(
     """Build the pairs of a localisation.
 
     Args:
-        work: what is localised.
+        work: as from :func:`plan`.
         concepts: which; none for the profile's, which are all of the rule set but for ``smoke``.
         rules: as for ``tada.pairs.build``.
         limit: pairs a concept, in place of the profile's.
@@ -110,8 +110,11 @@ def build_pairs(
     known, left_out = split_known(work.judge, names)
     limit = size.pairs if limit is None else limit
     pairs = prompt_pairs.build(work.captions, known if asked or left_out else None, rules, 2 * limit)
-    order = np.lexsort((_too_long(work, pairs), pairs["concept"].factorize()[0]))
-    pairs = select_pairs(pairs.iloc[order], limit=limit)
+    cut = [  # pairs with a prompt that the model does not read to its end come last
+        any(work.model.heard(text, work.setting.sampling) != text for text in both)
+        for both in pairs[["target", "source"]].to_numpy()
+    ]
+    pairs = select_pairs(pairs.iloc[np.lexsort((np.array(cut), pairs["concept"].factorize()[0]))], limit=limit)
     first = pairs["concept"].map({name: first_seed(block, i) for i, name in enumerate(concept_table.names(rules))})
     pairs["seed"] = first + SEEDS_OF_PAIR * pairs.groupby("concept").cumcount()
     pairs["seeds"] = seeds
@@ -129,17 +132,10 @@ def split_known(judge: Judge, names: Sequence[str]) -> tuple[list[str], list[str
     return known, left_out
 
 
-def _too_long(work: Experiment, pairs: pd.DataFrame) -> np.ndarray:
-    """Tell which pairs hold a prompt that the model does not read to its end: they come last."""
-    texts = pairs[["target", "source"]].to_numpy()
-    return np.array([any(work.model.heard(text, work.setting.sampling) != text for text in both) for both in texts])
-
-
 def select_pairs(pairs: pd.DataFrame, concepts: Iterable[str] | None = None, limit: int | None = None) -> pd.DataFrame:
     """Select the pairs of some concepts (None: all), the first ``limit`` of each."""
     chosen = pairs if concepts is None else pairs[pairs["concept"].isin(list(concepts))]
-    chosen = chosen if limit is None else chosen.groupby("concept", sort=False).head(limit)
-    chosen = chosen.reset_index(drop=True)
+    chosen = chosen.groupby("concept", sort=False).head(len(pairs) if limit is None else limit).reset_index(drop=True)
     chosen.attrs = pairs.attrs
     return chosen
 
@@ -167,7 +163,7 @@ def sweep_by_metric(
     """Sweep the pairs as ``tada.patching.sweep``, with the experiment's model, setting, seeds and judge.
 
     Args:
-        work: what is localised.
+        work: as from :func:`plan`.
         pairs: as from :func:`build_pairs`.
         layer_sets: as for ``tada.patching.sweep``.
         controls: whether a paraphrase and an unrelated prompt are routed, too.
@@ -197,20 +193,14 @@ def load_finished(work: Experiment, pairs: pd.DataFrame, store: str | Path) -> p
     Those are the scores of the first n pairs of every concept, for the largest n of which all clips were made, with as
     many seeds as that is so for any.
     """
-    if not Path(store).is_dir():
-        return None
-    tried = (pairs.assign(seeds=count) for count in range(int(pairs["seeds"].max()), 0, -1))
-    found = (finished for some in tried if len(finished := _finished(work, some, store)))
-    return next((sweep(work, some, store=store) for some in found), None)
-
-
-def _finished(work: Experiment, pairs: pd.DataFrame, store: str | Path) -> pd.DataFrame:
-    """The first n pairs of every concept, for the largest n of which a store has all clips."""
-    units = _unmade(work, pairs, None, store)
-    if units.empty:
-        return pairs
     numbers = pairs.groupby("concept").cumcount().set_axis(pairs["pair"])
-    return select_pairs(pairs, limit=int(numbers[units["pair"]].min()))
+    for count in range(int(pairs["seeds"].max()), 0, -1) if Path(store).is_dir() else ():
+        some = pairs.assign(seeds=count)
+        missing = _unmade(work, some, None, store)["pair"]
+        finished = select_pairs(some, limit=int(numbers[missing].min())) if len(missing) else some
+        if len(finished):
+            return sweep(work, finished, store=store)
+    return None
 
 
 def _unmade(work: Experiment, pairs: pd.DataFrame, layer_sets: patching.LayerSets, store: str | Path) -> pd.DataFrame:
@@ -226,13 +216,8 @@ def add_controls(work: Experiment, pairs: pd.DataFrame, impacts: pd.DataFrame, *
     """Add the impacts of controls, at the layers that could be called functional.
 
     Controls cost as much as what they control, so they are made where they can decide: at each concept's layers that
-    the rule would call functional without them, with the first few pairs of the profile.
-
-    Args:
-        work: what was localised.
-        pairs: as from :func:`build_pairs`.
-        impacts: of single layers, as from ``tada.patching.impact``.
-        options: ``store, workers, progress``, as for :func:`sweep`.
+    the rule would call functional without them, with the first few pairs of the profile. ``impacts`` are those of
+    single layers, as from ``tada.patching.impact``; ``options`` are ``store, workers, progress`` of :func:`sweep`.
     """
     called = patching.functional(impacts).query("functional")
     if called.empty:
@@ -248,12 +233,7 @@ def cumulative_impacts(
 ) -> pd.DataFrame:
     """Measure the impact of layer sets that grow by one layer at a time, on the first few pairs of each concept.
 
-    Args:
-        work: what was localised.
-        pairs: as from :func:`build_pairs`.
-        order: layers, the first to be routed first.
-        most: size of the largest set.
-        options: ``store, workers, progress``, as for :func:`sweep`.
+    Layers are routed in the ``order`` given, ``most`` of them in the largest set.
 
     Returns:
         As from ``tada.patching.impact``, with ``size`` and ``added``: how many layers, and which the set before lacks.
@@ -276,13 +256,12 @@ def compare_metrics(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         the layers' impacts with those by the first metric.
     """
     impacts = patching.impact(pd.concat(scores.values()))
-    rows = []
+    rows, columns = [], ["concept", "metric", "layers", "impact", "low", "high", "known", "correlation"]
     for _, part in impacts[impacts["layers"].str.fullmatch(r"\d+")].groupby("concept", sort=False):
         wide = part.pivot(index="layers", columns="metric", values="impact")
         alike = wide.corrwith(wide[next(iter(scores))], method="spearman")
         best = part.loc[part.groupby("metric", sort=False)["impact"].idxmax()]
         rows.append(best.assign(correlation=best["metric"].map(alike)))
-    columns = ["concept", "metric", "layers", "impact", "low", "high", "known", "correlation"]
     return pd.concat(rows, ignore_index=True)[columns]
 
 
@@ -291,14 +270,7 @@ def measure_together(
 ) -> pd.DataFrame | None:
     """Route the functional layers that either half of the pairs chooses, together, on the pairs of the other half.
 
-    At most as many layers are taken as the paper names, the strongest.
-
-    Args:
-        work: what was localised.
-        pairs: as from :func:`build_pairs`.
-        scores: of every layer on these pairs, as from :func:`sweep`.
-        made: whether to take only what the store has.
-        options: ``store, workers, progress``, as for :func:`sweep`.
+    At most as many layers are taken as the paper names, the strongest by the ``scores`` of every layer on these pairs.
 
     Returns:
         Scores as from :func:`sweep` whose layer set is called ``functional``; None where neither half names a layer, or
@@ -321,13 +293,9 @@ def measure_together(
 def measure_functional(
     work: Experiment, pairs: int, concepts: Sequence[str] = (), **options: Any
 ) -> patching.Functional:
-    """Choose a model's functional layers on pairs and seeds of their own, which no page measures with.
+    """Choose a model's functional layers on so many pairs a concept, and seeds, which no page measures with.
 
-    Args:
-        work: as from :func:`plan`.
-        pairs: a concept, after the many of the profile ``paper``.
-        concepts: as for :func:`build_pairs`.
-        options: ``store, workers, progress``, as for :func:`sweep`.
+    They come after the pairs of the profile ``paper``; ``options`` are ``store, workers, progress`` of :func:`sweep`.
     """
     first = get_profile("paper").localisation.pairs
     table = build_pairs(work, concepts, limit=first + pairs, block="functional")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -35,20 +33,13 @@ Rule = Callable[[pd.DataFrame], pd.DataFrame]
 """``rule(impacts) -> called``: impacts as from ``tada.patching.impact``, layers with a column ``functional``."""
 
 
-def plan(name: str, checkpoint: str | Path, profile: str = "mini", **options: Any) -> Experiment:
-    """Load a model as ``tada.experiments.localisation.plan``, with one noise a pair."""
-    work = localisation.plan(name, checkpoint, profile, **options)
-    size = replace(work.profile.localisation, seeds=1)
-    return replace(work, profile=replace(work.profile, localisation=size))
-
-
 def build_plants(
     work: Experiment, concepts: Sequence[str] = (), drawn: int | None = None, limit: int | None = None
 ) -> pd.DataFrame:
-    """Draw plants, and build the pairs by which each is localised.
+    """Draw plants, and build the pairs by which each is localised, with one noise a pair.
 
     Args:
-        work: as from :func:`plan`.
+        work: as from ``tada.experiments.localisation.plan``.
         concepts: which; none for the profile's. Each plant is of one, in turn.
         drawn: plants, in place of the profile's. After them come its null plants, in which no site reads the concept.
         limit: pairs of a plant, in place of the profile's.
@@ -57,12 +48,11 @@ def build_plants(
         Pairs as from ``tada.patching.plant``, with ``plant``, the seed of the draw, and its ``layers``.
     """
     size = work.profile.plants
-    pairs = localisation.build_pairs(work, concepts, limit=limit or size.pairs)
+    pairs = localisation.build_pairs(work, concepts, limit=limit or size.pairs, seeds=1)
     names, drawn, parts = pairs["concept"].unique(), drawn or size.drawn, []
     for number in range(drawn + size.null):
         layers = patching.draw_plant(work.model, number) if number < drawn else []
-        own = pairs[pairs["concept"] == names[number % len(names)]]
-        own = patching.plant(work.model, own, layers)
+        own = patching.plant(work.model, pairs[pairs["concept"] == names[number % len(names)]], layers)
         ids = own["pair"] + f"-{number}"  # a plant may be drawn twice
         parts.append(own.assign(plant=number, pair=ids, layers=pd.Series([layers] * len(own), own.index)))
     return pd.concat(parts, ignore_index=True)

@@ -128,14 +128,9 @@ def open_table(config: Config) -> Table1:
     table = replace(size.table, scale=config.scale or size.table.scale, prompts=config.prompts or size.table.prompts)
     if table.scale not in SCALES:
         raise UnknownNameError(unknown("scale", table.scale, SCALES))
-    work = steering.plan(
-        config.name,
-        config.checkpoint,
-        config.profile,
-        functional=config.functional,
-        vocabulary=config.vocabulary,
-        captions=config.captions or None,
-    )
+    words, captions = config.vocabulary, config.captions or None
+    about = config.name, config.checkpoint, config.profile
+    work = steering.plan(*about, functional=config.functional, vocabulary=words, captions=captions)
     setting = replace(work.setting, seconds=config.seconds or work.setting.seconds)
     lyrics = tuple(pd.read_csv(config.lyrics)["lyrics"]) if config.lyrics else ()
     work = replace(work, setting=setting, profile=replace(size, table=table), wording=config.wording, lyrics=lyrics)
@@ -229,8 +224,7 @@ def _with_scale(table: Table1, concept: str, arm: Arm) -> Arm:
     match work.profile.table.scale:
         case "length":  # on prompts of the first concept for all
             trial = steering.range_trial(work, table.config.concepts[0])
-            raw = lengths(work.model, arm.vector, trial, arm.layers, store)
-            return replace(arm, scale=(raw, raw))
+            return replace(arm, scale=(lengths(work.model, arm.vector, trial, arm.layers, store),) * 2)
         case "calibrated":
             return calibrate(work.model, arm, trial, work.judge, Store(table.kept("scores")))
         case "distance":
@@ -324,7 +318,7 @@ def load_evidence(
     localisation: str | Path = "_build/localisation",
     profile: str = "mini",
 ) -> list[Evidence]:
-    """Load what earlier runs left, one entry a model and checkpoint; nothing is generated.
+    """Load what earlier runs left, one entry an architecture and checkpoint, in this order; nothing is generated.
 
     Args:
         models: architectures.
@@ -332,9 +326,6 @@ def load_evidence(
         store: of the steering.
         localisation: of the scores of localisation.
         profile: of the localisation.
-
-    Returns:
-        Evidence in the order of ``models`` and ``checkpoints``.
 
     Raises:
         KeyError: an unknown architecture or profile.
