@@ -101,11 +101,6 @@ def together(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
-def given(**options: Any) -> dict[str, Any]:
-    """Keep the options that were given."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
 def when_stopped(remark: str) -> None:
     """Settle what is said when the command is stopped: what is kept, and how to go on."""
     click.get_current_context().obj["stopped"] = remark

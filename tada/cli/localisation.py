@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,6 @@ def sweep(
     **choices: Any,
 ) -> None:
     """Route every layer of a model for prompt pairs, and write each layer's impact on each concept."""
-    from dataclasses import replace
-
     import pandas as pd
 
     from tada import concepts as known

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,8 +140,6 @@ def fit(
     **given: Any,
 ) -> None:
     """Fit the vector of each concept (CAA) and keep it."""
-    from dataclasses import replace
-
     from tada.concepts import steered
     from tada.experiments.profiles import first_seed
     from tada.metrics.judges import steering_judge
@@ -160,7 +159,7 @@ def fit(
             arm = Arm("CAA", vector, layers)
             vector = calibrate(model, arm, trial, steering_judge(words)).vector
             vector.save(path)
-        click.echo(f"{concept}: {path}{_ranges(vector.info)}")
+        click.echo("\n  ".join([f"{concept}: {path}", *_ranges(vector.info)]))
 
 
 @vectors.command("list")
@@ -173,7 +172,7 @@ def list_(folder: str) -> None:
     for path, info in library.entries(folder):
         name = path.relative_to(folder).with_suffix("").as_posix()
         about = str(info.get("checkpoint", "?")), str(info.get("sampling", {}).get("steps", "?"))
-        ranges = "; ".join(map(_range, info.get("ranges", ()))) or "none"
+        ranges = "; ".join(_ranges(info)) or "none"
         rows.append((name, info["concept"], info["method"], *about, ranges))
     if len(rows) == 1:
         click.echo(f"no vectors in {folder}: fit one with `tada vectors fit`")
@@ -195,7 +194,7 @@ def show(name: str, folder: str) -> None:
     for side in ("positive", "negative"):
         if len(brief.get(side, ())) > 3:
             brief[side] = [*brief[side][:3], f"and {len(brief[side]) - 3} more"]
-    click.echo(f"{path}\n{len(vector.sites)} sites, {vector.steps} steps{_ranges(vector.info)}")
+    click.echo("\n  ".join([f"{path}\n{len(vector.sites)} sites, {vector.steps} steps", *_ranges(vector.info)]))
     click.echo(json.dumps(brief, indent=1, ensure_ascii=False))
 
 
@@ -230,14 +229,14 @@ sae_options = options.together(
 @options.number("--k", 64, "Active features per token.", FEATURES)
 def train(m: int, k: int, **given: Any) -> None:
     """Train one autoencoder and keep it."""
-    _train([m], [k], **given)
+    _train((m,), (k,), **given)
 
 
 @sae.command("search")
 @sae_options
 @click.option("--m", "expansions", multiple=True, type=FEATURES, help="Default: 2, 4, 8, 16. Repeatable.")
 @click.option("--k", "sparsities", multiple=True, type=FEATURES, help="Default: 16, 32, 64. Repeatable.")
-def search(expansions: Sequence[int], sparsities: Sequence[int], **given: Any) -> None:
+def search(expansions: tuple[int, ...], sparsities: tuple[int, ...], **given: Any) -> None:
     """Train every m with every k on the same clips; print the table, keep the one that the rule selects."""
     from tada.sae.search import EXPANSIONS, SPARSITIES
 
@@ -245,8 +244,8 @@ def search(expansions: Sequence[int], sparsities: Sequence[int], **given: Any) -
 
 
 def _train(
-    expansions: Sequence[int],
-    sparsities: Sequence[int],
+    expansions: tuple[int, ...],
+    sparsities: tuple[int, ...],
     layer: str,
     captions: str | None,
     clips: int,
@@ -260,8 +259,6 @@ def _train(
     out: str,
     **given: Any,
 ) -> None:
-    from dataclasses import replace
-
     from tada import pairs
     from tada.experiments import autoencoder, profiles
     from tada.experiments.experiment import Experiment, parse_layers
@@ -271,9 +268,7 @@ def _train(
     texts = None if captions is None else pairs.read(captions)
     model, setting, words = _open(**given)
     site = model.resolve(parse_layers(layer))[0]
-    size = profiles.Autoencoder(
-        clips, held_out, tuple(expansions), tuple(sparsities), updates, 0, tokens, 0, rate, recorded
-    )
+    size = profiles.Autoencoder(clips, held_out, expansions, sparsities, updates, 0, tokens, 0, rate, recorded)
     profile = replace(profiles.get_profile("paper"), autoencoder=size)
     setting = replace(setting, batch=batch, progress=True)
     work = Experiment(model, setting, steering_judge(words), profile, words, texts)
@@ -324,12 +319,8 @@ def _raw(alpha: tuple[float, bool], model: Model, vector: Vector, layers: Layers
     return calibrated(model, Arm("", vector, None if by_sae else layers, renorm=not by_sae)).raw(value)
 
 
-def _ranges(info: Mapping[str, Any]) -> str:
-    return "".join(f"\n  {_range(entry)}" for entry in info.get("ranges", ()))
-
-
-def _range(entry: Mapping[str, Any]) -> str:
-    return f"layers {entry['layers']}: {entry['low']:.3g} to {entry['high']:.3g}"
+def _ranges(info: Mapping[str, Any]) -> list[str]:
+    return [f"layers {one['layers']}: {one['low']:.3g} to {one['high']:.3g}" for one in info.get("ranges", ())]
 
 
 COMMANDS = (steer, vectors, sae)

@@ -52,7 +52,8 @@ def table(
 
     options.when_stopped(f"What was computed is kept in {choices['store']}: the same command goes on from there.")
     asked = tuple(dict.fromkeys(steered.get(concept).name for concept in concepts)) or table_1.CONCEPTS
-    config = table_1.Config(name, checkpoint or "public", concepts=asked, **options.given(**choices))
+    given = {option: value for option, value in choices.items() if value is not None}
+    config = table_1.Config(name, checkpoint or "public", concepts=asked, **given)
     made = table_1.open_table(config)
     config = made.config
     click.echo(f"functional layers {config.functional} ({config.origin}); autoencoder on layer {config.layer}")
