@@ -70,7 +70,7 @@ def train_or_load(work: Experiment, layer: int | str, folder: str | Path, seed: 
         seed: of weights and order.
 
     Raises:
-        ValueError: a disk without room for the activations.
+        InputError: a disk without room for the activations.
     """
     site, size, folder = work.model.resolve(layer)[0], work.profile.autoencoder, Path(folder)
     held_out, _, texts = _split_captions(work)
@@ -101,18 +101,13 @@ def _split_captions(work: Experiment) -> tuple[list[str], list[str], list[str]]:
 def gather_activations(work: Experiment, site: str, texts: Sequence[str], seed: int, folder: Path) -> list[Path]:
     """Keep what a site puts out in a clip of every text, a file a batch; batches that are kept are not made again.
 
-    Args:
-        work: model, setting and profile.
-        site: its name.
-        texts: captions.
-        seed: of the first text's noise; the next ones have those that follow.
-        folder: where activations are kept, in a folder of their own.
+    The first text has noise of the ``seed``, the next ones that of those that follow.
 
     Returns:
         The files, see :func:`tada.sae.streams.read_part`.
 
     Raises:
-        ValueError: a disk without room for them.
+        InputError: a disk without room for them.
     """
     setting, steps = recording(work)
     about = {"site": site, "texts": list(texts), "seed": seed, "steps": steps, "batch": setting.batch}
@@ -222,15 +217,9 @@ def score_table(work: Experiment, trained: Trained, concepts: Sequence[str], fol
 
 
 def feature_vector(work: Experiment, trained: Trained, scores: pd.DataFrame, concept: str) -> Vector:
-    """Add up a concept's top features to a steering vector (eq. 7).
+    """Add up a concept's top features by ``scores`` of :func:`score_table` to a steering vector (eq. 7).
 
     As many as the paper takes for the concept, at most a tenth of all features.
-
-    Args:
-        work: whose model it is for.
-        trained: the autoencoder.
-        scores: as from :func:`score_table`.
-        concept: its concept.
     """
     count = min(prompts.get(concept).tau, max(1, trained.sae.config.latents // 10))
     info = {"checkpoint": work.model.checkpoint, "model": work.model.name, "concept": concept, "sae": trained.key}

@@ -86,11 +86,7 @@ def select_captions(captions: Sequence[str], clips: int = 16, seed: int = 0) -> 
 def ask(model: Model, asked: pd.DataFrame, steps: int | None = None, store: Store | None = None) -> pd.DataFrame:
     """Generate and judge one clip for each row of :func:`questions` or :func:`select_captions`.
 
-    Args:
-        model: the mini.
-        asked: what it is asked.
-        steps: denoising steps; None for its own.
-        store: where answers are kept, and found again.
+    In so many denoising steps, None for the mini's own; answers are kept in the store, and found again.
 
     Returns:
         What was asked, with ``right`` (whether the probe hears the wanted class) and ``bpm``, both as numbers.
@@ -225,9 +221,8 @@ def verify(names: Sequence[str] = (), clips: int = 128, report: Report = lambda 
     trouble = []
     for name in cards.selected(names):
         wrong = cards.check_files(name, report)
-        trouble += wrong
-        if clips and name in cards.MINIS and not wrong:
-            trouble += _measure_again(name, clips, report)
+        whole = clips and name in cards.MINIS and not wrong
+        trouble += _measure_again(name, clips, report) if whole else wrong
     return trouble
 
 

@@ -83,16 +83,10 @@ def range_trial(work: Experiment, concept: str) -> Trial:
 
 
 def result_trial(work: Experiment, concept: str, count: int = 0, ranged: bool = True) -> Trial:
-    """The prompts that results are reported on.
+    """The prompts that results are reported on: ``count`` of them, 0 for the profile's.
 
-    Args:
-        work: as from :func:`plan`.
-        concept: that is steered.
-        count: prompts; 0 for the profile's.
-        ranged: whether ranges of strengths were found, whose prompts and seeds are then left out.
-
-    Raises:
-        InputError: prompts or seeds by which ranges are found.
+    Where ranges of strengths were found (``ranged``), their prompts are left out; InputError if any prompt or seed is
+    left that found them.
     """
     first = work.profile.steering.range_prompts if ranged else 0
     trial = _trial(work, concept, count or work.profile.steering.prompts, first, "results")
@@ -156,11 +150,8 @@ def steer_layer_sets(work: Experiment, concept: str, vector: Vector, folder: str
 def compute_ahead(start: Callable[[], Experiment], concepts: Sequence[str], folder: str | Path, workers: int) -> None:
     """Compute what :func:`fit_vector` and :func:`steer_layer_sets` will ask for, a concept a process, into the folder.
 
-    Args:
-        start: as :func:`plan`, with its arguments bound by ``functools.partial``.
-        concepts: names in ``tada.concepts.steered.CONCEPTS``.
-        folder: of vectors and scores.
-        workers: processes, each with a model and one thread; with 1, nothing is done ahead.
+    Each worker has one thread and a model of its own from ``start``, which is :func:`plan` with its arguments bound by
+    ``functools.partial``.
     """
     experiment.compute_ahead([partial(_compute, start, concept, folder) for concept in concepts], workers)
 
@@ -212,11 +203,9 @@ def movements_by_metric(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict(rows: pd.DataFrame, known: bool) -> str:
-    """What the movements say of the paper's claim about layer sets, prompt by prompt, in words made from the numbers.
+    """What results say of the paper's claim about layer sets, prompt by prompt, in words made from the numbers.
 
-    Args:
-        rows: of results, as from :func:`steer_layer_sets`.
-        known: whether functional layers are known.
+    ``known`` is whether functional layers are, without which there is nothing to compare.
     """
     if not known:
         return (

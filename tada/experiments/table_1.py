@@ -255,9 +255,7 @@ def _targets(table: Table1, trial: Trial, store: Store) -> tuple[float, float]:
 def compute(table: Table1, workers: int = 1) -> pd.DataFrame:
     """Compute everything that Table 1 needs; what is in the store is not computed again.
 
-    Args:
-        table: as from :func:`open_table`.
-        workers: processes, each with a model and one thread; 1 on a GPU.
+    Each of the ``workers`` is a process with a model and one thread; take 1 on a GPU.
 
     Returns:
         As from ``tada.evaluation.run``, of all concepts and rows; also kept as ``results.parquet``.

@@ -117,13 +117,7 @@ def random_pushes(model: Model, trial: Trial, shares: Sequence[float], folder: s
 
 
 def hearing(renders: Renders, ears: Ears, embeddings: Mapping[str, Tensor], rng: np.random.Generator) -> pd.DataFrame:
-    """Measure how well ears and the probe tell clips with a concept from those with its counterpart.
-
-    Args:
-        renders: with their attributes.
-        ears: what is asked.
-        embeddings: of the renders, by the same names.
-        rng: of the bootstrap over clips.
+    """Measure how well ears, by their embeddings of renders, and the probe tell clips with a concept from the others.
 
     Returns:
         ``concept, ear, area`` (under the ROC curve: 1 is perfect, 0.5 deaf), ``low, high`` (95 %), ``clips``.
@@ -169,13 +163,9 @@ def recognition(renders: Renders) -> pd.DataFrame:
 
 
 def tempo_answers(renders: Renders, ears: Ears, tempi: Sequence[float], takes: int) -> pd.DataFrame:
-    """What ears and the probe answer to *fast* for music whose tempo rises evenly, on average over takes.
+    """What ears and the probe answer to *fast* for music whose tempo, in beats per minute, rises evenly.
 
-    Args:
-        renders: whose seeds and genres are taken.
-        ears: what is asked.
-        tempi: in beats per minute.
-        takes: clips at every tempo.
+    The mean of so many takes, with the seeds and genres of renders.
 
     Returns:
         A row a tempo (the index), a column an ear, and ``probe``.
@@ -203,13 +193,7 @@ def evenness(answers: pd.DataFrame) -> pd.DataFrame:
 def loudness_effects(
     renders: Renders, ears: Ears, embeddings: Mapping[str, Tensor], levels: Sequence[float]
 ) -> pd.DataFrame:
-    """What metrics make of the same clips, only louder or softer.
-
-    Args:
-        renders: clips.
-        ears: what is asked.
-        embeddings: of the renders, by the same names.
-        levels: changes in dB.
+    """What metrics make of the same clips, only louder or softer, by ``levels`` in dB.
 
     Returns:
         ``gain, dB``, ``LPAPS``, ``FAD to other renders``, and for each ear the ``largest shift`` of a similarity over
