@@ -138,13 +138,15 @@ def test_verdicts_are_worded_and_effects_scaled():
     row = {"claim": claims.CLAIMS[0].name, "model": "ace-step", "checkpoint": "mini", "judge": "probe", "command": ""}
     row |= {"status": claims.SUPPORTED, "value": 0.6, "low": 0.3, "high": 0.9, "bar": 0.1, "over": ""}
     missing = {**row, "checkpoint": "own", "status": claims.NOT_RUN, "value": np.nan, "command": "tada run <x>"}
-    verdicts = pd.DataFrame([row, missing])
+    general = {**missing, "claim": "general", "model": "all", "judge": "", "over": "1 of 3 tested"}
+    verdicts = pd.DataFrame([row, missing, general])
     text = claim_figures.claim_sections(verdicts).data
     assert "probe: <b class='tada-supported'>supported</b> <small>0.6 [0.3, 0.9]</small>" in text
     assert "Not run:</i> ACE-Step v1, own" in text and "tada run &lt;x&gt;" in text
     assert text.count("<details>") == text.count("</details>") == len(claims.CLAIMS)
     short = claim_figures.verdict_table(verdicts).data
     assert claims.CLAIMS[0].says in short and "not run" in short and "0.6 [0.3, 0.9]" in short
+    assert "<br>not run <small>1 of 3 tested</small></td>" in short and short.count("<th>") == 3
     (line,) = [one for one in claim_figures.effect_intervals(verdicts).axes[0].lines if one.get_linewidth() == 1.6]
     assert line.get_xdata() == pytest.approx([0.25, 1.0]), "less the bar, over the larger end"
 

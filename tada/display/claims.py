@@ -46,13 +46,17 @@ def _clip_count(rows: pd.DataFrame | None) -> str:
 def verdict_table(verdicts: pd.DataFrame) -> HTML:
     """Show verdicts as from ``tada.experiments.claims.check``, claims down and checkpoints across, by one judge each.
 
-    Claims that only public checkpoints can decide are left out.
+    A verdict on all architectures stands below its claim; claims that only public checkpoints can decide are left out.
     """
     rows = verdicts[verdicts["judge"].isin(TRUEST) & (verdicts["status"] != claims.PUBLIC)]
     says = {claim.name: escape.html(claim.says) for claim in claims.CLAIMS}
     names = [escape.html(checkpoint_name(row.model, row.checkpoint)) for row in plots.named_rows(rows)]
-    rows = rows.assign(claim=rows["claim"].map(says), where=names)
-    wide = cross_texts(rows, map(verdict_text, plots.named_rows(rows)), "claim", "where").fillna("")
+    texts = [verdict_text(row) for row in plots.named_rows(rows)]
+    cells = pd.DataFrame({"claim": list(rows["claim"].map(says)), "where": names, "text": texts})
+    general = ~rows["model"].isin(list(ARCHITECTURES)).to_numpy()
+    cells.loc[general, "claim"] += "<br>" + cells["text"]
+    cells.loc[general, ["where", "text"]] = names[0], ""
+    wide = cross_texts(cells, cells["text"], "claim", "where").fillna("")
     attributes = "class='tada-verdicts' role='group' aria-label='Verdicts' tabindex='0'"
     return HTML(f"<div {attributes}>{plain_table(wide, escape=False)}</div>")
 
