@@ -85,6 +85,8 @@ def test_the_box_has_everything_that_made_the_page() -> None:
         "papermill notebooks/one.ipynb one-more-again.ipynb --cwd notebooks -p steps 9 -r prompt 'a song'",
     ):
         assert part in text
+    assert "numbers mean nothing" not in text
+    assert "numbers mean nothing" in provenance.box(page, DECLARED, {"profile": "smoke"}, RECORD)
     assert "default" not in provenance.box(page, DECLARED, {}, RECORD)
     assert "- **checkpoints** none was opened" in provenance.box(page, DECLARED, {}, Provenance("key", 1, "then"))
     assert "|" not in provenance.box(page, [], {}, RECORD)

@@ -26,7 +26,7 @@ import nbformat
 import yaml
 
 from tada import escape
-from tada.book import checks, notebooks, provenance
+from tada.book import checks, colab, notebooks, provenance
 from tada.book.notebooks import Execution
 from tada.book.pages import PageSpec, check_profile, load_yaml, select
 from tada.book.provenance import Provenance
@@ -142,7 +142,7 @@ def _run_side_by_side(specs: Sequence[PageSpec], jobs: int, run: Callable[[PageS
 
 
 def sort_pages(specs: Sequence[PageSpec]) -> TopologicalSorter[str]:
-    """Return a sorter that gives the names of pages, each after those that it reads."""
+    """Return a sorter of pages' names, each after those that it reads."""
     names = {spec.name for spec in specs}
     return TopologicalSorter({spec.name: [name for name in spec.after if name in names] for spec in specs})
 
@@ -211,7 +211,7 @@ def _keep(folder: Path, name: str, key: str, seconds: float) -> Page:
     """Put a page that was executed in the place of its last run."""
     done, output, record = folder / UNFINISHED / f"{name}.ipynb", folder / f"{name}.ipynb", folder / f"{name}.json"
     checkpoints = provenance.take_checkpoints(done)
-    said = Provenance(key, round(seconds, 1), provenance.now(), provenance.versions(), checkpoints)
+    said = Provenance(key, round(seconds, 1), colab.now(), colab.versions(), checkpoints)
     record.unlink(missing_ok=True)
     shutil.rmtree(output.with_suffix(""), ignore_errors=True)
     if done.with_suffix("").is_dir():
@@ -230,7 +230,7 @@ def page_keys(book: Path, specs: Sequence[PageSpec], profile: str) -> dict[str, 
     Raises:
         BookError: pages wait for each other.
     """
-    package, versions = package_hash(book / "tada"), provenance.versions()
+    package, versions = package_hash(book / "tada"), colab.versions()
     every = {spec.name: spec for spec in (*select(book / "notebooks"), *specs)}
     keys: dict[str, str] = {}
     try:
@@ -264,11 +264,7 @@ def find_page(folder: Path, name: str, key: str) -> Page | None:
 
 
 def configuration(path: Path) -> dict[str, Any]:
-    """Read `_config.yml`, with the theme's buttons to the repository where `repository.url` is set.
-
-    Raises:
-        BookError: a duplicate key, which YAML would silently resolve to the last one.
-    """
+    """Read `_config.yml`, with the theme's buttons to the repository where `repository.url` is set."""
     config = load_yaml(path)
     if (config.get("repository") or {}).get("url"):
         config.setdefault("html", {}).update(use_repository_button=True, use_issues_button=True)
@@ -308,10 +304,7 @@ def present_unexecuted(spec: PageSpec) -> str:
 
 
 def present(page: Page, spec: PageSpec, chosen: Mapping[str, object]) -> str:
-    """Write an executed notebook as its page.
-
-    papermill's records are removed, and a box of what the page was run with takes the place of the parameters' code.
-    """
+    """Write an executed notebook as its page: without papermill's records, a box in place of the parameters' code."""
     notebook = _with_heading(nbformat.read(page.output, as_version=4), spec)
     notebook.metadata.pop("papermill", None)
     text = provenance.box(spec, notebooks.parameters(spec.path), chosen, page.provenance)

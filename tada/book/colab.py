@@ -22,7 +22,7 @@ from tada.errors import InputError
 
 INSTALL_HINT = "Install what the notebooks need: pip install 'tada-companion[book]'"
 HOST = "https://colab.research.google.com"
-PACKAGES = ("tada-companion", "torch", "numpy", "diffusers", "transformers")
+PACKAGES = {"tada": "tada-companion"} | {name: name for name in ("torch", "numpy", "diffusers", "transformers")}
 
 
 class RestartNeeded(RuntimeError):
@@ -61,11 +61,10 @@ def setup(library: Any = None) -> Setup:
         download += f". With the checkpoint `public`: {'; '.join(sizes)}"
     return Setup(
         {
-            "Python": f"{platform.python_version()}{' on Colab' if on_colab() else ''}",
-            **{package: installed for package in PACKAGES if (installed := installed_version(package))},
+            **{name: number for name, number in versions().items() if number},
             "GPU": gpu_name() or "none: the minis run on the CPU, public checkpoints want a GPU of 16 GB or more",
             "CPU cores": str(os.cpu_count()),
-            "time": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            "time": now(),
             "to be downloaded": download,
         }
     )
@@ -77,6 +76,16 @@ def installed_version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, of the package and of the libraries underneath it; empty if not installed."""
+    return {"Python": platform.python_version()} | {name: installed_version(it) for name, it in PACKAGES.items()}
+
+
+def now() -> str:
+    """Return date and minute in universal time."""
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def check_loaded(packages: Iterable[str] = ("numpy", "torch", "transformers", "diffusers")) -> None:

@@ -7,24 +7,20 @@ from __future__ import annotations
 
 import ast
 import json
-import platform
 import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tada import escape
-from tada.book.colab import installed_version
 from tada.io import PAGE, write_json
 
 if TYPE_CHECKING:
     from tada.book.notebooks import Parameter
     from tada.book.pages import PageSpec
 
-PACKAGES = {"tada": "tada-companion", "torch": "torch", "diffusers": "diffusers", "transformers": "transformers"}
 DIGITS = 12
 """Digits that are kept of a checkpoint's hash."""
 
@@ -58,16 +54,6 @@ def read(path: Path) -> Provenance | None:
         return Provenance(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def now() -> str:
-    """Return date and minute in universal time."""
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python, of the package and of the libraries underneath it."""
-    return {"Python": platform.python_version(), **{name: installed_version(it) for name, it in PACKAGES.items()}}
 
 
 # ---- checkpoints
@@ -178,7 +164,8 @@ def box(page: PageSpec, declared: Sequence[Parameter], chosen: Mapping[str, obje
     table = [f"| {' | '.join(row)} |" for row in rows] if declared else []
     again = commands(page.path.stem, page.name, chosen)
     fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", "".join(again))), 3)
-    title = f":::{{admonition}} Run on {record.date}: parameters, checkpoints, versions, and how to run it again"
+    smoke = " at the profile `smoke`, whose numbers mean nothing" if chosen.get("profile") == "smoke" else ""
+    title = f":::{{admonition}} Run on {record.date}{smoke}: parameters, checkpoints, versions, and how to run it again"
     lines = [title, ":class: dropdown tada-run", *table, "", *_facts(page, chosen, record), ""]
     lines += ["To run it again, with these values or with others:", f"{fence}shell", *again, fence, ":::"]
     return "\n".join(lines)
