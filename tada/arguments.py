@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import index
 from typing import Any
 
-from tada.errors import InputError
+from tada.errors import InputError, UnknownNameError, unknown
 
 LARGEST_SEED = 2**64 - 1
 """The largest seed that a torch generator takes."""
@@ -26,7 +26,7 @@ def integer(name: str, got: Any, least: int, most: int | None = None) -> int:
 
 def integers(name: str, got: Any, least: int, most: int | None = None) -> list[int]:
     """Read one or more whole numbers, given alone or as a list, an array or a column."""
-    items = [_index(item) for item in _items(got)]
+    items = [_index(item) for item in listed(got)]
     if not items or any(item is None or item < least or (most is not None and item > most) for item in items):
         raise _refusal(name, got, f"a whole number or a list of them, {_range(least, most)}")
     return [item for item in items if item is not None]
@@ -36,6 +36,8 @@ def seeds(got: Any) -> list[int]:
     """Read one or more seeds, 0 to 2^64 - 1."""
     return integers("seeds", got, 0, LARGEST_SEED)
 
+
+Lyrics = str | Sequence[str | None] | Mapping[str, str] | None
 
 Seeds = int | Sequence[int] | Sequence[Sequence[int]]
 """Of the first row, one or several that follow each other, such as ``range(2)``: the next row has the next ones, so
@@ -55,7 +57,7 @@ def own_seeds(got: Seeds, rows: int) -> list[list[int]]:
     Raises:
         InputError: no seeds, seeds of a row twice, or seeds of the first row that do not follow each other.
     """
-    items = _items(got)
+    items = listed(got)
     if items and (_index(items[0]) is None or getattr(items[0], "ndim", 0) > 0):
         own = [seeds(row) for row in items]
     else:
@@ -94,7 +96,7 @@ def text(name: str, got: Any) -> str:
 
 def texts(name: str, got: Any) -> list[str]:
     """Read one text or more."""
-    items = _items(got)
+    items = listed(got)
     if not items:
         raise InputError(f"got no {name}; expected one or more")
     return [text(name, item) for item in items]
@@ -102,14 +104,24 @@ def texts(name: str, got: Any) -> list[str]:
 
 def per_row(name: str, got: Any, rows: int) -> list[str | None]:
     """Read texts or None, one for all rows or one per row."""
-    items = [got] * rows if got is None or isinstance(got, str) else _items(got)
+    items = [got] * rows if got is None or isinstance(got, str) else listed(got)
     if len(items) != rows:
         raise InputError(f"got {len(items)} of {name} for {rows} prompts; expected one for all or one per prompt")
     return [item if item is None else text(name, item) for item in items]
 
 
-def _items(got: Any) -> list[Any]:
-    """The items of a list, an array or a column; what is none of these, or a text, is one item."""
+def sung(lyrics: Lyrics, prompts: Sequence[str]) -> list[str | None]:
+    """Give each prompt its lyrics; ValueError for another number, KeyError for a prompt without."""
+    if not isinstance(lyrics, Mapping):
+        return per_row("lyrics", lyrics, len(prompts))
+    for prompt in prompts:
+        if prompt not in lyrics:
+            raise UnknownNameError(unknown("prompt with lyrics", prompt, lyrics))
+    return [lyrics[prompt] for prompt in prompts]
+
+
+def listed(got: Any) -> list[Any]:
+    """List the items of a list, an array or a column; what is none of these, or a text, is one item."""
     try:
         return [got] if isinstance(got, str | bytes) else list(got)
     except TypeError:

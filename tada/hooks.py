@@ -235,7 +235,6 @@ class Intervention:
     """A function of what sites read (routes) or of their output (edits, records), and where it applies.
 
     ``act(hidden, when, run)`` returns a new output or None; ``act(stream, site, which, run)`` of routes a stream.
-    ``act(hidden, when, run)`` returns a new output or None; ``act(stream, site, which, run)`` of routes a stream.
     ``which`` and ``wanted`` are the guidance passes and the steps as they were asked for.
     """
 

@@ -10,8 +10,8 @@ import torch
 from tada import arguments
 from tada.engine import Setting
 from tada.errors import InputError
-from tada.models.base import pick_device, pick_dtype, whole_frames
-from tada.models.run import Sampling
+from tada.models.device import pick_device, pick_dtype
+from tada.models.run import Sampling, whole_frames
 
 
 @pytest.mark.parametrize(

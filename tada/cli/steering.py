@@ -288,7 +288,7 @@ def _open(
     """Load a model; it, the setting of its clips, and the vocabulary of its prompts."""
     from tada.experiments.experiment import load_model
     from tada.experiments.steering import default_setting
-    from tada.models.base import pick_device
+    from tada.models.device import pick_device
 
     model = load_model(name, checkpoint, pick_device(device))
     vocabulary = vocabulary or model.vocabulary

@@ -278,7 +278,7 @@ def measure_together(
     """
     parts, halves = [], patching.split_pairs(scores)
     for chooser, other in (halves, halves[::-1]):
-        layers = patching.call_pooled(chooser)[: len(work.model.paper_layers)]
+        layers = patching.call_pooled(chooser)[: len(ARCHITECTURES[work.model.name].paper_layers)]
         some = pairs[pairs["pair"].isin(other["pair"])].reset_index(drop=True)
         if layers and not (made and len(_unmade(work, some, [layers], options["store"]))):
             found = sweep(work, some, [layers], **options)

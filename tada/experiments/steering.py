@@ -10,6 +10,7 @@ from typing import cast, get_args
 
 import pandas as pd
 
+from tada.arguments import Lyrics
 from tada.concepts import steered
 from tada.concepts.steered import Vocabulary
 from tada.engine import Setting
@@ -18,7 +19,7 @@ from tada.experiments import experiment
 from tada.experiments.experiment import Experiment, check_disjoint, load_model, parse_layers
 from tada.experiments.profiles import first_seed, get_profile
 from tada.metrics.judges import steering_judge
-from tada.models.base import MINI_SECONDS, Lyrics, Model
+from tada.models.base import MINI_SECONDS, Model
 from tada.pairs import Captions, read
 from tada.stats import ABOVE, BELOW, MIN_UNITS, TOO_FEW, UNDECIDED, decide, difference_interval, mean_interval
 from tada.steering import Arm, Trial, Vector, calibrate, calibrated, library, seeded

@@ -31,8 +31,8 @@ from tada.metrics.audio import windows
 from tada.metrics.embedding import AudioTextModel, embed_text, log_model
 from tada.minis.ears import WEIGHTS
 from tada.models import hub
-from tada.models.base import pick_device
 from tada.models.context import reach
+from tada.models.device import pick_device
 
 PUBLIC = "lukewys/laion_clap/music_audioset_epoch_15_esc_90.14.pt"
 """The paper's checkpoint: a repository of the hub and a file in it."""

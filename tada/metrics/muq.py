@@ -21,7 +21,7 @@ from tada.metrics.embedding import AudioTextModel, log_model
 from tada.metrics.packages import need
 from tada.minis import ears
 from tada.minis.sounds import SAMPLE_RATE
-from tada.models.base import pick_device
+from tada.models.device import pick_device
 
 PUBLIC = "OpenMuQ/MuQ-MuLan-large"
 

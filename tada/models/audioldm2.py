@@ -13,11 +13,11 @@ from torch import Tensor
 from tada.arguments import number
 from tada.errors import InputError
 from tada.models.ace_step.vocoder import VocoderConfig, log_mel
-from tada.models.base import LONGEST, whole_frames
+from tada.models.base import LONGEST
 from tada.models.context import Conditioning, Context, Stream
 from tada.models.hub import About
 from tada.models.pipeline import PipelineModel, no_remarks
-from tada.models.run import Latents, Sampling, SamplingState
+from tada.models.run import Latents, Sampling, SamplingState, whole_frames
 
 MEL = VocoderConfig(sampling_rate=16_000, n_fft=1024, win_length=1024, hop_length=160, f_min=0, f_max=8000, n_mels=64)
 """The mel spectrogram that the autoencoder takes."""

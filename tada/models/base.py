@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,21 +12,20 @@ from pathlib import Path
 from sys import maxsize
 from typing import Any, ClassVar, Literal, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tada import arguments
-from tada.arguments import integer, number
+from tada.arguments import Lyrics, integer, number
 from tada.audio import Clips
 from tada.errors import InputError, LayerError, UnknownNameError, unknown
 from tada.models import ARCHITECTURES, hub
 from tada.models.context import Conditioning, Context, Stream, join, reach
+from tada.models.device import pick_device, pick_dtype
 from tada.models.fingerprint import fingerprint, versions
-from tada.models.run import Latents, Live, Sampling, SamplingState
+from tada.models.run import Latents, Live, Sampling, SamplingState, last_finite
 
 Layers = str | int | Sequence[int | str]
-Lyrics = str | Sequence[str | None] | Mapping[str, str] | None
 Vocabulary = Literal["public", "mini"]
 
 MINI_SECONDS = 65_536 / 16_000
@@ -100,11 +98,6 @@ class Model(ABC):
     def default_seconds(self) -> float:
         """Length of a clip where none is asked for, in seconds: the paper's, or that of the minis' training."""
         return MINI_SECONDS if self.is_mini else self.public_seconds
-
-    @property
-    def paper_layers(self) -> tuple[int, ...]:
-        """Layer indices that the paper found to control concepts in this architecture's public checkpoint."""
-        return ARCHITECTURES[self.name].paper_layers
 
     def fingerprint(self) -> str:
         """The sha256 of the weights, see :func:`tada.models.fingerprint.fingerprint`."""
@@ -204,7 +197,7 @@ class Model(ABC):
             ValueError: no prompt, or numbers of texts that do not match.
         """
         prompts = arguments.texts("prompts", prompts)
-        negatives, words = arguments.per_row("negative", negative, len(prompts)), sung(lyrics, prompts)
+        negatives, words = arguments.per_row("negative", negative, len(prompts)), arguments.sung(lyrics, prompts)
         self.tell_cut([*prompts, *(one for one in negatives if one)], self.sampling())
         triples = list(zip(prompts, negatives, words, strict=True))
         with torch.no_grad():
@@ -266,11 +259,9 @@ class Model(ABC):
             raise InputError(f"got {len(context)} rows of context and {len(noise)} of noise; expected as many of each")
         settings = self.sampling(sampling)
         if not settings.is_guided and any(context.negatives):
-            warnings.warn(
-                f"guidance={settings.guidance} guides nothing: the negative prompt has no effect", stacklevel=2
-            )
+            warnings.warn(f"guidance={settings.guidance}: the negative prompt has no effect", stacklevel=2)
         with torch.no_grad(), self.running(context, noise, settings) as run:
-            values = self._last_finite(self.denoise_loop(noise, run), run, progress)
+            values = last_finite(self.denoise_loop(noise, run), settings.steps, self.name if progress else None)
             records = [self._record(context, noise, row, settings) for row in range(len(noise))]
         return replace(noise, values=values, records=tuple(records))
 
@@ -336,9 +327,7 @@ class Model(ABC):
         if type(preset) is Sampling:
             preset = wanted(**asdict(preset))
         if type(preset) is not wanted:
-            raise TypeError(
-                f"{type(preset).__name__} has settings that {self.name} does not know: use {wanted.__name__}"
-            )
+            raise TypeError(f"{type(preset).__name__} is not for {self.name}: use {wanted.__name__}")
         return replace(preset, **{name: value for name, value in changes.items() if value is not None})
 
     def resolve(self, layers: Layers | None) -> tuple[str, ...]:
@@ -359,17 +348,15 @@ class Model(ABC):
                 )
             chosen = {self.sites[i] for i in self.functional}
             return tuple(site for site in self.sites if (site in chosen) == (layers == "functional"))
-        items = [layers] if isinstance(layers, str) or not np.iterable(layers) else list(layers)
+        items = arguments.listed(layers)
         if not items:
             raise InputError("got no layers; expected at least one")
         return tuple(dict.fromkeys(self._site(item) for item in items))
 
     def site_width(self, site: str) -> int:
         """Width of what a site adds to the hidden states."""
-        module = self.denoiser.get_submodule(site)
-        return next(
-            m for n, m in module.named_modules() if n.startswith("to_out") and isinstance(m, nn.Linear)
-        ).out_features
+        output: Any = self.denoiser.get_submodule(f"{site}.to_out.0")
+        return int(output.out_features)
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.checkpoint}, {len(self.sites)} sites, {self.device}, {self.dtype}>"
@@ -387,23 +374,6 @@ class Model(ABC):
             yield self.live.run
         finally:
             self.live.run = None
-
-    def _last_finite(self, steps: Iterator[Tensor], run: SamplingState, progress: bool) -> Tensor:
-        from tqdm.auto import tqdm
-
-        finite, values = [], None
-        for values in tqdm(steps, total=run.sampling.steps, disable=not progress, desc=self.name, leave=False):
-            finite.append(values.isfinite().flatten(1).all(1))
-        assert values is not None
-        broken = (~torch.stack(finite)).nonzero()
-        if len(broken):
-            step = int(broken[0, 0])
-            rows = broken[broken[:, 0] == step][:, 1].tolist()
-            raise InputError(
-                f"NaN or infinite latents after step {step} of {len(finite)}, rows {rows}: "
-                "lower the strength of the intervention or use a wider dtype (tada.load(..., dtype=torch.float32))"
-            )
-        return values
 
     def _record(self, context: Context, noise: Latents, row: int, sampling: Sampling) -> dict[str, Any]:
         return {
@@ -428,42 +398,3 @@ class Model(ABC):
         if not -len(self.sites) <= place < len(self.sites):
             raise LayerError(f"no layer {place}: {self.name} has {len(self.sites)}, 0 to {len(self.sites) - 1}")
         return self.sites[place]
-
-
-def sung(lyrics: Lyrics, prompts: Sequence[str]) -> list[str | None]:
-    """Give each prompt its lyrics; ValueError for another number, KeyError for a prompt without."""
-    if not isinstance(lyrics, Mapping):
-        return arguments.per_row("lyrics", lyrics, len(prompts))
-    for prompt in prompts:
-        if prompt not in lyrics:
-            raise UnknownNameError(unknown("prompt with lyrics", prompt, lyrics))
-    return [lyrics[prompt] for prompt in prompts]
-
-
-def whole_frames(frames: float) -> int:
-    """Round a length up to whole frames, so that a clip is no shorter than asked; rounding errors make no frame."""
-    return math.ceil(round(frames, 6))
-
-
-def pick_device(device: str | torch.device) -> torch.device:
-    """Give a device that can be used; ``"auto"`` is CUDA if there is one, then MPS, then the CPU.
-
-    Raises:
-        ValueError: no device, or one that this computer or this build of PyTorch lacks.
-    """
-    if str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=torch.device(device)).device
-    except (RuntimeError, AssertionError, TypeError, AttributeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"got device={device!r}, which cannot be used ({reason}); expected 'auto' or 'cpu'") from None
-
-
-def pick_dtype(dtype: torch.dtype | None, device: torch.device, half: torch.dtype) -> torch.dtype:
-    """Give the dtype of weights: what was asked for, else ``half`` on CUDA and float32 on all other devices."""
-    if dtype is None:
-        return half if device.type == "cuda" else torch.float32
-    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise InputError(f"got dtype={dtype!r}; expected torch.float32, torch.float16, torch.bfloat16, or None")
-    return dtype

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from tada.arguments import integer, number
+from tada.errors import InputError
 from tada.models.context import Conditioning, Context, Rows, Stream, row_index
 
 Pass = Literal["cond", "uncond"]
@@ -119,3 +122,31 @@ class Live:
     run: SamplingState | None = None
     interventions: list[Any] = field(default_factory=list)
     handles: dict[str, list[RemovableHandle]] = field(default_factory=dict)
+
+
+def last_finite(steps: Iterator[Tensor], count: int, label: str | None) -> Tensor:
+    """Run through the latents of a run's steps and return the last, with a progress bar where there is a label.
+
+    Raises:
+        InputError: latents that became NaN or infinite, with the first step and its rows.
+    """
+    from tqdm.auto import tqdm
+
+    finite, values = [], None
+    for values in tqdm(steps, total=count, disable=label is None, desc=label, leave=False):
+        finite.append(values.isfinite().flatten(1).all(1))
+    assert values is not None
+    broken = (~torch.stack(finite)).nonzero()
+    if len(broken):
+        step = int(broken[0, 0])
+        rows = broken[broken[:, 0] == step][:, 1].tolist()
+        raise InputError(
+            f"NaN or infinite latents after step {step} of {len(finite)}, rows {rows}: "
+            "lower the strength of the intervention or use a wider dtype (tada.load(..., dtype=torch.float32))"
+        )
+    return values
+
+
+def whole_frames(frames: float) -> int:
+    """Round a length up to whole frames, so that a clip is no shorter than asked; rounding errors make no frame."""
+    return math.ceil(round(frames, 6))

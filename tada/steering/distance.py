@@ -12,9 +12,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from tada.arguments import sung
 from tada.metrics import lpaps
 from tada.metrics.suite import MetricSuite
-from tada.models.base import Model, sung
+from tada.models.base import Model
 from tada.steering.arms import BASELINE, Arm, Trial, steer
 from tada.store import Store
 

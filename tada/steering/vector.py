@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tada.arguments import Seeds, number, own_seeds
+from tada.arguments import Seeds, number, own_seeds, sung
 from tada.engine import Setting
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.hooks import Edit, Passes, Steps, When, edit, record
 from tada.io import atomic_write, read_signed, sha256, write_json
-from tada.models.base import Layers, Model, sung
+from tada.models.base import Layers, Model
 from tada.models.fingerprint import versions
 
 Alpha = float | Sequence[float] | Tensor

@@ -18,9 +18,9 @@ from tada.models.ace_step import sampling as flow
 from tada.models.ace_step.codec import SAMPLE_RATE, Codec
 from tada.models.ace_step.files import PARTS, REVISION, Parts, read
 from tada.models.ace_step.text import MAX_TOKENS, song_ids, text_states, tokenise
-from tada.models.base import Model, whole_frames
+from tada.models.base import Model
 from tada.models.context import Conditioning, Context, Stream, join
-from tada.models.run import Latents, Pass, Sampling, SamplingState
+from tada.models.run import Latents, Pass, Sampling, SamplingState, whole_frames
 
 LONGEST = 240.0
 SMALL_CARD = 20 * 2**30
