@@ -6,34 +6,45 @@ import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from tada import concepts, evaluation, hooks, metrics, models, pairs, patching, sae, steering, store
+    from tada.audio import Clip, Clips
+    from tada.engine import Setting
+    from tada.hooks import When, edit, record, route
+    from tada.models import ARCHITECTURES, load, tiny
+    from tada.models.context import Context
+    from tada.models.run import Latents, Sampling
+    from tada.patching import screening
+
 __version__ = "0.1.0"
 
 _HOME = {
-    "load": "tada.models",
     "ARCHITECTURES": "tada.models",
-    "Sampling": "tada.models.run",
-    "Setting": "tada.engine",
-    "Latents": "tada.models.run",
-    "Context": "tada.models.context",
     "Clip": "tada.audio",
     "Clips": "tada.audio",
-    "record": "tada.hooks",
-    "edit": "tada.hooks",
-    "route": "tada.hooks",
+    "Context": "tada.models.context",
+    "Latents": "tada.models.run",
+    "Sampling": "tada.models.run",
+    "Setting": "tada.engine",
     "When": "tada.hooks",
-    "tiny": "tada.models.tiny",
-    "models": "tada.models",
-    "hooks": "tada.hooks",
     "concepts": "tada.concepts",
+    "edit": "tada.hooks",
+    "evaluation": "tada.evaluation",
+    "hooks": "tada.hooks",
+    "load": "tada.models",
+    "metrics": "tada.metrics",
+    "models": "tada.models",
     "pairs": "tada.pairs",
     "patching": "tada.patching",
-    "screening": "tada.patching.screening",
-    "store": "tada.store",
+    "record": "tada.hooks",
+    "route": "tada.hooks",
     "sae": "tada.sae",
+    "screening": "tada.patching.screening",
     "steering": "tada.steering",
-    "metrics": "tada.metrics",
-    "evaluation": "tada.evaluation",
+    "store": "tada.store",
+    "tiny": "tada.models.tiny",
 }
+"""Public name -> the module that it is, or that it is in."""
 
 _MOVED = {
     "calibrate": "tada.steering.ranges",
@@ -51,43 +62,7 @@ _MOVED = {
 }
 """Modules under the names that they had before; they go with the next release."""
 
-__all__ = [
-    "ARCHITECTURES",
-    "Clip",
-    "Clips",
-    "Context",
-    "Latents",
-    "Sampling",
-    "Setting",
-    "When",
-    "__version__",
-    "concepts",
-    "edit",
-    "evaluation",
-    "hooks",
-    "load",
-    "metrics",
-    "models",
-    "pairs",
-    "patching",
-    "record",
-    "route",
-    "sae",
-    "screening",
-    "steering",
-    "store",
-    "tiny",
-]
-
-if TYPE_CHECKING:
-    from tada import concepts, evaluation, hooks, metrics, models, pairs, patching, sae, steering, store
-    from tada.audio import Clip, Clips
-    from tada.engine import Setting
-    from tada.hooks import When, edit, record, route
-    from tada.models import ARCHITECTURES, load, tiny
-    from tada.models.context import Context
-    from tada.models.run import Latents, Sampling
-    from tada.patching import screening
+__all__ = ["__version__", *_HOME]
 
 
 def __getattr__(name: str) -> Any:
