@@ -30,11 +30,10 @@ WAIT = 120.0
 """Seconds to wait for other processes that write."""
 NETWORK = re.compile(r"(nfs|cifs|smb|afs|ncp|fuse\.(sshfs|rclone|s3fs|gcsfuse|drive|davfs|curlftpfs|gvfs)).*")
 """File systems, as /proc/mounts names them, on which locks of several computers cannot be relied on."""
-SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS units (number INTEGER PRIMARY KEY, unit TEXT UNIQUE, sha256 TEXT, rows BLOB)",
-    "CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT)",
-)
-TABLES = {"units": ["number", "unit", "sha256", "rows"], "settings": ["name", "value"]}
+TABLES = {
+    "units": "number INTEGER PRIMARY KEY, unit TEXT UNIQUE, sha256 TEXT, rows BLOB",
+    "settings": "name TEXT PRIMARY KEY, value TEXT",
+}
 """Table -> its columns."""
 
 
@@ -78,10 +77,10 @@ class Store:
             raise InputError(f"{self.file} is no file: move it away, or name another folder")
         self._checked = 0
         with self._transaction() as database:
-            for statement in SCHEMA:
-                database.execute(statement)
-            tables = {name: [row[1] for row in database.execute(f"PRAGMA table_info({name})")] for name in TABLES}
-        if tables != TABLES:
+            for table, columns in TABLES.items():
+                database.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
+            made = dict(database.execute("SELECT name, sql FROM sqlite_master WHERE name IN ('units', 'settings')"))
+        if made != {table: f"CREATE TABLE {table} ({columns})" for table, columns in TABLES.items()}:
             raise self._set_aside(self.file.stat().st_ino, "it has other tables")
 
     def known(self) -> set[str]:
