@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 PAGE = "TADA_PAGE"
 """Environment variable: the folder for files of the page that is being built; not set elsewhere."""
 
+DRAFTS = f".{'[0-9a-f]' * 12}.*.part*"
+"""Glob of the files that processes leave which are killed while they write."""
+
 LONGEST_NAME = 255
 """Bytes that a file's name has at most on common file systems."""
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from tada.errors import InputError
-from tada.io import atomic_write, require_writable, sha256, slug, write_json, write_table
+from tada.io import DRAFTS, atomic_write, require_writable, sha256, slug, write_json, write_table
 
 
 def names(folder: Path) -> list[str]:
@@ -63,7 +63,9 @@ def test_what_a_killed_process_leaves_is_no_notebook_and_no_table(tmp_path, monk
     monkeypatch.setattr(Path, "unlink", lambda draft: None)
     monkeypatch.setattr(Path, "replace", lambda draft, to: to)
     atomic_write(tmp_path / "a.ipynb", "{}")
-    assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
+    atomic_write(tmp_path / "a.webp", lambda draft: draft.touch())
+    assert {path.suffix for path in tmp_path.iterdir()} == {".part", ".webp"}
+    assert len(list(tmp_path.glob(DRAFTS))) == 2
 
 
 def _write(path: Path, digit: int) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 import tada
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.experiments.minis import measure, speed
-from tada.io import write_json, write_table
+from tada.io import DRAFTS, write_json, write_table
 from tada.minis.cards import EARS, WEIGHTS, hashes
 from tada.models.fingerprint import versions
 from training import diffusion, ears, probe
@@ -53,6 +53,8 @@ def train(
     if name not in NAMES:
         raise UnknownNameError(unknown("recipe", name, NAMES))
     limit, folder = math.inf if hours is None else 3600 * hours, Path(home) / name
+    for draft in folder.rglob(DRAFTS):  # half a gigabyte, where a run was killed while it rendered
+        draft.unlink()
     if name in EARS:
         if start is not None:
             raise InputError(f"{name!r} is an ear, which learns in one go: leave out the start, or name a mini")

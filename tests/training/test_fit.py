@@ -14,6 +14,7 @@ from tada.minis import probe as probes
 from tada.minis.attributes import CLASSES
 from training import fit as fits
 from training import probe as recipe
+from training import recipes
 from training.fit import fit, schedule
 
 
@@ -47,6 +48,16 @@ def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path: Path, monkeypatch: py
     assert again["step"].tolist() == [10, 20, 30, 40, 50, 60]
     assert curve["loss"].iloc[-1] < curve["loss"].iloc[0]
     assert {path.name for path in (tmp_path / "killed").iterdir()} == {"checkpoint.safetensors", "curve.csv"}
+
+
+def test_what_a_killed_run_was_writing_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "train", lambda folder, limit: None)
+    names = f".{'0' * 12}.renders.npy.part.npy", ".mine.part", "curve.csv"
+    for name in names:
+        (tmp_path / "probe" / "codec").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "probe" / "codec" / name).touch()
+    assert not recipes.train("probe", tmp_path)
+    assert {path.name for path in (tmp_path / "probe" / "codec").iterdir()} == {*names[1:]}
 
 
 def test_a_time_limit_leaves_a_checkpoint_to_go_on_from(tmp_path: Path) -> None:
