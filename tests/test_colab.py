@@ -167,5 +167,6 @@ def test_times_are_those_of_the_build(app: Any) -> None:
 
 def test_equations_become_mathml_and_bad_ones_are_refused() -> None:
     assert "<mfrac>" in site.mathml(r"\frac{a}{b}", block=True)
+    assert "<msubsup>" in site.mathml(r"\bar{\mathbf h}_{\tilde c}^{(i)}"), "an index stands beside its letter"
     with pytest.raises(ValueError, match="cannot turn"):
         site.mathml(r"\nosuchcommand{a}")

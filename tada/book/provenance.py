@@ -164,8 +164,13 @@ def box(page: PageSpec, declared: Sequence[Parameter], chosen: Mapping[str, obje
     table = [f"| {' | '.join(row)} |" for row in rows] if declared else []
     again = commands(page.path.stem, page.name, chosen)
     fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", "".join(again))), 3)
-    smoke = " at the profile `smoke`, whose numbers mean nothing" if chosen.get("profile") == "smoke" else ""
-    title = f":::{{admonition}} Run on {record.date}{smoke}: parameters, checkpoints, versions, and how to run it again"
+    smoke = chosen.get("profile") == "smoke"
+    said = (
+        "Run at the profile `smoke`: its numbers mean nothing"
+        if smoke
+        else f"Run on {record.date}, and how to do so again"
+    )
+    title = f":::{{admonition}} {said}"
     lines = [title, ":class: dropdown tada-run", *table, "", *_facts(page, chosen, record), ""]
     lines += ["To run it again, with these values or with others:", f"{fence}shell", *again, fence, ":::"]
     return "\n".join(lines)

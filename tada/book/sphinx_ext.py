@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from sphinx.util.docutils import SphinxDirective
 from tada import escape
 from tada.book import colab, layers, pages, provenance
 from tada.errors import BookError, InputError, NotebookError
+
+ACCENTS = re.compile(r"\\(?:bar|tilde|hat|vec|dot)\b\s*(?:\{(?:[^{}]|\{[^{}]*\})*\}|\\?\w+)")
+"""Letters with an accent: docutils would put an index of theirs below them, as if it were a limit."""
 
 _TOGGLE = '<span class="toctree-toggle"'
 
@@ -42,7 +46,7 @@ def setup(app: Any) -> dict[str, Any]:
 def mathml(tex: str, block: bool = False) -> str:
     """Convert an equation to MathML; raise InputError at TeX that the converter does not know."""
     try:
-        return str(tex2mathml(tex, as_block=block))
+        return str(tex2mathml(ACCENTS.sub(r"{\g<0>{}}", tex), as_block=block))
     except Exception as error:
         raise InputError(f"cannot turn {tex!r} into MathML: {error}") from error
 
