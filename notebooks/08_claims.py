@@ -53,7 +53,7 @@ from tada.stats import bootstrap, draws
 plots.style()
 
 # %% [markdown]
-# ## What there is
+# ## Verdicts
 #
 # Nothing is generated on this page. It reads the scores that the pages of [localisation](04_localisation) and of
 # [Table 1](07_table_1) left in their stores.
@@ -62,6 +62,19 @@ plots.style()
 evidence = table_1.load_evidence(
     architectures, checkpoints, store or "../_build/steering", localisation or "../_build/localisation", profile
 )
+verdicts = claims.check(evidence)
+figures.verdict_table(verdicts)
+
+# %% [markdown]
+# Claims down, checkpoints across: the verdict, and the effect with its interval. Claims that need a judge are judged by the probe
+# where there is one. How each claim was tested, what every judge says, what was published of public models, and what fills the
+# gaps; here are the claims, too, that only public checkpoints can decide:
+
+# %%
+figures.claim_sections(verdicts)
+
+# %% [markdown]
+# What there was to read, in scored clips:
 
 # %%
 figures.evidence_table(evidence)
@@ -87,25 +100,6 @@ steered = [one for one in evidence if one.results is not None]
 moved(
     steered[0].results, steered[0].results["concept"].iloc[0], steered[0].judges()[0]
 ) if steered else "nothing was steered yet"
-
-# %% [markdown]
-# ## Verdicts
-
-# %%
-verdicts = claims.check(evidence)
-
-# %% [markdown]
-# Claims down, checkpoints across: the verdict, and the effect with its interval. Claims that need a judge are judged by the probe
-# where there is one. Claims that only public checkpoints can decide are in the list below the table.
-
-# %%
-figures.verdict_table(verdicts)
-
-# %% [markdown]
-# How each claim was tested, what every judge says, what was published of public models, and what fills the gaps:
-
-# %%
-figures.claim_sections(verdicts)
 
 # %% [markdown]
 # ## All effects
