@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -13,11 +14,10 @@ from tada import stats as intervals
 from tada.cli import app
 from tada.experiments import claims
 from tada.experiments.claims import Claim, Effect, Evidence
+from tada.experiments.claims.check import MEASURES
 from tada.experiments.claims.effects import impacts
 from tada.experiments.claims.measures import concentration
 from tada.experiments.localisation import published as published_layers
-
-PERCENTS = (-100.0, -50.0, 0.0, 50.0, 100.0)
 
 
 def by_name(name: str) -> Claim:
@@ -40,32 +40,24 @@ def sweep(
     return table.assign(method="patch", metric="probe", model="stable-audio", checkpoint="mini", seed=0)
 
 
+WAYS = {"none": ("none", "none"), "all": ("CAA", "all"), "others": ("CAA", "all-but-functional"),
+        "functional": ("CAA", "functional"), "sae": ("SAE", "6")}  # fmt: skip
+
+
 def steered(
     slopes: dict[str, float], away: dict[str, float] | None = None, prompts: int = 12, noise: float = 0.01
 ) -> pd.DataFrame:
     """Results of two concepts in which each arm moves alignment by its slope, and LPAPS by ``away``."""
-    rng = np.random.default_rng(0)
-    ways = {"all": ("CAA", "all"), "others": ("CAA", "all-but-functional"), "functional": ("CAA", "functional"),
-            "sae": ("SAE", "6")}  # fmt: skip
-    rows = []
-    for concept in ("mood", "tempo"):
-        for number in range(prompts):
-            about = {"concept": concept, "prompt": f"{concept} {number}", "seed": number, "pair": "x"}
-            for metric in ("probe", "mini-clap"):
-                rows.append({**about, "method": "none", "layers": "none", "percent": 0.0, "metric": metric,
-                             "value": 0.4 + noise * rng.normal()})  # fmt: skip
-            rows.append({**about, "method": "none", "layers": "none", "percent": 0.0, "metric": "lpaps", "value": 0.0})
-            for arm, slope in slopes.items():
-                method, layers = ways[arm]
-                for percent in PERCENTS:
-                    if percent:
-                        own = {**about, "method": method, "layers": layers, "percent": percent}
-                        value = 0.4 + slope * percent / 200 + noise * rng.normal()
-                        rows.append({**own, "metric": "probe", "value": value})
-                        rows.append({**own, "metric": "mini-clap", "value": value / 2})
-                        far = (away or {}).get(arm, 1.0) * abs(percent) / 100
-                        rows.append({**own, "metric": "lpaps", "value": far + noise * abs(rng.normal())})
-    return pd.DataFrame(rows).assign(model="stable-audio", checkpoint="mini", alpha=lambda table: table["percent"])
+    rng, rows = np.random.default_rng(0), []
+    arms = [("none", 0.0), *product(slopes, (-100.0, -50.0, 50.0, 100.0))]
+    for concept, number, (arm, percent) in product(("mood", "tempo"), range(prompts), arms):
+        value = 0.4 + slopes.get(arm, 0.0) * percent / 200 + noise * rng.normal()
+        far = (away or {}).get(arm, 1.0) * abs(percent) / 100 + noise * abs(rng.normal()) * bool(percent)
+        about = (concept, f"{concept} {number}", number, *WAYS[arm], percent)
+        rows += [(*about, "probe", value), (*about, "mini-clap", value / 2), (*about, "lpaps", far)]
+    columns = ["concept", "prompt", "seed", "method", "layers", "percent", "metric", "value"]
+    table = pd.DataFrame(rows, columns=columns).assign(model="stable-audio", checkpoint="mini", pair="x")
+    return table.assign(alpha=table["percent"])
 
 
 def together(scores: pd.DataFrame, noise: float = 0.02, seed: int = 0) -> pd.DataFrame:
@@ -82,12 +74,27 @@ def together(scores: pd.DataFrame, noise: float = 0.02, seed: int = 0) -> pd.Dat
     return pd.concat(parts)
 
 
+def mini(scores: pd.DataFrame | None = None, **given: pd.DataFrame) -> Evidence:
+    return Evidence("stable-audio", "mini", scores, **given)
+
+
 GOOD = {"functional": 0.8, "all": 0.5, "others": 0.1, "sae": 0.7}
 
 
-def verdict(name: str, evidence: Evidence, judge: str = "probe") -> str:
-    found = claims.check([evidence], [by_name(name)])
-    return str(found[found["judge"].isin([judge, ""])]["status"].iloc[0])
+def check(evidence: Evidence, *names: str) -> pd.DataFrame:
+    return claims.check([evidence], [by_name(name) for name in names])
+
+
+def verdict(name: str, evidence: Evidence) -> str:
+    """By the probe, where it needs a judge."""
+    found = check(evidence, name)
+    return str(found[found["judge"].isin(["probe", ""])]["status"].iloc[0])
+
+
+def effect_of(name: str, evidence: Evidence, judge: str = "probe") -> Effect:
+    effect = MEASURES[name](evidence, judge)
+    assert effect is not None
+    return effect
 
 
 # ---- verdicts
@@ -105,30 +112,30 @@ def test_a_status_is_where_the_whole_interval_lies() -> None:
 NAMES = "abcdefgh"
 
 
-def localised(scores: pd.DataFrame, checkpoint: str = "mini") -> Evidence:
-    return Evidence("stable-audio", checkpoint, scores, together=together(scores))
+def localised(scores: pd.DataFrame) -> Evidence:
+    return mini(scores, together=together(scores))
 
 
 def test_concentrated_and_shared_layers_are_found() -> None:
     one = localised(sweep(dict.fromkeys(NAMES, (5, 6))))
     effect = concentration(one)
-    assert effect is not None and effect.low > 0.9 and effect.value == pytest.approx(1.0, abs=0.05)
+    assert effect.low > 0.9 and effect.value == pytest.approx(1.0, abs=0.05)
     assert [verdict(name, one) for name in ("few layers", "shared layers", "middle layers")] == ["supported"] * 3
-    assert verdict("few layers", Evidence("stable-audio", "mini", one.scores)) == "not run", "no set was routed"
+    assert verdict("few layers", mini(one.scores)) == "not run", "no set was routed"
 
 
 def test_layers_that_each_concept_has_for_itself_are_not_shared() -> None:
     one = localised(sweep({name: (2 * i, 2 * i + 1) for i, name in enumerate(NAMES[:4])}, layers=8))
     assert verdict("few layers", one) == "contradicted"
     many = sweep({name: (i, i + 8) for i, name in enumerate(NAMES)}, layers=16)
-    assert verdict("shared layers", Evidence("stable-audio", "mini", many)) == "contradicted"
+    assert verdict("shared layers", mini(many)) == "contradicted"
 
 
 def test_control_spread_over_all_layers_is_not_that_of_few() -> None:
     effect = concentration(localised(sweep(dict.fromkeys(NAMES[:4], tuple(range(8))), layers=8)))
-    assert effect is not None and effect.high < 0.5 and effect.value == pytest.approx(2 / 8, abs=0.05)
-    wide = Evidence("stable-audio", "mini", sweep(dict.fromkeys(NAMES[:4], tuple(range(12)))))
-    found = claims.check([wide], [by_name("few layers")]).iloc[0]
+    assert effect.high < 0.5 and effect.value == pytest.approx(2 / 8, abs=0.05)
+    wide = mini(sweep(dict.fromkeys(NAMES[:4], tuple(range(12)))))
+    found = check(wide, "few layers").iloc[0]
     assert found["status"] == "undecided" and "neither half" in found["over"]
 
 
@@ -136,7 +143,7 @@ def test_the_impact_of_few_layers_is_held_as_often_as_it_says_however_noisy_dead
     held = 0
     for draw in range(30):
         scores = sweep(dict.fromkeys(NAMES[:5], (5, 6)), pairs=8, noise=0.2, seed=draw)
-        found = concentration(Evidence("stable-audio", "mini", scores, together=together(scores, 0.2, draw)))
+        found = concentration(mini(scores, together=together(scores, 0.2, draw)))
         assert found is not None and found.units == 40
         held += found.low <= 1.0 <= found.high
     assert held >= 26
@@ -144,7 +151,7 @@ def test_the_impact_of_few_layers_is_held_as_often_as_it_says_however_noisy_dead
 
 def test_mirrored_concepts_are_one_family() -> None:
     strong = dict.fromkeys(("female", "male", "slow", "fast", "happy", "sad", "flute"), (5,))
-    found = claims.check([Evidence("stable-audio", "mini", sweep(strong, pairs=8))], [by_name("shared layers")]).iloc[0]
+    found = check(mini(sweep(strong, pairs=8)), "shared layers").iloc[0]
     assert (found["units"], found["status"]) == (4, "too few") and found["over"] == "4 families of 7 concepts"
 
 
@@ -163,7 +170,7 @@ def test_layers_in_between_are_held_against_the_mean_of_the_rest() -> None:
     for layer, value in strength.items():
         rows.loc[rows["layers"] == layer, "value"] = value
     one = Evidence("audioldm2", "public", rows.assign(model="audioldm2", checkpoint="public"))
-    found = claims.check([one], [by_name("layers in between")]).iloc[0]
+    found = check(one, "layers in between").iloc[0]
     assert found["value"] == pytest.approx(0.15 - 0.56 / 56) and found["status"] == "supported"
 
 
@@ -187,7 +194,7 @@ def test_a_concept_without_effect_is_left_out() -> None:
 
 def test_steering_as_the_paper_says_supports_its_claims() -> None:
     away = {"functional": 0.5, "all": 1.0, "others": 1.0, "sae": 0.5}
-    one = Evidence("stable-audio", "mini", results=steered(GOOD, away))
+    one = mini(results=steered(GOOD, away))
     for name in ("functional layers suffice", "others collapse", "more control", "more precision", "removal", "graded",
                  "preservation (LPAPS)", "autoencoder competes"):  # fmt: skip
         assert verdict(name, one) == "supported", name
@@ -195,18 +202,12 @@ def test_steering_as_the_paper_says_supports_its_claims() -> None:
 
 def test_steering_against_the_paper_contradicts() -> None:
     slopes = {"functional": 0.3, "all": 0.8, "others": 0.6, "sae": 0.05}
-    one = Evidence("stable-audio", "mini", results=steered(slopes, {"functional": 1.0, "all": 0.5, "others": 0.5}))
+    one = mini(results=steered(slopes, {"functional": 1.0, "all": 0.5, "others": 0.5}))
     for name in ("others collapse", "more control", "more precision", "preservation (LPAPS)", "autoencoder competes"):
         assert verdict(name, one) == "contradicted", name
-    backwards = Evidence("stable-audio", "mini", results=steered({**GOOD, "functional": -0.5}))
+    backwards = mini(results=steered({**GOOD, "functional": -0.5}))
     for name in ("functional layers suffice", "removal", "graded"):
         assert verdict(name, backwards) == "contradicted", name
-
-
-def test_noise_decides_nothing() -> None:
-    one = Evidence("stable-audio", "mini", results=steered(dict.fromkeys(GOOD, 0.0), prompts=8, noise=0.2))
-    found = claims.check([one], [by_name("more control"), by_name("others collapse")])
-    assert set(found["status"]) == {"undecided"}
 
 
 def test_noise_with_few_prompts_is_seldom_taken_for_an_effect() -> None:
@@ -216,7 +217,7 @@ def test_noise_with_few_prompts_is_seldom_taken_for_an_effect() -> None:
         results = steered({"functional": 0.0, "all": 0.0}, prompts=8)
         own = results["metric"] == "probe"
         results.loc[own, "value"] = rng.normal(size=own.sum())
-        found = claims.check([Evidence("stable-audio", "mini", results=results)], [by_name("more control")])
+        found = check(mini(results=results), "more control")
         decided += found.loc[found["judge"] == "probe", "status"].iloc[0] != "undecided"
     assert decided <= 5, f"{decided} of 40 at 95 %"
 
@@ -225,7 +226,7 @@ def test_one_concept_that_does_not_move_is_enough_against_every() -> None:
     results = steered(GOOD)
     stuck = (results["concept"] == "mood") & (results["metric"] == "probe")
     results.loc[stuck, "value"] -= GOOD["functional"] * 1.5 * results.loc[stuck, "percent"] / 200
-    assert verdict("functional layers suffice", Evidence("stable-audio", "mini", results=results)) == "contradicted"
+    assert verdict("functional layers suffice", mini(results=results)) == "contradicted"
 
 
 AWAY = {"functional": 0.5, "all": 1.0, "others": 0.8, "sae": 0.4}
@@ -244,20 +245,17 @@ AWAY = {"functional": 0.5, "all": 1.0, "others": 0.8, "sae": 0.4}
     ],
 )  # fmt: skip
 def test_effects_on_straight_lines_are_known(name: str, value: float) -> None:
-    one = Evidence("stable-audio", "mini", results=steered(GOOD, AWAY, prompts=3, noise=0))
-    effect = by_name(name).measure(one, "probe" if by_name(name).judged else "")  # type: ignore[misc]
-    assert effect is not None and effect[:3] == pytest.approx((value, value, value), abs=1e-9)
+    one = mini(results=steered(GOOD, AWAY, prompts=3, noise=0))
+    effect = effect_of(name, one, "probe" if by_name(name).judged else "")
+    assert effect[:3] == pytest.approx((value, value, value), abs=1e-9)
 
 
 def test_every_and_any_take_the_least_and_the_largest_concept_at_a_confidence_for_both() -> None:
     results = steered({"functional": 0.5, "sae": 0.7}, noise=0.1)
     weak = (results["concept"] == "mood") & (results["method"] == "SAE") & (results["metric"] == "probe")
     results.loc[weak, "value"] -= 0.6 * results.loc[weak, "percent"] / 200
-    one = Evidence("stable-audio", "mini", results=results)
-    ends = [0.0, 0.0]
-    least, largest = (
-        by_name(name).measure(one, "probe") for name in ("functional layers suffice", "autoencoder surpasses")
-    )  # type: ignore[misc]
+    one = mini(results=results)
+    least, largest = (effect_of(name, one) for name in ("functional layers suffice", "autoencoder surpasses"))
     moved = {}
     for arm in ("functional", "sae"):
         for concept, arms in one.rows.items():
@@ -265,11 +263,11 @@ def test_every_and_any_take_the_least_and_the_largest_concept_at_a_confidence_fo
             drawn = intervals.draws(12, seed=intervals.named_seed(concept))
             moved[arm, concept] = drawn @ (scores[:, -1] - scores[:, 0])
     ends = [intervals.bootstrap(moved["functional", concept], 12, 0.975) for concept in ("mood", "tempo")]
-    assert least is not None and least[1:3] == pytest.approx(np.min(ends, axis=0))
+    assert least[1:3] == pytest.approx(np.min(ends, axis=0))
     gaps = {concept: moved["sae", concept] - moved["functional", concept] for concept in ("mood", "tempo")}
     assert gaps["mood"][0] < 0 < gaps["tempo"][0]
     ends = [intervals.bootstrap(gap, 12, 0.975) for gap in gaps.values()]
-    assert largest is not None and largest.value == pytest.approx(gaps["tempo"][0])
+    assert largest.value == pytest.approx(gaps["tempo"][0])
     assert largest[1:3] == pytest.approx(np.max(ends, axis=0))
 
 
@@ -277,8 +275,8 @@ def test_unevenness_is_in_units_of_the_whole_movement() -> None:
     results = steered({"functional": 0.8, "all": 0.4}, noise=0)
     bent = (results["layers"] == "all") & (results["percent"] == 50) & (results["metric"] == "probe")
     results.loc[bent, "value"] += 0.1  # steps of .1, .1, .2, 0
-    effect = by_name("smoother").measure(Evidence("stable-audio", "mini", results=results), "probe")  # type: ignore[misc]
-    assert effect is not None and effect.value == pytest.approx(np.std([0.1, 0.1, 0.2, 0.0]) / 0.4)
+    effect = effect_of("smoother", mini(results=results))
+    assert effect.value == pytest.approx(np.std([0.1, 0.1, 0.2, 0.0]) / 0.4)
 
 
 def test_ratings_are_the_mean_of_all_four_over_all_strengths() -> None:
@@ -289,29 +287,16 @@ def test_ratings_are_the_mean_of_all_four_over_all_strengths() -> None:
         for place, axis in enumerate(("CE", "CU", "PC", "PQ"))
     ]
     one = Evidence("ace-step", "public", results=pd.concat([results, *rated]))
-    found = claims.check([one], [by_name("quality (ratings)")]).iloc[0]
+    found = check(one, "quality (ratings)").iloc[0]
     assert found["value"] == pytest.approx(0.1 * 1.5 * 2 / 5) and found["status"] == "supported"
-    unrated = claims.check([Evidence("ace-step", "public", results=results)], [by_name("quality (ratings)")]).iloc[0]
+    unrated = check(Evidence("ace-step", "public", results=results), "quality (ratings)").iloc[0]
     assert unrated["status"] == "needs public weights" and unrated["command"].endswith("--aesthetics")
-
-
-def test_effects_are_what_can_be_computed_by_hand() -> None:
-    results = steered(GOOD)
-    found = claims.check([Evidence("stable-audio", "mini", results=results)], [by_name("more control")])
-    row = found[found["judge"] == "probe"].iloc[0]
-    ends = results[(results["metric"] == "probe") & (results["percent"].abs() == 100)]
-    means = ends.groupby(["concept", "layers", "percent"])["value"].mean().unstack("percent")
-    moved = (means[100.0] - means[-100.0]).unstack("layers")
-    assert row["value"] == pytest.approx((moved["functional"] - moved["all"]).mean())
-    assert row["low"] < row["value"] < row["high"]
 
 
 def with_sets(results: pd.DataFrame, metric: str, values: dict[str, float], wiggle: float = 0.1) -> pd.DataFrame:
     """Results with distances between sets: a value for each arm (``none``: the unsteered clips), three groups."""
-    ways = {"none": ("none", "none"), "all": ("CAA", "all"), "others": ("CAA", "all-but-functional"),
-            "functional": ("CAA", "functional")}  # fmt: skip
     rows = [
-        {"concept": concept, "prompt": "", "seed": -1, "method": ways[arm][0], "layers": ways[arm][1],
+        {"concept": concept, "prompt": "", "seed": -1, "method": WAYS[arm][0], "layers": WAYS[arm][1],
          "percent": percent, "alpha": percent, "metric": metric, "pair": pair,
          "value": value + abs(percent) / 100 + shift}
         for concept in ("mood", "tempo")
@@ -324,17 +309,17 @@ def with_sets(results: pd.DataFrame, metric: str, values: dict[str, float], wigg
 
 def test_sets_of_clips_are_compared_with_a_jackknife() -> None:
     results = with_sets(steered(GOOD, prompts=32), "kad", {"functional": 0.0, "others": 2.0})
-    one = Evidence("stable-audio", "mini", results=results)
-    effect = by_name("preservation (sets)").measure(one, "")  # type: ignore[misc]
-    assert effect is not None and effect[:3] == pytest.approx((2.0, 2.0, 2.0)) and "2 concepts" in effect.over
-    assert by_name("quality (renders)").measure(one, "") is None  # type: ignore[misc]
+    one = mini(results=results)
+    effect = effect_of("preservation (sets)", one, "")
+    assert effect[:3] == pytest.approx((2.0, 2.0, 2.0)) and "2 concepts" in effect.over
+    assert MEASURES["quality (renders)"](one, "") is None
 
 
 def test_quality_is_held_against_the_unsteered_clips() -> None:
     names = ("global steering degrades", "quality kept", "quality (renders)")
 
     def found(**values: float) -> list[str]:
-        one = Evidence("stable-audio", "mini", results=with_sets(steered(GOOD, prompts=32), "kad-renders", values))
+        one = mini(results=with_sets(steered(GOOD, prompts=32), "kad-renders", values))
         return [verdict(name, one) for name in names]
 
     # values are those at strength 0, and 1 more at the ends of the range
@@ -344,8 +329,8 @@ def test_quality_is_held_against_the_unsteered_clips() -> None:
     one = Evidence(
         "stable-audio", "mini", results=with_sets(steered(GOOD, prompts=32), "kad-renders", {"none": 10, "all": 14})
     )
-    effect = by_name("global steering degrades").measure(one, "")  # type: ignore[misc]
-    assert effect is not None and effect.value == pytest.approx(5.0)
+    effect = effect_of("global steering degrades", one, "")
+    assert effect.value == pytest.approx(5.0)
 
 
 # ---- what is missing
@@ -407,13 +392,13 @@ def test_a_claim_about_transformers_leaves_the_unet_out() -> None:
 
 
 def test_an_effect_that_these_results_cannot_give_says_what_to_run() -> None:
-    lacking = Evidence("stable-audio", "mini", results=steered({"functional": 0.8, "all": 0.5}))
-    found = claims.check([lacking], [by_name("autoencoder competes"), by_name("preservation (sets)")])
+    lacking = mini(results=steered({"functional": 0.8, "all": 0.5}))
+    found = check(lacking, "autoencoder competes", "preservation (sets)")
     assert (
         set(found["status"]) == {"not run"} and found["command"].str.startswith("tada table --model stable-audio").all()
     )
-    alone = Evidence("stable-audio", "mini", results=steered(GOOD, prompts=1))
-    assert set(claims.check([alone], [by_name("graded")])["status"]) == {"not run"}, "one prompt has no interval"
+    alone = mini(results=steered(GOOD, prompts=1))
+    assert set(check(alone, "graded")["status"]) == {"not run"}, "one prompt has no interval"
 
 
 # ---- what was published
@@ -446,7 +431,7 @@ def test_every_claim_says_where_and_how() -> None:
 
 
 def agreement(results: pd.DataFrame) -> pd.DataFrame:
-    found = claims.agreement([Evidence("stable-audio", "mini", results=results)])
+    found = claims.agreement([mini(results=results)])
     assert found["ear"].eq("mini-clap").all(), "nobody is held against the probe but the ear"
     return found
 
