@@ -326,11 +326,8 @@ def test_quality_is_held_against_the_unsteered_clips() -> None:
     assert found(none=10.0, all=14.0, functional=9.5) == ["supported", "supported", "supported"]
     assert found(none=10.0, all=8.0, functional=13.0) == ["contradicted", "contradicted", "contradicted"]
     assert found(none=10.0, all=9.0, functional=10.0)[:2] == ["undecided", "undecided"]
-    one = Evidence(
-        "stable-audio", "mini", results=with_sets(steered(GOOD, prompts=32), "kad-renders", {"none": 10, "all": 14})
-    )
-    effect = effect_of("global steering degrades", one, "")
-    assert effect.value == pytest.approx(5.0)
+    one = mini(results=with_sets(steered(GOOD, prompts=32), "kad-renders", {"none": 10, "all": 14}))
+    assert effect_of("global steering degrades", one, "").value == pytest.approx(5.0)
 
 
 # ---- what is missing
@@ -424,7 +421,7 @@ def test_every_claim_says_where_and_how() -> None:
     assert len(set(names)) == len(names) >= 18
     for claim in claims.CLAIMS:
         assert claim.says.endswith(".") and claim.where and claim.test
-        assert (claim.measure is None) == (claim.needs == "verdicts") == bool(claim.after)
+        assert (claim.name not in MEASURES) == (claim.needs == "verdicts") == bool(claim.after)
 
 
 # ---- agreement

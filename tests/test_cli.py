@@ -110,14 +110,6 @@ def test_what_a_user_gets_wrong_is_answered_with_what_is_right(arguments: tuple[
     assert message in told(*arguments)
 
 
-@pytest.mark.usefixtures("book")
-@pytest.mark.parametrize("name", ["smoke", "mini", "colab", "paper"])
-def test_run_takes_every_profile(name: str) -> None:
-    result = tada("run", "notebooks/01_one.py", "--profile", name)
-    assert result.exit_code == 0, result.output
-    assert f"steps 8 {name}" in Path("_build/runs/01_one.ipynb").read_text()
-
-
 def test_a_notebook_without_profiles_runs_and_says_so(book: Path) -> None:
     (book / "notebooks" / "01_one.py").write_text('# %% tags=["parameters"]\nsteps: int = 4  # sampling steps\n')
     result = tada("run", "notebooks/01_one.py", "--profile", "smoke")

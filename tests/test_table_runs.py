@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
 
 import tada
 from tada import evaluation, patching
-from tada.cli import app
 from tada.errors import unknown
 from tada.experiments import claims, localisation, steering, table_1
 from tada.experiments.profiles import PROFILES
@@ -149,11 +147,6 @@ def test_numbers_that_are_given_come_before_the_profile_s(table: Table1) -> None
 
 def test_clips_of_minis_are_brought_to_the_loudness_of_renders(table: Table1) -> None:
     assert table.suite.loudness == LOUDNESS and table.suite.weights == "mini" and table.suite.predictor is None
-
-
-def test_the_command_says_what_is_wrong_in_one_line() -> None:
-    done = CliRunner().invoke(app, ["table", "--model", "stable-audio", "--profile", "smokey"])
-    assert done.exit_code == 2 and "did you mean 'smoke'" in done.output + str(done.stderr)
 
 
 @pytest.fixture

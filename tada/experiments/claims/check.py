@@ -28,7 +28,7 @@ MARGIN = 1.0
 """Kernel distance (KAD) to true renders by which steered clips may be further away than unsteered ones. Noise 20 dB
 below renders adds .5, noise 10 dB below them 5, a low-pass at 2 kHz 16."""
 
-MEASURES: Mapping[str, Measure] = {
+MEASURES: Mapping[str, Measure] = {  # but of claims that need verdicts
     "few layers": of.concentration,
     "shared layers": of.sharing,
     "middle layers": of.middle_share,
@@ -84,11 +84,6 @@ class Claim:
     on: Sequence[str] = ()
     public: bool = False
     after: str = ""
-
-    @property
-    def measure(self) -> Measure | None:
-        """What is measured; None where the claim needs verdicts."""
-        return MEASURES.get(self.name)
 
 
 CLAIMS = tuple(Claim(**row) for row in json.loads(files("tada.data").joinpath("claims.json").read_text("utf-8")))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tada.evaluation.results import Scores, by_arm
 from tada.patching.impacts import resample
-from tada.stats import RESAMPLES, bootstrap
+from tada.stats import bootstrap
 
 Values = NDArray[np.float64]
 
@@ -73,8 +73,7 @@ def impacts(scores: pd.DataFrame) -> Impacts:
     cases = {str(name): resample(part) for name, part in own.groupby("concept", sort=False)}
     known = {name: case for name, case in cases.items() if case.known()}
     tables = [np.stack([case.share(("patch", layer)) for layer in layers], axis=1) for case in known.values()]
-    table = np.stack(tables) if tables else np.empty((0, 1 + RESAMPLES, len(layers)))
-    return Impacts(table, list(known), min((case.pairs for case in known.values()), default=0))
+    return Impacts(np.array(tables), list(known), min((case.pairs for case in known.values()), default=0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,8 +102,9 @@ class Evidence:
 
     @cached_property
     def impacts(self) -> Impacts | None:
-        """Impacts of single layers; None without a localisation."""
-        return None if self.scores is None else impacts(self.scores)
+        """Impacts of single layers; None without a localisation, or where no concept's full swap has an effect."""
+        found = None if self.scores is None else impacts(self.scores)
+        return found if found and found.concepts else None
 
     @cached_property
     def rows(self) -> dict[str, dict[str, Scores]]:

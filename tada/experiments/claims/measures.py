@@ -37,8 +37,7 @@ def concentration(evidence: Evidence, judge: str = "") -> Effect | None:
 def sharing(evidence: Evidence, judge: str = "") -> Effect | None:
     """Measure the share of families of concepts whose strongest layer is among those strongest for the others."""
     found = evidence.impacts
-    families = _families(found.concepts) if found else pd.Series()
-    if found is None or families.nunique() < 2:
+    if found is None or (families := _families(found.concepts)).nunique() < 2:
         return None
     sample, count = found.table[:, 0], len(ARCHITECTURES[evidence.model].paper_layers)
     leading = [sample[families != own].mean(0).argsort()[::-1][:count] for own in families]
@@ -48,7 +47,7 @@ def sharing(evidence: Evidence, judge: str = "") -> Effect | None:
 def middle_share(evidence: Evidence, judge: str = "") -> Effect | None:
     """Measure the share of families of concepts whose strongest layer lies in the middle half of the depth."""
     found = evidence.impacts
-    if not found or not found.concepts:
+    if found is None:
         return None
     depth = (found.table[:, 0].argmax(1) + 0.5) / found.table.shape[2]
     return _share((depth > 0.25) & (depth < 0.75), _families(found.concepts))
@@ -75,7 +74,7 @@ def layers_above_rest(layers: Sequence[int]) -> Measure:
 def _of_mean_impacts(evidence: Evidence, of: Callable[[Values], Values]) -> Effect | None:
     """The effect ``of`` impacts ``[1 + resamples, layers]``, mean over concepts."""
     found = evidence.impacts
-    if not found or not found.concepts:
+    if found is None:
         return None
     count = len(found.concepts)
     return Effect.of(of(found.table.mean(0)), found.pairs, f"mean of {count} concepts", strata=count)
