@@ -60,6 +60,7 @@ from tada.display.features import feature_table
 from tada.experiments import autoencoder, localisation
 from tada.experiments import steering as steer
 from tada.sae import features
+from tada.steering import library
 
 plots.style()
 
@@ -200,7 +201,7 @@ for name in concepts:
     vector = autoencoder.feature_vector(experiment, found, table, name)
     arm = steering.Arm("sae", vector, None, renorm=False)
     vectors[name] = steer.calibrate_vector(experiment, name, arm, kept)
-    autoencoder.save_vector(experiment, vectors[name], kept / "vectors")
+    vectors[name].save(library.path(kept / "vectors", model, name, "sae"))
 
 caa = {name: steer.fit_vector(experiment, name, kept) for name in concepts}
 for name in concepts:

@@ -55,7 +55,7 @@ from tada.experiments import agreement, validity
 from tada.experiments.minis import STEPS, questions
 from tada.experiments.profiles import SEEDS, get_profile
 from tada.metrics import clap, embedding, fad, muq
-from tada.minis.attributes import draw
+from tada.minis.attributes import draw, of_labels
 from tada.minis.captions import caption
 from tada.minis.render import FRAMES, render_batch
 from tada.minis.sounds import SAMPLE_RATE
@@ -115,7 +115,12 @@ groups = {
     "piano and violin": (rows[pianos], rows[violins]),
 }
 sizes = sorted({int(n) for n in np.geomspace(4, min(len(pianos), len(violins)), 6)})
-measured = pd.concat([validity.set_distances(*pair, sizes, rng).assign(sets=name) for name, pair in groups.items()])
+distances = []
+for name, pair in groups.items():
+    for n in np.repeat(sizes, 5):
+        one, other = (part[rng.permutation(len(part))[:n]] for part in pair)
+        distances.append((name, n, fad.distance(one, other), fad.kernel(one, other)))
+measured = pd.DataFrame(distances, columns=["sets", "n", "fad", "kad"])
 infinity = {name: fad.extrapolated(*pair).value for name, pair in groups.items()}
 
 # %% mystnb={"image": {"alt": "Fréchet distance over the number of clips, falling for two sets of the same kind and for two sets that differ, with their extrapolated values as dotted lines; below, KAD over the number of clips, flat."}}
@@ -148,7 +153,11 @@ some = min(count, 48)
 base = rendered.audio[:some]
 noise = torch.randn(base.shape, generator=torch.Generator().manual_seed(0)) * base.std(1, keepdim=True)
 again = render_batch(rendered.attributes[:some], seeds[50_000 : 50_000 + some])
-turned = render_batch([validity.retempo(one) for one in rendered.attributes[:some]], list(rendered.seeds)[:some])
+opposite = {"slow": "fast", "fast": "slow"}
+named = [one.labels() for one in rendered.attributes[:some]]
+turned = render_batch(
+    [of_labels({**one, "tempo": opposite[one["tempo"]]}) for one in named], list(rendered.seeds)[:some]
+)
 changes = {
     "noise at -60 dB": base + 1e-3 * noise,
     "noise at -40 dB": base + 1e-2 * noise,

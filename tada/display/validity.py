@@ -19,7 +19,7 @@ def distance_curves(measured: pd.DataFrame, infinity: Mapping[str, float]) -> Fi
     """Draw Fréchet and kernel distances over the number of clips, with bands from the least to the largest.
 
     Args:
-        measured: ``sets, n, fad, kad``, as from ``tada.experiments.validity.set_distances``.
+        measured: ``sets, n, fad, kad``, five rows a size.
         infinity: sets -> their extrapolated Fréchet distance.
     """
     figure, axes = plots.panels(2, 2.0)

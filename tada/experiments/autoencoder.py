@@ -30,7 +30,7 @@ from tada.sae.model import SparseAutoencoder
 from tada.sae.search import search
 from tada.sae.streams import WINDOW, epochs, keep_part, read_part
 from tada.sae.training import LOG, measure
-from tada.steering import Trial, library, seeded
+from tada.steering import Trial, seeded
 from tada.steering.vector import Vector
 from tada.store import key
 
@@ -225,8 +225,3 @@ def feature_vector(work: Experiment, trained: Trained, scores: pd.DataFrame, con
     info = {"checkpoint": work.model.checkpoint, "model": work.model.name, "concept": concept, "sae": trained.key}
     values = torch.from_numpy(scores[concept].to_numpy(copy=True))
     return saes.vector(trained.sae, trained.site, values, count, info)
-
-
-def save_vector(work: Experiment, vector: Vector, folder: str | Path = library.FOLDER) -> Path:
-    """Save a vector where ``tada steer --method sae`` finds it."""
-    return vector.save(library.path(folder, work.model, str(vector.info["concept"]), "sae"))

@@ -21,7 +21,7 @@ from tada.metrics.clap import Clap
 from tada.metrics.embedding import AudioTextModel
 from tada.metrics.judges import ATTRIBUTES
 from tada.minis import probe
-from tada.minis.attributes import CLASSES, Attributes, draw, of_labels
+from tada.minis.attributes import CLASSES, Attributes, draw
 from tada.minis.render import render_batch
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.base import Model
@@ -78,15 +78,6 @@ def model_clips(model: Model, texts: Sequence[str], seconds: float, sampling: Sa
         ]
         ranges.write_clips(Clips.join(parts), path)
     return ranges.read_clips(path)
-
-
-def set_distances(one: Tensor, other: Tensor, sizes: Sequence[int], rng: np.random.Generator) -> pd.DataFrame:
-    """Distances between random subsets of two sets of embeddings: ``n, fad, kad``, five rows a size."""
-    rows = []
-    for size in np.repeat(sizes, 5):
-        a, b = (part[rng.permutation(len(part))[:size]] for part in (one, other))
-        rows.append((size, fad.distance(a, b), fad.kernel(a, b)))
-    return pd.DataFrame(rows, columns=["n", "fad", "kad"])
 
 
 def lpaps_row(ear: Clap, x: Tensor, y: Tensor, rate: int, change: str, source: str = "renders") -> dict[str, Any]:
@@ -217,9 +208,3 @@ def loudness_effects(
             row[f"largest shift, {one.name}"] = max(shifts, key=abs)
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def retempo(attributes: Attributes) -> Attributes:
-    """The same music at the other tempo, slow for fast."""
-    labels = attributes.labels()
-    return of_labels(labels | {"tempo": {"slow": "fast", "fast": "slow"}[labels["tempo"]]})
