@@ -31,37 +31,19 @@ def sampled(model, prompts, seeds, sampling=QUICK, negative=None):
 # ---- sites
 
 
-def test_audioldm2_sites_are_in_the_papers_order(tiny_model):
-    sites = tiny_model("audioldm2").sites
-    places = [
-        ("down_blocks.1", (1, 2, 5, 6)),
-        ("down_blocks.2", (1, 2, 5, 6)),
-        ("down_blocks.3", (1, 2, 5, 6)),
-        ("mid_block", (1, 2)),
-        *((f"up_blocks.{i}", (1, 2, 5, 6, 9, 10)) for i in range(3)),
-    ]
-    expected = [
-        f"{block}.attentions.{a}.transformer_blocks.{t}.attn2" for block, ids in places for a in ids for t in (0, 1)
-    ]
-    assert list(sites) == expected
-    assert sites[44] == "up_blocks.1.attentions.5.transformer_blocks.0.attn2"
-    assert sites[51] == "up_blocks.1.attentions.10.transformer_blocks.1.attn2"
+def test_audioldm2_sites_are_in_the_papers_order_and_streams_alternate_by_attention(tiny_model):
+    model = tiny_model("audioldm2")
+    blocks = [(f"down_blocks.{i}", (1, 2, 5, 6)) for i in (1, 2, 3)] + [("mid_block", (1, 2))]
+    blocks += [(f"up_blocks.{i}", (1, 2, 5, 6, 9, 10)) for i in range(3)]
+    places = [(block, a, t) for block, ids in blocks for a in ids for t in (0, 1)]
+    assert list(model.sites) == [f"{block}.attentions.{a}.transformer_blocks.{t}.attn2" for block, a, t in places]
+    assert model.sites[44] == "up_blocks.1.attentions.5.transformer_blocks.0.attn2"
+    assert list(model.streams.values()) == ["gpt2" if a in (1, 5, 9) else "t5" for _, a, _ in places]
 
 
-def test_audioldm2_streams_alternate_by_attention(tiny_model):
-    streams = tiny_model("audioldm2").streams
-    assert {
-        s: n for s, n in streams.items() if "attentions.1." in s or "attentions.5." in s or "attentions.9." in s
-    } == {s: "gpt2" for s in streams if "attentions.1." in s or "attentions.5." in s or "attentions.9." in s}
-    assert list(streams.values()).count("t5") == 32
-
-
-def test_audioldm2_base_has_32_sites(tmp_path):
-    folder = tada.tiny.build("audioldm2", tmp_path, topology="base")
-    assert len(tada.load("audioldm2", folder, device="cpu").sites) == 32
-
-
-def test_stable_audio_sites(tiny_model):
+def test_sites_of_other_checkpoints(tiny_model, tmp_path):
+    base = tada.load("audioldm2", tada.tiny.build("audioldm2", tmp_path, topology="base"), device="cpu")
+    assert len(base.sites) == 32
     assert tiny_model("stable-audio").sites == tuple(f"transformer_blocks.{i}.attn2" for i in range(24))
 
 
@@ -83,6 +65,8 @@ def test_layers_by_index_name_and_set(model):
     ):
         with pytest.raises(error):
             model.resolve(wrong)
+    with pytest.raises(KeyError, match="did you mean"):
+        model.resolve(model.sites[3][:-1])
 
 
 def test_functional_layers_and_their_complement(model):
@@ -91,54 +75,31 @@ def test_functional_layers_and_their_complement(model):
     assert set(model.resolve("all-but-functional")) == set(model.sites) - set(model.sites[1:3])
 
 
-def test_unknown_site_names_the_nearest(model):
-    with pytest.raises(KeyError, match="did you mean"):
-        model.resolve(model.sites[3][:-1])
-
-
 # ---- parity with the pipelines' own call
 
 
 @pytest.mark.parametrize("negative", [None, "low quality"])
 @pytest.mark.parametrize("guidance", [1.0, 3.5])
-def test_audioldm2_equals_its_pipeline(tiny_model, negative, guidance):
-    model = tiny_model("audioldm2")
-    noise = model.noise([7], SECONDS)
-    ours = model.decode(model.sample(model.encode(PROMPTS[1], negative), noise, tada.Sampling(4, guidance))).audio[:, 0]
-    theirs = model.pipeline(
-        [PROMPTS[1]],
-        audio_length_in_s=SECONDS,
-        num_inference_steps=4,
-        guidance_scale=guidance,
-        negative_prompt=[negative] if negative else None,
-        latents=noise.values.clone(),
-        output_type="pt",
-    ).audios
-    assert ours.shape == theirs.shape
-    assert theirs.abs().max() > 0.01, "too quiet to tell"
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("negative", [None, "low quality"])
-@pytest.mark.parametrize("guidance", [1.0, 3.5])
+@pytest.mark.parametrize(
+    ("name", "length", "rows"), [("audioldm2", "audio_length_in_s", 1), ("stable-audio", "audio_end_in_s", 2)]
+)
 @pytest.mark.filterwarnings("ignore:Should have:UserWarning")
-def test_stable_audio_equals_its_pipeline(tiny_model, negative, guidance):
-    model = tiny_model("stable-audio")
-    noise = model.noise([7, 8], SECONDS)
-    prompts = PROMPTS[:2]
+def test_clips_are_those_of_the_librarys_own_pipeline(tiny_model, negative, guidance, name, length, rows):
+    model, prompts = tiny_model(name), PROMPTS[:rows]
+    noise = model.noise(range(7, 7 + rows), SECONDS)
     ours = model.decode(model.sample(model.encode(prompts, negative), noise, tada.Sampling(4, guidance))).audio
     theirs = model.pipeline(
         prompts,
-        audio_end_in_s=SECONDS,
+        **{length: SECONDS},
         num_inference_steps=4,
         guidance_scale=guidance,
-        negative_prompt=[negative] * 2 if negative else None,
+        negative_prompt=[negative] * rows if negative else None,
         latents=noise.values.clone(),
-        generator=[torch.Generator().manual_seed(s) for s in noise.seeds],
+        generator=[torch.Generator().manual_seed(seed) for seed in noise.seeds],
+        output_type="pt",
     ).audios
-    assert ours.shape == theirs.shape
     assert theirs.abs().max() > 0.01, "too quiet to tell"
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours.view(theirs.shape), theirs, atol=1e-5, rtol=0)
 
 
 # ---- rows
@@ -180,11 +141,6 @@ def test_noise_depends_on_the_seed_alone(model):
     assert torch.equal(three[1].values, one.values) and three[1].seeds == (5,)
 
 
-def test_decoding_is_per_row(model):
-    latents = model.sample(model.encode(PROMPTS), model.noise([1, 2, 3], SECONDS), QUICK)
-    torch.testing.assert_close(model.decode(latents[1]).audio[0], model.decode(latents).audio[1], atol=1e-5, rtol=0)
-
-
 def test_a_clip_is_the_same_alone_and_in_a_batch(model):
     batch = model.generate(PROMPTS, [1, 2, 3], SECONDS, QUICK).audio
     assert (batch[0] - batch[1]).abs().max() > 0.01, "too quiet to tell"
@@ -201,12 +157,7 @@ def test_generate_is_the_composition(model):
     latents = model.sample(model.encode(PROMPTS[:2]), model.noise([3, 4], SECONDS), QUICK)
     assert torch.equal(clips.audio, model.decode(latents).audio)
     assert clips.sample_rate == tada.ARCHITECTURES[model.name].sample_rate
-    assert clips[0].seconds == pytest.approx(SECONDS, abs=0.2)
-
-
-def test_one_prompt_serves_many_seeds_and_the_other_way(model):
-    assert len(model.generate("a", [1, 2], SECONDS, QUICK)) == 2
-    assert len(model.generate(["a", "b"], 1, SECONDS, QUICK)) == 2
+    assert len(model.generate("a", [1, 2], SECONDS, QUICK)) == len(model.generate(["a", "b"], 1, SECONDS, QUICK)) == 2
     with pytest.raises(ValueError, match="3 prompts and 2 seeds"):
         model.generate(PROMPTS, [1, 2], SECONDS, QUICK)
 
@@ -239,7 +190,7 @@ def test_presets_and_settings(model):
 def test_contexts_are_padded_without_changing_the_clip(model):
     short, both = model.encode(PROMPTS[0]), model.encode(PROMPTS[:2])
     padded = both[0]
-    assert padded.tokens == both[1].tokens
+    assert all(padded.cond[name].tokens == both[1].cond[name].tokens for name in both.cond)
     noise = model.noise(1, SECONDS)
     assert_same(model.sample(padded, noise, QUICK).values, model.sample(short, noise, QUICK).values)
 
@@ -263,20 +214,15 @@ def test_a_stream_without_mask_cannot_be_padded():
 # ---- bad input
 
 
-def test_rows_must_match(model):
-    with pytest.raises(ValueError, match="2 rows of context and 3 of noise"):
-        model.sample(model.encode(PROMPTS[:2]), model.noise([1, 2, 3], SECONDS), QUICK)
-
-
-def test_empty_input(model):
-    with pytest.raises(ValueError, match="no prompts"):
-        model.encode([])
-    with pytest.raises(ValueError, match=r"seeds=\[\]"):
-        model.noise([], SECONDS)
-    with pytest.raises(ValueError, match="seconds"):
-        model.noise(1, 0.0)
-    with pytest.raises(ValueError, match="2 of negative"):
-        model.encode(PROMPTS, ["a", "b"])
+def test_empty_input_and_numbers_that_do_not_match(model):
+    for words, wrong in (
+        ("no prompts", lambda: model.encode([])),
+        (r"seeds=\[\]", lambda: model.noise([], SECONDS)),
+        ("2 of negative", lambda: model.encode(PROMPTS, ["a", "b"])),
+        ("2 rows of context and 3 of noise", lambda: model.sample(model.encode(["a", "b"]), model.noise([1, 2, 3], 1))),
+    ):
+        with pytest.raises(ValueError, match=words):
+            wrong()
 
 
 @pytest.mark.parametrize("seconds", [0.37, 1, 1.2345678, np.float32(0.75), torch.tensor(0.5)])

@@ -110,11 +110,6 @@ class Context:
         }
         return replace(self, **texts, **self._both(lambda _, stream: stream.rows(index.to(stream.states.device))))
 
-    @property
-    def tokens(self) -> dict[str, int]:
-        """Padded length of each conditional stream, in tokens."""
-        return {name: stream.tokens for name, stream in self.cond.items()}
-
     def pad(self, tokens: Mapping[str, int]) -> Context:
         """Pad every stream to the named lengths (in tokens)."""
         return replace(self, **self._both(lambda name, stream: stream.pad(tokens[name])))
