@@ -17,7 +17,7 @@ import pandas as pd
 
 from tada.concepts import judged
 from tada.engine import COLUMNS
-from tada.errors import InputError, UnknownNameError, unknown
+from tada.errors import InputError, check_name
 from tada.evaluation.results import ARM, BASELINE, CASE
 from tada.metrics import curve, fad
 from tada.metrics.suite import MetricSuite
@@ -71,11 +71,7 @@ def run(
     if not {float(percent) for percent in percents} - {0.0}:
         raise InputError(f"got percents={list(percents)}; expected finite strengths other than 0")
     store = Store(store) if isinstance(store, str | Path) else store
-    return with_set_distances(steer(model, arms, trial, percents, suite, store), renders)
-
-
-def with_set_distances(rows: pd.DataFrame, renders: Any = None) -> pd.DataFrame:
-    """Rows as results: tidy, with distances between sets of clips."""
+    rows = steer(model, arms, trial, percents, suite, store)
     clips = rows.loc[rows["metric"] != "embedding", [*COLUMNS, "percent", UNIT]]
     sets = pd.DataFrame(one for _, part in rows.groupby(CASE, sort=False) for one in _sets(part, renders))
     return pd.concat([clips, sets[clips.columns]], ignore_index=True) if len(sets) else clips.reset_index(drop=True)
@@ -99,15 +95,13 @@ def _sets(rows: pd.DataFrame, renders: Any) -> Iterator[dict[str, Any]]:
             for left_out in (None, *range(groups.max() + 1)):
                 kept = groups != left_out
                 pair = "all" if left_out is None else f"without {left_out}"
-                pairs = steered[kept], other if suffix else other[kept]
-                for name, value in _distances(*pairs, fad.spread(other), paired=not suffix).items():
+                x, y, width = steered[kept], other if suffix else other[kept], fad.spread(other)
+                found = {"fad": fad.distance(x, y)}
+                if width > 0:  # not all clips of the reference are equal
+                    found["kad"] = fad.kernel(x, y, width, paired=not suffix)
+                for name, value in found.items():
                     unit = key({"units": units, "metric": name + suffix, "pair": pair})
                     yield {**about, "pair": pair, "metric": name + suffix, "value": value, UNIT: unit}
-
-
-def _distances(x: Any, y: Any, width: float, paired: bool) -> dict[str, float]:
-    """FAD and KAD of two sets; no KAD where all clips of the reference are equal."""
-    return {"fad": fad.distance(x, y)} | ({"kad": fad.kernel(x, y, width, paired=paired)} if width > 0 else {})
 
 
 # ---- the area under a curve
@@ -133,7 +127,6 @@ def auc(
         KeyError: a column that is not there. ValueError: see :func:`tada.metrics.curve.auc`.
     """
     for name in ("alpha", score, distance):
-        if name not in frame:
-            raise UnknownNameError(unknown("column", name, map(str, frame.columns)))
+        check_name("column", name, list(frame))
     means = frame.groupby("alpha")[[score, distance]].mean().reset_index()
     return float(curve.auc(means["alpha"], means[score], means[distance], cutoffs, variant))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tada import escape
-from tada.errors import UnknownNameError, unknown
+from tada.errors import check_name
 from tada.evaluation.results import ARM
 from tada.io import atomic_write, write_table
 
@@ -49,8 +49,7 @@ def layout(cells: pd.DataFrame, style: str = "text", digits: int = 3, intervals:
     """
     marks = {"text": "{}*", "latex": r"\textbf{{{}}}", "html": "<b>{}</b>"}
     plain: dict[str, Callable[[object], str]] = {"text": str, "latex": escape.latex, "html": escape.html}
-    if style not in marks:
-        raise UnknownNameError(unknown("style", style, marks))
+    check_name("style", style, marks)
 
     def show(cell: Any) -> str:
         if np.isnan(cell.value):

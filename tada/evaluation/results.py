@@ -7,15 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from tada.errors import InputError
 from tada.metrics import aesthetics, curve, signals
 from tada.metrics.suite import OPPOSITE
-from tada.stats import ABOVE, BELOW, CONFIDENCE, RESAMPLES, bootstrap, decide, draws, jackknife
+from tada.stats import ABOVE, BELOW, CONFIDENCE, RESAMPLES, Values, bootstrap, decide, draws, jackknife
 from tada.steering.arms import ARM, BASELINE
 
-Values = NDArray[np.float64]
 Cutoffs = tuple[float, float]
 
 CASE = ["checkpoint", "model", "concept"]
@@ -48,6 +46,9 @@ class Column(NamedTuple):
 def columns(metrics: Sequence[str], cutoffs: Cutoffs | None = None, variant: str = "paper") -> list[Column]:
     """List the columns that can be made of ``metrics``; AUC needs ``cutoffs``."""
 
+    def steered(alpha: Values, curves: Values, ways: Values | None) -> Any:
+        return curves[:, alpha != 0].mean(1)
+
     def uneven(alpha: Values, curves: Values, ways: Values | None) -> Any:
         return curve.smoothness(alpha, curves, variant, ways, cutoffs)
 
@@ -62,7 +63,7 @@ def columns(metrics: Sequence[str], cutoffs: Cutoffs | None = None, variant: str
         return [Column(f"{kind} {name}".strip(), name, better, of, least) for name in names]
 
     made = [
-        *many("", ("lpaps", "lpaps-channel", "lpaps-token"), "lower", _steered, 0.0),
+        *many("", ("lpaps", "lpaps-channel", "lpaps-token"), "lower", steered, 0.0),
         *many("", ("fad",), "lower", None, 0.0),
         *many("", ("kad",), "lower", None),
         *(Column(f"delta {name}", name, "higher", gained, beside=name + OPPOSITE) for name in (*ALIGNED, "signal")),
@@ -93,10 +94,6 @@ def gains(results: pd.DataFrame, judge: str) -> pd.DataFrame:
     zero = some[(some["method"] == BASELINE) & (some["metric"] == judge)].groupby("concept")["value"].mean()
     gain = (means[judge] - means["concept"].map(zero)) * np.sign(means["percent"])
     return means.assign(gain=gain)[[*place, "lpaps", "gain"]]
-
-
-def _steered(alpha: Values, curves: Values, ways: Values | None) -> Any:
-    return curves[:, alpha != 0].mean(1)
 
 
 def table(
@@ -232,7 +229,14 @@ def compare_arms(
     def bounds(values: Values) -> tuple[float, float]:
         return jackknife(values, confidence) if column.of is None else bootstrap(values, count, confidence)
 
-    values = {arm: _resample(column, own, drawn) for arm, own in scores.items()}
+    def resample(arm: Scores) -> Values:
+        """Compute the column for the sample and for its resamples, or without each group of prompts."""
+        if column.of is None:
+            return mean_shift(arm.sets[column.metric]).to_numpy()
+        beside = arm.scores.get(column.beside)
+        return column.of(arm.alpha, drawn @ arm.scores[column.metric], None if beside is None else drawn @ beside)
+
+    values = {arm: resample(own) for arm, own in scores.items()}
     sign = 1 if column.better == "higher" else -1
     best = max(values, key=lambda arm: np.nan_to_num(sign * values[arm][0], nan=-np.inf))
     cells = []
@@ -245,14 +249,6 @@ def compare_arms(
             "tied": decide(under, over, count) not in (ABOVE, BELOW), "prompts": count, "note": "",
         })  # fmt: skip
     return cells
-
-
-def _resample(column: Column, arm: Scores, drawn: Values) -> Values:
-    """Compute a column for the sample and for its resamples, or without each group of prompts."""
-    if column.of is None:
-        return mean_shift(arm.sets[column.metric]).to_numpy()
-    beside = arm.scores.get(column.beside)
-    return column.of(arm.alpha, drawn @ arm.scores[column.metric], None if beside is None else drawn @ beside)
 
 
 def _unmeasured(part: pd.DataFrame) -> list[dict[str, Any]]:

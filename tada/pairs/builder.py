@@ -91,10 +91,9 @@ def _concepts(concepts: str | Concept | Iterable[str | Concept] | None, rules: s
 
 def _select(table: pd.DataFrame, concept: Concept, unique: bool) -> pd.DataFrame:
     """The captions with a keyword and no excluded word, in their order."""
-    keyword, excluded = word_pattern(concept.keywords), word_pattern(concept.excluded)
-    mask = [bool(keyword.search(text)) and not excluded.search(text) for text in table["caption"]]
-    chosen = table[mask]
-    return chosen[~chosen["caption"].duplicated()] if unique else chosen
+    keyword, excluded = (table["caption"].str.contains(word_pattern(w)) for w in (concept.keywords, concept.excluded))
+    chosen = table[keyword & ~excluded]
+    return chosen.drop_duplicates("caption") if unique else chosen
 
 
 def _rewrite(
@@ -109,17 +108,13 @@ def _rewrite(
         refused.update(broken[:1])
         if not broken:
             texts = (concept.name, concept.counterfactual, target, source)
-            name = _id(texts, seen[target, source])
+            before = seen[target, source]  # the authors keep pairs whose texts were there before
+            name = hashlib.sha256(json.dumps([*texts, before] if before else texts).encode()).hexdigest()[:12]
             rows.append(dict(zip(COLUMNS, (name, *texts, changes(target, source), source_id), strict=True)))
             seen[target, source] += 1
         if len(rows) == limit:
             break
     return rows, refused
-
-
-def _id(texts: Sequence[str], before: int) -> str:
-    """Name a pair by its texts; one whose texts were there before (the authors keep them) also by how often."""
-    return hashlib.sha256(json.dumps([*texts, before] if before else texts).encode()).hexdigest()[:12]
 
 
 def _no_pair(table: pd.DataFrame, concept: Concept, chosen: int, refused: Mapping[str, int]) -> str:
@@ -145,18 +140,11 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for name, part in frame.groupby("concept", sort=False):
         words, others = (part[side].map(lambda text: len(text.split())) for side in ("target", "source"))
-        changed, leak = part["changed"].map(len).mean(), _leak(str(name), part["source"])
+        wider = concept_table.AUTHORS.get(str(name))
+        leaks = part["source"].str.contains(word_pattern((*wider.keywords, *wider.swaps))).mean() if wider else np.nan
         about = (name, part["counterfactual"].iloc[0], len(part))
-        rows.append((*about, words.mean(), changed, (others - words).mean(), leak))
+        rows.append((*about, words.mean(), part["changed"].map(len).mean(), (others - words).mean(), leaks))
     return pd.DataFrame(rows, columns=["concept", "counterfactual", "pairs", "words", "changed", "longer", "leak"])
-
-
-def _leak(name: str, texts: pd.Series) -> float:
-    wider = concept_table.AUTHORS.get(name)
-    if wider is None:
-        return float("nan")
-    pattern = word_pattern(tuple(dict.fromkeys([*wider.keywords, *wider.swaps])))
-    return float(texts.map(lambda text: bool(pattern.search(text))).mean())
 
 
 def decorate(frame: pd.DataFrame) -> pd.DataFrame:
@@ -165,8 +153,7 @@ def decorate(frame: pd.DataFrame) -> pd.DataFrame:
     Args:
         frame: as from :func:`build`; pairs keep their names, those of concepts without such words all that they have.
     """
-    authors = concept_table.AUTHORS
-    frames = [authors[name].frame if name in authors else ("{caption}", "{caption}") for name in frame["concept"]]
+    frames = [concept_table.AUTHORS.get(name, Concept(name, "")).frame for name in frame["concept"]]
     for place, side in enumerate(("target", "source")):
         texts = [around[place].format(caption=text) for around, text in zip(frames, frame[side], strict=True)]
         frame = frame.assign(**{side: texts})

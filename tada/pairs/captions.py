@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import csv
 import gzip
 import io
 import json
@@ -34,7 +33,7 @@ COLUMN = re.compile(r"caption([ _-]?\d+)?", re.IGNORECASE)
 IDS = ("ytid", "source_id", "id", "file_name")
 JSON = (".json", ".jsonl", ".ndjson")
 SEPARATORS = ",;\t|"
-EXPECTED = "expected csv, tsv, json, jsonl or Parquet with a column 'caption', text in UTF-8"
+EXPECTED = "expected csv or tsv (captions in quotes), json, jsonl or Parquet with a column 'caption', text in UTF-8"
 
 
 def read(captions: Captions = None) -> pd.DataFrame:
@@ -117,23 +116,20 @@ def _clean(text: str) -> str:
 
 
 def _file(path: str | Path) -> pd.DataFrame | list[Any]:
-    if str(path) == MUSICCAPS[0]:
-        path = _download(*MUSICCAPS)
+    name, file = MUSICCAPS
+    if str(path) == name:
+        from huggingface_hub import hf_hub_download
+
+        path = hub.folder(name, partial(hf_hub_download, filename=file, repo_type="dataset"), file, kind="dataset")
     path = Path(path).expanduser()
     if not path.is_file():
-        raise MissingFileError(f"no file {path} (from {Path.cwd()}); {EXPECTED}, or {MUSICCAPS[0]!r}")
+        raise MissingFileError(f"no file {path} (from {Path.cwd()}); {EXPECTED}, or {name!r}")
     try:
         content = path.read_bytes()
         content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
         return _parsed(content, {suffix.lower() for suffix in path.suffixes})
-    except (ValueError, OSError, EOFError, csv.Error, zlib.error, RecursionError) as error:
+    except (ValueError, OSError, EOFError, zlib.error, RecursionError) as error:
         raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}; {EXPECTED}") from error
-
-
-def _download(name: str, file: str) -> Path:
-    from huggingface_hub import hf_hub_download
-
-    return hub.folder(name, partial(hf_hub_download, filename=file, repo_type="dataset"), file, kind="dataset")
 
 
 def _parsed(content: bytes, suffixes: set[str]) -> pd.DataFrame | list[Any]:
@@ -188,18 +184,11 @@ def _from_csv(text: str, lines: bool) -> pd.DataFrame | list[str]:
     told = re.match(r"sep=(.)(?:\r\n|\r|\n)", text)  # Excel's way to name its separator
     text = text[told.end() :] if told else text
     first = re.split(r"[\r\n]", text, maxsplit=1)[0]
-    headers = {separator: next(csv.reader([first], delimiter=separator), []) for separator in SEPARATORS}
-    fitting = [mark for mark, names in headers.items() if any(COLUMN.fullmatch(name.strip()) for name in names)]
+    headers = {mark: [name.strip(' "') for name in first.split(mark)] for mark in SEPARATORS}
+    fitting = [mark for mark, names in headers.items() if any(map(COLUMN.fullmatch, names))]
     if not fitting and lines:
         return re.split(r"[\r\n]+", text)
     mark = fitting[0] if fitting else max(SEPARATORS, key=lambda separator: len(headers[separator]))
     mark = "\x1f" if len(headers[mark]) == 1 else mark  # a single column needs no separator
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
-    names, rows = next(reader), []
-    for row in filter(None, reader):
-        if len(row) > len(names):
-            raise InputError(
-                f"line {reader.line_num} has {len(row)} fields, the header {len(names)}: quote the captions"
-            )
-        rows.append([*row, *[""] * (len(names) - len(row))])
-    return pd.DataFrame(rows, columns=[name.strip() for name in names], dtype=object)
+    table = pd.read_csv(io.StringIO(text, newline=""), sep=mark, header=None, dtype=str, keep_default_na=False)
+    return table[1:].set_axis([str(name).strip() for name in table.iloc[0]], axis=1)
