@@ -1,13 +1,11 @@
 """Find the layers that carry a concept: sweep, impact (equation 9), functional layers, screening."""
 
 from tada.patching.impacts import (
-    CASE,
     Functional,
     aggregate,
     call_pooled,
     choose_functional,
     functional,
-    growing,
     impact,
     nested_sets,
     pooled_impact,
@@ -15,10 +13,9 @@ from tada.patching.impacts import (
 )
 from tada.patching.plants import draw_plant, plant
 from tada.patching.screening import rank, screen
-from tada.patching.sweeps import CONTROLS, Change, LayerSets, plan_sweep, resolve_sets, sets_of_concepts, sweep
+from tada.patching.sweeps import CONTROLS, Change, LayerSets, plan_sweep, resolve_sets, sweep
 
 __all__ = [
-    "CASE",
     "CONTROLS",
     "Change",
     "Functional",
@@ -28,7 +25,6 @@ __all__ = [
     "choose_functional",
     "draw_plant",
     "functional",
-    "growing",
     "impact",
     "nested_sets",
     "plan_sweep",
@@ -37,7 +33,6 @@ __all__ = [
     "rank",
     "resolve_sets",
     "screen",
-    "sets_of_concepts",
     "split_pairs",
     "sweep",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,8 +53,8 @@ def impact(
     parts = []
     for case, part in scores.groupby(CASE, sort=False):
         found = resample(part, resamples, seed)
-        about, facts = dict(zip(CASE, case, strict=True)), found.facts(confidence)
-        parts.append(_table(about, [found], facts["known"], confidence).assign(**facts))
+        facts = found.facts(confidence)
+        parts.append(_table(case, [found], facts["known"], confidence).assign(**facts))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -76,11 +76,11 @@ def pooled_impact(
     parts = []
     for (checkpoint, model, metric), part in scores.groupby(["checkpoint", "model", "metric"], sort=False):
         every = [resample(one, resamples, seed) for _, one in part.groupby("concept", sort=False)]
-        known = [one for one in every if one.known(confidence)]
-        about = dict(zip(CASE, (checkpoint, model, POOLED, metric), strict=True))
+        known = [one for one in every if one.facts(confidence)["known"]]
         facts: dict[str, Any] = {"known": bool(known), "concepts": len(known)}
         facts |= {"pairs": sum(one.pairs for one in known), "clips": sum(one.clips for one in known)}
-        parts.append(_table(about, known or every, bool(known), confidence).assign(**facts))
+        case = checkpoint, model, POOLED, metric
+        parts.append(_table(case, known or every, bool(known), confidence).assign(**facts))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -101,34 +101,21 @@ class Similarities(NamedTuple):
     pairs: int
     clips: int
 
-    def of(self, one: tuple[str, str]) -> Values:
-        """Return the means of one set, ``[1 + resamples]``."""
-        return np.asarray(self.means[self.sets.index(one)])
+    def rises(self, sets: Sequence[tuple[str, str]]) -> Values:
+        """Compute how far sets are above none, ``[sets, 1 + resamples]``."""
+        return np.asarray(self.means[[self.sets.index(one) for one in sets]] - self.means[self.sets.index(NONE)])
 
-    @property
-    def effect(self) -> Values:
-        """The full swap's effect, ``[1 + resamples]``."""
-        return self.of(ALL) - self.of(NONE)
+    def shares(self, sets: Sequence[tuple[str, str]]) -> Values:
+        """Compute equation 9, ``[sets, 1 + resamples]``."""
+        (effect,) = self.rises([ALL])
+        return self.rises(sets) / np.where(effect == 0, np.nan, effect)
 
-    def share(self, one: tuple[str, str]) -> Values:
-        """Compute equation 9, ``[1 + resamples]``."""
-        effect = self.effect
-        return (self.of(one) - self.of(NONE)) / np.where(effect == 0, np.nan, effect)
-
-    def rise(self, one: tuple[str, str]) -> Values:
-        """Compute how far a set is above none, ``[1 + resamples]``, in units of the sample's own effect."""
-        return (self.of(one) - self.of(NONE)) / (self.effect[0] or np.nan)
-
-    def known(self, confidence: float = CONFIDENCE) -> bool:
-        """Tell whether the full swap has an effect: its interval does not hold 0."""
-        low, high = bootstrap(self.effect, self.units, confidence)
-        return bool(low > 0 or high < 0)
-
-    def facts(self, confidence: float = CONFIDENCE) -> dict[str, Any]:
-        """Tell of the full swap's effect and of how many pairs and clips it is known."""
-        low, high = bootstrap(self.effect, self.units, confidence)
-        found = {"known": self.known(confidence), "effect": self.effect[0], "effect_low": low, "effect_high": high}
-        found |= {"none": self.of(NONE)[0], "all": self.of(ALL)[0]}
+    def facts(self, confidence: float) -> dict[str, Any]:
+        """Tell of the full swap's effect, known if its interval does not hold 0, and of how many pairs and clips."""
+        (effect,), none, every = self.rises([ALL]), self.sets.index(NONE), self.sets.index(ALL)
+        low, high = bootstrap(effect, self.units, confidence)
+        found = {"known": bool(low > 0 or high < 0), "effect": effect[0], "effect_low": low, "effect_high": high}
+        found |= {"none": self.means[none, 0], "all": self.means[every, 0]}
         return found | {"pairs": self.pairs, "clips": self.clips}
 
 
@@ -162,18 +149,14 @@ def resample(part: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> S
     return Similarities(sets, table.to_numpy() @ drawn.T, units, pairs.nunique(), table.shape[1])
 
 
-def _table(
-    about: Mapping[str, Hashable], cases: Sequence[Similarities], known: bool, confidence: float
-) -> pd.DataFrame:
+def _table(case: Any, cases: Sequence[Similarities], known: bool, confidence: float) -> pd.DataFrame:
     """Mean impacts over cases and margins over controls, with intervals, of the sets that all cases have."""
     sets = [one for one in cases[0].sets if one not in (NONE, ALL) and all(one in other.sets for other in cases)]
-    share, rise = (
-        np.mean([[of(case, one) for one in sets] for case in cases], axis=0).T
-        for of in (Similarities.share, Similarities.rise)
-    )
+    share = np.mean([one.shares(sets) for one in cases], axis=0).T
+    rise = np.mean([one.rises(sets) / (one.rises([ALL])[0, 0] or np.nan) for one in cases], axis=0).T
     units, strata = min(one.units for one in cases) if known else 1, len(cases)
     margin = share[:, [sets.index(("patch", layers)) for _, layers in sets]] - share
-    table = pd.DataFrame([{**about, "method": method, "layers": layers} for method, layers in sets])
+    table = pd.DataFrame([(*case, *one) for one in sets], columns=[*CASE, "method", "layers"])
     for values, names in ((share, ("impact", "low", "high")), (margin, ("margin", "margin_low", "margin_high"))):
         for name, column in zip(names, (values[0], *bootstrap(values, units, confidence, strata)), strict=True):
             table[name] = column
@@ -296,5 +279,3 @@ def nested_sets(layers: Sequence[int | str], most: int | None = None) -> list[li
     order = [int(layer) for layer in layers][:most]
     return [order[: count + 1] for count in range(len(order))]
 
-
-growing = nested_sets  # its former name

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from tada.errors import UnknownNameError, unknown
+from tada.errors import check_name
 from tada.models.base import Layers, Model
 from tada.pairs import shared_text
 from tada.patching.sweeps import checked_pairs
@@ -47,8 +47,7 @@ def plant(model: Model, pairs: pd.DataFrame, layers: Layers | Mapping[str, Layer
     names = pairs["concept"].unique()
     chosen = layers if isinstance(layers, Mapping) else dict.fromkeys(names, layers)
     for name in names:
-        if name not in chosen:
-            raise UnknownNameError(unknown("concept of the planted layers", name, chosen))
+        check_name("concept of the planted layers", name, chosen)
     sites = {name: model.resolve(chosen[name]) if chosen[name] != [] else () for name in names}
     planted = [sites[name] for name in pairs["concept"]]
     return pairs.assign(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -76,12 +75,8 @@ def _spread(steps: int | Sequence[int], total: int) -> list[int]:
     return sorted({int(step) for step in np.linspace(0, total - 1, count).round()})
 
 
-@dataclass
-class _Call:
-    """What the denoiser was called with in one conditional pass."""
-
-    positional: tuple[Any, ...]
-    keywords: dict[str, Any]
+_Call = tuple[tuple[Any, ...], dict[str, Any]]
+"""What the denoiser was called with in one conditional pass."""
 
 
 def _calls(
@@ -94,8 +89,7 @@ def _calls(
         run = model.live.run
         if run is not None and run.step in steps and "cond" in run.passes and run.step not in kept:
             index, count = torch.tensor([run.passes.index("cond")]), len(run.passes)
-            args = tuple(_rows(value, index, count) for value in positional)
-            kept[run.step] = _Call(args, {name: _rows(value, index, count) for name, value in keywords.items()})
+            kept[run.step] = _rows(positional, index, count), _rows(keywords, index, count)
 
     handle = model.denoiser.register_forward_pre_hook(keep, with_kwargs=True)
     try:
@@ -122,15 +116,19 @@ def _prediction_changes(
     running = model.running(base, noise[[0] * count], sampling)
     with torch.no_grad(), changed(model, rows, target, "cond"), running as run:
         run.enter(step, ("cond",))
-        args = [_rows(value, index, 1) for value in call.positional]
-        output = model.denoiser(*args, **{name: _rows(value, index, 1) for name, value in call.keywords.items()})
+        positional, keywords = (_rows(value, index, 1) for value in call)
+        output = model.denoiser(*positional, **keywords)
     values = (output[0] if isinstance(output, tuple) else output).cpu().double().flatten(1)
     change = (values[1:] - values[0]).norm(dim=1)
     return (change[1:] / change[0]).tolist()
 
 
 def _rows(value: Any, index: Tensor, count: int) -> Any:
-    """Rows ``index`` of what has ``count`` rows; all else as it is."""
+    """Rows ``index`` of what has ``count`` rows, also in tuples and mappings; all else as it is."""
+    if isinstance(value, tuple):
+        return tuple(_rows(item, index, count) for item in value)
+    if isinstance(value, dict):
+        return {name: _rows(item, index, count) for name, item in value.items()}
     if isinstance(value, Stream):
         return value.rows(index.to(value.states.device))
     if isinstance(value, Tensor) and value.dim() and value.shape[0] == count:
