@@ -110,7 +110,7 @@ class Similarities(NamedTuple):
         (effect,) = self.rises([ALL])
         return self.rises(sets) / np.where(effect == 0, np.nan, effect)
 
-    def facts(self, confidence: float) -> dict[str, Any]:
+    def facts(self, confidence: float = CONFIDENCE) -> dict[str, Any]:
         """Tell of the full swap's effect, known if its interval does not hold 0, and of how many pairs and clips."""
         (effect,), none, every = self.rises([ALL]), self.sets.index(NONE), self.sets.index(ALL)
         low, high = bootstrap(effect, self.units, confidence)
@@ -278,4 +278,3 @@ def nested_sets(layers: Sequence[int | str], most: int | None = None) -> list[li
     """
     order = [int(layer) for layer in layers][:most]
     return [order[: count + 1] for count in range(len(order))]
-

@@ -23,7 +23,7 @@ from torch import Tensor
 from tada import engine
 from tada.arguments import Seeds, own_seeds
 from tada.engine import COLUMNS, Job, Setting, Texts
-from tada.errors import InputError, UnknownNameError, unknown
+from tada.errors import InputError, check_name, unknown
 from tada.hooks import Edit, Passes, When, edit, route
 from tada.metrics.judges import JudgeLike
 from tada.models.base import Layers, Model
@@ -111,7 +111,13 @@ def plan_sweep(
     pairs = checked_pairs(pairs)
     own = dict(zip(pairs["pair"], own_seeds(seeds, len(pairs)), strict=True))
     pairs = heard_pairs(model, pairs, model.sampling(setting.sampling))
-    sets = sets_of_concepts(model, pairs["concept"].unique(), layer_sets)
+    concepts = pairs["concept"].unique()
+    if isinstance(layer_sets, Mapping):
+        for name in concepts:
+            check_name("concept of layer_sets", name, layer_sets)
+        sets = {name: resolve_sets(model, layer_sets[name]) for name in concepts}
+    else:
+        sets = dict.fromkeys(concepts, resolve_sets(model, layer_sets))
     rows = [
         {"concept": pair.concept, "counterfactual": pair.counterfactual, "pair": pair.pair, "seed": seed,
          "chunk": number // CHUNK, **row}
@@ -120,14 +126,12 @@ def plan_sweep(
         for row in map(partial(_as_planted, model, pair), _rows_of_pair(pair, sets[str(pair.concept)]))
     ]  # fmt: skip
     plan = pd.DataFrame(rows)
-    names = ("concept", "counterfactual", "prompt", "routed", "seed")
-    told = [{name: row[name] for name in names} | _told(row["change"], row["rest"], row["shared"]) for row in rows]
+    told = []
+    for row in rows:
+        about = {name: row[name] for name in ("concept", "counterfactual", "prompt", "routed", "seed")}
+        about |= {"sites": row["change"].layers} | ({} if row["change"].how == "text" else {"how": row["change"].how})
+        told.append(about | ({"rest": row["rest"], "shared": row["shared"]} if row["rest"] else {}))
     return plan.assign(alpha=np.nan, **{UNIT: engine.units(model, setting, score, told)})
-
-
-def _told(change: Change, rest: tuple[str, ...], shared: str) -> dict[str, Any]:
-    how = {} if change.how == "text" else {"how": change.how}
-    return {"sites": change.layers, **how, **({"rest": rest, "shared": shared} if rest else {})}
 
 
 def _rows_of_pair(pair: Any, sets: Mapping[str, Change]) -> Iterator[dict[str, Any]]:
@@ -189,16 +193,6 @@ def _silenced(places: Sequence[int], hidden: Tensor, when: When) -> Tensor:
 # ---- layer sets and pairs
 
 
-def sets_of_concepts(model: Model, concepts: Iterable[str], layer_sets: LayerSets) -> dict[str, dict[str, Change]]:
-    """Concept -> label -> layer sets by site names; KeyError with the nearest names for one that has none."""
-    if not isinstance(layer_sets, Mapping):
-        return dict.fromkeys(concepts, resolve_sets(model, layer_sets))
-    missing = [name for name in concepts if name not in layer_sets]
-    if missing:
-        raise UnknownNameError(unknown("concept of layer_sets", missing[0], layer_sets))
-    return {name: resolve_sets(model, layer_sets[name]) for name in concepts}
-
-
 def resolve_sets(model: Model, layer_sets: Iterable[Layers | Change] | None) -> dict[str, Change]:
     """Label -> layer sets by site names, each set once; None for every layer on its own."""
     given = range(len(model.sites)) if layer_sets is None else layer_sets
@@ -207,8 +201,7 @@ def resolve_sets(model: Model, layer_sets: Iterable[Layers | Change] | None) -> 
     sets: dict[str, Change] = {}
     for item in given:
         layers, how = item if isinstance(item, Change) else Change(item)
-        if how not in get_args(How):
-            raise UnknownNameError(unknown("change of layers", how, get_args(How)))
+        check_name("change of layers", how, get_args(How))
         sites = sorted(model.resolve(layers), key=model.sites.index)
         name = layers if layers in ("functional", "all-but-functional") else model.label(sites)
         if how != "text":

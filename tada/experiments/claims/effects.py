@@ -71,8 +71,8 @@ def impacts(scores: pd.DataFrame) -> Impacts:
     own = scores[(scores["method"] == "patch") & scores["layers"].str.fullmatch(r"none|all|\d+")]
     layers = sorted((name for name in own["layers"].unique() if name.isdigit()), key=int)
     cases = {str(name): resample(part) for name, part in own.groupby("concept", sort=False)}
-    known = {name: case for name, case in cases.items() if case.known()}
-    tables = [np.stack([case.share(("patch", layer)) for layer in layers], axis=1) for case in known.values()]
+    known = {name: case for name, case in cases.items() if case.facts()["known"]}
+    tables = [case.shares([("patch", layer) for layer in layers]).T for case in known.values()]
     return Impacts(np.array(tables), list(known), min((case.pairs for case in known.values()), default=0))
 
 
