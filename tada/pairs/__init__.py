@@ -1,16 +1,14 @@
 """Counterfactual prompt pairs, which differ in one concept."""
 
-from tada.pairs.builder import Rewriter, build, decorate, export, reorder, summary, with_controls
-from tada.pairs.captions import MUSICCAPS, Captions, read, synthetic
-from tada.pairs.swaps import changes, shared_text, swap, swap_authors, violations, word_pattern
+from tada.pairs.builder import build, decorate, export, reorder, summary, with_controls
+from tada.pairs.captions import Captions, read, synthetic
+from tada.pairs.swaps import changes, shared_text, swap, swap_authors, violations
 
 faults, swap_released = violations, swap_authors
 """Names until the next release."""
 
 __all__ = [
-    "MUSICCAPS",
     "Captions",
-    "Rewriter",
     "build",
     "changes",
     "decorate",
@@ -24,5 +22,4 @@ __all__ = [
     "synthetic",
     "violations",
     "with_controls",
-    "word_pattern",
 ]

@@ -1,19 +1,16 @@
 """Sparse autoencoders over cross-attention outputs: train, score features, steer."""
 
-from tada.sae.features import Activity, Score, feature_moments, scores, vector
+from tada.sae.features import feature_moments, scores, vector
 from tada.sae.model import Code, SaeConfig, SparseAutoencoder, geometric_median
-from tada.sae.streams import Batch, activations, shuffle_buffer
+from tada.sae.streams import activations, shuffle_buffer
 from tada.sae.training import losses, train
 
 mixed = shuffle_buffer
 """Its name until the next release."""
 
 __all__ = [
-    "Activity",
-    "Batch",
     "Code",
     "SaeConfig",
-    "Score",
     "SparseAutoencoder",
     "activations",
     "feature_moments",

@@ -1,6 +1,6 @@
 """Steering vectors: fit, combine, apply; ways to steer, and the range of their strengths."""
 
-from tada.steering.arms import Arm, Trial, digest, seeded, steer
+from tada.steering.arms import Arm, Trial, seeded
 from tada.steering.library import Recipe, fit
 from tada.steering.ranges import calibrate, calibrated, grid, lengths
 from tada.steering.vector import Vector, combine, contrast, means, orthogonalise
@@ -14,12 +14,10 @@ __all__ = [
     "calibrated",
     "combine",
     "contrast",
-    "digest",
     "fit",
     "grid",
     "lengths",
     "means",
     "orthogonalise",
     "seeded",
-    "steer",
 ]
