@@ -7,7 +7,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,6 +92,15 @@ def write_table(path: str | Path, table: pd.DataFrame) -> Path:
     if Path(path).suffix == ".parquet":
         return atomic_write(path, lambda draft: table.to_parquet(draft, index=False))
     return atomic_write(path, table.to_csv(index=False))
+
+
+def write_signed(path: Path, card: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write tensors (safetensors), and beside them json that holds their ``sha256``, too."""
+    from safetensors.torch import save
+
+    data = save({name: value.contiguous() for name, value in tensors.items()})
+    atomic_write(path, data)
+    write_json(card, {"sha256": sha256(data), **about})
 
 
 def read_signed(path: Path, card: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

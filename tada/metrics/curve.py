@@ -13,6 +13,7 @@ Conventions: a curve is one score a strength, each the mean over clips, or many 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -83,8 +84,7 @@ def smoothness(
         return _deviation(steps, steps >= 0)
     if distance is None or cutoffs is None:
         raise InputError("the variant 'authors-v2' needs distance and cutoffs")
-    sides = [(*_side(alpha, score, distance, sign), cut) for sign, cut in zip((1, -1), cutoffs, strict=True)]
-    return np.mean([_uneven(*side) for side in sides], axis=0)
+    return np.mean([_uneven(*side) for side in _sides(alpha, score, distance, cutoffs)], axis=0)
 
 
 def auc(
@@ -120,23 +120,25 @@ def auc(
     area = _path_area if variant == "authors-v2" else _area
     if not min(cutoffs) > 0:
         raise InputError(f"got the cut-offs {tuple(cutoffs)!r}; expected distances above 0")
-    sides = [(*_side(alpha, score, distance, sign), cut) for sign, cut in zip((1, -1), cutoffs, strict=True)]
-    return np.mean([area(*side) for side in sides], axis=0)
+    return np.mean([area(*side) for side in _sides(alpha, score, distance, cutoffs)], axis=0)
 
 
-def _side(alpha: ArrayLike, score: ArrayLike, distance: ArrayLike, sign: int) -> tuple[Values, Values]:
-    """One direction of curves, ``[..., 1 + strengths]``: distances from 0 on, and the gain at each."""
+def _sides(
+    alpha: ArrayLike, score: ArrayLike, distance: ArrayLike, cutoffs: tuple[float, float]
+) -> Iterator[tuple[Values, Values, float]]:
+    """Both directions of curves, ``[..., 1 + strengths]``: distances from 0 on, the gain at each, and the cut-off."""
     a, s = _curve(alpha, score)
     d = _curve(alpha, distance)[1]
     if (d < 0).any():
         raise InputError(f"got the distance {d.min():.4g}; expected 0 or more: distances are lengths")
     zero = _zero(a)
-    order = np.flatnonzero(a * sign > 0)[::sign]
-    if not len(order):
-        raise InputError(f"no strengths {'above' if sign > 0 else 'below'} 0 in {a.tolist()}")
-    way, gain = d[..., order], sign * (s[..., order] - s[..., [zero]])
-    start = np.zeros((*way.shape[:-1], 1)), np.zeros((*gain.shape[:-1], 1))
-    return np.concatenate([start[0], way], -1), np.concatenate([start[1], gain], -1)
+    for sign, cutoff in zip((1, -1), cutoffs, strict=True):
+        order = np.flatnonzero(a * sign > 0)[::sign]
+        if not len(order):
+            raise InputError(f"no strengths {'above' if sign > 0 else 'below'} 0 in {a.tolist()}")
+        pair = d[..., order], sign * (s[..., order] - s[..., [zero]])
+        way, gain = (np.concatenate([np.zeros((*one.shape[:-1], 1)), one], -1) for one in pair)
+        yield way, gain, cutoff
 
 
 def _area(way: Values, gain: Values, cutoff: float) -> Values:

@@ -67,21 +67,20 @@ def extrapolated(x: Any, y: Any, sizes: Sequence[int] | None = None, repeats: in
         raise InputError(f"got sizes {list(sizes)}; expected two or more from 2 to {most}, the smaller set's size")
     rng = np.random.default_rng(seed)
     means = [
-        float(np.mean([distance(x[_some(rng, len(x), n)], y[_some(rng, len(y), n)]) for _ in range(repeats)]))
+        float(np.mean([distance(*(one[rng.permutation(len(one))[:n]] for one in (x, y))) for _ in range(repeats)]))
         for n in sizes
     ]
     slope_and_value = np.polyfit(1 / np.asarray(sizes, dtype=float), means, 1)
-    return Extrapolation(float(slope_and_value[1]), tuple(int(n) for n in sizes), tuple(means))
+    return Extrapolation(float(slope_and_value[1]), tuple(map(int, sizes)), tuple(means))
 
 
-def kernel(x: Any, y: Any, bandwidth: float | None = None, scale: float = 100.0, paired: bool = False) -> float:
-    """Compute KAD: unbiased squared maximum mean discrepancy with a Gaussian kernel, times ``scale``.
+def kernel(x: Any, y: Any, bandwidth: float | None = None, paired: bool = False) -> float:
+    """Compute KAD: unbiased squared maximum mean discrepancy with a Gaussian kernel, times 100 as its authors report.
 
     Args:
         x: embeddings of the clips to judge, ``[clips, dim]``.
         y: embeddings of the reference.
         bandwidth: of the kernel; None for the median distance within the reference.
-        scale: 100, as the paper's toolkit reports it.
         paired: whether clips of one row belong together, such as a steered clip and the unsteered one of the same
             noise: pairs are then left out of the comparison, as each clip's comparison with itself is.
 
@@ -95,7 +94,6 @@ def kernel(x: Any, y: Any, bandwidth: float | None = None, scale: float = 100.0,
     width = bandwidth or spread(y)
     if not width > 0:
         raise InputError("all clips of the reference are equal: give a bandwidth")
-
     if paired and len(x) != len(y):
         raise InputError(f"got sets of {len(x)} and {len(y)} clips; expected pairs")
 
@@ -104,7 +102,7 @@ def kernel(x: Any, y: Any, bandwidth: float | None = None, scale: float = 100.0,
         likeness, n = torch.exp(-torch.cdist(a, b).square() / (2 * width**2)), len(a)
         return (likeness.sum() - likeness.diagonal().sum()) / (n * (n - 1)) if pairs else likeness.mean()
 
-    return float(scale * (alike(x, x, True) + alike(y, y, True) - 2 * alike(x, y, paired)))
+    return float(100.0 * (alike(x, x, True) + alike(y, y, True) - 2 * alike(x, y, paired)))
 
 
 def spread(x: Any) -> float:
@@ -131,7 +129,3 @@ def _centred(x: Tensor) -> Tensor:
     """Rows whose Gram matrix is the covariance; no more of them than columns."""
     rows = (x - x.mean(0)) / (len(x) - 1) ** 0.5
     return torch.linalg.qr(rows, mode="r").R if len(rows) > rows.shape[1] else rows
-
-
-def _some(rng: np.random.Generator, total: int, n: int) -> np.ndarray:
-    return rng.permutation(total)[:n]

@@ -200,7 +200,8 @@ def mode(audio: Audio) -> list[str]:
         audio: float ``[rows, frames]`` at 16 kHz.
     """
     spectrum = _magnitudes(audio, 4096, 1024, 8192) ** 2
-    fit = _standard(_chroma(spectrum.mean(1), 100, 1000)) @ _templates().T / 12
+    scales = [np.roll(_standard(np.array(scale)), place) for scale in _SCALES.values() for place in range(12)]
+    fit = _standard(_chroma(spectrum.mean(1), 100, 1000)) @ np.stack(scales).T / 12
     tonic = _standard(_chroma(spectrum[:, :10].mean(1), 45, 110)) / 6
     best = (fit + np.tile(tonic, (1, 2))).argmax(1)
     return ["major" if index < 12 else "minor" for index in best]
@@ -212,11 +213,6 @@ def brightness(audio: Audio) -> Signal:
     total = spectrum.sum(1)
     centroid = spectrum @ np.fft.rfftfreq(1024, 1 / SAMPLE_RATE)
     return np.divide(centroid, total, out=np.full(len(audio), np.nan), where=total > 0)
-
-
-def _templates() -> Signal:
-    """Build the two scales on all tonics, ``[24, 12]``."""
-    return np.stack([np.roll(_standard(np.array(scale)), tonic) for scale in _SCALES.values() for tonic in range(12)])
 
 
 def _chroma(power: Signal, low: float, high: float) -> Signal:
@@ -250,11 +246,6 @@ def tempo_class(audio: Audio) -> list[str]:
     return [next((name for name in TEMPI if away[name][row] <= reach[name]), "none") for row in range(len(beats))]
 
 
-def voice_class(audio: Audio) -> list[str]:
-    """Name the voice, as :func:`voice` does."""
-    return voice(audio).label
-
-
 def mood_class(audio: Audio) -> list[str]:
     """Name the mood that the renderer plays in the mode: major is happy."""
     return [{"major": "happy", "minor": "sad"}[name] for name in mode(audio)]
@@ -262,7 +253,7 @@ def mood_class(audio: Audio) -> list[str]:
 
 CLASSIFIED: Mapping[str, Callable[[Audio], list[str]]] = {
     "tempo": tempo_class,
-    "voice": voice_class,
+    "voice": lambda audio: voice(audio).label,
     "mood": mood_class,
 }
 """Attribute -> the estimator of its class."""

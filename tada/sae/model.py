@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tada.arguments import integer
 from tada.errors import InputError
-from tada.io import atomic_write, read_signed, sha256, write_json
+from tada.io import read_signed, write_signed
 
 LARGEST = 2**24
 """Features, or width, that an autoencoder has at most."""
@@ -132,13 +132,8 @@ class SparseAutoencoder(nn.Module):
 
     def save(self, folder: str | Path, info: Mapping[str, Any] | None = None) -> Path:
         """Write ``sae.safetensors`` and ``cfg.json`` into ``folder``, each replaced only when complete."""
-        from safetensors.torch import save
-
-        folder = Path(folder)
-        data = save({name: value.contiguous() for name, value in self.state_dict().items()})
-        about = {**vars(self.config), "sha256": sha256(data), "info": dict(info or {})}
-        atomic_write(folder / "sae.safetensors", data)
-        write_json(folder / "cfg.json", about)
+        folder, about = Path(folder), {**vars(self.config), "info": dict(info or {})}
+        write_signed(folder / "sae.safetensors", folder / "cfg.json", self.state_dict(), about)
         return folder
 
     @classmethod

@@ -22,7 +22,7 @@ from tada.arguments import Seeds, number, own_seeds, sung
 from tada.engine import Setting
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.hooks import Edit, Passes, Steps, When, edit, record
-from tada.io import atomic_write, read_signed, sha256, write_json
+from tada.io import read_signed, write_signed
 from tada.models.base import Layers, Model
 from tada.models.fingerprint import versions
 
@@ -80,6 +80,9 @@ class Vector:
     def step_mean(self) -> Vector:
         """Average the directions over steps to one unit direction per site, which serves all steps."""
         return self._each(lambda direction: _unit(direction.mean(dim=0, keepdim=True)))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Vector:
+        return replace(self, directions={site: change(direction) for site, direction in self.directions.items()})
 
     def of(self, model: Model) -> Vector:
         """Declare the vector fit for the checkpoint of ``model``, which is otherwise refused."""
@@ -177,12 +180,8 @@ class Vector:
 
     def save(self, path: str | Path) -> Path:
         """Write ``path`` (safetensors) and the json beside it, each replaced only when complete; return the first."""
-        from safetensors.torch import save
-
         path = _named(path)
-        data = save({site: direction.contiguous() for site, direction in self.directions.items()})
-        atomic_write(path, data)
-        write_json(path.with_suffix(".json"), {"sha256": sha256(data), "info": dict(self.info)})
+        write_signed(path, path.with_suffix(".json"), self.directions, {"info": dict(self.info)})
         return path
 
     @classmethod
@@ -199,9 +198,6 @@ class Vector:
         if info is None or not order or any(site not in tensors for site in order):
             raise InputError(f"{path.with_suffix('.json')} does not describe the sites of {path.name}: fit them again")
         return cls({site: tensors[site] for site in order}, info)
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Vector:
-        return replace(self, directions={site: change(direction) for site, direction in self.directions.items()})
 
     def _edits(
         self, model: Model, layers: Layers | None, change: Callable[[Tensor, Tensor], Tensor]
@@ -220,16 +216,16 @@ class Vector:
                 f"no direction at {', '.join(missing[:3])}: this vector has {len(self.sites)} sites, from "
                 f"{self.sites[0]} to {self.sites[-1]}; fit it there or give layers that it has"
             )
-        fitted_steps = self.steps
+        own_steps = self.steps
         tables = {site: self.directions[site].to(model.device, model.dtype).unbind() for site in sites}
 
         def run(hidden: Tensor, when: When) -> Tensor:
-            if fitted_steps not in (1, when.steps):
+            if own_steps not in (1, when.steps):
                 raise InputError(
-                    f"this vector has directions for {fitted_steps} steps, the run has {when.steps}: sample with "
-                    f"steps={fitted_steps}, fit it anew, or use vector.step_mean()"
+                    f"this vector has directions for {own_steps} steps, the run has {when.steps}: sample with "
+                    f"steps={own_steps}, fit it anew, or use vector.step_mean()"
                 )
-            return change(hidden, tables[when.site][when.step if fitted_steps > 1 else 0])
+            return change(hidden, tables[when.site][when.step if own_steps > 1 else 0])
 
         return dict.fromkeys(sites, run)
 

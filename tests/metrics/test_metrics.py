@@ -333,9 +333,9 @@ def test_kad_of_two_points_by_hand() -> None:
     x, y = np.array([[0.0], [2.0]]), np.array([[1.0], [3.0]])
     k = lambda d: math.exp(-d * d / 2)  # noqa: E731
     wanted = k(2) + k(2) - 2 * (k(1) + k(3) + k(1) + k(1)) / 4
-    assert fad.kernel(x, y, bandwidth=1.0, scale=1.0) == pytest.approx(wanted, rel=1e-12)
+    assert fad.kernel(x, y, bandwidth=1.0) == pytest.approx(100 * wanted, rel=1e-12)
     wanted = k(2) + k(2) - 2 * (k(3) + k(1)) / 2
-    assert fad.kernel(x, y, bandwidth=1.0, scale=1.0, paired=True) == pytest.approx(wanted, rel=1e-12)
+    assert fad.kernel(x, y, bandwidth=1.0, paired=True) == pytest.approx(100 * wanted, rel=1e-12)
     with pytest.raises(ValueError, match="pairs"):
         fad.kernel(x, np.zeros((3, 1)), 1.0, paired=True)
 
