@@ -451,35 +451,34 @@ def test_pairs_that_the_encoder_cannot_tell_apart_are_left_out_and_counted(tiny_
         sweeps.plan_sweep(model, late, 1, *plan[3:])
 
 
-def test_wrong_input_is_refused_with_reasons(tiny_model):
-    model = tiny_model("ace-step")
-    with pytest.raises(IndexError, match="no layer 24"):
-        sweep(model, sets=[24])
-    with pytest.raises(KeyError, match="no site"):
-        sweep(model, sets=["transformer_blocks.1.attn"])
-    with pytest.raises(ValueError, match=r"such as \[3\]"):
-        sweep(model, sets=3)
-    with pytest.raises(ValueError, match="no pairs"):
-        sweep(model, PAIRS[:0])
-    with pytest.raises(ValueError, match="did you mean 'sources'"):
-        sweep(model, PAIRS.rename(columns={"source": "sources"}))
-    for seeds in ([1, 1], [1, 3]):
-        with pytest.raises(ValueError, match="follow each other"):
-            sweep(model, seeds=seeds)
-    for seeds in ([[1, 1]], [[1], [2]]):
-        with pytest.raises(ValueError, match="some for each row, none of them twice"):
-            sweep(model, seeds=seeds)
-    for seeds in ([], [[]]):
-        with pytest.raises(ValueError, match=r"got seeds=\[\]"):
-            sweep(model, seeds=seeds)
-    with pytest.raises(ValueError, match="there twice"):
-        sweep(model, pd.concat([PAIRS, PAIRS]))
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        ({"sets": [24]}, IndexError, "no layer 24"),
+        ({"sets": ["transformer_blocks.1.attn"]}, KeyError, "no site"),
+        ({"sets": 3}, ValueError, r"such as \[3\]"),
+        ({"sets": ["functional"]}, ValueError, "functional layers"),
+        ({"pairs": PAIRS[:0]}, ValueError, "no pairs"),
+        ({"pairs": PAIRS.rename(columns={"source": "sources"})}, ValueError, "did you mean 'sources'"),
+        ({"pairs": pd.concat([PAIRS, PAIRS])}, ValueError, "there twice"),
+        ({"score": lambda clips, rows: [0.0] * len(rows)}, ValueError, "attribute key"),
+        *(({"seeds": seeds}, ValueError, "follow each other") for seeds in ([1, 1], [1, 3])),
+        *(({"seeds": seeds}, ValueError, "some for each row, none of them twice") for seeds in ([[1, 1]], [[1], [2]])),
+        *(({"seeds": seeds}, ValueError, r"got seeds=\[\]") for seeds in ([], [[]])),
+    ],
+)
+def test_wrong_input_is_refused_with_reasons(tiny_model, given, error, words):
+    with pytest.raises(error, match=words):
+        sweep(tiny_model("ace-step"), **given)
+
+
+def power_of_one(clips, rows):
+    return [1.0]
+
+
+def test_a_score_gives_a_value_each(tiny_model):
     with pytest.raises(ValueError, match="a value each"):
-        sweep(model, score=power_of_one)
-    with pytest.raises(ValueError, match="attribute key"):
-        sweep(model, score=lambda clips, rows: [0.0] * len(rows))
-    with pytest.raises(ValueError, match="functional layers"):
-        sweep(model, sets=["functional"])
+        sweep(tiny_model("ace-step"), score=power_of_one)
 
 
 def test_workers_find_the_model_s_own_weights_or_say_so(tiny_folder):
@@ -491,10 +490,6 @@ def test_workers_find_the_model_s_own_weights_or_say_so(tiny_folder):
     model.reload = None
     with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="cannot load it"):
         sweep(model, score=power, executor=pool)
-
-
-def power_of_one(clips, rows):
-    return [1.0]
 
 
 def test_captions_of_every_kind_go_through(tiny_model):
@@ -562,16 +557,12 @@ def test_more_prompts_narrow_the_interval_and_more_seeds_of_a_prompt_do_not():
     assert width(16, seeds=4) == pytest.approx(width(16), rel=0.1)
 
 
-def test_a_small_full_swap_makes_the_impact_unknown():
-    table = scores({"none": [0.0, 1.0] * 4, "all": [1.1, 0.0] * 4, "0": [0.5] * 8})
-    row = patching.impact(table).iloc[0]
+@pytest.mark.parametrize("pairs", [1, 8])
+def test_a_small_full_swap_or_a_single_pair_makes_the_impact_unknown(pairs):
+    table = scores({"none": [0.0, 1.0] * 4, "all": [1.1, 0.0] * 4, "0": [0.55, 0.5] * 4})
+    row = patching.impact(table[table["pair"].isin([f"p{number}" for number in range(pairs)])]).iloc[0]
     assert not row["known"] and (row["low"], row["high"]) == (-np.inf, np.inf)
     assert row["effect_low"] < 0 < row["effect_high"] and np.isfinite(row["impact"])
-
-
-def test_a_single_pair_has_an_impact_but_no_interval():
-    row = patching.impact(scores({"none": [0.0], "all": [2.0], "0": [1.0]})).iloc[0]
-    assert row["impact"] == 0.5 and not row["known"] and row["low"] == -np.inf
 
 
 def test_scores_with_gaps_are_refused():

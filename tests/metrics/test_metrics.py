@@ -440,6 +440,8 @@ def test_curves_refuse_what_they_cannot_measure() -> None:
         curve.auc([0, 1], [0, 1], [0, 1], (1, 1))
     with pytest.raises(ValueError, match="above 0"):
         curve.auc([-1, 0, 1], [0, 1, 2], [1, 0, 1], (0, 1))
+    with pytest.raises(ValueError, match="got the distance -1; expected 0 or more"):
+        curve.auc([-1, 0, 1], [0, 1, 2], [-1, 0, 1], (1, 1))
     with pytest.raises(KeyError, match="did you mean 'paper'"):
         curve.smoothness([0, 1], [0, 1], "papers")
     with pytest.raises(ValueError, match="needs distance"):
