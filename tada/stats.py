@@ -110,17 +110,16 @@ def bootstrap(values: Values, units: int, confidence: float = CONFIDENCE, strata
     return values[0] - wider * (values[0] - low), values[0] + wider * (high - values[0])
 
 
-def lower_bounds(values: Values, units: int, confidence: float = CONFIDENCE, strata: int = 1) -> Values:
+def lower_bounds(values: Values, units: int, strata: int = 1) -> Values:
     """Find lower ends of intervals that hold for many quantities at once, such as all layers of a model.
 
     Student's t on the spread of the resamples, its level divided by the number of quantities (Bonferroni): of
-    quantities that are all 0, some bound lies above 0 in at most ``(1 - confidence) / 2`` of samples, where values of
+    quantities that are all 0, some bound lies above 0 in at most 2.5 % of samples, where values of
     units lean to neither side, as differences of clips that are made alike do.
 
     Args:
         values: ``[1 + resamples, quantities]``, as for :func:`bootstrap`.
         units: as for :func:`bootstrap`.
-        confidence: of intervals with two ends.
         strata: as for :func:`bootstrap`.
 
     Returns:
@@ -131,7 +130,7 @@ def lower_bounds(values: Values, units: int, confidence: float = CONFIDENCE, str
     if units < 2:
         return np.full(values.shape[1:], -np.inf)
     spread = np.nanstd(values[1:], axis=0) * np.sqrt(units / (units - 1))
-    return np.asarray(values[0] - t.isf((1 - confidence) / 2 / values.shape[1], strata * (units - 1)) * spread)
+    return np.asarray(values[0] - t.isf((1 - CONFIDENCE) / 2 / values.shape[1], strata * (units - 1)) * spread)
 
 
 def mean_interval(values: ArrayLike, clusters: Sequence[Hashable] | None = None) -> tuple[float, float, float]:
@@ -158,21 +157,21 @@ def difference_interval(
     return mean_interval(np.asarray(values, np.float64) - np.asarray(others, np.float64), clusters)
 
 
-def jackknife(values: Values, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def jackknife(values: Values) -> tuple[float, float]:
     """Find the interval of a quantity from its value and those without each of two or more equal groups of units."""
     from scipy.stats import t
 
     parts = values[1:]
     spread = np.sqrt((len(parts) - 1) / len(parts) * ((parts - parts.mean()) ** 2).sum())
-    half = float(t.ppf((1 + confidence) / 2, len(parts) - 1) * spread)
+    half = float(t.ppf((1 + CONFIDENCE) / 2, len(parts) - 1) * spread)
     return float(values[0] - half), float(values[0] + half)
 
 
-def proportion(hits: float, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def proportion(hits: float, trials: int) -> tuple[float, float]:
     """Find Wilson's interval of a share; hits may be parts of one, such as the mean hit of a family of concepts."""
     from scipy.stats import norm
 
-    z = norm.ppf((1 + confidence) / 2)
+    z = norm.ppf((1 + CONFIDENCE) / 2)
     middle, scale = (hits + z**2 / 2) / (trials + z**2), z / (trials + z**2)
     half = scale * np.sqrt(hits * (trials - hits) / trials + z**2 / 4)
     return max(float(middle - half), 0.0), min(float(middle + half), 1.0)

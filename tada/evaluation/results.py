@@ -11,7 +11,7 @@ import pandas as pd
 from tada.errors import InputError
 from tada.metrics import aesthetics, curve, signals
 from tada.metrics.suite import OPPOSITE
-from tada.stats import ABOVE, BELOW, CONFIDENCE, RESAMPLES, Values, bootstrap, decide, draws, jackknife
+from tada.stats import ABOVE, BELOW, RESAMPLES, Values, bootstrap, decide, draws, jackknife
 from tada.steering.arms import ARM, BASELINE
 
 Cutoffs = tuple[float, float]
@@ -100,7 +100,6 @@ def table(
     results: pd.DataFrame,
     cutoffs: Mapping[str, Cutoffs] | None = None,
     resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
     seed: int = 0,
     variant: str = "paper",
 ) -> pd.DataFrame:
@@ -117,7 +116,6 @@ def table(
         cutoffs: concept -> largest LPAPS on the positive and negative side for the AUC; None for as far as every row
             of the concept gets.
         resamples: of the bootstrap.
-        confidence: of the intervals, 0 to 1.
         seed: of the bootstrap.
         variant: of the curves' numbers, of :data:`tada.metrics.curve.VARIANTS`: the paper's words, ``"authors"``
             (smoothness of their first code, and ``delta`` two-sided where the opposite was measured, see
@@ -143,7 +141,7 @@ def table(
         given = (cutoffs or {}).get(about["concept"]) or common_cutoffs(scores.values())
         drawn = draws(len(next(iter(scores.values())).prompts), resamples, seed)
         for column in columns(part["metric"].unique().tolist(), given, variant):
-            cells += [about | cell for cell in compare_arms(column, scores, drawn, confidence)]
+            cells += [about | cell for cell in compare_arms(column, scores, drawn)]
         cells += [{**about, **dict(zip(ARM, arm, strict=True)), **gap} for gap in _unmeasured(part) for arm in scores]
     return pd.DataFrame(cells)
 
@@ -220,14 +218,12 @@ def mean_shift(sets: pd.DataFrame) -> pd.Series:
     return sets.drop(columns=0.0, errors="ignore").mean(axis=1)
 
 
-def compare_arms(
-    column: Column, scores: Mapping[tuple[str, str], Scores], drawn: Values, confidence: float
-) -> list[dict[str, Any]]:
+def compare_arms(column: Column, scores: Mapping[tuple[str, str], Scores], drawn: Values) -> list[dict[str, Any]]:
     """Give the cells of a column of one concept: the value of every arm, its interval, and whether it is the best."""
     count = drawn.shape[1]
 
     def bounds(values: Values) -> tuple[float, float]:
-        return jackknife(values, confidence) if column.of is None else bootstrap(values, count, confidence)
+        return jackknife(values) if column.of is None else bootstrap(values, count)
 
     def resample(arm: Scores) -> Values:
         """Compute the column for the sample and for its resamples, or without each group of prompts."""

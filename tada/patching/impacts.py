@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tada.errors import InputError
-from tada.stats import CONFIDENCE, MIN_UNITS, RESAMPLES, Values, bootstrap, cluster_draws, lower_bounds, named_seed
+from tada.stats import MIN_UNITS, RESAMPLES, Values, bootstrap, cluster_draws, lower_bounds, named_seed
 
 CASE = ["checkpoint", "model", "concept", "metric"]
 NONE, ALL = ("patch", "none"), ("patch", "all")
@@ -21,9 +21,7 @@ MIN_IMPACT = 0.1
 """Impact that a functional layer has at least: the paper's threshold (third version, table 7)."""
 
 
-def impact(
-    scores: pd.DataFrame, resamples: int = RESAMPLES, confidence: float = CONFIDENCE, seed: int = 0
-) -> pd.DataFrame:
+def impact(scores: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
     """Measure the share of the full swap's effect that a layer set has on its own (equation 9), with intervals.
 
     ``(sim(layers) - sim(none)) / (sim(all) - sim(none))``, means over all clips; nothing is rounded or clipped. The
@@ -37,7 +35,6 @@ def impact(
     Args:
         scores: as from :func:`sweep`, of any number of checkpoints, concepts and metrics.
         resamples: of the bootstrap.
-        confidence: of the intervals, 0 to 1.
         seed: of the bootstrap.
 
     Returns:
@@ -53,20 +50,17 @@ def impact(
     parts = []
     for case, part in scores.groupby(CASE, sort=False):
         found = resample(part, resamples, seed)
-        facts = found.facts(confidence)
-        parts.append(_table(case, [found], facts["known"], confidence).assign(**facts))
+        facts = found.facts()
+        parts.append(_table(case, [found], facts["known"]).assign(**facts))
     return pd.concat(parts, ignore_index=True)
 
 
-def pooled_impact(
-    scores: pd.DataFrame, resamples: int = RESAMPLES, confidence: float = CONFIDENCE, seed: int = 0
-) -> pd.DataFrame:
+def pooled_impact(scores: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
     """Average impacts over the concepts whose full swap has an effect, every concept with its own pairs.
 
     Args:
         scores: as for :func:`impact`; layer sets that one of these concepts lacks are left out.
         resamples: as for :func:`impact`.
-        confidence: as for :func:`impact`.
         seed: as for :func:`impact`.
 
     Returns:
@@ -76,11 +70,11 @@ def pooled_impact(
     parts = []
     for (checkpoint, model, metric), part in scores.groupby(["checkpoint", "model", "metric"], sort=False):
         every = [resample(one, resamples, seed) for _, one in part.groupby("concept", sort=False)]
-        known = [one for one in every if one.facts(confidence)["known"]]
+        known = [one for one in every if one.facts()["known"]]
         facts: dict[str, Any] = {"known": bool(known), "concepts": len(known)}
         facts |= {"pairs": sum(one.pairs for one in known), "clips": sum(one.clips for one in known)}
         case = checkpoint, model, POOLED, metric
-        parts.append(_table(case, known or every, bool(known), confidence).assign(**facts))
+        parts.append(_table(case, known or every, bool(known)).assign(**facts))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -110,10 +104,10 @@ class Similarities(NamedTuple):
         (effect,) = self.rises([ALL])
         return self.rises(sets) / np.where(effect == 0, np.nan, effect)
 
-    def facts(self, confidence: float = CONFIDENCE) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """Tell of the full swap's effect, known if its interval does not hold 0, and of how many pairs and clips."""
         (effect,), none, every = self.rises([ALL]), self.sets.index(NONE), self.sets.index(ALL)
-        low, high = bootstrap(effect, self.units, confidence)
+        low, high = bootstrap(effect, self.units)
         found = {"known": bool(low > 0 or high < 0), "effect": effect[0], "effect_low": low, "effect_high": high}
         found |= {"none": self.means[none, 0], "all": self.means[every, 0]}
         return found | {"pairs": self.pairs, "clips": self.clips}
@@ -149,7 +143,7 @@ def resample(part: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> S
     return Similarities(sets, table.to_numpy() @ drawn.T, units, pairs.nunique(), table.shape[1])
 
 
-def _table(case: Any, cases: Sequence[Similarities], known: bool, confidence: float) -> pd.DataFrame:
+def _table(case: Any, cases: Sequence[Similarities], known: bool) -> pd.DataFrame:
     """Mean impacts over cases and margins over controls, with intervals, of the sets that all cases have."""
     sets = [one for one in cases[0].sets if one not in (NONE, ALL) and all(one in other.sets for other in cases)]
     share = np.mean([one.shares(sets) for one in cases], axis=0).T
@@ -158,11 +152,11 @@ def _table(case: Any, cases: Sequence[Similarities], known: bool, confidence: fl
     margin = share[:, [sets.index(("patch", layers)) for _, layers in sets]] - share
     table = pd.DataFrame([(*case, *one) for one in sets], columns=[*CASE, "method", "layers"])
     for values, names in ((share, ("impact", "low", "high")), (margin, ("margin", "margin_low", "margin_high"))):
-        for name, column in zip(names, (values[0], *bootstrap(values, units, confidence, strata)), strict=True):
+        for name, column in zip(names, (values[0], *bootstrap(values, units, strata=strata)), strict=True):
             table[name] = column
     table.loc[table["method"] == "patch", ["margin", "margin_low", "margin_high"]] = np.nan
     for _, own in table.groupby("method"):
-        table.loc[own.index, "bound"] = lower_bounds(rise[:, own.index], units, confidence, strata)
+        table.loc[own.index, "bound"] = lower_bounds(rise[:, own.index], units, strata)
     return table
 
 
