@@ -150,11 +150,9 @@ def mean_interval(values: ArrayLike, clusters: Sequence[Hashable] | None = None)
     return float(means[0]), float(low), float(high)
 
 
-def difference_interval(
-    values: ArrayLike, others: ArrayLike, clusters: Sequence[Hashable] | None = None
-) -> tuple[float, float, float]:
-    """Find the mean difference of paired values and its interval, as :func:`mean_interval`."""
-    return mean_interval(np.asarray(values, np.float64) - np.asarray(others, np.float64), clusters)
+def difference_interval(values: ArrayLike, others: ArrayLike) -> tuple[float, float, float]:
+    """Find the mean difference of paired values, one a unit, and its interval, as :func:`mean_interval`."""
+    return mean_interval(np.asarray(values, np.float64) - np.asarray(others, np.float64))
 
 
 def jackknife(values: Values) -> tuple[float, float]:

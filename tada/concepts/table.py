@@ -125,14 +125,14 @@ def names(rules: str = "paper") -> tuple[str, ...]:
     return tuple(select(rules))
 
 
-def family(name: str, rules: str = "paper") -> tuple[str, ...]:
+def family(name: str) -> tuple[str, ...]:
     """Give a concept with the one that it is swapped for and that is swapped for it, if there is one, in order.
 
     >>> family("violin"), family("flute")
     (('trumpet', 'violin'), ('flute',))
     """
-    other = get(name, rules).counterfactual
-    mirrored = other in select(rules) and get(other, rules).counterfactual == name
+    other = get(name).counterfactual
+    mirrored = other in PAPER and PAPER[other].counterfactual == name
     return tuple(sorted((name, other))) if mirrored else (name,)
 
 

@@ -17,7 +17,7 @@ from tada.metrics.audio import prepare
 from tada.metrics.packages import need
 
 AXES = ("CE", "CU", "PC", "PQ")
-RATE = 16_000
+RATE, BATCH = 16_000, 8
 
 
 def load(checkpoint: str | Path | None = None) -> Any:
@@ -40,14 +40,13 @@ def load(checkpoint: str | Path | None = None) -> Any:
         ) from error
 
 
-def score(predictor: Any, audio: Any, sample_rate: int, batch: int = 8) -> pd.DataFrame:
+def score(predictor: Any, audio: Any, sample_rate: int) -> pd.DataFrame:
     """Rate clips.
 
     Args:
         predictor: as from :func:`load`.
         audio: ``[clips, frames]`` or ``[clips, channels, frames]``.
         sample_rate: of the audio, in Hz; any.
-        batch: clips at a time.
 
     Returns:
         One row a clip, columns CE, CU, PC, PQ.
@@ -57,5 +56,5 @@ def score(predictor: Any, audio: Any, sample_rate: int, batch: int = 8) -> pd.Da
     """
     mono = prepare(audio, sample_rate, RATE)
     clips = [{"path": row[None], "sample_rate": RATE} for row in mono]
-    rows = [row for start in range(0, len(clips), batch) for row in predictor.forward(clips[start : start + batch])]
+    rows = [row for start in range(0, len(clips), BATCH) for row in predictor.forward(clips[start : start + BATCH])]
     return pd.DataFrame(rows, columns=list(AXES)).astype(float)

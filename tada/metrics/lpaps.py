@@ -72,6 +72,6 @@ def _unit(features: Tensor, axis: int) -> Tensor:
     return features / (features.norm(dim=axis, keepdim=True) + 1e-10)
 
 
-def between(model: Clap, x: Any, y: Any, sample_rate: int, over: str = "channel", batch: int = 16) -> Tensor:
+def between(model: Clap, x: Any, y: Any, sample_rate: int, over: str = "channel") -> Tensor:
     """Compute the :func:`distance` of clips, ``[clips]``; ``y`` may be one clip for all of ``x``."""
-    return distance(embed(model, x, sample_rate, batch), embed(model, y, sample_rate, batch), over)
+    return distance(embed(model, x, sample_rate), embed(model, y, sample_rate), over)

@@ -164,25 +164,22 @@ def decorate(frame: pd.DataFrame) -> pd.DataFrame:
 # ---- controls
 
 
-def with_controls(
-    frame: pd.DataFrame, captions: Captions = None, paraphrase: Callable[[str], str] | None = None
-) -> pd.DataFrame:
+def with_controls(frame: pd.DataFrame, captions: Captions = None) -> pd.DataFrame:
     """Add two prompts that say nothing of the concept to every pair, as controls for patching.
 
     Args:
         frame: as from :func:`build`.
         captions: where unrelated prompts come from: a file, a table or texts, see :func:`read`.
-        paraphrase: says a prompt in another way; None for :func:`reorder`.
 
     Returns:
-        The pairs with columns ``paraphrase`` (of the source) and ``unrelated`` (another caption, with no word of the
-        concept or its counterfactual).
+        The pairs with columns ``paraphrase`` (of the source, by :func:`reorder`) and ``unrelated`` (another caption,
+        with no word of the concept or its counterfactual).
 
     Raises:
         ValueError: captions that all speak of the concept.
     """
-    texts, say = list(read(captions)["caption"]), paraphrase or reorder
-    controlled = frame.assign(paraphrase=[say(text) for text in frame["source"]], unrelated=_unrelated(frame, texts))
+    unrelated = _unrelated(frame, list(read(captions)["caption"]))
+    controlled = frame.assign(paraphrase=frame["source"].map(reorder), unrelated=unrelated)
     controlled.attrs = frame.attrs
     return controlled
 

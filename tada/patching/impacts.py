@@ -55,13 +55,11 @@ def impact(scores: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> p
     return pd.concat(parts, ignore_index=True)
 
 
-def pooled_impact(scores: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
+def pooled_impact(scores: pd.DataFrame) -> pd.DataFrame:
     """Average impacts over the concepts whose full swap has an effect, every concept with its own pairs.
 
     Args:
         scores: as for :func:`impact`; layer sets that one of these concepts lacks are left out.
-        resamples: as for :func:`impact`.
-        seed: as for :func:`impact`.
 
     Returns:
         As from :func:`impact`, with the concept :data:`POOLED` and, in place of the full swap's facts, whether any is
@@ -69,7 +67,7 @@ def pooled_impact(scores: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 
     """
     parts = []
     for (checkpoint, model, metric), part in scores.groupby(["checkpoint", "model", "metric"], sort=False):
-        every = [resample(one, resamples, seed) for _, one in part.groupby("concept", sort=False)]
+        every = [resample(one) for _, one in part.groupby("concept", sort=False)]
         known = [one for one in every if one.facts()["known"]]
         facts: dict[str, Any] = {"known": bool(known), "concepts": len(known)}
         facts |= {"pairs": sum(one.pairs for one in known), "clips": sum(one.clips for one in known)}
@@ -214,7 +212,7 @@ def split_pairs(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return scores[numbers % 2 == 0], scores[numbers % 2 == 1]
 
 
-def call_pooled(scores: pd.DataFrame, least: float = MIN_IMPACT) -> list[int]:
+def call_pooled(scores: pd.DataFrame) -> list[int]:
     """List the layers that :func:`functional` calls for all concepts pooled, the one of the highest impact first.
 
     Raises:
@@ -227,19 +225,18 @@ def call_pooled(scores: pd.DataFrame, least: float = MIN_IMPACT) -> list[int]:
             raise InputError(
                 f"got scores of several: {name} {', '.join(map(str, scores[name].unique()))}; expected one"
             )
-    called = functional(pooled_impact(scores), least)
+    called = functional(pooled_impact(scores))
     return [int(layer) for layer in called.loc[called["functional"], "layers"]]
 
 
-def choose_functional(scores: pd.DataFrame, least: float = MIN_IMPACT) -> Functional:
+def choose_functional(scores: pd.DataFrame) -> Functional:
     """Choose a model's functional layers on half of the pairs, and hold them against what the other half chooses.
 
     Args:
         scores: of one checkpoint and metric, as from :func:`sweep`, of every layer and at least two pairs a concept.
-        least: as for :func:`functional`.
     """
     half, other = split_pairs(scores)
-    layers, others = call_pooled(half, least), call_pooled(other, least)
+    layers, others = call_pooled(half), call_pooled(other)
     both = set(layers) | set(others)
     jaccard = len(set(layers) & set(others)) / len(both) if both else None
     facts = pooled_impact(half).iloc[0]

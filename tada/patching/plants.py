@@ -22,10 +22,10 @@ MOST = 4
 """Layers of a drawn plant, at most."""
 
 
-def draw_plant(model: Model, seed: int, most: int = MOST) -> list[int]:
-    """Draw 1 to ``most`` layers: every number of them is as likely as any other, and so is every layer."""
+def draw_plant(model: Model, seed: int) -> list[int]:
+    """Draw 1 to :data:`MOST` layers: every number of them is as likely as any other, and so is every layer."""
     rng = np.random.default_rng(seed)
-    return sorted(rng.permutation(len(model.sites))[: rng.integers(1, most + 1)].tolist())
+    return sorted(rng.permutation(len(model.sites))[: rng.integers(1, MOST + 1)].tolist())
 
 
 def plant(model: Model, pairs: pd.DataFrame, layers: Layers | Mapping[str, Layers]) -> pd.DataFrame:
