@@ -18,8 +18,7 @@ from tada.evaluation import results
 from tada.metrics import curve, fad, lpaps
 from tada.metrics.suite import MetricSuite, SuiteFeatures
 from tada.models.base import Model
-from tada.steering import Arm, Trial, Vector, seeded
-from tada.steering import distance as reach
+from tada.steering import Arm, Trial, Vector, ranges, seeded
 from tada.steering.arms import plan_steering
 from tada.store import Store
 
@@ -403,17 +402,17 @@ def test_the_strength_that_moves_clips_so_far_is_found(model: Model, panel: Metr
 
     plain = listen()
     target = distance(3.0)
-    found, reached = reach.range_by_distance(model, one, asked, (target, 99.0), panel, ladder)
+    found, reached = ranges.range_by_distance(model, one, asked, (target, 99.0), panel, ladder)
     assert distance(found.scale[0]) == pytest.approx(target, rel=0.1)
     assert reached == (True, False) and found.scale[1] in ladder
     assert found.raw(50) == pytest.approx(found.scale[0] / 2)
     assert replace(one, scale=(10, 30)).raw(-50) == -15
-    up, down = reach.prompt_distance(model, asked, ["happy song", "sad song"], PROMPTS[:2], panel)
+    up, down = ranges.prompt_distance(model, asked, ["happy song", "sad song"], PROMPTS[:2], panel)
     assert up > 1e-6 and down == pytest.approx(0, abs=1e-6), "swapped prompts move clips, equal ones do not"
 
 
 def test_crossings_by_hand() -> None:
     ladder = [1.0, 2.0, 4.0, 8.0]
-    assert reach._crossing(ladder, np.array([0.1, 0.2, 0.4, 0.5]), 0.3) == (pytest.approx(2 * 2**0.5), True)
-    assert reach._crossing(ladder, np.array([0.2, 0.3, 0.4, 0.5]), 0.1) == (0.5, True)
-    assert reach._crossing(ladder, np.array([0.1, 0.3, 0.2, 0.2]), 0.9) == (2.0, False)
+    assert ranges._crossing(ladder, np.array([0.1, 0.2, 0.4, 0.5]), 0.3) == (pytest.approx(2 * 2**0.5), True)
+    assert ranges._crossing(ladder, np.array([0.2, 0.3, 0.4, 0.5]), 0.1) == (0.5, True)
+    assert ranges._crossing(ladder, np.array([0.1, 0.3, 0.2, 0.2]), 0.9) == (2.0, False)

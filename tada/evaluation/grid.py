@@ -1,9 +1,8 @@
 """The paper's evaluation of steering (section 4.2): clips over a grid of strengths, scored, and kept.
 
-A strength is given in percent of a range that is calibrated per model, concept, method, layer set and direction (see
-:mod:`tada.steering.ranges` and :mod:`tada.steering.distance`); the raw strength is kept beside it. For the paper's own
-protocol the range is 100, so that percent and raw strength agree. Every method sees the same prompts, the same noise
-and the same clip at strength 0.
+A strength is given in percent of a range that is found per model, concept, method, layer set and direction (see
+:mod:`tada.steering.ranges`); the raw strength is kept beside it. For the paper's own protocol the range is 100, so that
+percent and raw strength agree. Every method sees the same prompts, the same noise and the same clip at strength 0.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ from tada.models import ARCHITECTURES
 from tada.models.base import Layers
 from tada.models.hub import describe_choice
 from tada.steering import Arm, Trial, calibrate, lengths, library
-from tada.steering.distance import prompt_distance, range_by_distance
+from tada.steering.ranges import prompt_distance, range_by_distance
 from tada.store import UNIT, Store, key
 
 LAYER_SETS: tuple[Layers, ...] = ("all", "all-but-functional", "functional")
@@ -46,7 +46,7 @@ LAYER_SETS: tuple[Layers, ...] = ("all", "all-but-functional", "functional")
 SCALES = ("length", "calibrated", "distance", "paper", "authors")
 """What 100 % is: the length of the steered layers' outputs; a range found with a judge, see
 :mod:`tada.steering.ranges`; the distance that the prompt's own concept moves clips by, see
-:mod:`tada.steering.distance`; a raw strength of 100, as in the paper; the same, but the autoencoder's rows at the
+:mod:`tada.steering.ranges`; a raw strength of 100, as in the paper; the same, but the autoencoder's rows at the
 strengths of the authors' first code, ``tada.evaluation.SAE_GRID``."""
 
 
