@@ -216,16 +216,15 @@ class Vector:
                 f"no direction at {', '.join(missing[:3])}: this vector has {len(self.sites)} sites, from "
                 f"{self.sites[0]} to {self.sites[-1]}; fit it there or give layers that it has"
             )
-        own_steps = self.steps
         tables = {site: self.directions[site].to(model.device, model.dtype).unbind() for site in sites}
 
         def run(hidden: Tensor, when: When) -> Tensor:
-            if own_steps not in (1, when.steps):
+            if self.steps not in (1, when.steps):
                 raise InputError(
-                    f"this vector has directions for {own_steps} steps, the run has {when.steps}: sample with "
-                    f"steps={own_steps}, fit it anew, or use vector.step_mean()"
+                    f"this vector has directions for {self.steps} steps, the run has {when.steps}: sample with "
+                    f"steps={self.steps}, fit it anew, or use vector.step_mean()"
                 )
-            return change(hidden, tables[when.site][when.step if own_steps > 1 else 0])
+            return change(hidden, tables[when.site][when.step % self.steps])
 
         return dict.fromkeys(sites, run)
 
@@ -353,10 +352,11 @@ def combine(vectors: Sequence[Vector], weights: Sequence[float] | None = None, o
     sites = dict.fromkeys(site for vector in vectors for site in vector.sites)
     directions = {}
     for site in sites:
-        pairs = [(v.directions[site], w) for v, w in zip(vectors, weights, strict=True) if site in v.directions]
-        parts = orthogonalise([d for d, _ in pairs]) if orthogonal else [d for d, _ in pairs]
-        shape = (max(steps, default=1), parts[0].shape[-1])
-        directions[site] = sum((p * w for p, (_, w) in zip(parts, pairs, strict=True)), torch.zeros(shape))
+        own = [place for place, vector in enumerate(vectors) if site in vector.directions]
+        parts = [vectors[place].directions[site] for place in own]
+        parts = orthogonalise(parts) if orthogonal else parts
+        start = torch.zeros(max(steps, default=1), parts[0].shape[-1])
+        directions[site] = sum((part * weights[place] for part, place in zip(parts, own, strict=True)), start)
     info = {"method": "combination", "weights": weights, "parts": [dict(v.info) for v in vectors], "sites": list(sites)}
     return Vector(directions, info | ({"checkpoint": checkpoints.pop()} if checkpoints else {}))
 
