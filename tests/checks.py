@@ -13,3 +13,18 @@ def assert_same(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-5) -> No
     assert a.shape == b.shape
     scale = max(1.0, b.abs().max().item())
     assert (a - b).abs().max().item() <= tolerance * scale
+
+
+class Ears:
+    """A score that remembers what it heard, and how many clips at a time."""
+
+    key = "ears of the tests"
+
+    def __init__(self) -> None:
+        self.heard: dict[str, torch.Tensor] = {}
+        self.batches: list[int] = []
+
+    def __call__(self, clips, rows):
+        self.batches.append(len(rows))
+        self.heard |= dict(zip(rows["unit_hash"], clips.audio, strict=True))
+        return clips.audio.double().square().mean(dim=(1, 2)).numpy()

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import tada
-from checks import SECONDS, assert_same
+from checks import SECONDS, Ears, assert_same
 from tada import patching
 from tada.engine import COLUMNS
 from tada.errors import InputError
@@ -35,21 +35,6 @@ PAIRS = pd.DataFrame(
         "source": ["a trumpet song", "slow, with two trumpets", "a sad tune"],
     }
 )
-
-
-class Ears:
-    """A score that remembers what it heard."""
-
-    key = "ears of the tests"
-
-    def __init__(self) -> None:
-        self.heard: dict[str, torch.Tensor] = {}
-        self.batches: list[int] = []
-
-    def __call__(self, clips, rows):
-        self.batches.append(len(rows))
-        self.heard |= dict(zip(rows["unit_hash"], clips.audio, strict=True))
-        return clips.audio.double().square().mean(dim=(1, 2)).numpy()
 
 
 def power(clips, rows):

@@ -10,26 +10,13 @@ import pytest
 import torch
 
 import tada
-from checks import SECONDS
+from checks import SECONDS, Ears
 from tada import patching
 from tada.experiments import localisation, plants
 from tada.pairs import shared_text
 
 QUICK = tada.Sampling(steps=2, guidance=3.0)
 PAIR = pd.DataFrame({"concept": ["happy"], "target": ["an upbeat song, slow"], "source": ["a downbeat song, slow"]})
-
-
-class Ears:
-    """A score that remembers what it heard."""
-
-    key = "ears of the tests"
-
-    def __init__(self) -> None:
-        self.heard: dict[str, torch.Tensor] = {}
-
-    def __call__(self, clips, rows):
-        self.heard |= dict(zip(rows["unit_hash"], clips.audio, strict=True))
-        return clips.audio.double().square().mean(dim=(1, 2)).numpy()
 
 
 def sweep(model, layers, pairs=PAIR, **options):

@@ -247,13 +247,6 @@ def test_other_steps(tiny_model, vectors):
         sample(model, sampling=tada.Sampling(5, 3.0))
 
 
-@pytest.mark.parametrize("alpha", [math.nan, math.inf, [1.0, math.nan], [[1.0]]])
-def test_strengths_that_cannot_be(tiny_model, vectors, alpha):
-    model = tiny_model("stable-audio")
-    with pytest.raises(ValueError, match="alpha="), vectors(model).apply(model, alpha, [1]):
-        pass
-
-
 def test_strengths_that_do_not_fit_the_rows(tiny_model, vectors):
     model = tiny_model("stable-audio")
     with pytest.raises(ValueError, match="3 strengths for 1 rows"), vectors(model).apply(model, [1.0, 2.0, 3.0], [1]):
@@ -291,7 +284,7 @@ def test_renorm_keeps_lengths_that_half_precision_cannot_hold(size):
     torch.testing.assert_close(kept.float(), hidden.float(), rtol=1e-2, atol=1e-7)
 
 
-@pytest.mark.parametrize("alpha", ["2", None, True, math.nan, [math.inf], ["2"], [[1.0]], [], {}])
+@pytest.mark.parametrize("alpha", ["2", None, True, math.nan, math.inf, [1.0, math.nan], ["2"], [[1.0]], [], {}])
 def test_strengths_are_numbers(model, alpha):
     vector = steering.Vector({model.sites[0]: torch.ones(1, model.site_width(model.sites[0]))})
     with pytest.raises(InputError, match="got alpha="), vector.apply(model, alpha, layers=None):
