@@ -46,7 +46,6 @@ def draws(count: int, resamples: int = RESAMPLES, seed: int = 0) -> Values:
     Args:
         count: units in the sample.
         resamples: how many times they are drawn anew, with replacement.
-        seed: of the draws.
 
     Returns:
         Weights of sum 1, ``[1 + resamples, count]``; times values ``[count]`` they are means.
@@ -69,8 +68,6 @@ def cluster_draws(*labels: Sequence[Hashable], resamples: int = RESAMPLES, seed:
             them share, both are drawn, and a row counts as often as both of its own are (Owen and Eckles 2012,
             *Bootstrapping data arrays of arbitrary order*: rather too wide than too narrow). A kind of one unit is
             left out, as it cannot be drawn.
-        resamples: as for :func:`draws`.
-        seed: as for :func:`draws`.
 
     Returns:
         Weights as from :func:`draws`, a column a row, and the number of units, of the fewer kind.

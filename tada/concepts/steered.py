@@ -37,7 +37,6 @@ class Pairs(NamedTuple):
     """Prompts of both poles, in the same order.
 
     Attributes:
-        concept: their concept.
         positive: prompts with the concept.
         negative: their counterparts.
         lyrics: for models that sing; None where the concept does not say.

@@ -46,12 +46,8 @@ def run(
     """Steer every prompt by every arm at every strength, and score the clips.
 
     Args:
-        model: the model.
-        arms: the ways to steer.
         trial: a concept of section 4.2, or a name of :mod:`tada.concepts`, prompts, and the setting.
-        suite: the metrics.
         percents: strengths in percent of each arm's range; 0 is always there.
-        store: where scores are kept, and found again by a later run.
         renders: embeddings ``[clips, dim]`` of renders by the suite's CLAP-class model, see ``suite.embed``; adds the
             distance of every steered set to them.
 
@@ -117,9 +113,7 @@ def auc(
 
     Args:
         frame: columns ``alpha``, ``distance`` and ``score``, one row a strength or several that are averaged.
-        score: name of the column with the score.
         cutoffs: largest distance on the positive and on the negative side.
-        distance: name of the column with the distance.
         variant: as for :func:`tada.metrics.curve.auc`.
 
     Raises:

@@ -34,11 +34,8 @@ def layout(cells: pd.DataFrame, style: str = "text", digits: int = 3, intervals:
     """Lay the cells of ``tada.evaluation.table`` out as Table 1.
 
     Args:
-        cells: as from ``tada.evaluation.table``.
         style: ``"text"`` marks the best row of a concept and rows that cannot be told from it with ``*``, ``"latex"``
             and ``"html"`` print them bold.
-        digits: after the point.
-        intervals: show them.
 
     Returns:
         Text cells, rows ``(checkpoint, concept, method, layers)``, a column for each of Table 1's; what was not

@@ -115,8 +115,6 @@ def table(
         results: as from :func:`tada.evaluation.run`, of any number of checkpoints and concepts.
         cutoffs: concept -> largest LPAPS on the positive and negative side for the AUC; None for as far as every row
             of the concept gets.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
         variant: of the curves' numbers, of :data:`tada.metrics.curve.VARIANTS`: the paper's words, ``"authors"``
             (smoothness of their first code, and ``delta`` two-sided where the opposite was measured, see
             :class:`tada.metrics.suite.MetricSuite`), ``"authors-v2"`` (smoothness and AUC of their second).

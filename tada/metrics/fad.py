@@ -53,8 +53,6 @@ def extrapolated(x: Any, y: Any, sizes: Sequence[int] | None = None, repeats: in
     Args:
         x, y: ``[clips, dim]``.
         sizes: of the subsets; None for five, evenly spaced in ``1 / n`` from half of the smaller set to all of it.
-        repeats: subsets of each size.
-        seed: of the subsets.
 
     Raises:
         ValueError: see :func:`distance`; fewer than two sizes, or a size that a set does not have.

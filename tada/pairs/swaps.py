@@ -93,7 +93,6 @@ def violations(concept: Concept, target: str, source: str) -> list[str]:
     """List the rules that a pair breaks; none for a good one.
 
     Args:
-        concept: what the pair is about.
         target: the prompt with the concept.
         source: the counterfactual prompt.
     """

@@ -34,8 +34,6 @@ def impact(scores: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> p
 
     Args:
         scores: as from :func:`sweep`, of any number of checkpoints, concepts and metrics.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
 
     Returns:
         ``checkpoint, model, concept, metric, method, layers, impact, low, high``, a control's ``margin, margin_low,
@@ -83,7 +81,6 @@ class Similarities(NamedTuple):
         sets: ``(method, layers)`` of each row.
         means: ``[sets, 1 + resamples]``, the sample first.
         units: independent ones: pairs, or the seeds that they share where these are fewer.
-        pairs: prompt pairs.
         clips: of each set.
     """
 
@@ -116,7 +113,6 @@ def resample(part: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> S
 
     Args:
         part: of one checkpoint, concept and metric, as for :func:`impact`, which says what is refused.
-        resamples: of the bootstrap.
         seed: of the bootstrap; concepts have draws of their own.
     """
     where = ", ".join(f"{name} {part[name].iloc[0]}" for name in CASE)
@@ -245,10 +241,7 @@ def choose_functional(scores: pd.DataFrame) -> Functional:
 
 
 def aggregate(impacts: pd.DataFrame) -> pd.DataFrame:
-    """The impact of each layer set over concepts.
-
-    Args:
-        impacts: as from :func:`impact`.
+    """Summarise the impacts of :func:`impact` over concepts, by layer set.
 
     Returns:
         ``checkpoint, model, metric, method, layers``, the ``mean, std, low`` (smallest) and ``high`` (largest) of the

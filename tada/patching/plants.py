@@ -32,7 +32,6 @@ def plant(model: Model, pairs: pd.DataFrame, layers: Layers | Mapping[str, Layer
     """Let only some layers read the concept, in all that is swept of these pairs.
 
     Args:
-        model: whose layers they are.
         pairs: as for ``tada.patching.sweep``.
         layers: of all concepts, or by concept; an empty list is a null plant, in which none reads it.
 

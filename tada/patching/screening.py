@@ -34,11 +34,9 @@ def screen(
     to sweep, no result.
 
     Args:
-        model: the model.
         pairs: ``concept, target, source`` and optionally ``pair``, as from ``tada.pairs.build``.
         seeds: one generation of every pair each; of the first pair, as for ``tada.patching.sweep``.
         layer_sets: indices, site names or names of layer sets; None for every layer by itself.
-        setting: what the generations share.
         steps: how many steps, evenly spread, or which.
 
     Returns:

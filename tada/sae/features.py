@@ -37,7 +37,6 @@ def feature_moments(
     """Compute the mean and variance of every feature's activity.
 
     Args:
-        sae: the autoencoder.
         hidden: activations ``[..., tokens, dim]``, or a stream of parts ``[tokens, dim]``, held one at a time.
         activity: ``"topk"``, the code as the paper writes, or ``"relu"``, all positive pre-activations, as the
             authors' code does.
@@ -74,7 +73,6 @@ def scores(
     """Score how much each feature speaks for a concept (eq. 6).
 
     Args:
-        sae: the autoencoder.
         positive: activations with the concept, ``[tokens, dim]`` or a stream of such parts, or
             ``[steps, tokens, dim]`` for a score per step.
         negative: activations without it, likewise.
@@ -98,10 +96,8 @@ def vector(sae: SparseAutoencoder, site: str, score: Tensor, tau: int, info: Map
     """Sum the directions of the ``tau`` features with the highest scores to a steering vector (eq. 7).
 
     Args:
-        sae: the autoencoder.
         site: the site it was trained on.
         score: ``[latents]``, or ``[steps, latents]`` for features and a direction per step.
-        tau: number of features.
         info: where it comes from; ``checkpoint`` belongs in it.
 
     Returns:
@@ -152,11 +148,6 @@ def listen(
     """Generate clips and note how active features are while they are made.
 
     Args:
-        model: the model.
-        sae: an autoencoder of the site.
-        site: its name.
-        trial: prompts, seeds and setting.
-        features: which.
         moments: parts that a clip is divided into, at most as many as it has frames.
         keep: path, without suffix, under which all this was kept, or is; the caller sees to it that another
             autoencoder or trial has another path. None keeps nothing.

@@ -32,11 +32,8 @@ def search(
     Args:
         batches: makes the stream of activations ``[tokens, dim]``, the same each time.
         held_out: activations that are not among them, in parts ``[tokens, dim]``.
-        steps: of training.
         expansions: m, features per dimension.
         sparsities: k, active features per token; those above a combination's number of features are left out.
-        seed: of the weights.
-        device: of the autoencoders.
         training: ``rate``, ``dead_after`` and ``progress`` of ``tada.sae.train``.
 
     Returns:

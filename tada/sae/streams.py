@@ -36,10 +36,8 @@ def activations(
     """Stream cross-attention outputs of the conditional pass, one sampling run after the other, without end.
 
     Args:
-        model: the model, sampled as the stream is read.
         prompts: gone through in order, again and again.
         seeds: of the first clip, the next clips have those that follow; or one a clip, gone through again and again.
-        setting: of the clips.
         sites: layers by index, site name or layer set; None for all.
         steps: denoising steps to keep; None for all.
 
@@ -63,7 +61,6 @@ def shuffle_buffer(stream: Iterable[Batch], tokens: int, buffer: int, seed: int 
         stream: activations by site, ``[any, dim]``.
         tokens: per batch.
         buffer: tokens to hold; half of them are served before the buffer is filled again.
-        seed: of the shuffling.
 
     Yields:
         Site to ``[tokens, dim]``.
@@ -109,7 +106,6 @@ def epochs(files: Sequence[Path], tokens: int, seed: int = 0, window: int = WIND
     Args:
         files: as written by :func:`keep_part`.
         tokens: per batch.
-        seed: of the order.
         window: bytes that are held in memory, at least one file.
     """
     draw = torch.Generator().manual_seed(seed)

@@ -28,7 +28,6 @@ def losses(sae: SparseAutoencoder, hidden: Tensor, dead: Tensor) -> tuple[Tensor
     """Compute the reconstruction error and the AuxK error (Gao et al. 2025) in units of variance, and the code.
 
     Args:
-        sae: the autoencoder.
         hidden: activations ``[tokens, dim]``.
         dead: bool ``[latents]``, features that have not fired for long: the ``dim / 2`` strongest of them shall
             reconstruct what the others left out.
@@ -63,7 +62,6 @@ def train(
         rate: of Adam, after a warm-up and before a linear decay; None for 2e-4 / sqrt(latents / 2^14).
         dead_after: tokens without firing after which a feature counts as dead.
         log_every: steps between log rows.
-        progress: show a progress bar.
 
     Returns:
         One row per site and log step: step, site, and the batch as :func:`measure` measures it, but for ``dead``, the
@@ -142,7 +140,6 @@ def measure(sae: SparseAutoencoder, hidden: Tensor | Iterable[Tensor]) -> dict[s
     """Measure an autoencoder on activations that it was not trained on.
 
     Args:
-        sae: the autoencoder.
         hidden: ``[tokens, dim]``, whole or in parts.
 
     Returns:

@@ -38,7 +38,6 @@ class Trial:
     Attributes:
         concept: of the vectors; it is named to the judge.
         rows: prompt and seed of each clip; see :func:`seeded`.
-        setting: what the clips share.
     """
 
     concept: str
@@ -60,7 +59,6 @@ def seeded(prompts: Iterable[str], seeds: Seeds = 0) -> tuple[tuple[str, int], .
     """Give each prompt noise of its own, as the rows of a :class:`Trial`.
 
     Args:
-        prompts: to steer.
         seeds: of the first prompt, one or several; the next prompt has the ones that follow, see
             ``tada.arguments.own_seeds``.
     """
@@ -129,13 +127,9 @@ def steer(
     every vector, method and layer set of a store.
 
     Args:
-        model: the model.
-        arms: the ways to steer.
-        trial: prompts and setting.
         percents: strengths in percent of each arm's range; 0 is always there.
         judge: ``judge(clips, rows) -> {metric: [clips]}``; ``rows`` has ``concept, prompt, seed, method, layers, alpha,
             percent``. It needs an attribute ``key``, or to be a plain function of a module.
-        store: where values are kept, and found again.
 
     Returns:
         One row a clip and metric: ``checkpoint, model, concept, pair, prompt, seed, method, layers, alpha, metric,

@@ -50,8 +50,6 @@ def fit(model: Model, recipe: Recipe, folder: str | Path | None = FOLDER, force:
     """Fit the CAA vector of a concept, or find it in the folder if the same recipe fitted it on the same weights.
 
     Args:
-        model: the model.
-        recipe: how.
         folder: where vectors are kept; None keeps nothing.
         force: write over a vector that another recipe fitted, or that is damaged.
 

@@ -62,12 +62,9 @@ def grid(
     """Steer every prompt at every strength, 0 included or not, and judge the clips.
 
     Args:
-        model: the model.
         arm: the way to steer; with its own scale, percent are raw strengths.
-        trial: prompts and setting.
         percents: strengths in percent of the arm's range.
         judge: as for ``tada.steering.steer``.
-        store: where values are kept, and found again.
 
     Returns:
         As from ``tada.steering.steer``; the unsteered clips are given as the arm's own at strength 0.
@@ -85,9 +82,7 @@ def clips(model: Model, arm: Arm, trial: Trial, alphas: Sequence[float], keep: s
     """Make the clips of every prompt and seed at every raw strength, strengths varying fastest.
 
     Args:
-        model: the model.
         arm: the way to steer; its scale does not count.
-        trial: prompts and setting.
         alphas: raw strengths.
         keep: a folder for the clips, where a later call finds them; None keeps nothing.
     """
@@ -128,12 +123,9 @@ def calibrate(model: Model, arm: Arm, trial: Trial, judge: JudgeLike, store: Sto
     nothing moves the concept, the range ends at the largest sound strength, and says so.
 
     Args:
-        model: the model.
-        arm: the way to steer.
         trial: prompts that results are not reported on.
         judge: as for ``tada.steering.steer``, with the metrics ``"concept"`` and ``"sound"``, higher is more; the
             first of a panel decides.
-        store: where values are kept, and found again.
 
     Returns:
         The arm with its scale; its vector has one more entry in ``info["ranges"]``, in place of one for the same
@@ -194,9 +186,7 @@ def output_lengths(model: Model, trial: Trial, store: Store | None = None) -> di
     """Site -> mean length of its cross-attention outputs, over steps, frames and the first prompts of a trial.
 
     Args:
-        model: the model.
         trial: prompts and seeds, of which at most a batch is made.
-        store: where lengths are kept, and found again.
     """
     setting, rows = trial.setting, trial.rows[: trial.setting.batch]
     prompts, seeds = zip(*rows, strict=True)
@@ -261,13 +251,10 @@ def range_by_distance(
     """Find the raw strengths at which clips have moved by given distances (LPAPS), one for each direction.
 
     Args:
-        model: the model.
         arm: the way to steer; its own scale does not count.
         trial: prompts, each tried with every strength of the ladder.
         targets: mean LPAPS to reach on the positive and on the negative side, such as from :func:`prompt_distance`.
-        suite: the metrics.
         ladder: raw strengths that are tried, rising; between two of them the strength is interpolated on a log scale.
-        store: where values are kept, and found again.
 
     Returns:
         The arm with its scale, and for each side whether the distance was reached; a direction that never gets there
@@ -291,11 +278,9 @@ def prompt_distance(
     """Measure how far clips move (mean LPAPS) when the prompt itself asks for each pole: the ceiling to expect.
 
     Args:
-        model: the model.
         trial: neutral prompts.
         positive: the same that ask for the first pole.
         negative: the same that ask for the other one.
-        suite: the metrics.
     """
     setting, prompts = trial.setting, [prompt for prompt, _ in trial.rows]
     words = sung(setting.lyrics, prompts)

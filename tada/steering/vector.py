@@ -240,7 +240,6 @@ def means(
     """Average cross-attention outputs over frames, seeds and prompts.
 
     Args:
-        model: the model.
         prompts: one or more.
         seeds: of the first prompt, an int or several in a row; the next prompt has the ones that follow, see
             ``tada.arguments.own_seeds``.
@@ -283,7 +282,6 @@ def contrast(
     """Fit a steering vector from prompt pairs (eq. 2), one unit direction per site and step.
 
     Args:
-        model: the model.
         positive: prompts with the concept.
         negative: their counterparts without it, in the same order (not a negative prompt of the sampler).
         seeds: of the first pair, an int or several in a row; the next pair has the ones that follow, and both sides of
