@@ -64,13 +64,9 @@ def resample(mono: Tensor, sample_rate: int, rate: int) -> Tensor:
         return mono
     common = math.gcd(sample_rate, rate)
     up, down = rate // common, sample_rate // common
-    heard = resample_poly(mono.numpy(), up, down, axis=-1, window=_filter(up, down))
-    return torch.from_numpy(heard.astype(np.float32))
-
-
-def _filter(up: int, down: int) -> np.ndarray:
     widest = max(up, down)
-    return firwin(2 * 32 * widest + 1, 0.96 / widest, window=("kaiser", 9.0)).astype(np.float32)
+    filter_ = firwin(2 * 32 * widest + 1, 0.96 / widest, window=("kaiser", 9.0)).astype(np.float32)
+    return torch.from_numpy(resample_poly(mono.numpy(), up, down, axis=-1, window=filter_).astype(np.float32))
 
 
 def windows(mono: Tensor, frames: int, hop: int, padding: str = "repeatpad") -> Tensor:

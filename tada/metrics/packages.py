@@ -52,8 +52,9 @@ def need(name: str, module: str | None = None) -> Any:
         with _without_torchvision() if name in ("laion_clap", "muq") else nullcontext():
             return import_module(module or name)
     except (ImportError, OSError, RuntimeError) as error:
+        first = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         raise MissingPackageError(
-            f"{name} cannot be imported ({_first_line(error)}). Install it with\n    {INSTALL_HINTS[name]}\n"
+            f"{name} cannot be imported ({first}). Install it with\n    {INSTALL_HINTS[name]}\n"
             f"(the last command where torch has no CUDA only), on Colab with\n    {INSTALL_HINTS_COLAB[name]}"
         ) from error
 
@@ -99,7 +100,3 @@ class _Names(ModuleType):
         if name.startswith("__"):
             raise AttributeError(name)
         return type(name, (), {})
-
-
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"

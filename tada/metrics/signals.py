@@ -246,15 +246,10 @@ def tempo_class(audio: Audio) -> list[str]:
     return [next((name for name in TEMPI if away[name][row] <= reach[name]), "none") for row in range(len(beats))]
 
 
-def mood_class(audio: Audio) -> list[str]:
-    """Name the mood that the renderer plays in the mode: major is happy."""
-    return [{"major": "happy", "minor": "sad"}[name] for name in mode(audio)]
-
-
 CLASSIFIED: Mapping[str, Callable[[Audio], list[str]]] = {
     "tempo": tempo_class,
     "voice": lambda audio: voice(audio).label,
-    "mood": mood_class,
+    "mood": lambda audio: [{"major": "happy", "minor": "sad"}[name] for name in mode(audio)],
 }
 """Attribute -> the estimator of its class."""
 

@@ -105,7 +105,7 @@ def violations(concept: Concept, target: str, source: str) -> list[str]:
         "the counterfactual has no word of its own": not others.search(source),
         "more than the concept was changed": gaps is None,
         "a changed word has the wrong article": any(_wrong_article(new) for _, new in gaps or ()),
-        "a changed word lost its case": any(_lost_case(old, new) for old, new in gaps or ()),
+        "a changed word lost its case": any(old[0].isupper() and not new[0].isupper() for old, new in gaps or ()),
     }
     return [rule for rule, is_broken in broken.items() if is_broken]
 
@@ -154,10 +154,6 @@ def _outside(text: str, spans: Sequence[tuple[int, int]]) -> list[str]:
 def _wrong_article(text: str) -> bool:
     match = re.match(r"(an?)\s+(\S+)", text, re.IGNORECASE)
     return match is not None and (match[1].lower() == "an") != _vowel(match[2])
-
-
-def _lost_case(old: str, new: str) -> bool:
-    return old[0].isupper() and not new[0].isupper()
 
 
 SAME, AHEAD, LONG = 6, 24, 120
