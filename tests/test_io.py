@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from tada.errors import InputError
-from tada.io import DRAFTS, atomic_write, require_writable, sha256, slug, write_json, write_table
+from tada.io import atomic_write, require_writable, sha256, slug, write_json, write_table
 
 
 def names(folder: Path) -> list[str]:
@@ -27,6 +27,7 @@ def test_a_file_is_written_with_its_folder(tmp_path, content):
 
 def test_a_failing_writer_leaves_the_old_file_and_no_draft(tmp_path):
     def fail(draft: Path) -> None:
+        assert draft.suffix == ".txt" and draft.parent == tmp_path, "writers go by the suffix"
         draft.write_text("half")
         raise RuntimeError("the disk is full")
 
@@ -51,21 +52,6 @@ def test_a_folder_is_tried_before_it_is_needed_and_left_as_it_was(tmp_path):
         with pytest.raises(InputError, match="cannot write into"):
             require_writable(folder)
     assert names(tmp_path) == ["file"]
-
-
-def test_the_draft_has_the_suffix_that_writers_go_by(tmp_path):
-    seen: list[Path] = []
-    atomic_write(tmp_path / "a.webp", lambda draft: (seen.append(draft), draft.touch()))
-    assert seen[0].suffix == ".webp" and seen[0].parent == tmp_path
-
-
-def test_what_a_killed_process_leaves_is_no_notebook_and_no_table(tmp_path, monkeypatch):
-    monkeypatch.setattr(Path, "unlink", lambda draft: None)
-    monkeypatch.setattr(Path, "replace", lambda draft, to: to)
-    atomic_write(tmp_path / "a.ipynb", "{}")
-    atomic_write(tmp_path / "a.webp", lambda draft: draft.touch())
-    assert {path.suffix for path in tmp_path.iterdir()} == {".part", ".webp"}
-    assert len(list(tmp_path.glob(DRAFTS))) == 2
 
 
 def _write(path: Path, digit: int) -> None:

@@ -58,9 +58,6 @@ def test_a_key_is_that_of_the_content_not_of_its_order():
     assert key({"a": 1, "b": [1, 2]}) == key({"b": [1, 2], "a": 1})
     assert len({key({"a": 1}), key({"a": 2}), key({"a": "1"}), key({"b": 1}), key({"a": 1.5})}) == 5
     assert key({"prompt": "naïve 🎵"}) == key(json.loads(json.dumps({"prompt": "naïve 🎵"})))
-
-
-def test_what_json_cannot_hold_is_refused_not_guessed():
     with pytest.raises(TypeError):
         key({"score": object()})
 
@@ -85,21 +82,15 @@ def test_all_metrics_of_a_unit_stay_together_and_in_order(tmp_path):
     assert list(frame["metric"]) == ["b", "a"], "a unit that two processes computed counts once"
 
 
-def test_a_table_without_units_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="unit_hash"):
-        Store(tmp_path).add(pd.DataFrame({"value": [1.0]}))
-    with pytest.raises(ValueError, match="0 rows"):
-        Store(tmp_path).add(rows())
-
-
-def test_units_that_are_not_stored_are_named(tmp_path):
-    Store(tmp_path).add(rows(1))
+def test_what_is_not_there_is_said(tmp_path):
+    store = Store(tmp_path)
+    assert store.known() == set() and len(store.frame()) == 0
+    for wrong, words in ((pd.DataFrame({"value": [1.0]}), "unit_hash"), (rows(), "0 rows")):
+        with pytest.raises(ValueError, match=words):
+            store.add(wrong)
+    store.add(rows(1))
     with pytest.raises(KeyError, match="1 of 2 units"):
-        Store(tmp_path).frame(rows(1, 2)["unit_hash"])
-
-
-def test_an_empty_store_gives_an_empty_table(tmp_path):
-    assert Store(tmp_path).known() == set() and len(Store(tmp_path).frame()) == 0
+        store.frame(rows(1, 2)["unit_hash"])
 
 
 def test_types_and_gaps_come_back(tmp_path):
@@ -162,8 +153,13 @@ def test_a_damaged_file_is_refused_in_words(tmp_path, harm):
 
 
 def test_what_is_no_store_is_told(tmp_path):
-    foreign, file, folder, pipe = (tmp_path / name for name in ("foreign", "file", "folder", "pipe"))
+    foreign, file, folder, pipe, older = (tmp_path / name for name in ("foreign", "file", "folder", "pipe", "older"))
     file.touch()
+    (older / "parts").mkdir(parents=True)
+    (older / "parts" / "0.parquet").touch()
+    with pytest.raises(InputError, match="older version.*delete it or name another"):
+        Store(older)
+    assert not (older / "store.sqlite").exists()
     for place in (file, file / "below"):
         with pytest.raises(InputError, match="cannot be a folder of results"):
             Store(place)
@@ -181,22 +177,16 @@ def test_what_is_no_store_is_told(tmp_path):
     assert list(foreign.glob("store.sqlite.damaged-*")) and Store(foreign).known() == set()
 
 
-def test_a_damaged_setting_is_decided_again(tmp_path, caplog):
+def test_the_first_to_set_decides_unless_it_is_damaged(tmp_path, caplog):
     store = Store(tmp_path)
-    store.get_or_set("seed", 1)
+    assert store.get("seed") is None
+    assert store.get_or_set("seed", 1) == 1 == Store(tmp_path).get_or_set("seed", 2) == store.get("seed")
+    assert store.get_or_set("other", 3) == 3
     with closing(sqlite3.connect(store.file)) as database:
         database.execute("UPDATE settings SET value = '{'")
         database.commit()
     assert store.get("seed") is None and "setting seed" in caplog.text
     assert store.get_or_set("seed", 2) == 2
-
-
-def test_a_store_of_an_older_version_is_refused(tmp_path):
-    (tmp_path / "parts").mkdir()
-    (tmp_path / "parts" / "0.parquet").touch()
-    with pytest.raises(InputError, match="older version.*delete it or name another"):
-        Store(tmp_path)
-    assert not (tmp_path / "store.sqlite").exists()
 
 
 MOUNTS = """\
@@ -219,16 +209,6 @@ def test_folders_on_the_network_are_refused(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"network file system \(nfs4\).*local folder"):
         Store(tmp_path / "new")
     assert not (tmp_path / "new").exists()
-
-
-# ---- settings that the first run decides
-
-
-def test_the_first_to_set_decides(tmp_path):
-    assert Store(tmp_path).get("batch") is None
-    assert Store(tmp_path).get_or_set("batch", 8) == 8
-    assert Store(tmp_path).get_or_set("batch", 16) == 8
-    assert Store(tmp_path).get("batch") == 8 and Store(tmp_path).get_or_set("other", 3) == 3
 
 
 # ---- processes

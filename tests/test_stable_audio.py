@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tada.models import stable_audio as snake
+from tada.models import stable_audio
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 
@@ -24,13 +24,13 @@ def autoencoder():
     return vae
 
 
-@pytest.mark.parametrize("block", [1, 100, snake.BLOCK])
+@pytest.mark.parametrize("block", [1, 100, stable_audio.BLOCK])
 def test_clips_are_bitwise_those_of_the_plain_activation(autoencoder, monkeypatch, block):
     latents = torch.randn(2, 4, 33)
     with torch.no_grad():
         plain = autoencoder.decode(latents).sample
-        monkeypatch.setattr(snake, "BLOCK", block)
-        snake.compute_in_blocks(autoencoder)
+        monkeypatch.setattr(stable_audio, "BLOCK", block)
+        stable_audio.compute_in_blocks(autoencoder)
         calls = []
         monkeypatch.setattr(torch, "add", lambda *args, add=torch.add, **kw: calls.append(0) or add(*args, **kw))
         assert torch.equal(autoencoder.decode(latents).sample, plain)
@@ -41,13 +41,11 @@ def test_gradients_flow_as_before(autoencoder):
     latents = torch.randn(1, 4, 8, requires_grad=True)
     autoencoder.decode(latents).sample.sum().backward()
     before, latents.grad = latents.grad, None
-    snake.compute_in_blocks(autoencoder)
+    stable_audio.compute_in_blocks(autoencoder)
     autoencoder.decode(latents).sample.sum().backward()
     assert torch.equal(latents.grad, before) and before.abs().sum() > 0
 
 
 def test_a_loaded_model_decodes_so(tiny_model):
-    from diffusers.models.autoencoders.autoencoder_oobleck import Snake1d
-
-    parts = [part for part in tiny_model("stable-audio").pipeline.vae.modules() if isinstance(part, Snake1d)]
-    assert parts and all(part.forward.func is snake.snake and part.forward.args == (part,) for part in parts)
+    patched = [p for p in tiny_model("stable-audio").pipeline.vae.modules() if "forward" in vars(p)]
+    assert patched and all(part.forward.args == (part,) for part in patched)
