@@ -77,14 +77,14 @@ def explained(error: Exception, name: str, revision: str | None = None) -> Check
     code = getattr(getattr(error, "response", None), "status_code", None) or 0
     kinds = [kind.__name__ for kind in type(error).__mro__]
     keys = [*kinds, getattr(error, "errno", None) or 0, code, code // 500 * 500, None]
-    said = next(TROUBLES[key] for key in keys if key in TROUBLES)
-    said = said.replace("AWAY", "{name} is not in the local cache: ELSEWHERE").replace("ELSEWHERE", ELSEWHERE)
-    return CheckpointError(said.format(name=name, revision=revision, code=code, kind=type(error).__name__))
+    said = {"name": name, "revision": revision, "code": code, "kind": type(error).__name__}
+    trouble = next(TROUBLES[key] for key in keys if key in TROUBLES)
+    return CheckpointError(trouble.format(**said, away=AWAY.format(**said)))
 
 
-ELSEWHERE = (
-    "go online (with HF_HUB_OFFLINE unset), or run `hf download {name}` where there is a network and give the folder "
-    "as checkpoint"
+AWAY = (
+    "{name} is not in the local cache: go online (with HF_HUB_OFFLINE unset), or run `hf download {name}` where there "
+    "is a network and give the folder as checkpoint"
 )
 TROUBLES: dict[str | int | None, str] = {
     "GatedRepoError": "{name} is gated: accept its licence on its hub page, then run `hf auth login` or set HF_TOKEN "
@@ -92,14 +92,14 @@ TROUBLES: dict[str | int | None, str] = {
     "RevisionNotFoundError": "{name} has no revision {revision!r}: see the branches and tags on its hub page",
     "RepositoryNotFoundError": "the hub has no {name!r} that you may see: check the spelling, or run `hf auth login`",
     "HFValidationError": "{name!r} is no hub id (owner/name)",
-    "OfflineModeIsEnabled": "{name} is not in the local cache and HF_HUB_OFFLINE is set: ELSEWHERE",
+    "OfflineModeIsEnabled": "HF_HUB_OFFLINE is set and {away}",
     errno.ENOSPC: "the disk is full: {name} cannot be kept; make room, or set HF_HOME to another disk",
-    401: "the hub refuses your token (HTTP 401): run `hf auth login` again, or unset HF_TOKEN; AWAY",
-    403: "the hub forbids it (HTTP 403): use a token that may read it (`hf auth login`, HF_TOKEN); AWAY",
-    404: "the hub lacks one of its files (HTTP 404): check id and revision; AWAY",
-    429: "the hub has had too many requests (HTTP 429): wait some minutes, or run `hf auth login`; AWAY",
-    500: "the hub is out of order (HTTP {code}): try again later; AWAY",
-    None: "the hub cannot be reached ({kind}) and AWAY",
+    401: "the hub refuses your token (HTTP 401): run `hf auth login` again, or unset HF_TOKEN; {away}",
+    403: "the hub forbids it (HTTP 403): use a token that may read it (`hf auth login`, HF_TOKEN); {away}",
+    404: "the hub lacks one of its files (HTTP 404): check id and revision; {away}",
+    429: "the hub has had too many requests (HTTP 429): wait some minutes, or run `hf auth login`; {away}",
+    500: "the hub is out of order (HTTP {code}): try again later; {away}",
+    None: "the hub cannot be reached ({kind}) and {away}",
 }
 """An error's class, number, or status of the hub's answer -> what it means, and what to do."""
 
