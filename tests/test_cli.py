@@ -81,12 +81,6 @@ def test_run_takes_an_ipynb_too(book: Path) -> None:
     assert (book / "notebooks" / "01_one.ipynb").read_text() == before
 
 
-def test_run_refuses_to_overwrite_its_own_notebook(book: Path) -> None:
-    tada("pair")
-    assert "own folder" in told("run", "notebooks/01_one.ipynb", "--out", "notebooks")
-    assert "own folder" in told("run", "notebooks/01_one.py", "--out", "notebooks")
-
-
 @pytest.mark.usefixtures("book")
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -157,8 +151,13 @@ def test_a_run_writes_over_no_notebook_and_through_no_link(book: Path) -> None:
     (book / "other" / "01_one.py").write_text(PAGE)
     (book / "links").mkdir()
     (book / "links" / "01_one.ipynb").symlink_to(pair)
-    for folder, message in (("notebooks", "own folder"), ("links", "is not as a run left it")):
-        assert message in told("run", "other/01_one.py", "--out", folder)
+    for notebook, folder, message in (
+        ("notebooks/01_one.py", "notebooks", "own folder"),
+        ("notebooks/01_one.ipynb", "notebooks", "own folder"),
+        ("other/01_one.py", "notebooks", "own folder"),
+        ("other/01_one.py", "links", "is not as a run left it"),
+    ):
+        assert message in told("run", notebook, "--out", folder)
         assert pair.read_text() == before
 
 

@@ -10,31 +10,18 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from click.testing import CliRunner
 
 import tada
 from checks import SECONDS
 from tada import patching
-from tada.audio import Clips
 from tada.cli import app
 from tada.concepts import names
 from tada.experiments import localisation
 from tada.experiments.profiles import PROFILES
 from tada.metrics.judges import ProbeJudge, as_judge, make_judge
 from tada.minis import probe
-from tada.minis.attributes import Attributes
-from tada.minis.render import FRAMES, render_batch
 from tada.store import Store
-
-RENDERED = {
-    "female": {"voice": "female"},
-    "fast": {"tempo": 170.0},
-    "sad": {"mood": "sad"},
-    "flute": {"instrument": "flute"},
-    "maracas": {"percussion": "maracas"},
-    "techno": {"genre": "techno"},
-}
 
 
 class Power:
@@ -64,25 +51,12 @@ def test_pairs_that_the_model_reads_whole_come_first(tiny_folder):
 # ---- the probe as a score
 
 
-def test_the_probe_hears_the_concept_and_not_its_neighbour():
-    audio = render_batch([Attributes(**given) for given in RENDERED.values()], range(len(RENDERED)))
-    clips, asked = Clips(torch.from_numpy(audio)[:, None], 16_000), list(RENDERED)
-    right = ProbeJudge()(clips, pd.DataFrame({"concept": asked}))["probe"]
-    others = ["male", "slow", "happy", "violin", "drums", "reggae"]
-    wrong = ProbeJudge()(clips, pd.DataFrame({"concept": others}))["probe"]
-    assert right.min() > 0.9 and wrong.max() < 0.1
-    one = ProbeJudge()(clips[2:3], pd.DataFrame({"concept": asked[2:3]}))["probe"]
-    assert one[0] == pytest.approx(right[2], abs=1e-5), "a clip is heard by itself"
-
-
 def test_every_concept_of_the_paper_has_a_class_and_those_nobody_plays_are_named():
     assert localisation.split_known(ProbeJudge(), names("paper")) == (list(names("paper")), [])
     known, left_out = localisation.split_known(ProbeJudge(), names("authors"))
     silent = {"metal", "opera", "saxophone", "cello", "bongos", "harmonica", "trombone", "xylophone"}
     assert set(left_out) == silent
     assert {"jazz", "flute", "female"} <= set(known)
-    with pytest.raises(KeyError, match="did you mean 'violin'"):
-        ProbeJudge()(Clips(torch.zeros(1, 1, FRAMES), 16_000), pd.DataFrame({"concept": ["violins"]}))
 
 
 def test_another_probe_is_another_score(tmp_path):
@@ -313,9 +287,8 @@ def test_the_sweep_of_a_mini_is_the_naive_loop(name):
     base, target = (model.encode(pair[which]) for which in ("source", "target"))
     for which in layers:
         with tada.route(model, which, target):
-            alone = model.decode(model.sample(base, model.noise(3, work.setting.seconds), work.setting.sampling)).audio[
-                0
-            ]
+            noise = model.noise(3, work.setting.seconds)
+            (alone,) = model.decode(model.sample(base, noise, work.setting.sampling)).audio
         clip = heard["+".join(map(str, which))]
         assert (clip - alone).abs().max() < 1e-5 and alone.abs().max() > 0.01
         assert (clip - together["+".join(map(str, which))]).abs().max() < 1e-4
