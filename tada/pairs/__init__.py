@@ -4,9 +4,6 @@ from tada.pairs.builder import build, decorate, export, reorder, summary, with_c
 from tada.pairs.captions import Captions, read, synthetic
 from tada.pairs.swaps import changes, shared_text, swap, swap_authors, violations
 
-faults, swap_released = violations, swap_authors
-"""Names until the next release."""
-
 __all__ = [
     "Captions",
     "build",

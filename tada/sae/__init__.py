@@ -5,9 +5,6 @@ from tada.sae.model import Code, SaeConfig, SparseAutoencoder, geometric_median
 from tada.sae.streams import activations, shuffle_buffer
 from tada.sae.training import losses, train
 
-mixed = shuffle_buffer
-"""Its name until the next release."""
-
 __all__ = [
     "Code",
     "SaeConfig",
