@@ -42,33 +42,21 @@ def calibrated(subject, score):
     return found, found.info["ranges"][-1], score.unit
 
 
-def test_the_range_ends_in_the_middle_of_what_moves_furthest(subject):
-    _, entry, unit = calibrated(subject, judge(lambda x: np.clip(x, -0.25, 0.5)))
-    assert entry["high"] == pytest.approx(1.0 * unit)  # of .5, 1, 2 and 4
-    assert entry["low"] == pytest.approx(-1.0 * unit)  # of .25, .5, 1, 2 and 4
-    assert entry["ends"]["high"]["moves"] and entry["ends"]["low"]["moves"]
-
-
-def test_a_plateau_ends_where_the_movement_falls(subject):
-    _, entry, unit = calibrated(subject, judge(lambda x: 1.0 if 0.2 < x < 1.1 or x > 3.9 else 0.0))
-    assert entry["high"] == pytest.approx(0.5 * unit)  # of .25, .5 and 1; 4 is apart
-
-
-def test_the_range_ends_before_the_sound_breaks(subject):
-    _, entry, unit = calibrated(subject, judge(lambda x: x, lambda x: 0.2 if abs(x) >= 1 else 1.0))
-    assert entry["high"] == pytest.approx(0.5 * unit)
-    assert entry["ends"]["high"]["sound"]
-
-
-def test_a_strength_that_breaks_the_sound_ends_the_range_even_if_a_larger_one_does_not(subject):
-    _, entry, unit = calibrated(subject, judge(lambda x: x, lambda x: 0.2 if abs(abs(x) - 0.5) < 1e-6 else 1.0))
-    assert entry["high"] == pytest.approx(0.25 * unit)
-
-
-def test_where_nothing_moves_the_range_says_so(subject):
-    _, entry, unit = calibrated(subject, judge(lambda x: 0.5))
-    assert entry["high"] == pytest.approx(4 * unit)
-    assert not entry["ends"]["high"]["moves"]
+@pytest.mark.parametrize(
+    ("curve", "sound", "low", "high"),
+    [
+        (lambda x: np.clip(x, -0.25, 0.5), lambda x: 1.0, -1, 1),  # the middle of -.25 to -4, and of .5 to 4
+        (lambda x: 1.0 if 0.2 < x < 1.1 or x > 3.9 else 0.0, lambda x: 1.0, -4, 0.5),  # a plateau ends; 4 is apart
+        (lambda x: x, lambda x: 0.2 if abs(x) >= 1 else 1.0, -0.5, 0.5),  # before the sound breaks
+        (lambda x: x, lambda x: 0.2 if abs(abs(x) - 0.5) < 1e-6 else 1.0, -0.25, 0.25),  # though more is sound again
+        (lambda x: 0.5, lambda x: 1.0, -4, 4),  # nothing moves
+    ],
+)
+def test_the_range_ends_in_the_middle_of_what_moves_furthest_and_is_sound(subject, curve, sound, low, high):
+    _, entry, unit = calibrated(subject, judge(curve, sound))
+    assert (entry["low"], entry["high"]) == pytest.approx((low * unit, high * unit))
+    for end in ("low", "high"):
+        assert entry["ends"][end]["sound"] and entry["ends"][end]["moves"] == (abs(entry[end]) < 3.9 * unit)
 
 
 def test_ranges_are_kept_with_the_vector_one_for_each_manner(subject, tmp_path):
