@@ -124,7 +124,7 @@ def steer(
     """Steer every prompt by every arm at every strength, and judge the clips.
 
     All strengths of a prompt share its noise. The unsteered clip is made once for all arms, and is the same unit for
-    every vector, method and layer set of a store.
+    every vector, method and layer set of a store, whose values are not computed again.
 
     Args:
         percents: strengths in percent of each arm's range; 0 is always there.
