@@ -48,6 +48,7 @@ def run(
     Args:
         trial: a concept of section 4.2, or a name of :mod:`tada.concepts`, prompts, and the setting.
         percents: strengths in percent of each arm's range; 0 is always there.
+        store: where scores are kept, and found again by a later run.
         renders: embeddings ``[clips, dim]`` of renders by the suite's CLAP-class model, see ``suite.embed``; adds the
             distance of every steered set to them.
 

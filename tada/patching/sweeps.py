@@ -82,6 +82,7 @@ def sweep(
         score: ``score(clips, rows) -> values``: one value a clip, or a table or mapping of several; ``rows`` has one
             row a clip with ``concept, counterfactual, prompt, seed, layers, method``. It needs an attribute ``key``
             (text that names what it measures with) unless it is a plain function of a module.
+        store: where scores are kept, and found again by a later run.
 
     Returns:
         One row a clip and metric: ``checkpoint, model, concept, pair, prompt, seed, method`` (``"patch"``, or
