@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import torch
+from click.testing import CliRunner, Result
+
+from tada.cli import app
 
 SECONDS = 0.32
 """Length of the clips that tests make."""
@@ -28,3 +31,16 @@ class Ears:
         self.batches.append(len(rows))
         self.heard |= dict(zip(rows["unit_hash"], clips.audio, strict=True))
         return clips.audio.double().square().mean(dim=(1, 2)).numpy()
+
+
+def run(*arguments: object) -> Result:
+    """Run a command of ``tada``."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def told(*arguments: object) -> str:
+    """What a user who got a command wrong is told: on stderr alone, with exit code 2 and no traceback."""
+    done = run(*arguments)
+    assert done.exit_code == 2, done.output
+    assert done.stdout == "" and "Traceback" not in done.stderr
+    return done.stderr

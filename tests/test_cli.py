@@ -8,9 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from tada.cli import app
+from checks import run, told
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = """\
@@ -32,28 +31,15 @@ def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def tada(*arguments: str) -> Result:
-    return CliRunner().invoke(app, arguments)
-
-
-def told(*arguments: str) -> str:
-    """The message of a command that a user got wrong: on stderr, nothing on stdout, exit code 2, no traceback."""
-    result = tada(*arguments)
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    assert "Traceback" not in result.stderr
-    return result.stderr
-
-
 def test_help_is_instant_and_imports_nothing_heavy() -> None:
     code = "import sys, tada.cli; print(*{'torch', 'diffusers', 'papermill', 'pandas'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.split() == []
-    assert all(name in tada("--help").stdout for name in ("book", "run", "pair", "models"))
+    assert all(name in run("--help").stdout for name in ("book", "run", "pair", "models"))
 
 
 def test_models_lists_every_architecture_with_its_facts() -> None:
-    lines = tada("models").stdout.splitlines()
+    lines = run("models").stdout.splitlines()
     stable = next(line for line in lines if line.startswith("stable-audio"))
     assert "stabilityai/stable-audio-open-1.0" in stable
     assert "24" in stable
@@ -66,7 +52,7 @@ def test_an_unknown_command_names_the_nearest() -> None:
 
 
 def test_run_writes_elsewhere_with_the_parameters_given(book: Path) -> None:
-    result = tada("run", "notebooks/01_one.py", "-p", "steps", "7", "--profile", "smoke", "--out", "out")
+    result = run("run", "notebooks/01_one.py", "-p", "steps", "7", "--profile", "smoke", "--out", "out")
     assert result.exit_code == 0, result.output
     assert "out/01_one.ipynb" in result.stdout
     assert "steps 14 smoke" in (book / "out" / "01_one.ipynb").read_text()
@@ -74,9 +60,9 @@ def test_run_writes_elsewhere_with_the_parameters_given(book: Path) -> None:
 
 
 def test_run_takes_an_ipynb_too(book: Path) -> None:
-    assert tada("pair").exit_code == 0
+    assert run("pair").exit_code == 0
     before = (book / "notebooks" / "01_one.ipynb").read_text()
-    assert tada("run", "notebooks/01_one.ipynb", "-p", "steps", "-1").exit_code == 0
+    assert run("run", "notebooks/01_one.ipynb", "-p", "steps", "-1").exit_code == 0
     assert "steps -2 mini" in (book / "_build" / "runs" / "01_one.ipynb").read_text()
     assert (book / "notebooks" / "01_one.ipynb").read_text() == before
 
@@ -106,7 +92,7 @@ def test_what_a_user_gets_wrong_is_answered_with_what_is_right(arguments: tuple[
 
 def test_a_notebook_without_profiles_runs_and_says_so(book: Path) -> None:
     (book / "notebooks" / "01_one.py").write_text('# %% tags=["parameters"]\nsteps: int = 4  # sampling steps\n')
-    result = tada("run", "notebooks/01_one.py", "--profile", "smoke")
+    result = run("run", "notebooks/01_one.py", "--profile", "smoke")
     assert result.exit_code == 0, result.output
     assert "01_one.py has no profiles: smoke is the same as any other." in result.stderr
     assert "did you mean 'smoke'" in told("run", "notebooks/01_one.py", "--profile", "smok")
@@ -126,8 +112,8 @@ def test_a_run_replaces_what_the_last_one_left_and_nothing_else(book: Path) -> N
     run = ("run", "notebooks/01_one.py", "--out", "out")
     notebook, folder = book / "notebooks" / "01_one.py", book / "out" / "01_one"
     notebook.write_text(PAGE)
-    assert tada(*run).exit_code == 0
-    assert tada(*run).exit_code == 0
+    assert run(*run).exit_code == 0
+    assert run(*run).exit_code == 0
     for name in ("mine.txt", "clips/a.mp3", "../01_one.ipynb"):  # added, or changed since
         before = (folder / name).read_text() if (folder / name).exists() else None
         (folder / name).write_text("mine")
@@ -145,7 +131,7 @@ def test_a_run_replaces_what_the_last_one_left_and_nothing_else(book: Path) -> N
 
 
 def test_a_run_writes_over_no_notebook_and_through_no_link(book: Path) -> None:
-    assert tada("pair").exit_code == 0
+    assert run("pair").exit_code == 0
     pair, before = book / "notebooks" / "01_one.ipynb", (book / "notebooks" / "01_one.ipynb").read_text()
     (book / "other").mkdir()
     (book / "other" / "01_one.py").write_text(PAGE)
@@ -224,7 +210,7 @@ def test_outside_a_checkout_the_book_says_so(tmp_path: Path, monkeypatch: pytest
 
 def test_a_failing_notebook_shows_the_cell_and_keeps_the_run(book: Path) -> None:
     (book / "notebooks" / "01_one.py").write_text("# %%\nprint('first')\n\n# %%\nlost = {}['key']\n")
-    result = tada("run", "notebooks/01_one.py", "--out", "out")
+    result = run("run", "notebooks/01_one.py", "--out", "out")
     assert result.exit_code == 1
     assert "cell [2]" in result.stderr
     assert "lost = {}['key']" in result.stderr
@@ -234,8 +220,8 @@ def test_a_failing_notebook_shows_the_cell_and_keeps_the_run(book: Path) -> None
 
 def test_pair_writes_and_checks(book: Path) -> None:
     assert "differs" in told("pair", "--check")
-    assert "wrote notebooks/01_one.ipynb" in tada("pair").stdout
-    assert tada("pair", "--check").exit_code == 0
+    assert "wrote notebooks/01_one.ipynb" in run("pair").stdout
+    assert run("pair", "--check").exit_code == 0
     (book / "notebooks" / "lonely.ipynb").write_text("{}")
     assert "has no .py" in told("pair")
 
@@ -256,10 +242,10 @@ CELL = (
     ],
 )
 def test_pair_writes_over_no_edit(book: Path, old: str, new: str) -> None:
-    assert tada("pair").exit_code == 0
+    assert run("pair").exit_code == 0
     source, path = book / "notebooks" / "01_one.py", book / "notebooks" / "01_one.ipynb"
     source.write_text(NOTEBOOK.replace("4", "5"))
-    assert tada("pair").exit_code == 0, "only the source was changed"
+    assert run("pair").exit_code == 0, "only the source was changed"
     edited = path.read_text().replace(old, new, 1)
     path.write_text(edited)
     for arguments in (("pair",), ("pair", "--check")):
@@ -267,18 +253,18 @@ def test_pair_writes_over_no_edit(book: Path, old: str, new: str) -> None:
     source.write_text(NOTEBOOK)
     assert "and so was 01_one.py" in told("pair") or not new
     assert path.read_text() == edited
-    assert tada("pair", "--force").exit_code == 0
-    assert tada("pair", "--check").exit_code == 0
+    assert run("pair", "--force").exit_code == 0
+    assert run("pair", "--check").exit_code == 0
 
 
 def test_pair_writes_over_what_git_keeps(book: Path) -> None:
-    tada("pair")
+    run("pair")
     path = book / "notebooks" / "01_one.ipynb"
     path.write_text(path.read_text().replace("steps * 2", "steps * 3"))
     git = ("git", "-c", "user.name=a", "-c", "user.email=a@b")
     for command in (("init", "-q"), ("add", "."), ("commit", "-qm", "edited")):
         subprocess.run([*git, *command], check=True, cwd=book)
-    assert tada("pair").exit_code == 0
+    assert run("pair").exit_code == 0
     assert "steps * 3" not in path.read_text()
 
 

@@ -5,23 +5,18 @@ from __future__ import annotations
 import pytest
 import soundfile
 import torch
-from click.testing import CliRunner
 
-from tada.cli import app
+from checks import run, told
 from tada.steering import Vector
 
 QUICK = ("--steps", "2", "--seconds", "0.4", "--words", "mini", "--device", "cpu")
-
-
-def tada(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
 def fitted(tiny_folder, tmp_path_factory):
     model = ("--model", "ace-step", "--checkpoint", tiny_folder("ace-step"), *QUICK)
     folder = tmp_path_factory.mktemp("vectors")
-    done = tada("vectors", "fit", *model, "--concept", "tempo", "--concept", "mood", "--pairs", 2, "--folder", folder)
+    done = run("vectors", "fit", *model, "--concept", "tempo", "--concept", "mood", "--pairs", 2, "--folder", folder)
     assert done.exit_code == 0, done.output
     return model, folder
 
@@ -36,7 +31,7 @@ def test_a_prompt_becomes_a_steered_clip(fitted, tmp_path):
         ("both", ("--concept", "tempo", "--alpha", "-3", "--concept", "mood", "--alpha", "2", "--layers", "6+7")),
     ):
         out = tmp_path / f"{name}.wav"
-        done = tada("steer", *model, "--prompt", "a song", "--folder", folder, "--out", out, *more)
+        done = run("steer", *model, "--prompt", "a song", "--folder", folder, "--out", out, *more)
         assert done.exit_code == 0, done.output
         made[name] = torch.from_numpy(soundfile.read(out)[0])
     assert torch.equal(made["plain"], made["zero"])
@@ -46,18 +41,11 @@ def test_a_prompt_becomes_a_steered_clip(fitted, tmp_path):
 
 def test_vectors_are_listed_and_shown(fitted):
     _, folder = fitted
-    listed = tada("vectors", "list", "--folder", folder).stdout
+    listed = run("vectors", "list", "--folder", folder).stdout
     assert "mood-caa" in listed and "tempo-caa" in listed
     name = listed.splitlines()[1].split()[0]
-    assert '"concept": "mood"' in tada("vectors", "show", name, "--folder", folder).stdout
-    assert "no vectors" in tada("vectors", "list", "--folder", folder / "none").stdout
-
-
-def told(*arguments):
-    done = tada(*arguments)
-    assert done.exit_code == 2, done.output
-    assert "Traceback" not in done.stderr
-    return done.stderr
+    assert '"concept": "mood"' in run("vectors", "show", name, "--folder", folder).stdout
+    assert "no vectors" in run("vectors", "list", "--folder", folder / "none").stdout
 
 
 def test_what_mistakes_get(fitted, tmp_path):
@@ -89,7 +77,7 @@ def test_an_autoencoder_is_searched_and_kept(tiny_folder, tmp_path):
     model = ("--model", "ace-step", "--checkpoint", tiny_folder("ace-step"), *QUICK)
     few = ("--layer", 7, "--updates", 5, "--tokens", 16, "--clips", 3, "--held-out", 1, "--batch", 2, "--recorded", 1)
     model = (*model, "--out", tmp_path)
-    done = tada("sae", "search", *model, *few, "--m", 2, "--m", 4, "--k", 4)
+    done = run("sae", "search", *model, *few, "--m", 2, "--m", 4, "--k", 4)
     assert done.exit_code == 0, done.output
     assert {path.name for path in tmp_path.glob("*/*.*")} >= {"sae.safetensors", "search.csv"}
     assert "explained_variance" in done.stdout

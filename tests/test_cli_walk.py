@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import click
 import pytest
-from click.testing import CliRunner
 
+import checks
 import tada.models
 from tada.cli import app
 from tada.cli._options import Folder, SoundFile
@@ -92,11 +92,9 @@ def place(tmp_path, monkeypatch):
 
 
 def told(*arguments: str) -> str:
-    done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 2, done.output
-    assert done.stderr.startswith("tada: ") and done.stderr.count("\n") == 1, done.output
-    assert done.stdout == ""
-    return done.stderr
+    said = checks.told(*arguments)
+    assert said.startswith("tada: ") and said.count("\n") == 1, said
+    return said
 
 
 def test_the_walk_knows_every_command():
