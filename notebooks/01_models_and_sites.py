@@ -45,7 +45,7 @@ seed: int = 0  # of the noise the clip starts from
 steps: int = 10  # denoising steps
 seconds: float = 1.0  # length of the clip
 
-# %%
+# %% tags=["hide-input"]
 import tempfile
 from pathlib import Path
 

@@ -38,7 +38,7 @@ profile: str = "mini"  # smoke plays and judges fewer
 again: int = 12  # clips an attribute that judges are compared on; 0 for none
 seed: int = 2_000_900_000  # of prompts and noise; nothing was trained on seeds from 2,000,000,000 on
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch

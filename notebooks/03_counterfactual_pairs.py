@@ -42,7 +42,7 @@ limit: int = 256  # pairs a concept, at most
 checked: int = 50  # pairs a concept that the written rules are tested on
 out: str = ""  # where the pairs are written; empty: a folder that is gone afterwards
 
-# %%
+# %% tags=["hide-input"]
 import re
 import tempfile
 from pathlib import Path

@@ -40,7 +40,7 @@ pairs: int = 0  # of prompts, a plant; 0 for the profile's
 workers: int = 2  # processes, each with a model and one thread; 1 on a GPU
 store: str = ""  # where scores are kept; empty: ../_build/plants
 
-# %%
+# %% tags=["hide-input"]
 import tempfile
 from pathlib import Path
 

@@ -48,7 +48,7 @@ store: str = ""  # where scores are kept; empty: ../_build/localisation
 most: int = 6  # layers of the largest set in the curve of growing sets
 heard: int = 3  # concepts whose clips can be played below
 
-# %%
+# %% tags=["hide-input"]
 import tempfile
 import time
 from contextlib import nullcontext
@@ -282,17 +282,7 @@ def sounds(concept):
 # %% tags=["hide-input"]
 best = called[called["known"]].groupby("concept", sort=False)["impact"].max().sort_values(ascending=False)
 command = rerun_command(
-    "04_localisation",
-    architecture=architecture,
-    checkpoint=checkpoint,
-    profile=profile,
-    concepts=concepts,
-    pairs=pairs,
-    seeds=seeds,
-    steps=steps,
-    seconds=seconds,
-    score=score,
-    captions=captions,
+    "04_localisation", "architecture checkpoint profile concepts pairs seeds steps seconds score captions", globals()
 )
 for name in list(best.index[:heard]) or list(prompts["concept"].unique()[:1]):
     display(players.show(sounds(name), f"patched-{name}", command))

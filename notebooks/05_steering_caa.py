@@ -48,7 +48,7 @@ store: str = ""  # where scores and vectors are kept; empty: ../_build/steering
 workers: int = 2  # processes, each with a model and one thread; 1 on a GPU
 live: bool = False  # widgets that generate while you move them, for Jupyter and Colab
 
-# %%
+# %% tags=["hide-input"]
 import tempfile
 from dataclasses import replace
 from functools import partial
@@ -238,14 +238,7 @@ Markdown(random if checkpoint == "tiny" else steer.verdict(results, model.functi
 
 # %% tags=["hide-input"]
 again = rerun_command(
-    "05_steering_caa",
-    architecture=architecture,
-    checkpoint=checkpoint,
-    profile=profile,
-    concepts=concepts,
-    functional=functional,
-    words=words,
-    held_out=held_out,
+    "05_steering_caa", "architecture checkpoint profile concepts functional words held_out", globals()
 )
 
 # %%

@@ -42,7 +42,7 @@ captions: str = ""  # csv or Parquet file, or google/MusicCaps, to train on; emp
 store: str = ""  # where results are kept; empty: ../_build/steering
 live: bool = False  # widgets that generate while you move them, for Jupyter and Colab
 
-# %%
+# %% tags=["hide-input"]
 import tempfile
 from pathlib import Path
 
@@ -241,14 +241,8 @@ if checkpoint == "tiny":
 # %% tags=["hide-input"]
 again = rerun_command(
     "06_sparse_autoencoder",
-    architecture=architecture,
-    checkpoint=checkpoint,
-    profile=profile,
-    concepts=concepts,
-    layer=str(chosen),
-    functional=functional,
-    words=words,
-    captions=captions,
+    "architecture checkpoint profile concepts layer functional words captions",
+    globals() | {"layer": str(chosen)},
 )
 
 

@@ -47,7 +47,7 @@ store: str = ""  # where results are kept; empty: ../_build/steering
 localisation: str = ""  # where the scores of localisation are; empty: ../_build/localisation
 heard: int = 2  # concepts whose clips can be played below
 
-# %%
+# %% tags=["hide-input"]
 import tempfile
 import time
 from dataclasses import replace
@@ -97,17 +97,8 @@ config, experiment = table.config, table.work
 model, setting, size = experiment.model, experiment.setting, experiment.profile.table
 again = rerun_command(
     "07_table_1",
-    architecture=architecture,
-    checkpoint="tiny" if tiny else checkpoint,
-    profile=profile,
-    concepts=concepts,
-    functional=functional,
-    words=words,
-    scale=scale,
-    prompts=prompts,
-    seconds=seconds,
-    layer=str(layer) if layer >= 0 else "",
-    captions=captions,
+    "architecture checkpoint profile concepts functional words scale prompts seconds layer captions",
+    globals() | {"checkpoint": "tiny" if tiny else checkpoint, "layer": str(layer) if layer >= 0 else ""},
 )
 
 # %% tags=["hide-input"]

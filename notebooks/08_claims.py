@@ -40,7 +40,7 @@ profile: str = "mini"  # of the results that are looked for: smoke, mini, colab 
 store: str = ""  # where results of steering are; empty: ../_build/steering
 localisation: str = ""  # where the scores of localisation are; empty: ../_build/localisation
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown, display

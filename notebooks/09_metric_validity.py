@@ -37,7 +37,7 @@ renders: int = 0  # true clips; 0 for the profile's
 prompts: int = 0  # of the model; 0 for the profile's
 store: str = ""  # where clips of the model are kept; empty: ../_build/validity
 
-# %%
+# %% tags=["hide-input"]
 import tempfile
 from pathlib import Path
 

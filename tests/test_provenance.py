@@ -67,7 +67,8 @@ def _as_papermill_reads(words: list[str]) -> dict[str, object]:
 
 
 def test_the_line_that_makes_clips_again_names_what_was_chosen() -> None:
-    line = provenance.rerun_command("04_localisation", checkpoint="mini", pairs=6, steps=0, score="", concepts=["slow"])
+    values = {"checkpoint": "mini", "pairs": 6, "steps": 0, "score": "", "concepts": ["slow"], "other": 1}
+    line = provenance.rerun_command("04_localisation", "checkpoint pairs steps score concepts", values)
     assert line == """tada run notebooks/04_localisation.py -p checkpoint mini -p pairs 6 -p concepts '["slow"]'"""
 
 

@@ -124,9 +124,15 @@ def commands(notebook: str, page: str, chosen: Mapping[str, object]) -> list[str
     return [" ".join([f"tada run notebooks/{notebook}.py", *ours]), " ".join([start, *theirs])]
 
 
-def rerun_command(notebook: str, **chosen: object) -> str:
-    """Write the line that makes a notebook's clips again; parameters that are empty, 0 or False are left out."""
-    return commands(notebook, notebook, {name: value for name, value in chosen.items() if value})[0]
+def rerun_command(notebook: str, names: str, values: Mapping[str, object]) -> str:
+    """Write the line that makes a notebook's clips again.
+
+    Args:
+        notebook: its name, without folder and suffix.
+        names: of its parameters, with spaces between them.
+        values: of the parameters and of others; those that are empty, 0 or False are left out of the line.
+    """
+    return commands(notebook, notebook, {name: values[name] for name in names.split() if values[name]})[0]
 
 
 def _quote(text: str) -> str:
