@@ -109,15 +109,15 @@ pathlib.Path(os.environ["TADA_PAGE"], "clips", "a.mp3").write_text("sound")
 
 
 def test_a_run_replaces_what_the_last_one_left_and_nothing_else(book: Path) -> None:
-    run = ("run", "notebooks/01_one.py", "--out", "out")
+    given = ("run", "notebooks/01_one.py", "--out", "out")
     notebook, folder = book / "notebooks" / "01_one.py", book / "out" / "01_one"
     notebook.write_text(PAGE)
-    assert run(*run).exit_code == 0
-    assert run(*run).exit_code == 0
+    assert run(*given).exit_code == 0
+    assert run(*given).exit_code == 0
     for name in ("mine.txt", "clips/a.mp3", "../01_one.ipynb"):  # added, or changed since
         before = (folder / name).read_text() if (folder / name).exists() else None
         (folder / name).write_text("mine")
-        assert "is not as a run left it" in told(*run)
+        assert "is not as a run left it" in told(*given)
         assert (folder / name).read_text() == "mine"
         (folder / name).write_text(before) if before else (folder / name).unlink()
     (book / "notebooks" / "b").mkdir()
@@ -126,7 +126,7 @@ def test_a_run_replaces_what_the_last_one_left_and_nothing_else(book: Path) -> N
     (folder / "clips" / "a.mp3").rename(book / "kept")
     (folder / "clips" / "a.mp3").symlink_to(book / "kept")
     (book / "notebooks" / "b" / "01_one.py").rename(notebook)
-    assert "is not as a run left it" in told(*run)
+    assert "is not as a run left it" in told(*given)
     assert (book / "kept").read_text() == "sound"
 
 
