@@ -18,7 +18,7 @@ from tada import pairs as prompt_pairs
 from tada import patching
 from tada.engine import Setting
 from tada.engine.pool import processes
-from tada.errors import InputError, UnknownNameError, unknown
+from tada.errors import InputError
 from tada.experiments.experiment import Experiment, load_model
 from tada.experiments.profiles import first_seed, get_profile
 from tada.io import write_json
@@ -58,8 +58,6 @@ def plan(
         KeyError: an unknown architecture or profile. ValueError: no such judge. OSError: a checkpoint that cannot be
             had.
     """
-    if name not in ARCHITECTURES:
-        raise UnknownNameError(unknown("architecture", name, ARCHITECTURES))
     size = get_profile(profile)
     asked = None if checkpoint in ("", "public") else checkpoint
     judge = make_judge(judge, asked) if isinstance(judge, str) else as_judge(judge)
