@@ -89,7 +89,7 @@ def sample(frame, count, seed=0):
     )
 
 
-figures.change_list(sample(pairs, 2))
+figures.change_list(sample(pairs, 1))
 
 # %% [markdown]
 # ## Lengths
