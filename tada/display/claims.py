@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from tada import escape
 from tada.display import plots
-from tada.display.tables import cross_texts, interval_texts, plain_table, table
+from tada.display.tables import cross_texts, interval_texts, table, wide_table
 from tada.display.validity import JUDGES
 from tada.experiments import claims
 from tada.models import ARCHITECTURES
@@ -57,8 +57,7 @@ def verdict_table(verdicts: pd.DataFrame) -> HTML:
     cells.loc[general, "claim"] += "<br>" + cells["text"]
     cells.loc[general, ["where", "text"]] = names[0], ""
     wide = cross_texts(cells, cells["text"], "claim", "where").fillna("")
-    attributes = "class='tada-verdicts' role='group' aria-label='Verdicts' tabindex='0'"
-    return HTML(f"<div {attributes}>{plain_table(wide, escape=False)}</div>")
+    return HTML(f"<div class='tada-verdicts'>{wide_table(wide, 'Verdicts')}</div>")
 
 
 def claim_sections(verdicts: pd.DataFrame) -> HTML:

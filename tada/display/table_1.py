@@ -10,7 +10,7 @@ from IPython.display import HTML
 
 from tada import escape
 from tada.display.steering import arm_name
-from tada.display.tables import plain_table, table
+from tada.display.tables import table, wide_table
 from tada.evaluation import blocks, layout
 
 ARROWS = {"higher": "↑", "lower": "↓"}
@@ -34,12 +34,8 @@ def raw_strength_table(results: pd.DataFrame) -> Any:
 def block_tables(cells: pd.DataFrame) -> HTML:
     """Show the blocks of ``tada.evaluation.table``, a row a concept and arm; columns not measured are left out."""
     measured = cells[~cells["column"].isin(_gaps(cells)["column"])]
-    parts = [
-        f"<h3>{escape.html(title)}</h3><div role='group' aria-label='{escape.html(title)}' tabindex='0' "
-        f"style='overflow-x: auto'>{plain_table(_block(block), escape=False)}</div>"
-        for title, block in blocks(measured).items()
-    ]
-    return HTML("".join(parts))
+    parts = {title: wide_table(_block(block), title) for title, block in blocks(measured).items()}
+    return HTML("".join(f"<h3>{escape.html(title)}</h3>{text}" for title, text in parts.items()))
 
 
 def _block(block: pd.DataFrame) -> pd.DataFrame:

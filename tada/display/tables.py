@@ -33,6 +33,12 @@ def plain_table(frame: pd.DataFrame, escape: bool = True) -> str:
     return unnamed.to_html(index=False, border=0, na_rep="–", classes="tada-table", escape=escape)
 
 
+def wide_table(frame: pd.DataFrame, label: str) -> str:
+    """Write a table of cells that are HTML, in a frame that scrolls where it is too wide, by keyboard, too."""
+    attributes = f"class='tada-scroll' role='group' aria-label='{escape.html(label)}' tabindex='0'"
+    return f"<div {attributes}>{plain_table(frame, escape=False)}</div>"
+
+
 def folded(frame: pd.DataFrame | str, summary: str) -> HTML:
     """Fold a large table, or text as it stands, behind a line that opens it."""
     body = f"<pre>{escape.html(frame)}</pre>" if isinstance(frame, str) else plain_table(frame)
