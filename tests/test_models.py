@@ -106,18 +106,12 @@ def test_clips_are_those_of_the_librarys_own_pipeline(tiny_model, negative, guid
 
 
 def test_a_row_is_the_same_alone_in_a_batch_and_in_another_order(model):
-    batch = sampled(model, PROMPTS, [1, 2, 3])
+    """Also where two rows share a seed."""
+    seeds, order = [2, 1, 2], [2, 0, 1]
+    batch = sampled(model, PROMPTS, seeds)
     for row in range(3):
-        assert_same(sampled(model, PROMPTS[row], [row + 1])[0], batch[row])
-    order = [2, 0, 1]
-    shuffled = sampled(model, [PROMPTS[i] for i in order], [i + 1 for i in order])
-    assert_same(shuffled, batch[order])
-
-
-def test_rows_that_share_a_seed_are_as_they_are_alone(model):
-    batch = sampled(model, PROMPTS, [2, 1, 2])
-    assert_same(sampled(model, PROMPTS[1], [1])[0], batch[1])
-    assert_same(sampled(model, PROMPTS[2], [2])[0], batch[2])
+        assert_same(sampled(model, PROMPTS[row], [seeds[row]])[0], batch[row])
+    assert_same(sampled(model, [PROMPTS[i] for i in order], [seeds[i] for i in order]), batch[order])
 
 
 def test_rows_differ_by_seed_and_by_prompt(model):
@@ -133,12 +127,6 @@ def test_negative_prompts_are_per_row(tiny_model, name):
     assert_same(mixed[0], sampled(model, PROMPTS[0], [1], negative="noise")[0])
     assert_same(mixed[1], sampled(model, PROMPTS[1], [2])[0])
     assert (mixed[0] - sampled(model, PROMPTS[0], [1])[0]).abs().max() > 1e-5
-
-
-def test_noise_depends_on_the_seed_alone(model):
-    one, three = model.noise(5, SECONDS), model.noise([4, 5, 6], SECONDS)
-    assert torch.equal(one.values[0], three.values[1])
-    assert torch.equal(three[1].values, one.values) and three[1].seeds == (5,)
 
 
 def test_a_clip_is_the_same_alone_and_in_a_batch(model):
@@ -238,7 +226,8 @@ def test_lengths_that_no_model_makes(model, seconds):
 
 
 def test_every_integer_is_a_seed_or_a_layer(model):
-    three = model.noise(3, SECONDS).values
+    three, several = model.noise(3, SECONDS).values, model.noise([2, 3, 4], SECONDS)
+    assert torch.equal(three[0], several.values[1]) and torch.equal(several[1].values, three)
     assert torch.equal(model.noise(np.int64(3), SECONDS).values, three)
     assert torch.equal(model.noise(torch.tensor([3]), SECONDS).values, three)
     assert model.resolve(np.int64(1)) == model.resolve(torch.tensor(1)) == model.resolve(1)
@@ -249,7 +238,7 @@ def test_every_integer_is_a_seed_or_a_layer(model):
     with tada.record(model, np.int64(1), steps=np.array([0])) as kept:
         sampled(model, PROMPTS[0], np.int64(1))
     assert torch.equal(kept[np.int64(1)], kept[1]) and kept.steps == (0,)
-    assert model.noise([1, 2], SECONDS)[np.int64(1)].seeds == (2,)
+    assert several[np.int64(1)].seeds == several[1].seeds == (3,)
 
 
 @pytest.mark.parametrize("prompt", [None, math.nan, 3, b"a", ["a", None], "\ud800"])
@@ -258,10 +247,11 @@ def test_prompts_are_texts(model, prompt):
         model.encode(prompt)
 
 
-def test_a_negative_prompt_without_guidance_is_told(model):
-    if model.name == "ace-step":
-        return
-    off = replace(QUICK, guidance=1.0)
+@pytest.mark.parametrize("name", ["audioldm2", "stable-audio"])
+def test_texts_without_effect_are_told(tiny_model, name):
+    model, off = tiny_model(name), replace(QUICK, guidance=1.0)
+    with pytest.raises(ValueError, match="lyrics"):
+        model.encode("a", lyrics="la la")
     with pytest.warns(UserWarning, match="guidance=1.0.*has no effect"):
         clips = model.generate("a", 1, SECONDS, off, negative="drums")
     assert clips[0].record["negative"] is None
@@ -301,28 +291,16 @@ def test_what_a_text_encoder_does_not_read_is_told(model):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_broken_latents_name_step_and_row(model, value):
+def test_broken_latents_and_audio_name_step_and_row(model, value):
     def spoil(hidden, when):
         return torch.where(torch.tensor([False, True]).view(-1, 1, 1), torch.full_like(hidden, value), hidden)
 
-    with (
-        pytest.raises(ValueError, match=r"after step 1 of 3, rows \[1\]"),
-        tada.edit(model, {2: spoil}, steps=1),
-    ):
+    with pytest.raises(ValueError, match=r"after step 1 of 3, rows \[1\]"), tada.edit(model, {2: spoil}, steps=1):
         sampled(model, PROMPTS[:2], [1, 2])
-
-
-def test_broken_audio_names_the_row(model):
-    latents = model.sample(model.encode(PROMPTS[:2]), model.noise([1, 2], SECONDS), QUICK)
-    latents.values[1] = math.nan
+    latents = model.noise([1, 2], SECONDS)
+    latents.values[1] = value
     with pytest.raises(ValueError, match=r"rows \[1\]"):
         model.decode(latents)
-
-
-def test_lyrics_where_there_is_no_singing(tiny_model):
-    for name in ("audioldm2", "stable-audio"):
-        with pytest.raises(ValueError, match="lyrics"):
-            tiny_model(name).encode("a", lyrics="la la")
 
 
 def test_one_run_at_a_time(model):
