@@ -47,7 +47,7 @@ class Stream:
 
     def rows(self, index: Tensor) -> Stream:
         """The rows ``index`` (int64 ``[n]``), in that order."""
-        return _each([self], lambda parts: parts[0][index])
+        return _each(lambda own: own[index], self)
 
     def pad(self, tokens: int) -> Stream:
         """The same stream padded with zeros at the end to ``tokens`` tokens, the padding masked."""
@@ -58,26 +58,23 @@ class Stream:
             return self
         if self.mask is None:
             raise InputError("a stream without a mask has a fixed length and cannot be padded")
-        return _each([self], lambda parts: F.pad(parts[0], (0, 0) * (parts[0].dim() - 2) + (0, missing)))
+        return _each(lambda own: F.pad(own, (0, 0) * (own.dim() - 2) + (0, missing)), self)
 
     def where(self, rows: Tensor, other: Stream) -> Stream:
         """Rows of ``other`` where ``rows`` (bool ``[rows]``) is True, own rows elsewhere."""
-        return _each([self, other], lambda parts: torch.where(rows.view(-1, *[1] * (parts[0].dim() - 1)), *parts[::-1]))
+        return _each(lambda own, theirs: torch.where(rows.view(-1, *[1] * (own.dim() - 1)), theirs, own), self, other)
 
     @staticmethod
     def cat(streams: Sequence[Stream]) -> Stream:
         """Streams of one length stacked along rows."""
-        return _each(streams, torch.cat)
+        return _each(lambda *parts: torch.cat(parts), *streams)
 
 
-def _each(streams: Sequence[Stream], combine: Any) -> Stream:
+def _each(combine: Callable[..., Tensor], *streams: Stream) -> Stream:
     """A new stream whose every tensor is ``combine`` of the given streams' tensors."""
-
-    def merged(name: str) -> Tensor | None:
-        parts = [getattr(stream, name) for stream in streams]
-        return None if parts[0] is None else combine(parts)
-
-    return Stream(combine([stream.states for stream in streams]), merged("mask"), merged("positions"))
+    each = {name: [getattr(stream, name) for stream in streams] for name in ("states", "mask", "positions")}
+    made: dict[str, Any] = {name: combine(*parts) for name, parts in each.items() if parts[0] is not None}
+    return Stream(**made)
 
 
 @dataclass(frozen=True, eq=False)
