@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from tada.errors import InputError, LayerError
 
 Rows = int | slice | Sequence[int] | Tensor
+
+TEXTS, SIDES = ("prompts", "negatives", "lyrics"), ("cond", "uncond")
+"""Fields of a context that are texts, and that are streams by name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,19 +104,12 @@ class Context:
     def __getitem__(self, rows: Rows) -> Context:
         """Rows by index, slice, list of indices or bool mask; an index may repeat."""
         index = row_index(rows, len(self))
-        keep = index.tolist()
-        texts: dict[str, Any] = {
-            name: tuple(getattr(self, name)[i] for i in keep) for name in ("prompts", "negatives", "lyrics")
+        texts = {name: tuple(getattr(self, name)[i] for i in index.tolist()) for name in TEXTS}
+        sides = {
+            side: {name: stream.rows(index.to(stream.states.device)) for name, stream in getattr(self, side).items()}
+            for side in SIDES
         }
-        return replace(self, **texts, **self._both(lambda _, stream: stream.rows(index.to(stream.states.device))))
-
-    def pad(self, tokens: Mapping[str, int]) -> Context:
-        """Pad every stream to the named lengths (in tokens)."""
-        return replace(self, **self._both(lambda name, stream: stream.pad(tokens[name])))
-
-    def _both(self, change: Callable[[str, Stream], Stream]) -> dict[str, Any]:
-        sides = {"cond": self.cond, "uncond": self.uncond}
-        return {side: {name: change(name, s) for name, s in streams.items()} for side, streams in sides.items()}
+        return Context(**texts, **sides)  # type: ignore[arg-type]
 
 
 def join(contexts: Sequence[Context]) -> Context:
@@ -125,19 +121,14 @@ def join(contexts: Sequence[Context]) -> Context:
     Returns:
         A context with the sum of their rows.
     """
-    first = contexts[0]
-    longest = {n: max(_longest(c, n) for c in contexts) for n in first.cond}
-    padded = [c.pad(longest) for c in contexts]
+    every = [streams for context in contexts for streams in (context.cond, context.uncond)]
+    longest = {name: max(streams[name].tokens for streams in every if name in streams) for name in contexts[0].cond}
+    texts = {name: tuple(text for context in contexts for text in getattr(context, name)) for name in TEXTS}
     sides = {
-        side: {n: Stream.cat([getattr(c, side)[n] for c in padded]) for n in getattr(first, side)}
-        for side in ("cond", "uncond")
+        side: {name: Stream.cat([getattr(one, side)[name].pad(longest[name]) for one in contexts]) for name in streams}
+        for side, streams in zip(SIDES, every, strict=False)
     }
-    texts = {name: tuple(t for c in contexts for t in getattr(c, name)) for name in ("prompts", "negatives", "lyrics")}
     return Context(**texts, **sides)  # type: ignore[arg-type]
-
-
-def _longest(context: Context, name: str) -> int:
-    return max(side[name].tokens for side in (context.cond, context.uncond) if name in side)
 
 
 def row_index(rows: Rows, count: int) -> Tensor:
