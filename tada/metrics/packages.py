@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
+from importlib.resources import files
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
 from tada.errors import MissingPackageError
 
-_SITE = '"$(python -c \'import sysconfig; print(sysconfig.get_path("purelib"))\')"'
-_CURE = f"rm -f {_SITE}/torchaudio/lib/*.so"
+_HINTS = json.loads((files("tada.data") / "packages.json").read_text(encoding="utf-8"))
 
-INSTALL_HINTS = {
-    "laion_clap": (
-        "pip install librosa==0.11.0 einops ftfy torchlibrosa==0.1.0 braceexpand webdataset wget h5py && "
-        f"pip install --no-deps torchaudio==2.11.0 laion-clap==1.1.7 && {_CURE}"
-    ),
-    "muq": (
-        "pip install librosa==0.11.0 einops easydict nnAudio==0.3.4 ftfy beartype && "
-        f"pip install --no-deps torchaudio==2.11.0 muq==0.1.0 x_clip==0.14.4 && {_CURE}"
-    ),
-    "audiobox_aesthetics": (
-        f"pip install rich submitit && pip install --no-deps torchaudio==2.11.0 audiobox_aesthetics==0.0.4 && {_CURE}"
-    ),
-}
+INSTALL_HINTS: dict[str, str] = {name: lines["here"] for name, lines in _HINTS.items()}
 """Package -> what installs it beside a torch without CUDA. torchaudio's own libraries want CUDA; it runs without."""
 
-INSTALL_HINTS_COLAB = {
-    "laion_clap": "!pip install --no-deps laion-clap==1.1.7 && pip install torchlibrosa braceexpand webdataset wget",
-    "muq": '!pip install --no-deps muq==0.1.0 x_clip==0.14.4 && pip install nnAudio easydict "transformers<5.15"',
-    "audiobox_aesthetics": "!pip install audiobox_aesthetics==0.0.4",
-}
+INSTALL_HINTS_COLAB: dict[str, str] = {name: lines["colab"] for name, lines in _HINTS.items()}
 """Package -> what installs it on Colab, where torch, torchaudio and torchvision are there and match."""
 
 

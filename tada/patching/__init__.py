@@ -11,9 +11,8 @@ from tada.patching.impacts import (
     pooled_impact,
     split_pairs,
 )
-from tada.patching.plants import draw_plant, plant
 from tada.patching.screening import rank, screen
-from tada.patching.sweeps import CONTROLS, Change, LayerSets, plan_sweep, resolve_sets, sweep
+from tada.patching.sweeps import CONTROLS, Change, LayerSets, draw_plant, plan_sweep, plant, resolve_sets, sweep
 
 __all__ = [
     "CONTROLS",
