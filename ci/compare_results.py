@@ -3,7 +3,7 @@
     python ci/compare_results.py OLD_FOLDER NEW_FOLDER
 
 Either folder is a build (such as _build) or a store. All tables with columns ``metric`` and ``value`` below it are
-read: stores (``store.sqlite``, or ``parts/*.parquet`` of older versions) and parquet files. Rows are matched by what a
+read: stores (``*.rows``, or ``parts/*.parquet`` of older versions) and parquet files. Rows are matched by what a
 clip is, never by ``unit_hash``, which changes with the code; older stores of steering say nothing but the hash, their
 rows are matched by metric and value. Prints matched and unmatched rows and the largest differences of every metric;
 ends with 1 where a row is unmatched, or differs by more than 1e-6, absolute and relative.
@@ -27,8 +27,9 @@ CLIP = ["checkpoint", "model", "concept", "pair", "prompt", "seed", "method", "l
 
 def tables(folder: Path) -> Iterator[pd.DataFrame]:
     """Read every table of results below a folder, stores included."""
-    for path in sorted([*folder.rglob("*.parquet"), *folder.rglob("store.sqlite")]):
-        table = Store(path.parent).frame() if path.suffix == ".sqlite" else pd.read_parquet(path)
+    stores = {path.parent for path in folder.rglob("*.rows")}
+    for path in sorted([*folder.rglob("*.parquet"), *stores]):
+        table = Store(path).frame() if path in stores else pd.read_parquet(path)
         if {"metric", "value"} <= set(table) and len(table):
             yield table
 

@@ -61,6 +61,23 @@ def atomic_write(path: str | Path, content: bytes | str | Callable[[Path], Any])
             draft.unlink()
 
 
+def append(path: Path, content: bytes) -> None:
+    """Append to a file that no other process writes, and wait until it is on the disk; all of it or nothing.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with path.open("ab", buffering=0) as file:
+        before, rest = file.seek(0, os.SEEK_END), memoryview(content)
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fsync(file.fileno())
+        except BaseException:
+            file.truncate(before)
+            raise
+
+
 def require_writable(folder: str | Path) -> Path:
     """Return a folder that files can be written into, or could once it is made; it is left as it was.
 

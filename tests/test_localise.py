@@ -243,7 +243,7 @@ def test_what_another_process_is_making_is_waited_for_not_made_again(tiny_folder
     work, pairs = plan(tiny_folder("ace-step"))
     whole = localisation.sweep(work, pairs, [1, 2], store=tmp_path / "theirs")
     mine = Store(tmp_path / "mine")
-    claim = mine.lock(f"chunk {whole['unit_hash'].iloc[0]}")
+    claim = mine.claim(f"chunk {whole['unit_hash'].iloc[0]}")
     assert claim.__enter__()
 
     def finish():

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
-import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -124,91 +121,96 @@ def test_a_store_travels_to_other_processes_and_threads(tmp_path):
 # ---- damage, and folders that cannot hold a store
 
 
-def test_a_damaged_unit_is_forgotten_and_computed_again(tmp_path, caplog):
-    store = Store(tmp_path)
-    store.add(rows(1, 2))
-    content = store.file.read_bytes()
+def test_a_damaged_record_is_forgotten_and_computed_again(tmp_path, caplog):
+    for number in (1, 2, 3):
+        Store(tmp_path).add(rows(number))
+    file = sorted(tmp_path.glob("*.rows"))[0]
+    content = file.read_bytes()
     place = content.index(np.float64(1.0).tobytes())
-    store.file.write_bytes(content[:place] + np.float64(7.0).tobytes() + content[place + 8 :])
+    file.write_bytes(content[:place] + np.float64(7.0).tobytes() + content[place + 8 :])
     with caplog.at_level(logging.WARNING, "tada.store"):
         again = Store(tmp_path)
-        assert again.known() == set(rows(2)["unit_hash"])
-    assert "1 units" in caplog.text and str(store.file) in caplog.text
+        assert again.known() == set(rows(2, 3)["unit_hash"])
+        assert again.known(rows(1, 2)["unit_hash"]) == set(rows(2)["unit_hash"])
+    assert caplog.text.count("is damaged") == 1 and str(file) in caplog.text
     again.add(rows(1))
     pd.testing.assert_frame_equal(Store(tmp_path).frame(rows(1, 2)["unit_hash"]), rows(1, 2))
 
 
-@pytest.mark.parametrize("harm", ["truncate", "overwrite"])
-def test_a_damaged_file_is_refused_in_words(tmp_path, harm):
+@pytest.mark.parametrize("harm", ["cut", "overwritten", "gap", "length"])
+def test_what_damage_leaves_whole_is_kept(tmp_path, harm, caplog):
     store = Store(tmp_path)
-    store.add(rows(*range(200)))
-    content = store.file.read_bytes()
-    store.file.write_bytes(content[: len(content) // 2] if harm == "truncate" else b"nonsense" * 1000)
-    harmed = store.file.read_bytes()
-    with pytest.raises(InputError, match="damaged.*set aside as store.sqlite.damaged-.*delete"):
-        Store(tmp_path).frame()
-    assert [file.read_bytes() for file in tmp_path.glob("*.damaged-*")] == [harmed]
-    Store(tmp_path).add(rows(1))
-    assert len(Store(tmp_path).frame()) == 1
+    for number in range(6):
+        store.add(rows(number))
+    (file,) = tmp_path.glob("*.rows")
+    content = file.read_bytes()
+    second = content.index(b"tada ", 5)
+    file.write_bytes(
+        {
+            "cut": content[: second + 100],
+            "overwritten": b"nonsense" * 1000,
+            "gap": content[:second] + bytes(50) + content[second + 50 :],
+            "length": content[: second + 70] + b"9" + content[second + 70 :],
+        }[harm]
+    )
+    kept = {"cut": {0}, "overwritten": set(), "gap": {0, 2, 3, 4, 5}, "length": {0, 2, 3, 4, 5}}[harm]
+    again = Store(tmp_path)
+    assert again.known() == set(rows(*kept)["unit_hash"])
+    assert ("is damaged" in caplog.text) == (harm != "cut"), "what a killed process leaves is no damage"
+    again.add(rows(*range(6)))
+    pd.testing.assert_frame_equal(Store(tmp_path).frame(rows(*range(6))["unit_hash"]), rows(*range(6)))
 
 
-def test_what_is_no_store_is_told(tmp_path):
-    foreign, file, folder, pipe, older = (tmp_path / name for name in ("foreign", "file", "folder", "pipe", "older"))
-    file.touch()
-    (older / "parts").mkdir(parents=True)
-    (older / "parts" / "0.parquet").touch()
-    with pytest.raises(InputError, match="older version.*delete it or name another"):
-        Store(older)
-    assert not (older / "store.sqlite").exists()
-    for place in (file, file / "below"):
+def test_a_full_disk_is_told_and_leaves_the_store_sound(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    store.add(rows(1))
+    monkeypatch.setattr("tada.io.os.fsync", lambda file: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(InputError, match="cannot be written.*No space"):
+        store.add(rows(2))
+    monkeypatch.undo()
+    store.add(rows(3))
+    assert Store(tmp_path).known() == store.known() == set(rows(1, 3)["unit_hash"])
+
+
+def test_a_folder_that_cannot_be_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(InputError, match="cannot be a folder of results"):
             Store(place)
-    (folder / "store.sqlite").mkdir(parents=True)
-    pipe.mkdir()
-    os.mkfifo(pipe / "store.sqlite")
-    for place in (folder, pipe):
-        with pytest.raises(InputError, match="store.sqlite is no file"):
-            Store(place)
-    foreign.mkdir()
-    with closing(sqlite3.connect(foreign / "store.sqlite")) as database:
-        database.execute("CREATE TABLE units (mine)")
-    with pytest.raises(InputError, match="other tables.*set aside"):
-        Store(foreign)
-    assert list(foreign.glob("store.sqlite.damaged-*")) and Store(foreign).known() == set()
 
 
-def test_the_first_to_set_decides_unless_it_is_damaged(tmp_path, caplog):
+@pytest.mark.parametrize("old", ["parts/0.parquet", "store.sqlite"])
+def test_a_store_of_an_older_version_is_refused(tmp_path, old):
+    (tmp_path / old).parent.mkdir(exist_ok=True)
+    (tmp_path / old).touch()
+    with pytest.raises(InputError, match="older version.*delete it or name another"):
+        Store(tmp_path)
+
+
+# ---- settings that the first run decides, and two stores that become one
+
+
+def test_the_first_to_set_decides(tmp_path):
     store = Store(tmp_path)
     assert store.get("seed") is None
     assert store.get_or_set("seed", 1) == 1 == Store(tmp_path).get_or_set("seed", 2) == store.get("seed")
-    assert store.get_or_set("other", 3) == 3
-    with closing(sqlite3.connect(store.file)) as database:
-        database.execute("UPDATE settings SET value = '{'")
-        database.commit()
-    assert store.get("seed") is None and "setting seed" in caplog.text
-    assert store.get_or_set("seed", 2) == 2
+    assert store.get_or_set("other", 3) == 3 and store.known() == set() and store.frame().empty
 
 
-MOUNTS = """\
-overlay / overlay rw 0 0
-host:/home /home nfs4 rw 0 0
-/dev/sda /home/me/disk ext4 rw 0 0
-me@host: /mnt/far\\040away fuse.sshfs rw 0 0
-//host/share /media cifs rw 0 0
-"""
-
-
-def test_folders_on_the_network_are_refused(tmp_path, monkeypatch):
-    (tmp_path / "mounts").write_text(MOUNTS)
-    folders = {"/tmp": "overlay", "/home/me": "nfs4", "/home/me/disk/a": "ext4", "/mnt/far away/x": "fuse.sshfs"}
-    for folder, system in {**folders, "/media/a": "cifs", "/homes": "overlay"}.items():
-        assert store_module.file_system(Path(folder), tmp_path / "mounts") == system
-        assert bool(store_module.NETWORK.fullmatch(system)) == (system not in ("overlay", "ext4"))
-    assert store_module.file_system(Path("/tmp"), tmp_path / "none") == ""
-    monkeypatch.setattr(store_module, "file_system", lambda folder: "nfs4")
-    with pytest.raises(InputError, match=r"network file system \(nfs4\).*local folder"):
-        Store(tmp_path / "new")
-    assert not (tmp_path / "new").exists()
+def test_merged_stores_hold_what_either_held(tmp_path):
+    one, two = Store(tmp_path / "one"), Store(tmp_path / "two")
+    one.add(rows(1, 2))
+    one.get_or_set("batch", 8)
+    two.get_or_set("batch", 16)
+    two.get_or_set("seed", 3)
+    two.add(rows(2, 3))
+    assert [one.merge(two.folder), one.merge(two.folder)] == [1, 0]
+    two.add(rows(4))
+    assert one.merge(two.folder) == 1
+    pd.testing.assert_frame_equal(Store(tmp_path / "one").frame(rows(4, 3, 2, 1)["unit_hash"]), rows(4, 3, 2, 1))
+    assert [Store(tmp_path / "one").get(name) for name in ("batch", "seed")] == [8, 3], "the first to set decides"
+    with pytest.raises(InputError, match="no store that holds results"):
+        one.merge(tmp_path)
 
 
 # ---- processes
@@ -246,29 +248,62 @@ def test_two_processes_on_one_store_do_not_clash(tmp_path):
 
 HOLD = """
 import sys, time
+from tada import store
 from tada.store import Store
 
-with Store(sys.argv[1]).lock("work") as mine:
+store.MACHINE, store.BEAT = sys.argv[2], 0.05
+with Store(sys.argv[1]).claim("work") as mine:
     print(mine, flush=True)
     time.sleep(60)
 """
 
 
-def holder(folder: Path) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
-
-
-def test_a_lock_is_held_once_and_ends_with_its_process(tmp_path):
-    store = Store(tmp_path)
-    with store.lock("work") as mine, store.lock("work") as again, store.lock("other") as other:
-        assert (mine, again, other) == (True, False, True)
-    assert not list(tmp_path.glob("*.lock")), "what is given back leaves no file"
-    process = holder(tmp_path)
+def holder(folder: Path, machine: str = store_module.MACHINE) -> subprocess.Popen:
+    arguments = [sys.executable, "-c", HOLD, str(folder), machine]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "True\n"
-    with store.lock("work") as mine:
-        assert not mine
-    assert list(tmp_path.glob("*.lock")), "a lock that was refused takes nothing away"
+    return process
+
+
+def test_a_claim_is_held_once_and_given_back(tmp_path):
+    store = Store(tmp_path)
+    with store.claim("work") as mine, store.claim("work") as again, store.claim("other") as other:
+        assert (mine, again, other) == (True, False, True)
+    assert not list(tmp_path.iterdir()), "what is given back leaves no file"
+
+
+@pytest.mark.parametrize("machine", [store_module.MACHINE, "another"])
+def test_a_claim_ends_with_its_process(tmp_path, monkeypatch, machine):
+    """At once where the process was on this machine, else when its lease runs out."""
+    monkeypatch.setattr(store_module, "LEASE", 1.0)
+    store, process = Store(tmp_path), holder(tmp_path, machine)
+    deadline = time.monotonic() + 2.0
+    while time.monotonic() < deadline:
+        with store.claim("work") as mine:
+            assert not mine, "signs of life keep a claim"
+        time.sleep(0.1)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    with store.lock("work") as mine:
-        assert mine
+    killed = time.monotonic()
+    while True:
+        with store.claim("work") as mine:
+            if mine:
+                break
+        assert time.monotonic() - killed < 30
+        time.sleep(0.02)
+    assert (time.monotonic() - killed > 0.5) == (machine == "another")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dead_claim_passes_to_one_of_many(tmp_path):
+    process = holder(tmp_path)
+    process.kill()
+    process.wait()
+
+    def ask(_: int) -> bool:
+        with Store(tmp_path).claim("work") as mine:
+            time.sleep(0.3)
+            return mine
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(ask, range(8))) == 1

@@ -160,7 +160,7 @@ def run(model: Model, plan: pd.DataFrame, job: Job, store: Store | None = None) 
     Raises:
         ValueError: a model that workers cannot load, or a judge that does not give one value a clip.
     """
-    todo = set(plan[UNIT]) - _done(store, job.setting.keep)
+    todo = _missing(plan, store, job.setting.keep)
     chunks = [part for _, part in plan.groupby("chunk", sort=False) if part[UNIT].isin(todo).any()]
     compute = _serial if job.setting.executor is None else _parallel
     frames = list(_with_progress(compute(model, job, chunks, store), len(todo), job.setting.progress))
@@ -192,10 +192,10 @@ def generate(
 # ---- here, or by an executor
 
 
-def _done(store: Store | None, keep: str | Path | None) -> set[str]:
-    """The stored units; one whose clip was to be kept and is gone does not count."""
-    known = set() if store is None else store.known()
-    return known if keep is None else {unit for unit in known if Path(keep, f"{unit}.flac").is_file()}
+def _missing(rows: pd.DataFrame, store: Store | None, keep: str | Path | None) -> set[str]:
+    """The units that are not stored; one whose clip was to be kept and is gone counts as such."""
+    known = set() if store is None else store.known(rows[UNIT])
+    return {unit for unit in rows[UNIT] if unit not in known or (keep and not Path(keep, f"{unit}.flac").is_file())}
 
 
 def _serial(model: Model, job: Job, chunks: Iterable[pd.DataFrame], store: Store | None) -> Iterator[pd.DataFrame]:
@@ -203,7 +203,7 @@ def _serial(model: Model, job: Job, chunks: Iterable[pd.DataFrame], store: Store
     waiting, limit, passed = deque(chunks), _Limit(job.setting.batch), 0
     while waiting:
         chunk = waiting.popleft()
-        with _lock(store, chunk) as mine:
+        with _claim(store, chunk) as mine:
             if mine:
                 yield from _compute(model, job, chunk, store, limit)
         if mine:
@@ -250,8 +250,10 @@ def _work(
         _worker.fingerprint = _worker.model.fingerprint()
     if _worker.fingerprint != fingerprint:
         raise InputError("a worker loaded other weights than the model has: they were changed after loading")
-    store = None if folder is None else Store(folder)
-    with _lock(store, chunk) as mine:
+    if getattr(_worker, "store", None) is None or _worker.store.folder != folder:
+        _worker.store = None if folder is None else Store(folder)
+    store = _worker.store
+    with _claim(store, chunk) as mine:
         if mine:
             frames = _compute(_worker.model, job, chunk, store, _Limit(job.setting.batch))
             return pd.concat([chunk[[UNIT]][:0], *frames], ignore_index=True)
@@ -259,9 +261,9 @@ def _work(
     return None
 
 
-def _lock(store: Store | None, chunk: pd.DataFrame) -> AbstractContextManager[bool]:
+def _claim(store: Store | None, chunk: pd.DataFrame) -> AbstractContextManager[bool]:
     """Ask whether this process may compute a chunk."""
-    return nullcontext(True) if store is None else store.lock(f"chunk {chunk[UNIT].iloc[0]}")
+    return nullcontext(True) if store is None else store.claim(f"chunk {chunk[UNIT].iloc[0]}")
 
 
 def _with_progress(frames: Iterable[pd.DataFrame], total: int, progress: bool) -> Iterator[pd.DataFrame]:
@@ -286,7 +288,7 @@ class _Limit:
 def _compute(model: Model, job: Job, chunk: pd.DataFrame, store: Store | None, limit: _Limit) -> Iterator[pd.DataFrame]:
     """Generate, judge and store what is missing of a chunk, batch by batch."""
     keep = job.setting.keep
-    missing = chunk[~chunk[UNIT].isin(_done(store, keep))].drop_duplicates(UNIT)
+    missing = chunk[chunk[UNIT].isin(_missing(chunk, store, keep))].drop_duplicates(UNIT)
     if "reference" in chunk:
         missing = chunk[chunk[UNIT].isin({*missing[UNIT], *missing["reference"]})].drop_duplicates(UNIT)
     for rows, clips in _clips(model, job, chunk, missing, limit):

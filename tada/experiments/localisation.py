@@ -204,7 +204,7 @@ def load_finished(work: Experiment, pairs: pd.DataFrame, store: str | Path) -> p
 def _unmade(work: Experiment, pairs: pd.DataFrame, layer_sets: patching.LayerSets, store: str | Path) -> pd.DataFrame:
     """The clips of a sweep that a store has no score of."""
     units = patching.plan_sweep(work.model, pairs, seeds_of(pairs), layer_sets, work.setting, work.judge)
-    return units[~units[UNIT].isin(Store(store).known())]
+    return units[~units[UNIT].isin(Store(store).known(units[UNIT]))]
 
 
 # ---- what is found
