@@ -48,12 +48,6 @@ class SoundFile(click.ParamType):
 
         path = sound_path(value)
         require_writable(path.parent)
-        try:
-            path.lstat()
-        except FileNotFoundError:
-            return path
-        except OSError as error:
-            self.fail(f"cannot write {path} ({error.strerror}).", param, ctx)
         return self.fail(f"{path} is a folder.", param, ctx) if path.is_dir() else path
 
 
