@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from operator import index
 from typing import Any
 
-from tada.errors import InputError, UnknownNameError, unknown
+from tada.errors import InputError, check_name
 
 LARGEST_SEED = 2**64 - 1
 """The largest seed that a torch generator takes."""
@@ -115,8 +115,7 @@ def sung(lyrics: Lyrics, prompts: Sequence[str]) -> list[str | None]:
     if not isinstance(lyrics, Mapping):
         return per_row("lyrics", lyrics, len(prompts))
     for prompt in prompts:
-        if prompt not in lyrics:
-            raise UnknownNameError(unknown("prompt with lyrics", prompt, lyrics))
+        check_name("prompt with lyrics", prompt, lyrics)
     return [lyrics[prompt] for prompt in prompts]
 
 

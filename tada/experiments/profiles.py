@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, get_type_hints
 
-from tada.errors import UnknownNameError, unknown
+from tada.errors import check_name
 
 BLOCK, CONCEPT = 1_000_000, 10_000
 """Seeds of a block, and of a concept within a block."""
@@ -143,6 +143,5 @@ leaves out the autoencoders that do not fit beside the model into 16 GB, and lea
 
 def get_profile(name: str) -> Profile:
     """Look a profile up; UnknownNameError with the nearest names where there is none."""
-    if name not in PROFILES:
-        raise UnknownNameError(unknown("profile", name, PROFILES))
+    check_name("profile", name, PROFILES)
     return PROFILES[name]

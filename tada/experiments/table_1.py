@@ -23,7 +23,7 @@ from tada.concepts import steered as prompts
 from tada.concepts.steered import TABLE_1 as CONCEPTS
 from tada.concepts.steered import Wording
 from tada.engine import units
-from tada.errors import InputError, UnknownNameError, unknown
+from tada.errors import InputError, check_name
 from tada.experiments import autoencoder, localisation, steering
 from tada.experiments.claims import Evidence
 from tada.experiments.experiment import Experiment, compute_ahead
@@ -126,8 +126,7 @@ def open_table(config: Config) -> Table1:
     """
     size = get_profile(config.profile)
     table = replace(size.table, scale=config.scale or size.table.scale, prompts=config.prompts or size.table.prompts)
-    if table.scale not in SCALES:
-        raise UnknownNameError(unknown("scale", table.scale, SCALES))
+    check_name("scale", table.scale, SCALES)
     words, captions = config.vocabulary, config.captions or None
     about = config.name, config.checkpoint, config.profile
     work = steering.plan(*about, functional=config.functional, vocabulary=words, captions=captions)
@@ -329,8 +328,7 @@ def load_evidence(
         KeyError: an unknown architecture or profile.
     """
     for name in models:
-        if name not in ARCHITECTURES:
-            raise UnknownNameError(unknown("architecture", name, ARCHITECTURES))
+        check_name("architecture", name, ARCHITECTURES)
     left: dict[tuple[str, str], tuple[pd.DataFrame, str]] = {}
     for file in sorted(Path(store).glob("tables/*/results.parquet")):
         about = json.loads(file.with_name("run.json").read_text())

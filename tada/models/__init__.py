@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING
 
-from tada.errors import CheckpointError, UnknownNameError, unknown
+from tada.errors import CheckpointError, UnknownNameError, check_name, unknown
 
 if TYPE_CHECKING:
     import torch
@@ -94,8 +94,7 @@ def load(
         KeyError: an unknown architecture.
         CheckpointError: a checkpoint that cannot be had, with what to do; it is an OSError.
     """
-    if name not in ARCHITECTURES:
-        raise UnknownNameError(unknown("architecture", name, ARCHITECTURES))
+    check_name("architecture", name, ARCHITECTURES)
     if checkpoint == "mini":
         checkpoint = mini_folder(name)
     from tada.models.fingerprint import log_loaded

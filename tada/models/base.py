@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tada import arguments
 from tada.arguments import Lyrics, integer, number
 from tada.audio import Clips
-from tada.errors import InputError, LayerError, UnknownNameError, unknown
+from tada.errors import InputError, LayerError, check_name
 from tada.models import ARCHITECTURES, hub
 from tada.models.context import Conditioning, Context, Stream, join, reach
 from tada.models.device import pick_device, pick_dtype
@@ -320,8 +320,7 @@ class Model(ABC):
         """
         if not isinstance(preset, Sampling):
             name = preset or "default"
-            if name not in self.presets:
-                raise UnknownNameError(unknown("sampling preset", name, self.presets))
+            check_name("sampling preset", name, self.presets)
             preset = self.presets[name]
         wanted = type(self.presets["default"])
         if type(preset) is Sampling:
@@ -391,8 +390,7 @@ class Model(ABC):
 
     def _site(self, item: int | str) -> str:
         if isinstance(item, str):
-            if item not in self.sites:
-                raise UnknownNameError(unknown("site", item, self.sites, "See model.sites."))
+            check_name("site", item, self.sites, "See model.sites.")
             return item
         place = integer("layers", item, -maxsize)
         if not -len(self.sites) <= place < len(self.sites):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tada.errors import InputError, UnknownNameError, unknown
+from tada.errors import InputError, check_name
 from tada.io import write_json
 from tada.models.pipeline import quiet_loading
 
@@ -43,13 +43,11 @@ def build(name: str, folder: str | Path, seed: int = 0, width: int = 8, topology
         KeyError: an unknown architecture or topology. ValueError: an odd or small width.
     """
     sizes = json.loads(SIZES.read_text(encoding="utf-8"))
-    if name not in sizes:
-        raise UnknownNameError(unknown("architecture", name, sizes))
+    check_name("architecture", name, sizes)
     if width < 4 or width % 4:
         raise InputError(f"got width={width}; expected a multiple of 4")
     topologies = ("full", "base") if name == "audioldm2" else ("full",)
-    if topology not in topologies:
-        raise UnknownNameError(unknown(f"topology of {name}", topology, topologies))
+    check_name(f"topology of {name}", topology, topologies)
     if topology == "base":
         dims = [widths[:3] for widths in sizes[name]["unet"]["cross_attention_dim"]]
         sizes[name]["unet"] |= {"transformer_layers_per_block": 1, "cross_attention_dim": dims}
