@@ -22,7 +22,7 @@ from tada.arguments import integer, integers
 from tada.errors import InputError, LayerError, UnknownNameError, unknown
 from tada.models.base import Layers, Model
 from tada.models.context import Conditioning, Context, Stream
-from tada.models.run import Pass, SamplingState
+from tada.models.run import MOST_STEPS, Pass, SamplingState
 
 __all__ = ["Edit", "Part", "Passes", "Recorded", "Reduce", "Steps", "When", "edit", "record", "route"]
 
@@ -74,7 +74,7 @@ def record(
         reduce: None keeps ``[rows, tokens, dim]``; ``"mean"`` averages over tokens; or a function of the hidden states
             ``[rows, tokens, dim]``. It runs on the model's device before anything is kept.
         passes: guidance passes to record.
-        steps: denoising steps to record; None for all.
+        steps: denoising steps to record, negative ones from the end; None for all.
 
     Yields:
         A mapping that fills while the model samples.
@@ -107,7 +107,7 @@ def edit(
         edits: site (name, index or layer set) to a function ``fn(hidden, when) -> hidden`` of the hidden states
             ``[rows, tokens, dim]`` of one guidance pass; the shape has to stay, the dtype is cast back.
         passes: guidance passes to edit.
-        steps: denoising steps to edit; None for all.
+        steps: denoising steps to edit, negative ones from the end; None for all.
 
     Raises:
         RuntimeError: at exit, a site or a requested step that never fired.
@@ -134,7 +134,7 @@ def route(
     sites: Layers | None,
     source_context: Context,
     rows: RouteRows = None,
-    passes: Passes = "both",
+    passes: Passes | Pass = "both",
     steps: Steps = None,
     part: Part = "both",
 ) -> Iterator[None]:
@@ -146,9 +146,8 @@ def route(
         source_context: the context to read from, one row per clip or a single row for all, of the same length in tokens
             as the sampled context (encode all prompts in one call, and take rows of the result).
         rows: the clips that are routed, as bool mask or indices; None for all.
-        passes: guidance passes that are routed. Both, as in the paper: the source's own
-            unconditional side comes along.
-        steps: denoising steps that are routed; None for all.
+        passes: guidance passes that are routed. Both, as in the paper: the source's own unconditional side comes along.
+        steps: denoising steps that are routed, negative ones from the end; None for all.
         part: ``"keys"`` or ``"values"`` alone, whose mask and positions stay those of the sampled text; ``"both"``.
 
     Raises:
@@ -240,27 +239,28 @@ class Intervention:
 
     kind: str
     sites: tuple[str, ...]
-    which: Passes
+    which: Passes | Pass
     wanted: Steps
     act: Callable[..., Any]
     part: Part = "both"
     fired: dict[str, set[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.which not in ("cond", "uncond", "both"):
-            raise InputError(unknown("pass", self.which, ("cond", "uncond", "both")))
+        known = (*get_args(Passes), *(get_args(Pass) if self.kind == "route" else ()))
+        if self.which not in known:
+            raise InputError(unknown("pass", self.which, known))
         self.passes: tuple[Pass, ...] = ("cond", "uncond") if self.which == "both" else (self.which,)
-        steps = None if self.wanted is None else integers("steps", self.wanted, 0)
-        self.steps = None if steps is None else frozenset(steps)
-        self.last = max(steps or [0])
+        self.steps = None if self.wanted is None else frozenset(integers("steps", self.wanted, -MOST_STEPS))
+        self.last = max(max(step, -1 - step) for step in self.steps or [0])
 
     def applies(self, run: SamplingState, site: str, which: Pass) -> bool:
         """Return whether the intervention applies here and now, and note that it did."""
         if self.last >= run.sampling.steps:
             raise InputError(f"{self.kind} at step {self.last}: this run has steps 0 to {run.sampling.steps - 1}")
-        if which not in self.passes or (self.steps is not None and run.step not in self.steps):
+        now = {run.step, run.step - run.sampling.steps}
+        if which not in self.passes or (self.steps is not None and not now & self.steps):
             return False
-        self.fired.setdefault(site, set()).add(run.step)
+        self.fired.setdefault(site, set()).update(now)
         return True
 
     def check(self) -> None:

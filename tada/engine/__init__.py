@@ -2,8 +2,8 @@
 
 Everything that generates for a result goes through :func:`run`, and everything that determines a result goes into its
 key through :func:`units`. A plan is a table with one row a clip: ``prompt, seed``, the key ``unit_hash``, ``chunk``
-(rows that share one padded length of text, and that one process computes), optionally ``routed`` and ``shared`` (other
-texts that the intervention reads), ``kind`` (rows of one batch have the same), ``reference`` (the key of a row that is
+(rows that share one padded length of text, and that one process computes), optionally those of :data:`OTHER_TEXTS`
+(which the intervention reads), ``kind`` (rows of one batch have the same), ``reference`` (the key of a row that is
 made before this one, whether or not it is stored) and whatever judge and intervention read.
 """
 
@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 
 COLUMNS = ("checkpoint", "model", "concept", "pair", "prompt", "seed", "method", "layers", "alpha", "metric", "value")
 """Columns of every table of results, beside ``unit_hash``."""
+
+OTHER_TEXTS = ("routed", "shared", "positive", "negative")
+"""Columns of plans with texts beside the prompt, empty where there is none."""
 
 BATCH = 8
 """Rows in one denoiser call where nothing else is said."""
@@ -324,7 +327,7 @@ def _clips(
 
 def _encode(model: Model, setting: Setting, chunk: pd.DataFrame) -> Texts:
     """Encode all texts of a chunk, each once."""
-    others = [text for name in ("routed", "shared") if name in chunk for text in chunk[name] if text]
+    others = [text for name in OTHER_TEXTS if name in chunk for text in chunk[name] if text]
     texts = list(dict.fromkeys([*chunk["prompt"], *others]))
     return Texts(model.encode(texts, setting.negative, setting.lyrics), {text: row for row, text in enumerate(texts)})
 

@@ -157,8 +157,8 @@ class Conditioning:
     extra: Mapping[str, Tensor] = field(default_factory=dict)
 
     def streams(self, which: str) -> Mapping[str, Stream]:
-        """Streams of the pass ``"cond"`` or ``"uncond"``."""
-        side = self.cond if which == "cond" else self.uncond
+        """Streams of a pass; all but ``"uncond"`` read the same."""
+        side = self.uncond if which == "uncond" else self.cond
         if side is None:
             raise InputError("this sampling run has no unconditional pass (guidance is off)")
         return side

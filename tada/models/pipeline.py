@@ -88,7 +88,9 @@ class PipelineModel(Model):
         extra = self.pipeline.prepare_extra_step_kwargs(draws, 0.0)
         x = noise.values * scheduler.init_noise_sigma
         for step, t in enumerate(scheduler.timesteps):
-            prediction = self.guided(scheduler.scale_model_input(x, t), t, step, run)
+            scaled = scheduler.scale_model_input(x, t)
+            poles = partial(self.poles, scaled, t, step, run)
+            prediction = self.live.guide(self.guided(scaled, t, step, run), poles)
             with warnings.catch_warnings():  # the Brownian tree remarks on its end points being rounded to float32
                 warnings.filterwarnings("ignore", "Should have", UserWarning)
                 x = scheduler.step(prediction, t, x, **extra).prev_sample
@@ -105,6 +107,11 @@ class PipelineModel(Model):
         run.enter(step, ("uncond", "cond"))
         uncond, cond = self.denoise(torch.cat([x, x]), t, run).chunk(2)
         return uncond + run.sampling.guidance * (cond - uncond)
+
+    def poles(self, x: Tensor, t: Tensor, step: int, run: SamplingState) -> Tensor:
+        """The denoiser's predictions of the positive and the negative pass, stacked along rows."""
+        run.enter(step, ("positive", "negative"))
+        return self.denoise(torch.cat([x, x]), t, run)
 
 
 @contextmanager

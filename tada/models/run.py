@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -15,7 +15,12 @@ from tada.arguments import integer, number
 from tada.errors import InputError
 from tada.models.context import Conditioning, Context, Rows, Stream, row_index
 
-Pass = Literal["cond", "uncond"]
+Pass = Literal["cond", "uncond", "positive", "negative"]
+"""Guidance passes of a denoiser call; the last two, which only guides ask for, read as the first does unless routed."""
+
+Guide = Callable[[Tensor, "SamplingState", Callable[[], Tensor]], Tensor]
+"""A change of the guided prediction ``[rows, ...]`` at a run's step; the last argument makes the positive and the
+negative pass and gives their predictions, stacked along rows."""
 
 MOST_STEPS = 1000
 """Denoising steps at most: the noise levels that the models were trained on."""
@@ -117,11 +122,20 @@ class Live:
         run: the sampling run in progress, None outside ``sample``.
         interventions: those in force, in the order in which they were entered.
         handles: the torch hooks on each site that an intervention touches.
+        guides: changes of the guided prediction, in the order in which they were entered.
     """
 
     run: SamplingState | None = None
     interventions: list[Any] = field(default_factory=list)
     handles: dict[str, list[RemovableHandle]] = field(default_factory=dict)
+    guides: list[Guide] = field(default_factory=list)
+
+    def guide(self, prediction: Tensor, poles: Callable[[], Tensor]) -> Tensor:
+        """Return the guided prediction as the guides in force change it."""
+        for change in self.guides:
+            assert self.run is not None
+            prediction = change(prediction, self.run, poles)
+        return prediction
 
 
 def last_finite(steps: Iterator[Tensor], count: int, label: str | None) -> Tensor:

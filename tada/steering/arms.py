@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -67,9 +68,45 @@ def seeded(prompts: Iterable[str], seeds: Seeds = 0) -> tuple[tuple[str, int], .
     return tuple((prompt, seed) for prompt, own in rows for seed in own)
 
 
+class Way(ABC):
+    """What every way to steer offers; attributes as of :class:`Arm`."""
+
+    method: str
+    layers: Layers | None
+    scale: tuple[float, float]
+
+    def raw(self, percent: float) -> float:
+        """The raw strength at a percentage of the range, -100 to 100 and beyond."""
+        if not np.isfinite(percent):
+            raise InputError(f"got {percent} percent; expected a finite strength")
+        return percent * (self.scale[0 if percent > 0 else 1] / 100)
+
+    def sites(self, model: Model) -> tuple[str, ...]:
+        """The sites that are steered."""
+        return model.resolve(self.layers)
+
+    def name(self, model: Model) -> str:
+        """The layers in words: the name of a layer set, or indices such as ``"6+7"``."""
+        if isinstance(self.layers, str) and self.layers in ("all", "functional", "all-but-functional"):
+            return self.layers
+        return model.label(sorted(self.sites(model), key=model.sites.index))
+
+    def texts(self, prompt: str) -> dict[str, str]:
+        """Other texts that the rows of a prompt read, by the column of the plan that they stand in."""
+        return {}
+
+    @abstractmethod
+    def describe(self, model: Model) -> dict[str, Any]:
+        """What determines a clip that is steered so, beside strength and texts, as json can hold it."""
+
+    @abstractmethod
+    def intervene(self, model: Model, rows: pd.DataFrame, texts: Texts) -> AbstractContextManager[None]:
+        """Steer the rows of a batch, each at its own raw strength."""
+
+
 @dataclass(frozen=True, eq=False)
-class Arm:
-    """A way to steer: one row of Table 1 for one concept.
+class Arm(Way):
+    """A way to steer by a vector: one row of Table 1 for one concept.
 
     Attributes:
         method: ``"CAA"`` or ``"SAE"``, say.
@@ -87,35 +124,23 @@ class Arm:
     renorm: bool = True
     passes: Passes = "cond"
 
-    def raw(self, percent: float) -> float:
-        """The raw strength at a percentage of the range, -100 to 100 and beyond."""
-        if not np.isfinite(percent):
-            raise InputError(f"got {percent} percent; expected a finite strength")
-        return percent * (self.scale[0 if percent > 0 else 1] / 100)
-
     def sites(self, model: Model) -> tuple[str, ...]:
         """The sites that are steered."""
         return tuple(self.vector.sites) if self.layers is None else model.resolve(self.layers)
-
-    def name(self, model: Model) -> str:
-        """The layers in words: the name of a layer set, or indices such as ``"6+7"``."""
-        if isinstance(self.layers, str) and self.layers in ("all", "functional", "all-but-functional"):
-            return self.layers
-        return model.label(sorted(self.sites(model), key=model.sites.index))
 
     def describe(self, model: Model) -> dict[str, Any]:
         """What determines a clip that is steered so, beside the strength, as json can hold it."""
         sites = list(self.sites(model))
         return {"sites": sites, "vector": digest(self.vector, sites), "renorm": self.renorm, "passes": self.passes}
 
-    def apply(self, model: Model, alpha: Sequence[float]) -> AbstractContextManager[None]:
-        """Steer everything sampled inside the block, each row at its own raw strength."""
-        return self.vector.apply(model, list(alpha), self.layers, self.passes, self.renorm)
+    def intervene(self, model: Model, rows: pd.DataFrame, texts: Texts) -> AbstractContextManager[None]:
+        """Steer the rows of a batch, each at its own raw strength."""
+        return self.vector.apply(model, rows["alpha"].tolist(), self.layers, self.passes, self.renorm)
 
 
 def steer(
     model: Model,
-    arms: Sequence[Arm],
+    arms: Sequence[Way],
     trial: Trial,
     percents: Sequence[float],
     judge: JudgeLike,
@@ -144,7 +169,7 @@ def steer(
 
 
 def plan_steering(
-    model: Model, arms: Sequence[Arm], trial: Trial, percents: Sequence[float], judge: JudgeLike | None = None
+    model: Model, arms: Sequence[Way], trial: Trial, percents: Sequence[float], judge: JudgeLike | None = None
 ) -> pd.DataFrame:
     """List the clips of :func:`steer`, see :mod:`tada.engine`."""
     names = [(arm.method, arm.name(model)) for arm in arms]
@@ -164,17 +189,20 @@ def plan_steering(
     for number, (prompt, seed) in enumerate(trial.rows):
         clip = {"prompt": prompt, "seed": int(seed)}
         about = clip | {"concept": trial.concept, "number": number, "pair": key(clip)[:12], "chunk": number // CHUNK}
-        rows += [about | row for row, _ in ways]
-        told += [clip | {"concept": trial.concept} | how for _, how in ways]
+        others = [arm.texts(prompt) for arm in arms]
+        about |= {name: "" for texts in others for name in texts}
+        own = [{} if row["kind"] < 0 else others[row["kind"]] for row, _ in ways]
+        rows += [about | row | texts for (row, _), texts in zip(ways, own, strict=True)]
+        told += [clip | {"concept": trial.concept} | how | texts for (_, how), texts in zip(ways, own, strict=True)]
     plan = pd.DataFrame(rows).assign(**{UNIT: engine.units(model, trial.setting, judge, told)})
     baseline = plan[plan["kind"] < 0].set_index("number")[UNIT]
     return plan.assign(reference=plan["number"].map(baseline)).sort_values(["chunk", "kind"], kind="stable")
 
 
-def apply_arms(arms: Sequence[Arm], model: Model, rows: pd.DataFrame, texts: Texts) -> AbstractContextManager[None]:
+def apply_arms(arms: Sequence[Way], model: Model, rows: pd.DataFrame, texts: Texts) -> AbstractContextManager[None]:
     """Steer the rows of a batch by their arm: the intervention of :func:`steer`."""
     kind = rows["kind"].iloc[0]
-    return nullcontext() if kind < 0 else arms[kind].apply(model, rows["alpha"].tolist())
+    return nullcontext() if kind < 0 else arms[kind].intervene(model, rows, texts)
 
 
 def digest(vector: Vector, sites: Sequence[str] | None = None) -> str:

@@ -112,7 +112,7 @@ class Vector:
             ValueError: a strength that is not finite or not one per row, another checkpoint, another number of steps.
             KeyError: a layer without direction.
         """
-        strength = _strength(alpha).to(model.device, model.dtype)
+        strength = read_strength(alpha).to(model.device, model.dtype)
         alone = float(strength) if strength.dim() == 0 else None
 
         def push(hidden: Tensor, direction: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ class Vector:
         Raises:
             ValueError, KeyError: as :meth:`apply`.
         """
-        factor = _strength(strength).to(model.device, model.dtype)
+        factor = read_strength(strength).to(model.device, model.dtype)
 
         def project(hidden: Tensor, direction: Tensor) -> Tensor:
             unit = _unit(direction)
@@ -296,18 +296,37 @@ def contrast(
     Raises:
         ValueError: sides of different length, or pairs that differ nowhere.
     """
+    check_pairs(model, positive, negative, setting)
+    with_, without = (means(model, prompts, seeds, setting, sites, passes) for prompts in (positive, negative))
+    differences = {site: with_[site] - without[site] for site in with_}
+    if not any(difference.any() for difference in differences.values()):
+        raise InputError("the positive and the negative prompts give the same outputs at every site: do they differ?")
+    info = fit_info(model, "caa", (positive, negative), seeds, setting, passes) | {"sites": list(differences)}
+    return Vector({site: _unit(difference) for site, difference in differences.items()}, info)
+
+
+def check_pairs(model: Model, positive: Sequence[str], negative: Sequence[str], setting: Setting) -> None:
+    """Raise for sides of different length, and for pairs that differ only where the model does not read."""
     if len(positive) != len(negative):
         raise InputError(f"got {len(positive)} positive and {len(negative)} negative prompts; expected pairs")
     pairs = [(one, other) for one, other in zip(positive, negative, strict=True) if one != other]
     unread = sum(model.heard(one, setting.sampling) == model.heard(other, setting.sampling) for one, other in pairs)
     if unread:
         raise InputError(f"{unread} of {len(positive)} pairs differ only in words that {model.name} does not read")
-    with_, without = (means(model, prompts, seeds, setting, sites, passes) for prompts in (positive, negative))
-    differences = {site: with_[site] - without[site] for site in with_}
-    if not any(difference.any() for difference in differences.values()):
-        raise InputError("the positive and the negative prompts give the same outputs at every site: do they differ?")
-    info = {
-        "method": "caa",
+
+
+def fit_info(
+    model: Model,
+    method: str,
+    sides: tuple[Sequence[str], Sequence[str]],
+    seeds: Seeds,
+    setting: Setting,
+    passes: Passes = "cond",
+) -> dict[str, Any]:
+    """Say where a vector that is fitted from prompt pairs (positive and negative side) comes from."""
+    positive, negative = sides
+    return {
+        "method": method,
         "model": model.name,
         "checkpoint": model.checkpoint,
         "positive": list(positive),
@@ -317,10 +336,8 @@ def contrast(
         "seconds": setting.seconds,
         "sampling": asdict(model.sampling(setting.sampling)),
         "passes": passes,
-        "sites": list(differences),
         "versions": versions(),
     }
-    return Vector({site: _unit(difference) for site, difference in differences.items()}, info)
 
 
 def combine(vectors: Sequence[Vector], weights: Sequence[float] | None = None, orthogonal: bool = False) -> Vector:
@@ -392,7 +409,8 @@ def _unit(direction: Tensor) -> Tensor:
     return torch.where(norm > 0, direction / norm, torch.zeros_like(direction))
 
 
-def _strength(alpha: Alpha) -> Tensor:
+def read_strength(alpha: Alpha) -> Tensor:
+    """Read finite strengths: ``[]`` of one for all rows, ``[rows]`` of one per row."""
     if np.iterable(alpha) and not isinstance(alpha, str) and np.ndim(alpha) and len(alpha):
         return torch.tensor([number("alpha", one) for one in alpha])
     return torch.tensor(number("alpha", alpha))

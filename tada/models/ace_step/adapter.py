@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -197,7 +198,7 @@ class AceStep(Model):
         guided = flow.guided_steps(settings.steps, settings.interval if run.conditioning.uncond else 0.0)
         per_step = 2 if settings.solver == "heun" else 1
 
-        def velocity(x: Tensor, sigma: float, i: int) -> Tensor:
+        def guided_velocity(x: Tensor, sigma: float, i: int) -> Tensor:
             nonlocal average
             if i not in guided:
                 return self.predict(x, sigma, run, i // per_step, ("cond",))
@@ -210,6 +211,10 @@ class AceStep(Model):
             v, average = flow.apg(cond, uncond, scale, average)
             return v
 
+        def velocity(x: Tensor, sigma: float, i: int) -> Tensor:
+            poles = partial(self.poles, x, sigma, run, i // per_step)
+            return self.live.guide(guided_velocity(x, sigma, i), poles)
+
         return velocity
 
     def both(self, x: Tensor, sigma: float, run: SamplingState, step: int) -> tuple[Tensor, Tensor]:
@@ -219,6 +224,10 @@ class AceStep(Model):
             return cond, uncond
         weak = weak_range(len(self.sites), 15, 20, 24)
         return self.predict(x, sigma, run, step, ("cond",)), self.predict(x, sigma, run, step, ("uncond",), weak)
+
+    def poles(self, x: Tensor, sigma: float, run: SamplingState, step: int) -> Tensor:
+        """Velocity of the positive and the negative pass, stacked along rows."""
+        return self.predict(torch.cat([x, x]), sigma, run, step, ("positive", "negative"))
 
     def predict(
         self, x: Tensor, sigma: float, run: SamplingState, step: int, passes: tuple[Pass, ...], weak: range = range(0)
