@@ -69,7 +69,7 @@ def ways(model, token, vector):
 
 
 NAMES = ["switch_prompt", "shift_text", "guide_apart", "shift_token", "clamp"]
-LAYER_SETS = {"all": "all", "functional": [1, 5], "others": [0, 2]}
+LAYER_SETS = {"all": "all", "functional": [1, 4], "others": [0, 2]}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -265,3 +265,11 @@ def test_words_that_are_missing_or_several_tokens(model):
     with pytest.raises(InputError, match="which is 4 tokens"):
         prompted.token_place(model, "a song", "song")
     assert prompted.token_place(model, "a q a q", "q", last=False) < prompted.token_place(model, "a q a q", "q")
+
+
+def test_layers_that_do_not_read_the_word(tiny_model):
+    model = tiny_model("audioldm2")
+    vector = steering.token_vector(model, ["a z"], ["a y"], "z")
+    deaf = [site for site in model.sites if model.streams[site] == "gpt2"]
+    with pytest.raises(InputError, match="none of which reads t5"):
+        steering.shift_token(model, 1.0, poles(model).neutral, vector, WORD, deaf).__enter__()

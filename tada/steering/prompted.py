@@ -194,9 +194,12 @@ def shift_token(
         steps: denoising steps; None for all.
 
     Raises:
-        ValueError: a prompt without the word, a strength that is not finite or not one per row.
+        ValueError: a prompt without the word, layers that do not read it, a strength that is not finite or not one per
+            row.
     """
     strength, name = _per_row(alpha, neutral), _text_stream(neutral)
+    if all(model.streams[site] != name for site in model.resolve(layers)):
+        raise InputError(f"got layers {layers}, none of which reads {name}, where the word is; give one that does")
     stream = neutral.cond[name]
     states, direction = stream.states.clone(), vector.directions[name][0].to(stream.states)
     places = [token_place(model, prompt, word) for prompt in neutral.prompts]
