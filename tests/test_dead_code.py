@@ -8,8 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-CALLED_BY_OTHERS = {"invoke", "resolve_command", "emit", "_repr_html_"}
-"""Methods that click, logging and Jupyter call."""
+CALLED_BY_OTHERS = {"construct_mapping", "invoke", "resolve_command", "emit", "_repr_html_"}
+"""Methods that click, logging, Jupyter and YAML call."""
 
 
 def definitions(path: Path) -> list[str]:

@@ -111,25 +111,19 @@ def _after(spec: PageSpec, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if any(fnmatch.fnmatch(name, one) for one in spec.after) and name != spec.name)
 
 
-def load_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping.
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML keeps the last without a word."""
 
-    Raises:
-        BookError: a key is given twice, of which YAML would keep the last without a word.
-    """
-
-    class Strict(yaml.SafeLoader):
-        pass
-
-    def mapping(loader: Any, node: Any) -> dict[str, Any]:
-        keys = [loader.construct_object(key) for key, _ in node.value]
-        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [str(self.construct_object(key)) for key, _ in node.value]
+        twice = ", ".join(sorted({key for key in keys if keys.count(key) > 1}))
         if twice:
-            line = node.start_mark.line + 1
-            raise BookError(
-                f"{path.name}: {', '.join(twice)} is given twice in the mapping that starts at line {line}."
-            )
-        return dict(loader.construct_mapping(node, deep=True))
+            where = f"the mapping that starts at line {node.start_mark.line + 1}"
+            raise BookError(f"{Path(self.name).name}: {twice} is given twice in {where}.")
+        return super().construct_mapping(node, deep)
 
-    Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
-    return dict(yaml.load(path.read_text(encoding="utf-8"), Loader=Strict) or {})
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping; raise BookError where a key is given twice."""
+    with path.open(encoding="utf-8") as file:
+        return dict(yaml.load(file, _StrictLoader) or {})

@@ -93,20 +93,14 @@ def format_value(value: object) -> str:
     return repr(value)
 
 
-def changes(declared: Sequence[Parameter], chosen: Mapping[str, object]) -> dict[str, tuple[str, str]]:
-    """Return the chosen values that are not the defaults: name -> value and default, as they stand in a notebook."""
-    return {
-        one.name: (format_value(chosen[one.name]), one.default)
-        for one in declared
-        if one.name in chosen and not _is_default(one.default, chosen[one.name])
-    }
-
-
-def _is_default(default: str, value: object) -> bool:
+def _is_changed(one: Parameter, chosen: Mapping[str, object]) -> bool:
+    """Tell whether a parameter was given a value that is not its default."""
+    if one.name not in chosen:
+        return False
     try:
-        return bool(ast.literal_eval(default) == value)
+        return bool(ast.literal_eval(one.default) != chosen[one.name])
     except (ValueError, SyntaxError):
-        return default == format_value(value)
+        return one.default != format_value(chosen[one.name])
 
 
 def commands(notebook: str, page: str, chosen: Mapping[str, object]) -> list[str]:
@@ -158,7 +152,7 @@ def box(page: PageSpec, declared: Sequence[Parameter], chosen: Mapping[str, obje
         chosen: the values that were given.
         record: of the execution.
     """
-    changed = changes(declared, chosen)
+    changed = {one.name for one in declared if _is_changed(one, chosen)}
     rows = [["parameter", "value", "default", "meaning"], ["---"] * 4]
     for one in declared:
         mark = "**" if one.name in changed else ""
