@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from docutils.statemachine import StringList
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
@@ -77,18 +76,12 @@ def _converted(node: Any, block: bool = False) -> str:
 # ---- notebooks
 
 
-def notebook_of(page: str, names: list[str]) -> str:
-    """Return the notebook that a page comes from, the longest name that its own starts with; empty for other pages."""
-    folder, _, stem = page.rpartition("/")
-    fitting = [name for name in names if stem.startswith(name)] if folder == "notebooks" else []
-    return max(fitting, key=len, default="")
-
-
 def add_launch_links(app: Any, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    """Put the links to a page's notebook below its title."""
-    name = notebook_of(page, [path.stem for path in _committed(app)])
-    if name and "body" in context:
-        links = colab.launch_links(*colab.repository(Path(app.srcdir)), name)
+    """Put the links to the notebook a page comes from, the longest name that its own starts with, below its title."""
+    folder, _, stem = page.rpartition("/")
+    names = [path.stem for path in _committed(app) if folder == "notebooks" and stem.startswith(path.stem)]
+    if names and "body" in context:
+        links = colab.launch_links(*colab.repository(Path(app.srcdir)), max(names, key=len))
         context["body"] = context["body"].replace("</h1>", f"</h1>\n{links}", 1)
 
 
@@ -137,10 +130,7 @@ class NotebookTimes(SphinxDirective):
         known = self.env.found_docs  # a notebook may be there and not be in the contents
         found = [(page, took) for page, took in page_times(self.env.app) if f"notebooks/{page}" in known]
         rows = [f"| [](/notebooks/{page}.ipynb) | {took} |" for page, took in found]
-        container = nodes.container()
-        lines = StringList(["| page | took in this build |", "|---|---|", *rows], source="notebook-times")
-        self.state.nested_parse(lines, 0, container)
-        return list(container.children)
+        return self.parse_text_to_nodes("\n".join(["| page | took in this build |", "|---|---|", *rows]))
 
 
 class ImportLayers(SphinxDirective):

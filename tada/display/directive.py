@@ -30,9 +30,7 @@ class SteeringSlider(SphinxDirective):
         if found:
             base, folder = found
             return [nodes.raw("", slider.render(slider.read(folder), base), format="html")]
-        container = nodes.container()
-        self.state.nested_parse(self.content, 0, container)
-        return list(container.children)
+        return self.parse_content_to_nodes()
 
 
 def find_clips(source: Path, pattern: str) -> tuple[str, Path] | None:
