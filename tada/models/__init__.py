@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING
 
-from tada.errors import CheckpointError, UnknownNameError, check_name, unknown
+from tada.errors import CheckpointError, UnknownNameError, check_name
 
 if TYPE_CHECKING:
     import torch
