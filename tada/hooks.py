@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from tada.arguments import integer, integers
-from tada.errors import InputError, LayerError, UnknownNameError, unknown
+from tada.errors import InputError, UnknownNameError, unknown
 from tada.models.base import Layers, Model
-from tada.models.context import Conditioning, Context, Stream
+from tada.models.context import Conditioning, Context, Stream, row_index
 from tada.models.run import MOST_STEPS, Pass, SamplingState
 
 __all__ = ["Edit", "Part", "Passes", "Recorded", "Reduce", "Steps", "When", "edit", "record", "route"]
@@ -293,16 +293,10 @@ def _source_conditioning(model: Model, source: Context, run: SamplingState) -> C
 
 def row_mask(rows: RouteRows, count: int) -> Tensor:
     """Return bool ``[count]`` of rows given as a mask, by index, or as None for all."""
-    if rows is None:
-        return torch.ones(count, dtype=torch.bool)
-    given = torch.as_tensor(rows).cpu()
-    if given.dtype == torch.bool:
-        if given.shape != (count,):
-            raise InputError(f"route: got a row mask of shape {tuple(given.shape)} for {count} clips")
-        return given
-    if given.numel() == 0 or not 0 <= int(given.min()) <= int(given.max()) < count:
-        raise LayerError(f"route: got rows {given.tolist()}; expected one or more of 0 to {count - 1}")
-    return torch.zeros(count, dtype=torch.bool).index_fill(0, given.flatten().long(), True)
+    index = torch.arange(count) if rows is None else row_index(rows, count)
+    if rows is not None and len(rows) == 0:
+        raise InputError("route: got no rows; expected one or more, or None for all")
+    return torch.zeros(count, dtype=torch.bool).index_fill(0, index, True)
 
 
 # ---- torch hooks

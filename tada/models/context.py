@@ -132,14 +132,17 @@ def join(contexts: Sequence[Context]) -> Context:
 
 
 def row_index(rows: Rows, count: int) -> Tensor:
+    """The indices of rows that are given by index, slice, list of indices or bool mask, int64 on the CPU."""
     if isinstance(rows, slice):
         return torch.arange(count)[rows]
-    index = torch.as_tensor(rows).reshape(-1)
+    index = torch.as_tensor(rows).cpu().reshape(-1)
     if index.dtype == torch.bool:
+        if len(index) != count:
+            raise InputError(f"got a row mask of {len(index)} for {count} rows")
         return index.nonzero().flatten()
     if index.numel() and not -count <= int(index.min()) <= int(index.max()) < count:
-        raise LayerError(f"row {index.tolist()} asked of a context with {count} rows (0 to {count - 1})")
-    return index % count
+        raise LayerError(f"got rows {index.tolist()} of {count}; expected 0 to {count - 1}")
+    return index.long() % count
 
 
 @dataclass(frozen=True, eq=False)
