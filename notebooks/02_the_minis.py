@@ -140,7 +140,7 @@ figures.accuracy_table(one)
 # %% [markdown]
 # The same by class, where the weak spots are:
 
-# %%
+# %% tags=["hide-output"]
 figures.accuracy_table(figures.accuracies(cards, minis, "by class"))
 
 # %% [markdown]
@@ -157,7 +157,7 @@ if old:
 # These are minis at their best. Other pages take fewer denoising steps, for [steering](05_steering_caa) and for
 # [localisation](04_localisation). The same questions, asked as they do:
 
-# %%
+# %% tags=["hide-output"]
 figures.accuracy_table(
     pd.concat([figures.accuracies(cards, minis, f"one concept{use}", use) for use in measured.STEPS])
 )
@@ -220,8 +220,7 @@ figures.accuracy_table(figures.accuracies(cards, judges, "accuracy"), clips=Fals
 if again:
     asked = measured.questions(dict.fromkeys(("tempo", "voice", "mood", "instrument"), again))
     found = agreement.compare(models, asked, (measured.STEPS[", steering"],))
-    display(validity.agreement_table(found), tables.folded(validity.pair_table(found), "Judges against each other"))
-    display(Markdown(validity.disagreement_lines(found)))
+    display(Markdown(validity.disagreement_lines(found)), *validity.agreement_tables(found))
 
 # %% [markdown]
 # ## How they learnt

@@ -236,8 +236,7 @@ if model is not None and checkpoint == "mini":
     asked = questions(dict.fromkeys(("tempo", "voice", "mood", "instrument"), max(2, size.renders // 64)))
     few = (3,) if profile == "smoke" else tuple(STEPS.values())
     found = agreement.compare({architecture: model}, asked, few)
-    display(figures.agreement_table(found), tables.folded(figures.pair_table(found), "Judges against each other"))
-    display(Markdown(figures.disagreement_lines(found)))
+    display(Markdown(figures.disagreement_lines(found)), *figures.agreement_tables(found))
 else:
     display(Markdown("Not asked: this is no model of synthetic music that ships with the package."))
 

@@ -77,4 +77,4 @@ def test_a_page_says_where_judges_disagree():
     assert "signal estimators in 0%" in told and "singer" in told
     rows[1] |= {"share": 1.0, "low": 0.9, "high": 1.0}
     assert "No judge contradicts" in figures.disagreement_lines(pd.DataFrame(rows))
-    assert "signal estimators" in figures.agreement_table(pd.DataFrame(rows)).to_html()
+    assert "signal estimators" in figures.agreement_tables(pd.DataFrame(rows))[0].data

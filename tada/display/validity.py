@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from IPython.display import HTML
 from matplotlib.figure import Figure
 
 from tada.display import plots
-from tada.display.tables import cross_texts, interval_texts, table
+from tada.display.tables import cross_texts, folded, interval_texts, table
 from tada.experiments.agreement import ASKED
 from tada.minis.attributes import TEMPI
 
@@ -88,18 +89,14 @@ LISTENER = {
 """Judge and attribute -> what a listener would hear where that judge cannot confirm the probe."""
 
 
-def agreement_table(found: pd.DataFrame, against: str = ASKED) -> Any:
-    """Tabulate in how many clips judges name the same class, as from ``tada.experiments.agreement.compare``."""
-    rows = found[found["against"] == against]
-    rows = rows.assign(judge=rows["judge"].map(JUDGES))
-    return table(cross_texts(rows, interval_texts(rows, "share"), ["attribute", "source"], "judge"))
-
-
-def pair_table(found: pd.DataFrame) -> pd.DataFrame:
-    """Lay out the shares of clips in which two judges agree: pairs down, sources across."""
-    rows = found[found["against"] != ASKED]
-    wide = rows.pivot_table("share", ["attribute", "judge", "against"], "source", sort=False)
-    return wide.round(2).reset_index().replace(JUDGES)
+def agreement_tables(found: pd.DataFrame) -> list[HTML]:
+    """Fold shares of clips as from ``tada.experiments.agreement.compare``: judges against what was asked and others."""
+    asked = found["against"] == ASKED
+    rows = found[asked].assign(judge=found["judge"].map(JUDGES))
+    shares = cross_texts(rows, interval_texts(rows, "share"), ["attribute", "source"], "judge")
+    pairs = found[~asked].pivot_table("share", ["attribute", "judge", "against"], "source", sort=False)
+    pairs = pairs.round(2).reset_index().replace(JUDGES)
+    return [folded(shares, "Judges against what was asked for"), folded(pairs, "Judges against each other")]
 
 
 def disagreement_lines(found: pd.DataFrame) -> str:
