@@ -32,9 +32,6 @@ Reduce = Literal["mean"] | Callable[[Tensor], Tensor] | None
 RouteRows = Tensor | Sequence[int] | Sequence[bool] | None
 Part = Literal["both", "keys", "values"]
 
-PROJECTIONS: Mapping[Part, str] = {"keys": "to_k", "values": "to_v"}
-"""Part of a route -> the module of a site that reads its text."""
-
 
 class When(NamedTuple):
     """The place in a sampling run at which a site fired.
@@ -166,7 +163,10 @@ def route(
 
     if part not in get_args(Part):
         raise UnknownNameError(unknown("part of a route", part, get_args(Part)))
-    with _active(model, Intervention("route", model.resolve(sites), passes, steps, mix, part)):
+    item = Intervention("route", model.resolve(sites), passes, steps, mix, part)
+    if not model.streams.keys() >= set(item.sites):
+        raise InputError(f"route: got {sites!r}; expected layers that read text, see model.sites")
+    with _active(model, item):
         yield
 
 
@@ -328,7 +328,7 @@ def _install(model: Model, site: str) -> None:
     if routes:
         hook = partial(pre_hook, model, site, routes)
         handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
-    for part, name in PROJECTIONS.items() if any(item.part != "both" for item in routes) else ():
+    for part, name in model.projections.items() if any(item.part != "both" for item in routes) else ():
         projection = module.get_submodule(name)
         handles.append(projection.register_forward_pre_hook(partial(projection_hook, model, site, routes, part)))
     if outputs:
@@ -371,10 +371,11 @@ def _routed_stream(model: Model, site: str, routes: Sequence[Intervention], part
     return run.streams[key]
 
 
-def post_hook(
-    model: Model, site: str, items: Sequence[Intervention], _: nn.Module, args: Any, output: Tensor
-) -> Tensor | None:
+def post_hook(model: Model, site: str, items: Sequence[Intervention], module: nn.Module, args: Any, output: Any) -> Any:
     """Return the output of a site under its edits, each guidance pass apart; None where nothing changes."""
+    if isinstance(output, tuple):
+        changed = post_hook(model, site, items, module, args, output[0])
+        return None if changed is None else (changed, *output[1:])
     run, changed = _running(model, site), False
     parts = [output] if len(run.passes) == 1 else list(output.chunk(len(run.passes)))
     for i, which in enumerate(run.passes):

@@ -6,9 +6,15 @@ import torch
 from click.testing import CliRunner, Result
 
 from tada.cli import app
+from tada.models.base import Model
 
 SECONDS = 0.32
 """Length of the clips that tests make."""
+
+
+def steps_of(model: Model, steps: int) -> int:
+    """The steps of a run of tests for which ``steps`` were asked: a model of frames has one a frame."""
+    return model.settled(model.sampling(None, steps=steps), SECONDS).steps
 
 
 def assert_same(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-5) -> None:

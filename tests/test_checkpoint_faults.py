@@ -12,6 +12,7 @@ import pytest
 
 import tada
 from tada.errors import CheckpointError
+from tada.minis.cards import MINIS
 from tada.models import mini_folder
 
 FAULTS: dict[str, Callable[[Path], object]] = {
@@ -30,7 +31,7 @@ def cases() -> list[tuple[str, str, str]]:
     spare = ("special_tokens_map.json", "generation_config.json", "tokenizer_config.json", "tada.json", "merges.txt",
              "vocab.json", "tokenizer/tokenizer.json")  # fmt: skip
     found = []
-    for name in tada.ARCHITECTURES:
+    for name in MINIS:
         folder = mini_folder(name)
         for file in sorted(folder.rglob("*.*")):
             if file.is_file() and file.name not in (*OURS, "merges.txt"):

@@ -22,6 +22,7 @@ from checks import SECONDS, Ears, assert_same
 from tada import patching
 from tada.engine import COLUMNS
 from tada.errors import InputError
+from tada.minis.cards import MINIS
 from tada.models.base import Model
 from tada.patching import screening, sweeps
 from tada.store import Store
@@ -201,9 +202,10 @@ def test_screening_ranks_the_planted_layers_first(planted):
     assert found[~found["layers"].isin(["3", "8", "3+8"])]["change"].abs().max() < 1e-5
 
 
-def test_a_screened_call_is_the_call_of_the_run(model):
+@pytest.mark.parametrize("name", MINIS)
+def test_a_screened_call_is_the_call_of_the_run(tiny_model, name):
     """The denoiser asked again with what was kept says what it said; layers outside the run are refused."""
-    said = []
+    model, said = tiny_model(name), []
     handle = model.denoiser.register_forward_hook(lambda _, args, output: said.append(output))
     try:
         frame = screening.screen(model, PAIRS[:1], 1, [0, 1], tada.Setting(SECONDS, QUICK), steps=[1])

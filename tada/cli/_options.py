@@ -54,7 +54,9 @@ class SoundFile(click.ParamType):
 COUNT, STEPS, SECONDS = click.IntRange(1, 1_000_000), click.IntRange(1, 1000), Finite(0, 600, min_open=True)
 WORKERS, SEED, FOLDER = click.IntRange(1, 64), click.IntRange(0, 2**63 - 1), Folder()
 
-model = click.option("--model", "name", required=True, metavar="NAME", help="audioldm2, stable-audio or ace-step.")
+model = click.option(
+    "--model", "name", required=True, metavar="NAME", help="audioldm2, stable-audio, ace-step or musicgen."
+)
 checkpoint = click.option("--checkpoint", metavar="ID", help="Hub id, folder or mini. Default: the paper's public one.")
 profile = click.option("--profile", default="mini", show_default=True, metavar="NAME", help=PROFILE_HELP)
 captions = click.option("--captions", metavar="FILE", help="csv, Parquet or google/MusicCaps. Default: synthetic.")

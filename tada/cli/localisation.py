@@ -88,7 +88,7 @@ def models() -> None:
 
     rows = [("name", "public checkpoint", "sites", "paper's layers", "notes")]
     for item in ARCHITECTURES.values():
-        layers = "{" + ", ".join(map(str, item.paper_layers)) + "}"
+        layers = "{" + ", ".join(map(str, item.paper_layers)) + "}" if item.paper_layers else "-"
         rows.append((item.name, item.hub_id, str(item.site_count), layers, item.notes))
     options.print_table(rows)
 

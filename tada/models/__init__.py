@@ -1,4 +1,4 @@
-"""Text-to-music diffusion models behind one protocol."""
+"""Text-to-music models behind one protocol."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Architecture:
     Attributes:
         name: as given to :func:`load`.
         title: for people.
-        hub_id: the public checkpoint of the paper.
+        hub_id: the public checkpoint, of the paper where it has one.
         site_count: its cross-attention sites.
-        paper_layers: those of them that the paper found to control musical concepts (section 4.1).
+        paper_layers: those of them that the paper found to control musical concepts (section 4.1); of others none.
         sample_rate: of its audio, in Hz.
         notes: what to know before loading it.
         pipeline: class of diffusers; empty where it has none.
@@ -81,7 +81,7 @@ def load(
     """Load a model.
 
     Args:
-        name: ``"audioldm2"``, ``"stable-audio"`` or ``"ace-step"``.
+        name: ``"audioldm2"``, ``"stable-audio"``, ``"ace-step"`` or ``"musicgen"``.
         checkpoint: None for the paper's public checkpoint, ``"mini"`` for the small trained one in the package, a hub
             id (``owner/name`` or ``owner/name@revision``), or a folder.
         device: a torch device; ``"auto"`` takes CUDA, then MPS, then the CPU.

@@ -36,13 +36,15 @@ LONGEST = 3600.0
 
 
 class Model(ABC):
-    """A text-to-music diffusion model: text encoder, denoiser, codec and sampling loop behind one interface.
+    """A text-to-music model: text encoder, denoiser, codec and sampling loop behind one interface.
 
     Attributes:
         name: the architecture, as given to ``tada.load``.
         checkpoint: label of the weights: hub id, or what the folder says of itself.
         sites: dotted names of the cross-attention modules, in the order in which the forward pass runs them.
+        residuals: names of further modules that can be recorded and edited: where the residual stream leaves a layer.
         streams: the text stream each site reads.
+        projections: modules of a site that make keys and values of its text.
         denoiser: the module that the sites are part of.
         sample_rate: of the decoded audio, in Hz.
         functional: layer indices known to control concepts in this checkpoint, the strongest first; None if not known.
@@ -59,6 +61,8 @@ class Model(ABC):
     public_seconds: ClassVar[float] = 10.0
     presets: Mapping[str, Sampling]
     sites: tuple[str, ...]
+    residuals: tuple[str, ...] = ()
+    projections: ClassVar[Mapping[Literal["keys", "values"], str]] = {"keys": "to_k", "values": "to_v"}
     streams: Mapping[str, str]
     denoiser: nn.Module
     sample_rate: int
@@ -104,8 +108,9 @@ class Model(ABC):
         return fingerprint(self)
 
     def label(self, layers: Layers | None) -> str:
-        """The name of a set of layers: indices with ``+`` between them, in the given order."""
-        return "+".join(str(self.sites.index(site)) for site in self.resolve(layers))
+        """The name of a set of layers: indices (of residuals: names) with ``+`` between them, in the given order."""
+        named = {site: str(layer) for layer, site in enumerate(self.sites)}
+        return "+".join(named.get(site, site) for site in self.resolve(layers))
 
     def with_functional(self, layers: Layers) -> Self:
         """The same model, sharing all weights, with other functional layers."""
@@ -149,6 +154,14 @@ class Model(ABC):
     @abstractmethod
     def noise_shape(self, seconds: float) -> tuple[int, ...]:
         """Shape of one row of latents for a clip of ``seconds``; ValueError where the model cannot make it."""
+
+    def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """One row of noise."""
+        return torch.randn(shape, generator=generator).to(self.dtype)
+
+    def settled(self, sampling: Sampling, seconds: float) -> Sampling:
+        """The settings of a run whose clips are that long."""
+        return sampling
 
     @abstractmethod
     def conditioning(self, context: Context, seconds: float, sampling: Sampling) -> Conditioning:
@@ -235,8 +248,8 @@ class Model(ABC):
         """
         drawn, seconds = arguments.seeds(seeds), number("seconds", seconds, 1 / self.sample_rate, LONGEST)
         shape = self.noise_shape(seconds)
-        rows = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in drawn]
-        return Latents(torch.stack(rows).to(self.device, self.dtype), tuple(drawn), seconds)
+        rows = [self.draw(shape, torch.Generator().manual_seed(seed)) for seed in drawn]
+        return Latents(torch.stack(rows).to(self.device), tuple(drawn), seconds)
 
     def sample(
         self, context: Context, noise: Latents, sampling: Sampling | str | None = None, progress: bool = False
@@ -257,7 +270,7 @@ class Model(ABC):
         """
         if len(context) != len(noise):
             raise InputError(f"got {len(context)} rows of context and {len(noise)} of noise; expected as many of each")
-        settings = self.sampling(sampling)
+        settings = self.settled(self.sampling(sampling), noise.seconds)
         if not settings.is_guided and any(context.negatives):
             warnings.warn(f"guidance={settings.guidance}: the negative prompt has no effect", stacklevel=2)
         with torch.no_grad(), self.running(context, noise, settings) as run:
@@ -390,7 +403,7 @@ class Model(ABC):
 
     def _site(self, item: int | str) -> str:
         if isinstance(item, str):
-            check_name("site", item, self.sites, "See model.sites.")
+            check_name("site", item, (*self.sites, *self.residuals), "See model.sites.")
             return item
         place = integer("layers", item, -maxsize)
         if not -len(self.sites) <= place < len(self.sites):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -35,6 +35,7 @@ class Sampling:
         guidance: classifier-free guidance scale; 1 and below means no guidance and no unconditional pass.
     """
 
+    most_steps: ClassVar[int] = MOST_STEPS
     steps: int = 50
     guidance: float = 4.5
 
@@ -44,7 +45,7 @@ class Sampling:
         return self.guidance > 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "steps", integer("steps", self.steps, 1, MOST_STEPS))
+        object.__setattr__(self, "steps", integer("steps", self.steps, 1, self.most_steps))
         object.__setattr__(self, "guidance", number("guidance", self.guidance))
 
 

@@ -94,7 +94,23 @@ def _write_ace_step(folder: Path, parts: dict[str, Any]) -> None:
     write(Parts(**parts, tokenizer=t5_tokenizer(256)), folder)
 
 
-_WRITERS = {"audioldm2": _write_audioldm2, "stable-audio": _write_stable_audio, "ace-step": _write_ace_step}
+def _write_musicgen(folder: Path, parts: dict[str, Any]) -> None:
+    from transformers import MusicgenForConditionalGeneration
+
+    for layer in parts["audio_encoder"].quantizer.layers:
+        layer.codebook.embed.normal_(std=8)  # or the sound is too quiet for tests of it
+    network = MusicgenForConditionalGeneration(**parts)
+    network.generation_config.update(**dict.fromkeys(("decoder_start_token_id", "pad_token_id"), 64))
+    network.save_pretrained(folder)
+    t5_tokenizer(128).save_pretrained(folder)
+
+
+_WRITERS = {
+    "audioldm2": _write_audioldm2,
+    "stable-audio": _write_stable_audio,
+    "ace-step": _write_ace_step,
+    "musicgen": _write_musicgen,
+}
 
 
 def t5_tokenizer(longest: int) -> Any:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tada.arguments import Seeds, integer, integers, own_seeds
 from tada.engine import Setting
+from tada.errors import InputError
 from tada.models.base import Layers, Model
 from tada.models.context import Context, Stream
 from tada.models.run import Latents, Sampling
@@ -43,6 +44,8 @@ def screen(
         ``concept, pair, seed, step, layers, change``: ``|v_routed - v_base| / |v_target - v_base|`` of the prediction v
         of the conditional pass.
     """
+    if model.residuals:
+        raise InputError(f"got {model.name}, whose steps depend on all before; expected a diffusion model: use sweep")
     settings, seconds = model.sampling(setting.sampling), setting.seconds
     chosen = _spread(steps, settings.steps)
     sets = resolve_sets(model, layer_sets)

@@ -16,6 +16,7 @@ import pandas as pd
 from tada.experiments.claims import measures as of
 from tada.experiments.claims.effects import Effect, Evidence, Measure
 from tada.metrics.aesthetics import AXES
+from tada.minis.cards import MINIS
 from tada.models import ARCHITECTURES
 from tada.stats import ABOVE, BELOW, UNDECIDED, decide
 
@@ -149,11 +150,11 @@ def _everywhere(claim: Claim, rows: Sequence[Mapping[str, Any]]) -> dict[str, An
     tested = [state for state in states if state != NOT_RUN]
     if CONTRADICTED in tested:
         state = CONTRADICTED
-    elif tested == [SUPPORTED] * len(ARCHITECTURES):
+    elif tested == [SUPPORTED] * len(MINIS):
         state = SUPPORTED
     else:
         state = UNDECIDED if tested else NOT_RUN
-    over = f"{tested.count(SUPPORTED)} of {len(ARCHITECTURES)} architectures supported, {len(tested)} tested"
+    over = f"{tested.count(SUPPORTED)} of {len(MINIS)} architectures supported, {len(tested)} tested"
     about = {"claim": claim.name, "model": "all", "checkpoint": "mini", "judge": "", "bar": claim.bar}
     return about | {"over": over, "status": state, "command": ""}
 
