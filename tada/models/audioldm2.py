@@ -101,13 +101,10 @@ class AudioLDM2(PipelineModel):
         size = 2 ** (len(config.block_out_channels) - 1)
         widths = next(dims for dims in config.cross_attention_dim if isinstance(dims, list | tuple))
         gpt2_width, t5_width = [width for width in widths if width is not None]
-        texts = {
-            "gpt2": torch.empty(1, 1, gpt2_width, device="meta"),
-            "t5": torch.empty(1, 1, t5_width, device="meta"),
-        }
+        texts = {"gpt2": torch.empty(1, 1, gpt2_width), "t5": torch.empty(1, 1, t5_width)}
         arguments = {
-            "sample": torch.empty(1, config.in_channels, size, size, device="meta"),
-            "timestep": torch.zeros(1, device="meta"),
+            "sample": torch.empty(1, config.in_channels, size, size),
+            "timestep": torch.zeros(1),
             "encoder_hidden_states": texts["gpt2"],
             "encoder_hidden_states_1": texts["t5"],
         }

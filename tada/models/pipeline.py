@@ -41,7 +41,7 @@ class PipelineModel(Model):
         self.denoiser: nn.Module = getattr(pipeline, self.denoiser_part)
         self.config: Any = self.denoiser.config
         self.dtype = self.denoiser.dtype
-        with quiet_loading():
+        with quiet_loading(), torch.device("meta"):
             self.streams = trace(self.denoiser, self.trace_inputs())
         self.sites = tuple(self.streams)
 
@@ -74,7 +74,7 @@ class PipelineModel(Model):
 
     @abstractmethod
     def trace_inputs(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Arguments of the smallest forward pass, on the meta device, and the text tensors among them by stream."""
+        """Arguments of the smallest forward pass, and the text tensors among them by stream."""
 
     @abstractmethod
     def denoise(self, x: Tensor, t: Tensor, run: SamplingState) -> Tensor:

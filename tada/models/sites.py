@@ -12,19 +12,18 @@ TEXT_KEYWORDS = ("encoder_hidden_states", "encoder")
 
 
 def trace(denoiser: nn.Module, feed: tuple[dict[str, Any], dict[str, Tensor]]) -> dict[str, str]:
-    """Run a weightless copy of ``denoiser`` once and note which modules are handed text.
+    """Run a copy of ``denoiser`` once, under the meta device without weights, and note which modules are handed text.
 
     Args:
         denoiser: a diffusers model (its ``config`` rebuilds it without weights).
-        feed: keyword arguments of a forward pass on the meta device, and the text tensors among them by stream name.
+        feed: keyword arguments of a forward pass, and the text tensors among them by stream name.
 
     Returns:
         Site name to stream name, in the order of the forward pass. A site is a module that is handed text by keyword
         and hands it by keyword to none of its own modules.
     """
     arguments, texts = feed
-    with torch.device("meta"):
-        ghost = type(denoiser).from_config(denoiser.config).eval()  # type: ignore[attr-defined]
+    ghost = type(denoiser).from_config(denoiser.config).eval()  # type: ignore[attr-defined]
     handed: dict[str, str] = {}
 
     def note(name: str, keywords: dict[str, Any]) -> None:

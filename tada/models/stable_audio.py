@@ -101,12 +101,12 @@ class StableAudio(PipelineModel):
 
     def trace_inputs(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         config = self.config
-        text = torch.empty(1, 1, config.cross_attention_input_dim, device="meta")
+        text = torch.empty(1, 1, config.cross_attention_input_dim)
         arguments = {
-            "hidden_states": torch.empty(1, config.in_channels, 1, device="meta"),
-            "timestep": torch.zeros(1, device="meta"),
+            "hidden_states": torch.empty(1, config.in_channels, 1),
+            "timestep": torch.zeros(1),
             "encoder_hidden_states": text,
-            "global_hidden_states": torch.empty(1, 1, config.global_states_input_dim, device="meta"),
+            "global_hidden_states": torch.empty(1, 1, config.global_states_input_dim),
         }
         return arguments, {"text": text}
 
