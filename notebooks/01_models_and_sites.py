@@ -42,7 +42,7 @@ architecture: str = "audioldm2"  # the model whose activations are recorded belo
 checkpoint: str = ""  # mini, public, a hub id or a folder for that model; empty builds a tiny random one
 prompt: str = "a calm piano melody"  # what that model is asked for
 seed: int = 0  # of the noise the clip starts from
-steps: int = 10  # denoising steps
+steps: int = 10  # denoising steps; MusicGen's follow from the length
 seconds: float = 1.0  # length of the clip
 
 # %% tags=["hide-input"]
@@ -94,9 +94,11 @@ plt.show()
 # AudioLDM2 is a U-Net: its sites sit in blocks that go down in resolution and up again, and it reads two texts. Two sites in a
 # row read the same stream, the next two the other. Of the functional layers that the paper names there, 44 and 45 read the output
 # of GPT-2, 50 and 51 that of T5. The other models are plain stacks of transformer blocks, each with one site and one text.
+# MusicGen is not of the paper: it is no diffusion model but writes its sound frame by frame, so that a step is a frame, and what
+# a site puts out at a step is one position.
 #
 # Each model is asked twice per step: once with the prompt, once without it, and guidance exaggerates the difference. The
-# unconditional pass of AudioLDM2 and Stable Audio reads a negative prompt or nothing. That of ACE-Step is different: by default
+# unconditional pass of AudioLDM2, Stable Audio and MusicGen reads a negative prompt or nothing. That of ACE-Step is different: by default
 # (entropy rectifying guidance, ERG) it reads the same prompt and lyrics, weakened. What a site reads there still depends on the
 # prompt, so routing another prompt to the conditional pass alone is not the whole swap; `tada.route` therefore routes both
 # passes unless told otherwise.
@@ -146,14 +148,14 @@ bool(torch.equal(plain.audio, clips.audio))
 # %%
 grid = torch.stack([sizes[site][:, 0] for site in model.sites], dim=1).cpu()
 layer = int(grid[-1].argmax())
-with tada.record(model, [layer], steps=[steps - 1]) as full:
+with tada.record(model, [layer], steps=-1) as full:
     model.generate([prompt], [seed], seconds, sampling)
 
 hidden = full[model.sites[layer]][0, 0].float().cpu()
 grid.shape, hidden.shape
 
 # %% mystnb={"image": {"alt": "Two heat maps. Above, the size of every site's output at every denoising step, with a mark at the site that is shown below. Below, that site's output at the last step: positions in the sound from left to right, channels from bottom to top, negative values in blue and positive ones in red."}}
-figures.recorded_maps(grid, hidden, layer, steps - 1, model.checkpoint)
+figures.recorded_maps(grid, hidden, layer, len(grid) - 1, model.checkpoint)
 plt.show()
 
 # %% [markdown]

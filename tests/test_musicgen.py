@@ -5,13 +5,15 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 import torch
+from transformers import MusicgenConfig, MusicgenForConditionalGeneration
 
 import tada
 from checks import SECONDS
 from tada import patching, steering
 from tada.errors import CheckpointError
 from tada.io import write_json
-from tada.models.musicgen import choose
+from tada.models import hub
+from tada.models.musicgen import MusicGen, Parts, choose
 
 PROMPTS = ["a happy song", "a slow, sad ballad with piano and strings"]
 
@@ -47,6 +49,23 @@ def shift(hidden, when=None):
 def test_greedy_codes_are_those_of_the_library(musicgen, guidance, use_cache):
     ours = sample(musicgen, musicgen.encode(PROMPTS), top_k=1, guidance=guidance)
     assert torch.equal(ours, generated(musicgen, guidance, use_cache)) and len(ours.unique()) > 4
+
+
+def test_a_stereo_checkpoint_sounds_as_by_the_library(musicgen, tiny_folder):
+    """Its codebooks are those of left and right in turn, and lag in pairs."""
+    config = MusicgenConfig.from_pretrained(tiny_folder("musicgen"))
+    config.decoder.num_codebooks, config.decoder.audio_channels, config.decoder.num_hidden_layers = 8, 2, 2
+    network = MusicgenForConditionalGeneration(config)
+    for layer in network.audio_encoder.quantizer.layers:
+        layer.codebook.embed.normal_(std=8)
+    model = MusicGen(Parts(network, musicgen.tokenizer), musicgen.device, hub.About("stereo"))
+    how, steps = {"decoder_start_token_id": 64, "pad_token_id": 64}, model.settled(model.sampling(), SECONDS).steps
+    read = model.tokenizer(PROMPTS, padding=True, return_tensors="pt")
+    theirs = network.generate(**read, **how, do_sample=False, guidance_scale=3.0, max_new_tokens=steps)
+    ours = model.generate(PROMPTS, [1, 2], SECONDS, model.sampling(top_k=1)).audio
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    assert ours.shape[1] == 2 and (ours[:, 0] - ours[:, 1]).abs().max() > 0.01
+    assert model.to_latents(ours[:, :1]).shape == model.noise([1, 2], SECONDS).values.shape
 
 
 @pytest.mark.parametrize("part", ["encoder_attn", ""])

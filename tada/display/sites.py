@@ -127,7 +127,7 @@ def recorded_maps(sizes: Tensor, hidden: Tensor, layer: int, step: int, checkpoi
     figure, (above, below) = plots.panels(2, 2.6, sharex=False)
     sns.heatmap(sizes.numpy(), cmap=plots.SEQUENTIAL, ax=above, xticklabels=8 if sizes.shape[1] > 32 else 4)
     above.plot(layer + 0.5, len(sizes), "v", color="black", markersize=6, clip_on=False, zorder=3)
-    above.set(xlabel="layer index", ylabel="denoising step")
+    above.set(xlabel="layer index", ylabel="step")
     plots.set_heading(above, "Size of each site's output", note=f"root mean square · {checkpoint}")
     limit = float(hidden.abs().max())
     every = max(1, len(hidden) // 8)
