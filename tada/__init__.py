@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tada import concepts, evaluation, hooks, metrics, models, pairs, patching, sae, steering, store
     from tada.audio import Clip, Clips
-    from tada.engine import Setting
+    from tada.engine import Setting, ray
     from tada.hooks import When, edit, record, route
     from tada.models import ARCHITECTURES, load, tiny
     from tada.models.context import Context
@@ -36,6 +36,7 @@ _HOME = {
     "models": "tada.models",
     "pairs": "tada.pairs",
     "patching": "tada.patching",
+    "ray": "tada.engine.ray",
     "record": "tada.hooks",
     "route": "tada.hooks",
     "sae": "tada.sae",

@@ -8,7 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
+from threading import Lock, Thread
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import numpy as np
@@ -34,7 +38,9 @@ def power(clips: tada.Clips, rows: pd.DataFrame) -> np.ndarray:
     return clips.audio.double().square().mean(dim=(1, 2)).numpy()
 
 
-def sweep(checkpoint: str | Path, store: str | Path, pairs: str, log: str | Path) -> pd.DataFrame:
+def sweep(
+    checkpoint: str | Path, store: str | Path, pairs: str, log: str | Path, executor: Executor | None = None
+) -> pd.DataFrame:
     """Sweep the pairs that ``pairs`` numbers, one a chunk; the units that are stored are noted in ``log``."""
     some = [int(pair) for pair in pairs]
 
@@ -46,7 +52,8 @@ def sweep(checkpoint: str | Path, store: str | Path, pairs: str, log: str | Path
     model = tada.load("ace-step", checkpoint, device="cpu")
     with patch.object(Store, "add", add), patch.object(sweeps, "CHUNK", 1):
         seeds = [[seed] for seed in some]
-        return patching.sweep(model, PAIRS.iloc[some], seeds, [1, [0, 2]], SETTING, score=power, store=store)
+        setting = replace(SETTING, executor=executor)
+        return patching.sweep(model, PAIRS.iloc[some], seeds, [1, [0, 2]], setting, score=power, store=store)
 
 
 def machine(name: str, *arguments: str) -> None:
@@ -122,3 +129,64 @@ def test_stores_of_two_machines_are_merged(start, tiny_folder, tmp_path, whole):
     rest = sweep(tiny_folder("ace-step"), tmp_path / "both", "012345", tmp_path / "rest.log")
     pd.testing.assert_frame_equal(rest, whole, check_exact=True)
     assert sorted(units(tmp_path / "rest.log")) == sorted(set(whole["unit_hash"]) - merged)
+
+
+# ---- Ray
+
+
+class StandInActor:
+    """An actor as Ray's: made and called by ``remote``, one call at a time."""
+
+    def __init__(self, kind: type) -> None:
+        self.actor, self.lock, self.calls = kind(), Lock(), 0
+        self.run = SimpleNamespace(remote=lambda *call: lambda: self.make(*call))
+
+    def make(self, *call: object) -> object:
+        assert self.lock.acquire(blocking=False), "an actor that is at work was given more"
+        try:
+            self.calls += 1
+            return self.actor.run(*call)
+        finally:
+            self.lock.release()
+
+
+def test_actors_compute_what_one_process_does(tiny_folder, tmp_path, whole, monkeypatch):
+    """With the three calls of Ray that are used: ``remote`` of a class and of a method, and ``get``."""
+    made, asked = [], []
+
+    def remote(**options: object) -> Callable[[type], SimpleNamespace]:
+        asked.append(options)
+        return lambda kind: SimpleNamespace(remote=lambda: made.append(StandInActor(kind)) or made[-1])
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(remote=remote, get=lambda reference: reference()))
+    with tada.ray.Actors(2, num_gpus=1) as pool:
+        table = sweep(tiny_folder("ace-step"), tmp_path / "ray", "012345", tmp_path / "ray.log", pool)
+    pd.testing.assert_frame_equal(table, whole, check_exact=True)
+    assert len(made) == 2 and all(actor.calls for actor in made)
+    assert asked == [{"max_restarts": -1, "max_task_retries": -1, "num_gpus": 1}]
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match="pip install ray"):
+        tada.ray.Actors(2)
+
+
+def test_a_killed_actor_changes_nothing(tiny_folder, tmp_path, whole):
+    """With Ray itself, where it is installed."""
+    ray = pytest.importorskip("ray")
+    paths = {"PYTHONPATH": os.pathsep.join(map(str, Path(__file__).parents[:2])), "OMP_NUM_THREADS": "1"}
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": paths})
+    store = Store(tmp_path / "ray")
+
+    def kill(process: int) -> None:
+        while len(store.known()) < 3:
+            time.sleep(0.01)
+        os.kill(process, signal.SIGKILL)
+
+    with tada.ray.Actors(2, num_cpus=1) as pool:
+        killer = Thread(target=kill, args=(pool.submit(os.getpid).result(),))
+        killer.start()
+        table = sweep(tiny_folder("ace-step"), store.folder, "012345", tmp_path / "ray.log", pool)
+        killer.join()
+    ray.shutdown()
+    pd.testing.assert_frame_equal(table, whole, check_exact=True)
+    stored = [head for file in store.folder.glob("*.rows") for head in store_module.RECORD.findall(file.read_bytes())]
+    assert len(stored) == len(table) / SETTING.batch, "a stored unit was computed again"

@@ -165,7 +165,9 @@ def run(model: Model, plan: pd.DataFrame, job: Job, store: Store | None = None) 
     """
     todo = _missing(plan, store, job.setting.keep)
     chunks = [part for _, part in plan.groupby("chunk", sort=False) if part[UNIT].isin(todo).any()]
-    compute = _serial if job.setting.executor is None else _parallel
+    pool = job.setting.executor
+    here = pool is None or (isinstance(pool, Processes) and len(chunks) < 2)  # one would have to load a model, too
+    compute = _serial if here else _parallel
     frames = list(_with_progress(compute(model, job, chunks, store), len(todo), job.setting.progress))
     values = pd.concat(frames, ignore_index=True) if store is None else store.frame(plan[UNIT])
     values = values[[UNIT, *(name for name in ("metric", "value", "embedding") if name in values)]]

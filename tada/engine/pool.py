@@ -7,8 +7,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,8 @@ import torch
 def processes(workers: int) -> Iterator[Executor | None]:
     """Processes of this machine, with one thread each, as an executor; None for a single worker.
 
+    They start when there is something for them to do, and no more of them than that takes.
+
     Whatever ends the caller's block early, such as an interrupt from the keyboard, ends them at once. They do not heed
     that interrupt themselves, though it reaches all processes of a terminal.
     """
@@ -27,9 +29,6 @@ def processes(workers: int) -> Iterator[Executor | None]:
         return
     context = multiprocessing.get_context("spawn")
     with Processes(workers, context, initializer=_begin, initargs=(os.getpid(),)) as pool:
-        with _interrupts_blocked():  # which processes inherit
-            for _ in range(workers):
-                pool.submit(int)
         yield pool
 
 
@@ -39,6 +38,11 @@ class Processes(ProcessPoolExecutor):
     def __enter__(self) -> Processes:
         self._others = set(multiprocessing.active_children())
         return self
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
+        """Hand on a call, for which a process may have to start."""
+        with _interrupts_blocked():  # which processes inherit
+            return super().submit(work, *args, **options)
 
     def __exit__(self, kind: type[BaseException] | None, *about: Any) -> None:
         if kind is not None:
