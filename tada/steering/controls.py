@@ -86,7 +86,6 @@ def paraphrases(prompts: Iterable[str], say: Callable[[str], str] = reorder) -> 
     """Pair every prompt with the same in other words, as the poles of a prompt arm: no concept lies between them.
 
     Args:
-        prompts: to steer.
         say: says a prompt in another way.
 
     Returns:

@@ -8,11 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from tada.arguments import Seeds, integer, number, own_seeds, sung
+from tada.arguments import Seeds, integer, number
 from tada.engine import Setting
 from tada.hooks import record
 from tada.models.base import Layers, Model
-from tada.steering.vector import Vector, check_pairs, fit_info
+from tada.steering.vector import Vector, check_pairs, fit_info, fit_rows
 
 Sides = tuple[Sequence[str], Sequence[str]]
 
@@ -32,7 +32,6 @@ def sign_consistency(
     :func:`keep_largest`.
 
     Args:
-        model: the model.
         positive: prompts with the concept.
         negative: their counterparts without it, in the same order.
         seeds: as for ``tada.steering.contrast``; both sides of a pair share their noise.
@@ -98,7 +97,6 @@ def probe_direction(
     ``[clips, dim]`` and ``c = ridge tr(X X') / clips``.
 
     Args:
-        model: the model.
         positive: prompts with the concept.
         negative: their counterparts without it, in the same order.
         seeds: as for ``tada.steering.contrast``; both sides of a pair share their noise.
@@ -144,9 +142,7 @@ def _compare(
     ``reduce`` sees the positive rows of some pairs, then their negative ones; its results are joined along their rows.
     """
     check_pairs(model, *sides, setting)
-    words = sung(setting.lyrics, sides[0])
-    noise = own_seeds(seeds, len(words))
-    jobs = [(*row, seed) for *row, own in zip(*sides, words, noise, strict=True) for seed in own]
+    jobs = fit_rows(sides, seeds, setting)
     size = max(1, setting.batch // 2)
     with record(model, sites, reduce) as kept:
         for start in range(0, len(jobs), size):

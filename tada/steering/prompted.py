@@ -48,7 +48,6 @@ def switch_prompt(model: Model, alpha: Alpha, poles: Poles, layers: Layers | Non
     """Let the conditional pass read a pole's prompt in the last ``|alpha|`` denoising steps (PCI, v2 of the paper).
 
     Args:
-        model: the model.
         alpha: steps that read the positive prompt, or below 0 the negative one, rounded to whole steps; one for all
             clips or one per row.
         poles: the prompts.
@@ -73,7 +72,6 @@ def shift_text(
     """Let sites read ``c + alpha (c_positive - c_negative)``, token by token, in the conditional pass (v2's TextEmb).
 
     Args:
-        model: the model.
         alpha: strength, 0 leaves the clip as it is to the last bit; one for all clips or one per row.
         poles: the prompts, whose tokens should line up.
         layers: the sites that read it: indices, site names or a layer set; None for all.
@@ -111,7 +109,6 @@ def guide_apart(
     Both predictions are without guidance; each step makes two more denoiser rows a clip.
 
     Args:
-        model: the model.
         alpha: strength, 0 leaves the clip as it is to the last bit; one for all clips or one per row.
         poles: the prompts.
         layers: the sites that read the poles, where others go on reading the neutral prompt; None for all.
@@ -150,7 +147,6 @@ def token_vector(
     """Average ``c_positive - c_negative`` at a word's token over prompt pairs (v2's TokEmb).
 
     Args:
-        model: the model.
         positive: prompts with the word.
         negative: their counterparts, in the same order.
         word: of the positive prompts, a single token.
@@ -185,7 +181,6 @@ def shift_token(
     """Add ``alpha d`` to the embedding of one word of the prompts that sites read in the conditional pass (TokEmb).
 
     Args:
-        model: the model.
         alpha: strength, 0 leaves the clip as it is to the last bit; one for all clips or one per row.
         neutral: the prompts that are sampled.
         vector: from :func:`token_vector`.

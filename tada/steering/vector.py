@@ -254,11 +254,9 @@ def means(
 
     if passes == "both":
         raise InputError("got passes='both'; expected 'cond' or 'uncond': fit the two passes apart")
-    words = sung(setting.lyrics, prompts)
     if not prompts:
         raise InputError("got no prompts; expected one or more")
-    noise = own_seeds(seeds, len(prompts))
-    jobs = [(*row, seed) for *row, own in zip(prompts, words, noise, strict=True) for seed in own]
+    jobs = fit_rows([prompts], seeds, setting)
     totals: dict[str, Tensor] = {}
     for start in tqdm(range(0, len(jobs), setting.batch), disable=not setting.progress, desc="means", leave=False):
         texts, lyrics, draws = zip(*jobs[start : start + setting.batch], strict=True)
@@ -313,6 +311,12 @@ def check_pairs(model: Model, positive: Sequence[str], negative: Sequence[str], 
     unread = sum(model.heard(one, setting.sampling) == model.heard(other, setting.sampling) for one, other in pairs)
     if unread:
         raise InputError(f"{unread} of {len(positive)} pairs differ only in words that {model.name} does not read")
+
+
+def fit_rows(sides: Sequence[Sequence[str]], seeds: Seeds, setting: Setting) -> list[tuple[Any, ...]]:
+    """List the clips to fit from: a prompt of every side, the lyrics, and the seed, for each seed of every row."""
+    words, noise = sung(setting.lyrics, sides[0]), own_seeds(seeds, len(sides[0]))
+    return [(*row, seed) for *row, own in zip(*sides, words, noise, strict=True) for seed in own]
 
 
 def fit_info(
