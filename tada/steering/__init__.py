@@ -16,6 +16,7 @@ from tada.steering.prompted import (
     token_vector,
 )
 from tada.steering.ranges import calibrate, calibrated, grid, lengths
+from tada.steering.sliders import Slider, SliderArm, SliderRecipe, train_slider
 from tada.steering.vector import Vector, combine, contrast, means, orthogonalise
 
 __all__ = [
@@ -24,6 +25,9 @@ __all__ = [
     "Poles",
     "PromptArm",
     "Recipe",
+    "Slider",
+    "SliderArm",
+    "SliderRecipe",
     "TokenArm",
     "Trial",
     "Vector",
@@ -50,5 +54,6 @@ __all__ = [
     "steer",
     "switch_prompt",
     "token_vector",
+    "train_slider",
     "unrelated",
 ]

@@ -100,7 +100,7 @@ class Way(ABC):
         """What determines a clip that is steered so, beside strength and texts, as json can hold it."""
 
     @abstractmethod
-    def intervene(self, model: Model, rows: pd.DataFrame, texts: Texts) -> AbstractContextManager[None]:
+    def intervene(self, model: Model, rows: pd.DataFrame, texts: Texts) -> AbstractContextManager[Any]:
         """Steer the rows of a batch, each at its own raw strength."""
 
 
@@ -199,7 +199,7 @@ def plan_steering(
     return plan.assign(reference=plan["number"].map(baseline)).sort_values(["chunk", "kind"], kind="stable")
 
 
-def apply_arms(arms: Sequence[Way], model: Model, rows: pd.DataFrame, texts: Texts) -> AbstractContextManager[None]:
+def apply_arms(arms: Sequence[Way], model: Model, rows: pd.DataFrame, texts: Texts) -> AbstractContextManager[Any]:
     """Steer the rows of a batch by their arm: the intervention of :func:`steer`."""
     kind = rows["kind"].iloc[0]
     return nullcontext() if kind < 0 else arms[kind].intervene(model, rows, texts)
