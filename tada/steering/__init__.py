@@ -4,7 +4,7 @@ from tada.steering.arms import Arm, Trial, seeded, steer
 from tada.steering.clamped import ClampArm, clamp
 from tada.steering.controls import paraphrases, random_like, shuffle_labels, unrelated
 from tada.steering.library import Recipe, fit
-from tada.steering.pairwise import keep_largest, probe_direction, sign_consistency
+from tada.steering.pairwise import contrast, keep_largest, means, probe_direction, sign_consistency
 from tada.steering.prompted import (
     Poles,
     PromptArm,
@@ -17,7 +17,7 @@ from tada.steering.prompted import (
 )
 from tada.steering.ranges import calibrate, calibrated, grid, lengths
 from tada.steering.sliders import Slider, SliderArm, SliderRecipe, train_slider
-from tada.steering.vector import Vector, combine, contrast, means, orthogonalise
+from tada.steering.vector import Vector, combine, orthogonalise
 
 __all__ = [
     "Arm",

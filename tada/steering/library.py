@@ -15,7 +15,8 @@ from tada.engine import Setting, units
 from tada.errors import InputError, MissingFileError, unknown
 from tada.io import slug
 from tada.models.base import Layers, Model
-from tada.steering.vector import Vector, contrast
+from tada.steering.pairwise import contrast
+from tada.steering.vector import Vector
 
 FOLDER = Path("_build") / "vectors"
 """Where vectors are kept unless another folder is named."""

@@ -1,20 +1,138 @@
-"""Directions from pairs of clips, beside CAA's mean difference: AUSteer's sign consistency, and linear probes."""
+"""Directions from the clips of prompt pairs: mean differences (CAA), AUSteer's sign consistency, linear probes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from tada.arguments import Seeds, integer, number
+from tada.arguments import Seeds, integer, number, own_seeds, sung
 from tada.engine import Setting
-from tada.hooks import record
+from tada.errors import InputError
+from tada.hooks import Passes, record
 from tada.models.base import Layers, Model
-from tada.steering.vector import Vector, check_pairs, fit_info, fit_rows
+from tada.models.fingerprint import versions
+from tada.steering.vector import Vector
 
 Sides = tuple[Sequence[str], Sequence[str]]
+
+
+def means(
+    model: Model,
+    prompts: Sequence[str],
+    seeds: Seeds,
+    setting: Setting,
+    sites: Layers | None = None,
+    passes: Passes = "cond",
+) -> dict[str, Tensor]:
+    """Average cross-attention outputs over frames, seeds and prompts.
+
+    Args:
+        prompts: one or more.
+        seeds: of the first prompt, an int or several in a row; the next prompt has the ones that follow, see
+            ``tada.arguments.own_seeds``.
+        setting: what the clips share; lyrics for all prompts, or one per prompt.
+        sites: layers by index, site name or layer set; None for all.
+        passes: ``"cond"`` or ``"uncond"``.
+
+    Returns:
+        Site to float32 ``[steps, dim]`` on the CPU.
+    """
+    from tqdm.auto import tqdm
+
+    if passes == "both":
+        raise InputError("got passes='both'; expected 'cond' or 'uncond': fit the two passes apart")
+    if not prompts:
+        raise InputError("got no prompts; expected one or more")
+    jobs = fit_rows([prompts], seeds, setting)
+    totals: dict[str, Tensor] = {}
+    for start in tqdm(range(0, len(jobs), setting.batch), disable=not setting.progress, desc="means", leave=False):
+        texts, lyrics, draws = zip(*jobs[start : start + setting.batch], strict=True)
+        context = model.encode(texts, setting.negative, lyrics)
+        with record(model, sites, reduce="mean", passes=passes) as kept:
+            model.sample(context, model.noise(draws, setting.seconds), setting.sampling)
+        for site, hidden in kept.items():
+            totals[site] = totals.get(site, torch.zeros(())) + hidden.float().sum(dim=1).cpu()
+    return {site: total / len(jobs) for site, total in totals.items()}
+
+
+def contrast(
+    model: Model,
+    positive: Sequence[str],
+    negative: Sequence[str],
+    seeds: Seeds,
+    setting: Setting,
+    sites: Layers | None = None,
+    passes: Passes = "cond",
+) -> Vector:
+    """Fit a steering vector from prompt pairs (eq. 2), one unit direction per site and step.
+
+    Args:
+        positive: prompts with the concept.
+        negative: their counterparts without it, in the same order (not a negative prompt of the sampler).
+        seeds: of the first pair, an int or several in a row; the next pair has the ones that follow, and both sides of
+            a pair share their noise. ``[[10]] * pairs`` has all pairs share that of seed 10, as in the authors' code.
+        setting: what the clips share; lyrics for all pairs, or one per pair.
+        sites: layers by index, site name or layer set; None for all.
+        passes: the guidance pass that is looked at, ``"cond"`` or ``"uncond"``.
+
+    Returns:
+        A vector that pushes from the negative to the positive side.
+
+    Raises:
+        ValueError: sides of different length, or pairs that differ nowhere.
+    """
+    check_pairs(model, positive, negative, setting)
+    with_, without = (means(model, prompts, seeds, setting, sites, passes) for prompts in (positive, negative))
+    differences = {site: with_[site] - without[site] for site in with_}
+    if not any(difference.any() for difference in differences.values()):
+        raise InputError("the positive and the negative prompts give the same outputs at every site: do they differ?")
+    info = fit_info(model, "caa", (positive, negative), seeds, setting, passes) | {"sites": list(differences)}
+    return Vector(differences, info).unit()
+
+
+def check_pairs(model: Model, positive: Sequence[str], negative: Sequence[str], setting: Setting) -> None:
+    """Raise for sides of different length, and for pairs that differ only where the model does not read."""
+    if len(positive) != len(negative):
+        raise InputError(f"got {len(positive)} positive and {len(negative)} negative prompts; expected pairs")
+    pairs = [(one, other) for one, other in zip(positive, negative, strict=True) if one != other]
+    unread = sum(model.heard(one, setting.sampling) == model.heard(other, setting.sampling) for one, other in pairs)
+    if unread:
+        raise InputError(f"{unread} of {len(positive)} pairs differ only in words that {model.name} does not read")
+
+
+def fit_rows(sides: Sequence[Sequence[str]], seeds: Seeds, setting: Setting) -> list[tuple[Any, ...]]:
+    """List the clips to fit from: a prompt of every side, the lyrics, and the seed, for each seed of every row."""
+    words, noise = sung(setting.lyrics, sides[0]), own_seeds(seeds, len(sides[0]))
+    return [(*row, seed) for *row, own in zip(*sides, words, noise, strict=True) for seed in own]
+
+
+def fit_info(
+    model: Model,
+    method: str,
+    sides: tuple[Sequence[str], Sequence[str]],
+    seeds: Seeds,
+    setting: Setting,
+    passes: Passes = "cond",
+) -> dict[str, Any]:
+    """Say where a vector that is fitted from prompt pairs (positive and negative side) comes from."""
+    positive, negative = sides
+    return {
+        "method": method,
+        "model": model.name,
+        "checkpoint": model.checkpoint,
+        "positive": list(positive),
+        "negative": list(negative),
+        "lyrics": setting.lyrics if isinstance(setting.lyrics, str | None) else sung(setting.lyrics, positive),
+        "seeds": own_seeds(seeds, len(positive)),
+        "seconds": setting.seconds,
+        "sampling": asdict(model.sampling(setting.sampling)),
+        "passes": passes,
+        "versions": versions(),
+    }
 
 
 def sign_consistency(

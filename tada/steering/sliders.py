@@ -26,8 +26,9 @@ from tada.models.base import Layers, Model
 from tada.models.fingerprint import versions
 from tada.models.run import Latents, Sampling, SamplingState
 from tada.steering.arms import Way
+from tada.steering.pairwise import check_pairs
 from tada.steering.prompted import Poles
-from tada.steering.vector import Alpha, check_pairs, read_strength
+from tada.steering.vector import Alpha, read_strength
 
 PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
 """Modules of a block that are changed, of self- and of cross-attention."""
@@ -154,7 +155,6 @@ def slider_loss(
     The latents are those that the changed model gives for the neutral prompts after some steps.
 
     Args:
-        model: the model.
         slider: what is trained.
         poles: neutral and positive prompts, and the empty one in the place of the negative.
         noise: of each row.
@@ -201,7 +201,6 @@ def train_slider(
     """Train a slider, from its last checkpoint if there is one; killed and resumed, it ends up the same.
 
     Args:
-        model: the model.
         neutral: prompts that do not ask for the concept.
         positive: the same asking for it, in the same order.
         setting: of the clips, of which a batch is drawn in every iteration; lyrics for all.
