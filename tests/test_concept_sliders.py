@@ -20,6 +20,15 @@ TEXTS = ["a song", "a happy song", ""]
 NEUTRAL, HAPPY = ["a song", "a tune with piano"], ["a happy song", "a happy tune with piano"]
 
 
+@pytest.fixture
+def model(model):
+    if model.residuals:
+        with pytest.raises(InputError, match="diffusion model"):
+            sliders.draw_slider(model)
+        pytest.skip("no diffusion model")
+    return model
+
+
 def drawn(model, layers=None):
     """A slider that changes something."""
     slider = sliders.draw_slider(model, layers, rank=4)

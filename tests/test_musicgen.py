@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
@@ -14,6 +16,7 @@ from tada.errors import CheckpointError
 from tada.io import write_json
 from tada.models import hub
 from tada.models.musicgen import MusicGen, Parts, choose
+from tada.steering.prompted import Poles
 
 PROMPTS = ["a happy song", "a slow, sad ballad with piano and strings"]
 
@@ -151,6 +154,20 @@ def test_contrast_in_the_residual_stream(musicgen):
         steered = sample(musicgen, musicgen.encode(PROMPTS[0]), (1,))
     assert not torch.equal(steered, sample(musicgen, musicgen.encode(PROMPTS[0]), (1,)))
     assert musicgen.label([0, musicgen.residuals[2]]) == "0+layers.2"
+    assert steering.Arm("CAA", vector, ["layers.3", 1]).name(musicgen) == "1+layers.3"
+
+
+def test_guiding_away_from_no_prompt_is_the_usual_guidance(musicgen):
+    """``uncond + g (cond - uncond)`` is ``cond + (g - 1) (cond - uncond)``; so it is from the middle of a clip on."""
+    neutral = musicgen.encode(PROMPTS)
+    poles = Poles(neutral, neutral, replace(neutral, cond=neutral.uncond))
+    guided = sample(musicgen, neutral, guidance=3.0)
+    with steering.guide_apart(musicgen, 2.0, poles):
+        assert torch.equal(sample(musicgen, neutral, guidance=1.0), guided)
+    with steering.guide_apart(musicgen, 2.0, poles, steps=range(9, 19)):
+        late = sample(musicgen, neutral, guidance=1.0)
+    plain = sample(musicgen, neutral, guidance=1.0)
+    assert torch.equal(late[:, 0, :9], plain[:, 0, :9]) and not torch.equal(late, plain)
 
 
 def test_what_a_language_model_cannot_do_is_refused(musicgen):

@@ -103,6 +103,11 @@ class Model(ABC):
         """Length of a clip where none is asked for, in seconds: the paper's, or that of the minis' training."""
         return MINI_SECONDS if self.is_mini else self.public_seconds
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """All that can be recorded and edited: the sites, then the residual stream after each layer."""
+        return (*self.sites, *self.residuals)
+
     def fingerprint(self) -> str:
         """The sha256 of the weights, see :func:`tada.models.fingerprint.fingerprint`."""
         return fingerprint(self)
@@ -343,7 +348,7 @@ class Model(ABC):
         return replace(preset, **{name: value for name, value in changes.items() if value is not None})
 
     def resolve(self, layers: Layers | None) -> tuple[str, ...]:
-        """Site names of layers given by index, by site name, or as a layer set.
+        """Site names of layers given by index, by name (of a site or a residual), or as a layer set.
 
         The layer sets are ``"all"``, ``"functional"`` and ``"all-but-functional"``.
 
@@ -403,7 +408,7 @@ class Model(ABC):
 
     def _site(self, item: int | str) -> str:
         if isinstance(item, str):
-            check_name("site", item, (*self.sites, *self.residuals), "See model.sites.")
+            check_name("site", item, self.places, "See model.sites.")
             return item
         place = integer("layers", item, -maxsize)
         if not -len(self.sites) <= place < len(self.sites):

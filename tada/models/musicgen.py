@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -119,10 +120,14 @@ class MusicGen(Model):
 
     def site_inputs(self, stream: Stream) -> dict[str, Any]:
         assert stream.bias is not None
-        if self.denoiser not in stream.memo:
-            stream.memo[self.denoiser] = new_cache()
-        cached = {"past_key_values": stream.memo[self.denoiser]}
+        cached = {"past_key_values": self.cached(stream, new_cache())}
         return {"key_value_states": stream.states, "attention_mask": stream.bias[:, None], **cached}
+
+    def cached(self, stream: Stream, frames: Any) -> Any:
+        """Keys and values of what was generated, ``frames``, with those of a stream, which are computed once."""
+        from transformers import EncoderDecoderCache
+
+        return EncoderDecoderCache(frames, stream.memo.setdefault(self.denoiser, new_cache()))
 
     def site_states(self, stream: Stream) -> Tensor:
         return stream.states
@@ -146,28 +151,38 @@ class MusicGen(Model):
 
     def denoise_loop(self, noise: Latents, run: SamplingState) -> Iterator[Tensor]:
         assert isinstance(run.sampling, MusicGenSampling)
-        decoder, cache = self.network.decoder, new_cache()
         broken = torch.zeros(run.rows, dtype=torch.bool, device=self.device)
+        caches: dict[tuple[Pass, ...], Any] = defaultdict(new_cache)
         draws = [torch.Generator().manual_seed(seed) for seed in noise.seeds]
-        first = noise.values.new_full((run.rows * self.config.num_codebooks, 1), self.config.pad_token_id).long()
-        _, tokens = decoder.build_delay_pattern_mask(first, self.config.pad_token_id, run.sampling.steps + 1)
+        pad, length = self.config.pad_token_id, run.sampling.steps + 1
+        first = torch.full((run.rows * self.config.num_codebooks, 1), pad, device=self.device)
+        _, tokens = self.network.decoder.build_delay_pattern_mask(first, pad, length)
         is_free = tokens == -1
         for step in range(run.sampling.steps):
-            logits = self.logits(tokens[:, step, None], step, cache, run)
+            ask = partial(self.logits, tokens[:, : step + 1], caches, run)
+            logits = self.live.guide(self.guided(ask, run), partial(ask, ("positive", "negative")))
             broken |= ~logits.isfinite().flatten(1).all(1)
             chosen = choose(logits, draws, run.sampling.top_k).flatten()
             tokens[:, step + 1] = torch.where(is_free[:, step + 1], chosen, tokens[:, step + 1])
             yield tokens[is_free].view(noise.values.shape).float().masked_fill(broken.view(-1, 1, 1), math.nan)
 
-    def logits(self, tokens: Tensor, step: int, cache: Any, run: SamplingState) -> Tensor:
-        """Logits ``[rows, codebooks, codes]`` of the frame after ``tokens`` ``[rows * codebooks, 1]``, guided."""
-        passes: tuple[Pass, ...] = ("cond",) if run.conditioning.uncond is None else ("cond", "uncond")
-        run.enter(step, passes)
-        text = run.stream("text")
-        asked = {"encoder_hidden_states": text.states, "encoder_attention_mask": text.mask, "past_key_values": cache}
-        logits = self.network.decoder(tokens.repeat(len(passes), 1), **asked).logits.float()
-        logits = logits.view(len(passes), run.rows, self.config.num_codebooks, -1)
-        return logits[0] if len(passes) == 1 else logits[1] + run.sampling.guidance * (logits[0] - logits[1])
+    def guided(self, ask: Callable[[tuple[Pass, ...]], Tensor], run: SamplingState) -> Tensor:
+        """Logits ``[rows, codebooks, codes]`` after classifier-free guidance."""
+        if run.conditioning.uncond is None:
+            return ask(("cond",))
+        cond, uncond = ask(("cond", "uncond")).chunk(2)
+        return uncond + run.sampling.guidance * (cond - uncond)
+
+    def logits(
+        self, tokens: Tensor, caches: Mapping[tuple[Pass, ...], Any], run: SamplingState, passes: tuple[Pass, ...]
+    ) -> Tensor:
+        """Logits ``[rows * passes, codebooks, codes]`` of what follows ``tokens`` ``[rows * codebooks, steps]``."""
+        run.enter(tokens.shape[1] - 1, passes)
+        text, frames = run.stream("text"), caches[passes]
+        fresh = tokens[:, frames.get_seq_length() :].repeat(len(passes), 1)
+        asked = {"encoder_hidden_states": text.states, "encoder_attention_mask": text.mask}
+        found = self.network.decoder(fresh, **asked, past_key_values=self.cached(text, frames)).logits[:, -1]
+        return found.float().view(len(passes) * run.rows, self.config.num_codebooks, -1)
 
     # ---- audio
 
@@ -187,10 +202,10 @@ class MusicGen(Model):
 
 
 def new_cache() -> Any:
-    """Make an empty cache of keys and values, of what was generated and of the text."""
-    from transformers import DynamicCache, EncoderDecoderCache
+    """Make an empty cache of keys and values."""
+    from transformers import DynamicCache
 
-    return EncoderDecoderCache(DynamicCache(), DynamicCache())
+    return DynamicCache()
 
 
 def choose(logits: Tensor, draws: Sequence[torch.Generator], top_k: int) -> Tensor:

@@ -206,11 +206,11 @@ def resolve_sets(model: Model, layer_sets: Iterable[Layers | Change] | None) -> 
     for item in given:
         layers, how = item if isinstance(item, Change) else Change(item)
         check_name("change of layers", how, get_args(How))
-        sites = sorted(model.resolve(layers), key=model.sites.index)
+        sites = sorted(model.resolve(layers), key=model.places.index)
         name = layers if layers in ("functional", "all-but-functional") else model.label(sites)
         if how != "text":
-            sets[f"{'all' if len(sites) == len(model.sites) else name} {how}"] = Change(tuple(sites), how)
-        elif len(sites) < len(model.sites):  # all is always there
+            sets[f"{'all' if tuple(sites) == model.sites else name} {how}"] = Change(tuple(sites), how)
+        elif tuple(sites) != model.sites:  # all is always there
             sets[str(name)] = Change(tuple(sites))
     return sets
 

@@ -89,7 +89,7 @@ class Way(ABC):
         """The layers in words: the name of a layer set, or indices such as ``"6+7"``."""
         if isinstance(self.layers, str) and self.layers in ("all", "functional", "all-but-functional"):
             return self.layers
-        return model.label(sorted(self.sites(model), key=model.sites.index))
+        return model.label(sorted(self.sites(model), key=model.places.index))
 
     def texts(self, prompt: str) -> dict[str, str]:
         """Other texts that the rows of a prompt read, by the column of the plan that they stand in."""

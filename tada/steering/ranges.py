@@ -226,9 +226,9 @@ def _plateau(moved: Any) -> float:
 
 def _application(model: Model, arm: Arm) -> dict[str, Any]:
     """Where and how an arm steers."""
-    sites = sorted(arm.sites(model), key=model.sites.index)
+    sites = sorted(arm.sites(model), key=model.places.index)
     named = arm.layers if arm.layers in ("functional", "all-but-functional") else None
-    layers = named or ("all" if len(sites) == len(model.sites) else model.label(sites))
+    layers = named or ("all" if tuple(sites) == model.sites else model.label(sites))
     return {"layers": layers, "sites": sites, "passes": arm.passes, "renorm": arm.renorm}
 
 

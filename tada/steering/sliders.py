@@ -137,6 +137,8 @@ def draw_slider(model: Model, layers: Layers | None = None, rank: int = 8, seed:
     blocks = tuple(f"{site.rpartition('.')[0]}." for site in model.resolve(layers))
     found = {name: module for name, module in model.denoiser.named_modules() if isinstance(module, nn.Linear)}
     wide = {name: module for name, module in found.items() if name.startswith(blocks) and name.endswith(PROJECTIONS)}
+    if not wide:
+        raise InputError(f"got {model.name}, of which no prediction of a step stands alone; expected a diffusion model")
     draw = torch.Generator().manual_seed(seed)
     down, up = {}, {}
     for name, module in wide.items():
