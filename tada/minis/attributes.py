@@ -84,7 +84,7 @@ def _check(name: str, value: object) -> None:
 def draw(seed: int) -> Attributes:
     """Draw attributes from a seed: every class of an attribute equally likely and independent of the others."""
     rng = np.random.default_rng([seed, 0])
-    labels = {name: str(rng.choice(classes)) for name, classes in CLASSES.items()}
+    labels = {name: classes[rng.integers(len(classes))] for name, classes in CLASSES.items()}
     return of_labels(labels, float(rng.random()))
 
 

@@ -15,16 +15,15 @@ import numpy as np
 
 from tada.errors import InputError, unknown
 from tada.minis.attributes import CLASSES, Attributes
-from tada.minis.lexicon import ROLES, TABLES, Span, find
+from tada.minis.lexicon import ROLES, TABLES
 
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption, the attributes it mentions with their classes, and where its concept words are."""
+    """A caption, and the attributes it mentions with their classes."""
 
     text: str
     mentioned: Mapping[str, str]
-    spans: tuple[Span, ...]
 
 
 FILLER: Mapping[str, tuple[str, ...]] = TABLES["filler"]
@@ -71,10 +70,10 @@ def caption(
     names = _chosen(labels, mention, rng)
     if form is not None and form not in FORMS:
         raise InputError(unknown("form", form, FORMS))
-    shape = form or str(rng.choice(list(FORMS), p=(0.25, 0.1, 0.2, 0.45)))
+    shape = form or list(FORMS)[SHARES.searchsorted(rng.random(), side="right")]
     said = {name: labels[name] for name in CLASSES if name in names}
     text = _finish(FORMS[shape](_Speaker(said, rng)), rng)
-    return Caption(text, said, find(text))
+    return Caption(text, said)
 
 
 def _chosen(labels: Mapping[str, str], mention: Iterable[str] | None, rng: np.random.Generator) -> set[str]:
@@ -172,6 +171,9 @@ FORMS: Mapping[str, Callable[[_Speaker], str]] = {
     "sentences": _sentences,
 }
 """Form -> how it is made."""
+
+SHARES = np.cumsum((0.25, 0.1, 0.2, 0.45))
+"""Of the forms in what is drawn, added up."""
 
 
 def _head(speaker: _Speaker, names: Sequence[str]) -> str:

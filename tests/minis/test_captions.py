@@ -82,7 +82,7 @@ def test_sentences_begin_with_capitals_and_end() -> None:
 
 def test_spans_are_the_concept_words() -> None:
     for _, _, one in some():
-        for span in one.spans:
+        for span in find(one.text):
             word = words()[one.text[span.start : span.end].lower()]
             assert (word.attribute, word.value) == (span.attribute, span.value)
 
