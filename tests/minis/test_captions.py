@@ -91,7 +91,7 @@ def test_captions_promise_what_they_mention_and_nothing_else() -> None:
     for attributes, _, one in some():
         labels = attributes.labels()
         assert all(labels[name] == value for name, value in one.mentioned.items())
-        said = {(span.attribute, span.value) for span in one.spans if span.attribute != "foreign"}
+        said = {(span.attribute, span.value) for span in find(one.text) if span.attribute != "foreign"}
         assert said == set(one.mentioned.items()), one.text
 
 
@@ -101,7 +101,7 @@ def test_keywords_stand_for_what_is_mentioned() -> None:
 
 
 def test_every_keyword_that_can_be_played_occurs() -> None:
-    seen = {one.text[span.start : span.end].lower() for _, _, one in some() for span in one.spans}
+    seen = {one.text[span.start : span.end].lower() for _, _, one in some() for span in find(one.text)}
     wanted = {key for concept, keys in KEYWORDS.items() if concept not in FOREIGN for key in keys.split()}
     assert wanted <= seen, wanted - seen
 
@@ -148,7 +148,7 @@ def test_a_counterfactual_differs_in_the_concept_words_alone() -> None:
 
 def _without_spans(one: Caption) -> str:
     text = one.text
-    for span in reversed(one.spans):
+    for span in reversed(find(one.text)):
         text = text[: span.start] + "*" + text[span.end :]
     return re.sub(r"\ban? (?=\*)", "a ", text, flags=re.IGNORECASE)
 
