@@ -143,7 +143,7 @@ def test_a_counterfactual_differs_in_the_concept_words_alone() -> None:
         pair = [caption(attributes, seed, mention) for attributes in (one, other)]
         skeletons = [_without_spans(each) for each in pair]
         assert skeletons[0] == skeletons[1]
-        assert [span.attribute for span in pair[0].spans] == [span.attribute for span in pair[1].spans]
+        assert [span.attribute for span in find(pair[0].text)] == [span.attribute for span in find(pair[1].text)]
 
 
 def _without_spans(one: Caption) -> str:
@@ -159,7 +159,7 @@ def test_mention_and_form_are_obeyed() -> None:
         for seed in range(20):
             assert set(caption(wanted, seed, ["tempo", "voice"], form).mentioned) == {"tempo", "voice"}
             assert (
-                caption(wanted, seed, [], form).spans == ()
+                find(caption(wanted, seed, [], form).text) == ()
                 or find(caption(wanted, seed, [], form).text)[0].attribute == "foreign"
             )
 
