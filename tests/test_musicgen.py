@@ -149,7 +149,7 @@ def test_strengths_share_their_noise(musicgen):
 def test_contrast_in_the_residual_stream(musicgen):
     setting = tada.Setting(SECONDS, musicgen.sampling(guidance=3.0))
     vector = steering.contrast(musicgen, PROMPTS[:1], PROMPTS[1:], 0, setting, musicgen.residuals)
-    assert vector.sites == musicgen.residuals and vector.steps == 19
+    assert vector.sites == musicgen.residuals and vector.steps == vector.info["sampling"]["steps"] == 19
     with vector.apply(musicgen, 30.0, musicgen.residuals[2], renorm=False):
         steered = sample(musicgen, musicgen.encode(PROMPTS[0]), (1,))
     assert not torch.equal(steered, sample(musicgen, musicgen.encode(PROMPTS[0]), (1,)))

@@ -26,7 +26,7 @@ FILES = ["*.json", "*.safetensors", "spiece.model"]
 
 @dataclass(frozen=True)
 class MusicGenSampling(Sampling):
-    """The settings of MusicGen's sampling; the defaults are those of its public checkpoints.
+    """The settings of MusicGen's sampling; the defaults are those of its authors' code (of `transformers` top-k 50).
 
     Attributes:
         steps: frames that are generated. The length of the clip says how many: what is given here is not read, a

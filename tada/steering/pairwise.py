@@ -129,7 +129,7 @@ def fit_info(
         "lyrics": setting.lyrics if isinstance(setting.lyrics, str | None) else sung(setting.lyrics, positive),
         "seeds": own_seeds(seeds, len(positive)),
         "seconds": setting.seconds,
-        "sampling": asdict(model.sampling(setting.sampling)),
+        "sampling": asdict(model.settled(model.sampling(setting.sampling), setting.seconds)),
         "passes": passes,
         "versions": versions(),
     }
