@@ -22,7 +22,7 @@ from tada.arguments import integer, integers
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.models.base import Layers, Model
 from tada.models.context import Conditioning, Context, Stream, row_index
-from tada.models.run import MOST_STEPS, Pass, SamplingState
+from tada.models.run import Pass, SamplingState
 
 __all__ = ["Edit", "Part", "Passes", "Recorded", "Reduce", "Steps", "When", "edit", "record", "route"]
 
@@ -250,7 +250,7 @@ class Intervention:
         if self.which not in known:
             raise InputError(unknown("pass", self.which, known))
         self.passes: tuple[Pass, ...] = ("cond", "uncond") if self.which == "both" else (self.which,)
-        self.steps = None if self.wanted is None else frozenset(integers("steps", self.wanted, -MOST_STEPS))
+        self.steps = None if self.wanted is None else frozenset(integers("steps", self.wanted, -maxsize))
         self.last = max(max(step, -1 - step) for step in self.steps or [0])
 
     def applies(self, run: SamplingState, site: str, which: Pass) -> bool:

@@ -290,7 +290,7 @@ def test_a_missing_step(model, steps):
         sample(model, model.encode(HAPPY))
 
 
-@pytest.mark.parametrize("steps", [-1001, [], "1", 1.5, True])
+@pytest.mark.parametrize("steps", [[], "1", 1.5, True])
 def test_steps_that_cannot_be(model, steps):
     with pytest.raises(ValueError, match="got steps="), tada.record(model, 0, steps=steps):
         pass

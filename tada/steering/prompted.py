@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from sys import maxsize
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -21,7 +22,7 @@ from tada.errors import InputError, UnknownNameError, unknown
 from tada.hooks import Steps, route
 from tada.models.base import Layers, Model
 from tada.models.context import Context, Stream, join
-from tada.models.run import MOST_STEPS, SamplingState
+from tada.models.run import SamplingState
 from tada.steering.arms import Way, digest
 from tada.steering.vector import Alpha, Vector, read_strength
 
@@ -118,7 +119,7 @@ def guide_apart(
         ValueError: a strength that is not finite or not one per row.
     """
     strength = _per_row(alpha, poles.neutral)
-    wanted = None if steps is None else set(integers("steps", steps, -MOST_STEPS))
+    wanted = None if steps is None else set(integers("steps", steps, -maxsize))
 
     def change(prediction: Tensor, run: SamplingState, predict: Callable[[], Tensor]) -> Tensor:
         if wanted is not None and not wanted & {run.step, run.step - run.sampling.steps}:
