@@ -13,7 +13,7 @@ import tada
 from checks import SECONDS
 from tada import steering
 from tada.errors import InputError
-from tada.steering import Arm, ClampArm, PromptArm, TokenArm, Trial, Vector, seeded
+from tada.steering import Arm, ClampArm, PromptArm, TokenArm, Trial, Vector, ranges, seeded
 from tada.steering.arms import steer
 from tada.store import Store
 
@@ -164,3 +164,15 @@ def test_the_engine_runs_every_kind_of_arm(model_, tmp_path):
         np.testing.assert_allclose(both["value_x"], both["value_y"], rtol=1e-4)
     with pytest.raises(KeyError, match="no prompt with poles"):
         steer(model_, [arms[2]], Trial("mood", seeded(["another song"], 7), SETTING), [50.0], loud)
+
+
+def moved(clips, rows):
+    """Every strength moves a clip by its size."""
+    return {"lpaps": rows["alpha"].abs().to_numpy()}
+
+
+def test_any_arm_is_calibrated_by_distance(model_):
+    arm = PromptArm("TextEmb", steering.shift_text, {"a song": ("a happy song", "a sad song")})
+    trial = Trial("mood", seeded(["a song"], 7), SETTING)
+    found, reached = ranges.range_by_distance(model_, arm, trial, (0.5, 9.0), moved, [0.5, 1.0])
+    assert found.scale == (0.5, 1.0) and reached == (True, False) and found.equation is steering.shift_text

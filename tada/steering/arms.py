@@ -6,9 +6,9 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -80,6 +80,10 @@ class Way(ABC):
         if not np.isfinite(percent):
             raise InputError(f"got {percent} percent; expected a finite strength")
         return percent * (self.scale[0 if percent > 0 else 1] / 100)
+
+    def scaled(self, up: float, down: float) -> Self:
+        """The same way with other raw strengths at +100 and at -100 percent."""
+        return replace(self, scale=(up, down))  # type: ignore[type-var]
 
     def sites(self, model: Model) -> tuple[str, ...]:
         """The sites that are steered."""

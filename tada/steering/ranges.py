@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -33,9 +33,11 @@ from tada.metrics.judges import JudgeLike, Panel
 from tada.metrics.suite import MetricSuite
 from tada.models.base import Layers, Model
 from tada.stats import Values
-from tada.steering.arms import ARM, BASELINE, Arm, Trial, apply_arms, plan_steering, steer
+from tada.steering.arms import ARM, BASELINE, Arm, Trial, Way, apply_arms, plan_steering, steer
 from tada.steering.vector import Vector
 from tada.store import UNIT, Store, key
+
+AnyWay = TypeVar("AnyWay", bound=Way)
 
 RELATIVE = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0)
 """Strengths that are tried by a judge, in lengths of the cross-attention outputs."""
@@ -57,7 +59,7 @@ CONCEPT, QUALITY = "concept", "sound"
 
 
 def grid(
-    model: Model, arm: Arm, trial: Trial, percents: Sequence[float], judge: JudgeLike, store: Store | None = None
+    model: Model, arm: Way, trial: Trial, percents: Sequence[float], judge: JudgeLike, store: Store | None = None
 ) -> pd.DataFrame:
     """Steer every prompt at every strength, 0 included or not, and judge the clips.
 
@@ -78,7 +80,7 @@ def grid(
     )
 
 
-def clips(model: Model, arm: Arm, trial: Trial, alphas: Sequence[float], keep: str | Path | None = None) -> Clips:
+def clips(model: Model, arm: Way, trial: Trial, alphas: Sequence[float], keep: str | Path | None = None) -> Clips:
     """Make the clips of every prompt and seed at every raw strength, strengths varying fastest.
 
     Args:
@@ -86,7 +88,7 @@ def clips(model: Model, arm: Arm, trial: Trial, alphas: Sequence[float], keep: s
         alphas: raw strengths.
         keep: a folder for the clips, where a later call finds them; None keeps nothing.
     """
-    arm = replace(arm, scale=(100.0, 100.0))
+    arm = arm.scaled(100.0, 100.0)
     plan = plan_steering(model, [arm], trial, alphas)
     place = Path(keep or "") / f"{key({'units': plan[UNIT].tolist(), 'alphas': list(alphas)})}.safetensors"
     if keep is None or not place.is_file():
@@ -137,7 +139,7 @@ def calibrate(model: Model, arm: Arm, trial: Trial, judge: JudgeLike, store: Sto
     judge = judge.judges[0] if isinstance(judge, Panel) else judge
     unit = lengths(model, arm.vector, trial, arm.layers, store)
     alphas = [sign * unit * share for sign in (-1, 1) for share in RELATIVE]
-    rows = steer(model, [replace(arm, scale=(100.0, 100.0))], trial, alphas, judge, store)
+    rows = steer(model, [arm.scaled(100.0, 100.0)], trial, alphas, judge, store)
     missing = {CONCEPT, QUALITY} - set(rows["metric"])
     if missing:
         raise InputError(
@@ -166,7 +168,7 @@ def calibrated(model: Model, arm: Arm) -> Arm:
     wanted, ranges = _application(model, arm), arm.vector.info.get("ranges", ())
     for entry in ranges:
         if _same_application(entry, wanted):
-            return replace(arm, scale=(abs(entry["high"]), abs(entry["low"])))
+            return arm.scaled(abs(entry["high"]), abs(entry["low"]))
     known = ", ".join(str(entry["layers"]) for entry in ranges) or "none"
     raise InputError(
         f"this vector was not calibrated for layers {wanted['layers']}, {arm.passes} pass, renorm={arm.renorm} (it was "
@@ -241,13 +243,13 @@ def _same_application(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def range_by_distance(
     model: Model,
-    arm: Arm,
+    arm: AnyWay,
     trial: Trial,
     targets: tuple[float, float],
     suite: MetricSuite,
     ladder: Sequence[float] = LADDER,
     store: Store | None = None,
-) -> tuple[Arm, tuple[bool, bool]]:
+) -> tuple[AnyWay, tuple[bool, bool]]:
     """Find the raw strengths at which clips have moved by given distances (LPAPS), one for each direction.
 
     Args:
@@ -260,7 +262,7 @@ def range_by_distance(
         The arm with its scale, and for each side whether the distance was reached; a direction that never gets there
         has the strength with the largest distance.
     """
-    raw = replace(arm, scale=(100.0, 100.0))
+    raw = arm.scaled(100.0, 100.0)
     percents = [sign * strength for sign in (1.0, -1.0) for strength in ladder]
     rows = steer(model, [raw], trial, percents, suite, store)
     rows = rows[(rows["metric"] == "lpaps") & (rows["method"] != BASELINE)]
@@ -269,7 +271,7 @@ def range_by_distance(
         _crossing(ladder, means.loc[[sign * strength for strength in ladder]].to_numpy(), target)
         for sign, target in zip((1.0, -1.0), targets, strict=True)
     )
-    return replace(arm, scale=(up, down)), (reached_up, reached_down)
+    return arm.scaled(up, down), (reached_up, reached_down)
 
 
 def prompt_distance(
