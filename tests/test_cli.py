@@ -177,7 +177,8 @@ def test_a_run_that_is_ended_takes_its_kernel_along(book: Path, end: signal.Sign
 
 
 def test_a_sweep_that_is_stopped_takes_its_workers_along(tmp_path: Path) -> None:
-    arguments = ("--checkpoint", "mini", "--concept", "slow", "--workers", "2", "--store", "s")
+    concepts = ("--concept", "slow", "--concept", "fast")  # a chunk each
+    arguments = ("--checkpoint", "mini", *concepts, "--workers", "2", "--store", "s")
     command = [sys.executable, "-c", "from tada.cli import app; app()", "sweep", "--model", "ace-step", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with (tmp_path / "said").open("w") as said:
