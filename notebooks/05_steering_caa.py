@@ -45,7 +45,7 @@ functional: str = ""  # functional layers such as 6+7; empty: those the checkpoi
 words: str = ""  # vocabulary of the prompts: mini or public; empty: the checkpoint's
 held_out: int = 0  # prompts for results, for each concept; 0 for the profile's
 store: str = ""  # where scores and vectors are kept; empty: ../_build/steering
-workers: int = 2  # processes, each with a model and one thread; 1 on a GPU
+workers: int = 2  # processes, each with a model and one thread; 1 on a GPU, and at smoke, where they would not pay
 live: bool = False  # widgets that generate while you move them, for Jupyter and Colab
 
 # %% tags=["hide-input"]
@@ -173,7 +173,7 @@ Markdown(f"Largest difference: {unlike:.1e} in the direction, {apart:.1e} of ful
 # One vector per concept. A vector is a plain value: it adds, scales, negates, combines with others, and is saved as safetensors.
 
 # %%
-steer.compute_ahead(start, concepts, kept, workers if str(model.device) == "cpu" else 1)
+steer.compute_ahead(start, concepts, kept, workers if str(model.device) == "cpu" and profile != "smoke" else 1)
 vectors = {name: library.fit(model, steer.recipe(experiment, name), kept / "vectors") for name in concepts}
 
 # %% [markdown]

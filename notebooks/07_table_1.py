@@ -42,7 +42,7 @@ scale: str = ""  # what 100 % is: length, calibrated, distance or paper; empty: 
 prompts: int = 0  # steered, for each concept; 0 for the profile's
 seconds: float = 0.0  # length of the clips; 0 for the profile's
 captions: str = ""  # csv or Parquet file, or google/MusicCaps, to train the autoencoder on; empty: synthetic captions
-workers: int = 2  # processes, each with a model and one thread; 1 on a GPU
+workers: int = 2  # processes, each with a model and one thread; 1 on a GPU, and at smoke, where they would not pay
 store: str = ""  # where results are kept; empty: ../_build/steering
 localisation: str = ""  # where the scores of localisation are; empty: ../_build/localisation
 heard: int = 2  # concepts whose clips can be played below
@@ -125,7 +125,7 @@ tables.fact_table(facts)
 # %%
 before = len(Store(table.kept("evaluation")).known())
 start = time.monotonic()
-results = table_1.compute(table, workers if str(model.device) == "cpu" else 1)
+results = table_1.compute(table, workers if str(model.device) == "cpu" and profile != "smoke" else 1)
 took = time.monotonic() - start
 new = len(Store(table.kept("evaluation")).known()) - before
 clips = results[results["prompt"] != ""]

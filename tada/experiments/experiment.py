@@ -82,11 +82,12 @@ def check_disjoint(what: str, **parts: Iterable[Hashable]) -> None:
             )
 
 
-def compute_ahead(jobs: Sequence[Callable[[], Any]], workers: int) -> None:
-    """Run several jobs that can be pickled in processes of one thread each, into their stores.
+def compute_ahead(workers: int, *stages: Sequence[Callable[[], Any]]) -> None:
+    """Run jobs that can be pickled in processes of one thread each, into their stores, one stage after the other.
 
     With one worker, or for one job, nothing is done ahead: whoever asks for the results computes them.
     """
-    with processes(workers if len(jobs) > 1 else 1) as executor:
-        for future in [executor.submit(job) for job in jobs] if executor else ():
-            future.result()
+    with processes(workers if max(map(len, stages)) > 1 else 1) as executor:
+        for jobs in stages:
+            for future in [executor.submit(job) for job in jobs] if executor else ():
+                future.result()

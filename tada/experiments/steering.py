@@ -154,7 +154,7 @@ def compute_ahead(start: Callable[[], Experiment], concepts: Sequence[str], fold
     Each worker has one thread and a model of its own from ``start``, which is :func:`plan` with its arguments bound by
     ``functools.partial``.
     """
-    experiment.compute_ahead([partial(_compute, start, concept, folder) for concept in concepts], workers)
+    experiment.compute_ahead(workers, [partial(_compute, start, concept, folder) for concept in concepts])
 
 
 def _compute(start: Callable[[], Experiment], concept: str, folder: str | Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -261,8 +261,8 @@ def compute(table: Table1, workers: int = 1) -> pd.DataFrame:
     """
     config, work, concepts = table.config, table.work, table.config.concepts
     train = partial(_ahead, config, _train_features)  # takes longest and is started first
-    compute_ahead([train, *(partial(_ahead, config, evaluate, one, caa_arms) for one in concepts)], workers)
-    compute_ahead([partial(_ahead, config, evaluate, one, sae_arms) for one in concepts], workers)
+    first, last = ([partial(_ahead, config, evaluate, one, arms) for one in concepts] for arms in (caa_arms, sae_arms))
+    compute_ahead(workers, [train, *first], last)
     results = pd.concat([evaluate(table, concept, make_arms) for concept in concepts], ignore_index=True)
     steps = work.model.sampling(work.setting.sampling).steps
     about = {"size": asdict(work.profile.table), "seconds": work.setting.seconds, "steps": steps}
@@ -272,8 +272,11 @@ def compute(table: Table1, workers: int = 1) -> pd.DataFrame:
 
 
 def _ahead(config: Config, job: Callable[..., Any], *given: Any) -> None:
-    """Do a job in a process of its own, for what it leaves in the store."""
-    job(open_table(config), *given)
+    """Do a job in a process of its own, for what it leaves in the store; the model is loaded once a process."""
+    job(_opened(config), *given)
+
+
+_opened = lru_cache(maxsize=1)(open_table)
 
 
 def evaluate(table: Table1, concept: str, make: Callable[[Table1, str], list[Arm]]) -> pd.DataFrame:
