@@ -16,13 +16,12 @@ from tada.hooks import edit, record
 from tada.minis.cards import MINIS
 from tada.models.context import Stream
 from tada.models.run import SamplingState
-from tada.steering import prompted
+from tada.steering import Vector, prompted
 from tada.steering.prompted import Poles
 
 STEPS = 2
 QUICK = tada.Sampling(steps=STEPS, guidance=3.0)
 NEUTRAL, POSITIVE, NEGATIVE = "a song q", "a quick happy song z", "a sad song z"
-HAPPY, SAD = ["a happy song", "a happy tune with piano"], ["a sad song", "a sad tune with piano"]
 WORD = "q"
 """A word of one token, also to tiny models, which read letter by letter."""
 
@@ -40,17 +39,11 @@ def sample(model, context, seed=7):
     return model.sample(context, model.noise([seed] * len(context), SECONDS), QUICK).values
 
 
-@pytest.fixture(scope="module")
-def vectors(tiny_model):
-    """A vector of each architecture, fitted once."""
-    fitted = {}
-
-    def vector(model):
-        if model.name not in fitted:
-            fitted[model.name] = steering.contrast(model, HAPPY, SAD, 1, tada.Setting(SECONDS, QUICK))
-        return fitted[model.name]
-
-    return vector
+@cache
+def drawn(model):
+    """A vector of unit length."""
+    draw = torch.Generator().manual_seed(0)
+    return Vector({site: torch.randn(1, model.site_width(site), generator=draw) for site in model.sites}).unit()
 
 
 @pytest.fixture
@@ -70,24 +63,20 @@ def ways(model, token, vector):
 
 
 NAMES = ["switch_prompt", "shift_text", "guide_apart", "shift_token", "clamp"]
-LAYER_SETS = {"all": "all", "functional": [1, 4], "others": [0, 2]}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_strength_0_is_the_clip_itself(model, token, vectors, name):
+def test_strength_0_is_the_clip_itself(model, token, name):
     plain = sample(model, poles(model, 2).neutral)
-    way = ways(model, token, vectors(model))[name]
+    way = ways(model, token, drawn(model))[name]
     with way([0, 0.0], "all"):
         assert torch.equal(sample(model, poles(model, 2).neutral), plain)
     with way([0.0, 2.0], "all"):
         assert torch.equal(sample(model, poles(model, 2).neutral)[0], plain[0])
 
 
-@pytest.mark.parametrize("layers", LAYER_SETS.values(), ids=LAYER_SETS)
-@pytest.mark.parametrize("name", NAMES)
-def test_strengths_in_one_batch_are_those_one_by_one(model, token, vectors, name, layers):
+def check_batch(model, name, way, layers):
     grid = [-2.0, 0.0, 1.0]
-    way = ways(model, token, vectors(model))[name]
     with way(grid, layers):
         together = sample(model, poles(model, len(grid)).neutral)
     for alpha, row in zip(grid, together, strict=True):
@@ -98,8 +87,21 @@ def test_strengths_in_one_batch_are_those_one_by_one(model, token, vectors, name
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_error_inside_leaves_nothing_behind(model, token, vectors, name):
-    way = ways(model, token, vectors(model))[name]
+def test_strengths_in_one_batch_are_those_one_by_one(model, token, name):
+    check_batch(model, name, ways(model, token, drawn(model))[name], "all")
+
+
+@pytest.mark.parametrize("layers", [[1, 4], [0, 2]], ids=["functional", "others"])
+@pytest.mark.parametrize("name", NAMES)
+def test_so_they_are_in_some_layers(tiny_model, name, layers):
+    model = tiny_model("ace-step")
+    token = steering.token_vector(model, [POSITIVE, "a z"], [NEGATIVE, "a y"], "z")
+    check_batch(model, name, ways(model, token, drawn(model))[name], layers)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_error_inside_leaves_nothing_behind(model, token, name):
+    way = ways(model, token, drawn(model))[name]
     with pytest.raises(KeyboardInterrupt), way([2.0], "all"), edit(model, {5: _interrupt}):
         sample(model, poles(model).neutral)
     assert not model.live.guides and model.live.run is None
@@ -220,8 +222,8 @@ def test_guide_apart_adds_the_difference_of_two_predictions(tiny_model, monkeypa
     assert_same(sample(model, poles(model).neutral), steered, 1e-6)
 
 
-def test_clamp_sets_the_share_along_the_direction(model, vectors):
-    layer, vector = 1, vectors(model) * 3.0
+def test_clamp_sets_the_share_along_the_direction(model):
+    layer, vector = 1, drawn(model) * 3.0
     site = model.sites[layer]
     with record(model, layer, steps=0) as plain:
         sample(model, poles(model).neutral)
