@@ -1,0 +1,207 @@
+"""The phase stage: sound from spectra, for checkpoints whose autoencoder ends at spectra instead of a waveform.
+
+A checkpoint that has one keeps it in its folder ``phase``; the public checkpoints have none. Spectra are log-magnitudes
+in bands as narrow as the window can tell apart up to 2.5 kHz, so that they keep the pitch of what sounds. A small
+network makes magnitudes of them; each peak's phase advances by the peak's own frequency (Beauregard, Harish and Wyse
+2015), and a few rounds of Griffin-Lim with momentum (Perraudin, Balazs and Sondergaard 2013) put the frames in order.
+Nothing in it is random.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tada.io import atomic_write, write_json
+from tada.models import hub
+
+FOLDER, CONFIG, WEIGHTS = "phase", "config.json", "model.safetensors"
+FLOOR = 2e-3
+"""Magnitude below which is silence; a full-scale sine has 256."""
+MOMENTUM = 0.9
+
+
+@dataclass(frozen=True)
+class PhaseConfig:
+    """Sizes of the stage.
+
+    Attributes:
+        sampling_rate: in Hz.
+        window, hop: of frames, in samples.
+        bands: of spectra; those up to ``linear`` Hz are two bins apart, the others grow up to ``highest`` Hz.
+        width, depth: channels and blocks of the network.
+        rounds: of Griffin-Lim.
+        mean, spread: about those of log-magnitudes; spectra are brought to 0 and 1 by them.
+    """
+
+    sampling_rate: int = 16_000
+    window: int = 1024
+    hop: int = 256
+    bands: int = 128
+    linear: float = 2500.0
+    highest: float = 7900.0
+    width: int = 256
+    depth: int = 4
+    rounds: int = 8
+    mean: float = -1.4
+    spread: float = 2.05
+
+
+class Block(nn.Module):
+    """A depthwise convolution over time and a two-layer perceptron, on a residual."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.over_time = nn.Conv1d(width, width, 7, padding=3, groups=width)
+        self.norm = nn.GroupNorm(1, width)
+        self.widen, self.narrow = nn.Conv1d(width, 2 * width, 1), nn.Conv1d(2 * width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.narrow(F.gelu(self.widen(self.norm(self.over_time(x)))))
+
+
+class PhaseStage(nn.Module):
+    """Audio to spectra, and spectra to audio; every row is treated alone."""
+
+    def __init__(self, config: PhaseConfig = PhaseConfig()) -> None:
+        super().__init__()
+        self.config = config
+        self.enter = nn.Conv1d(config.bands, config.width, 5, padding=2)
+        self.blocks = nn.Sequential(*(Block(config.width) for _ in range(config.depth)))
+        self.leave = nn.Conv1d(config.width, config.window // 2 + 1, 1)
+
+    def spectra(self, audio: Tensor) -> Tensor:
+        """Measure the bands of audio.
+
+        Args:
+            audio: float32 ``[rows, frames]`` at the stage's rate, a multiple of ``hop``.
+
+        Returns:
+            ``[rows, bands, frames / hop]``, about of mean 0 and spread 1.
+        """
+        levels = (self.bank @ self.transform(audio).abs()).clamp_min(FLOOR).log()
+        return (levels - self.config.mean) / self.config.spread
+
+    def forward(self, spectra: Tensor) -> Tensor:
+        """Make audio ``[rows, hop * time]`` of spectra ``[rows, bands, time]``, row by row: in any batch the same."""
+        return torch.cat([self.sound(row) for row in spectra.float().split(1)])
+
+    def sound(self, spectra: Tensor) -> Tensor:
+        """Make audio of spectra, all rows at once."""
+        magnitudes = (self.log_magnitudes(spectra).exp() - FLOOR).clamp_min(1e-6)
+        turns = torch.polar(torch.ones_like(magnitudes), phases(magnitudes, self.config.hop))
+        before = torch.zeros_like(turns)
+        for _ in range(self.config.rounds):
+            found = self.transform(self.overlap_add(magnitudes * turns))
+            moved = found + MOMENTUM * (found - before)
+            before, turns = found, moved / moved.abs().clamp_min(1e-9)
+        return self.overlap_add(magnitudes * turns)
+
+    def log_magnitudes(self, spectra: Tensor) -> Tensor:
+        """Estimate log-magnitudes ``[rows, window / 2 + 1, time]``, floor added: those of the bands, and a correction."""
+        levels = (self.spread_bank @ (spectra * self.config.spread + self.config.mean).exp() + 1e-5).log()
+        return levels + self.leave(self.blocks(self.enter(spectra)))
+
+    def transform(self, audio: Tensor) -> Tensor:
+        """The short-time Fourier transform ``[rows, window / 2 + 1, frames / hop]``, frames centred on their hops."""
+        edge = (self.config.window - self.config.hop) // 2
+        frames = F.pad(audio[:, None], (edge, edge), mode="reflect")[:, 0].unfold(-1, self.config.window, self.config.hop)
+        return torch.fft.rfft(frames * self.taper).transpose(1, 2)
+
+    def overlap_add(self, spectrum: Tensor) -> Tensor:
+        """The audio whose transform is nearest to a spectrum."""
+        window, hop, time = self.config.window, self.config.hop, spectrum.shape[-1]
+        frames = torch.fft.irfft(spectrum.transpose(1, 2), window) * self.taper
+        total, weight = (_fold(part, hop) for part in (frames, self.taper.square().expand(1, time, window)))
+        edge = (window - hop) // 2
+        return (total / weight.clamp_min(1e-2))[:, edge : edge + hop * time]
+
+    @cached_property
+    def taper(self) -> Tensor:
+        """Hann's window."""
+        return torch.hann_window(self.config.window, device=self.leave.weight.device)
+
+    @cached_property
+    def bank(self) -> Tensor:
+        """Weights ``[bands, window / 2 + 1]`` of bins in a band, triangles that sum to 1."""
+        return torch.from_numpy(band_weights(self.config)).to(self.leave.weight.device)
+
+    @cached_property
+    def spread_bank(self) -> Tensor:
+        """Weights ``[window / 2 + 1, bands]`` of the bands about a bin, which sum to 1."""
+        return self.bank.T / self.bank.T.sum(1, keepdim=True).clamp_min(1e-6)
+
+
+def band_weights(config: PhaseConfig) -> np.ndarray:
+    """Compute triangles over frequency, float32 ``[bands, window / 2 + 1]``, each of sum 1."""
+    step = 2 * config.sampling_rate / config.window
+    low = np.arange(0, config.linear + 1, step)
+    high = np.geomspace(config.linear, config.highest, config.bands + 3 - len(low))[1:]
+    edges, bins = np.concatenate([low, high]), np.arange(config.window // 2 + 1) * step / 2
+    left, middle, right = (edges[start : start + config.bands, None] for start in range(3))
+    weights = np.clip(np.minimum((bins - left) / (middle - left), (right - bins) / (right - middle)), 0, None)
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+
+
+def phases(magnitudes: Tensor, hop: int) -> Tensor:
+    """Estimate phases in one pass: those of a peak advance by its frequency, and those around it go with it.
+
+    Args:
+        magnitudes: ``[rows, bins, time]``, of frames under Hann's window.
+        hop: samples between frames.
+
+    Returns:
+        Radians of the same shape.
+    """
+    bins = magnitudes.shape[1]
+    place = torch.arange(bins, device=magnitudes.device)[None, :, None].expand_as(magnitudes)
+    left, middle, right = (F.pad(magnitudes.log(), (0, 0, 1, 1), value=-30.0)[:, k : k + bins] for k in range(3))
+    peak = (middle > left) & (middle >= right)
+    shift = (0.5 * (left - right) / (left - 2 * middle + right).clamp_max(-1e-9)).clamp(-0.5, 0.5)
+    advance = math.pi * hop / (bins - 1) * (place + torch.where(peak, shift, 0.0))
+    below = torch.where(peak, place, -bins).cummax(1).values
+    above = torch.where(peak, place, 2 * bins).flip(1).cummin(1).values.flip(1)
+    nearest = torch.where(place - below <= above - place, below, above).clamp(0, bins - 1)
+    turn, found = torch.zeros_like(magnitudes[:, :, 0]), []
+    for time in range(magnitudes.shape[2]):
+        own = nearest[:, :, time]
+        turn = turn.gather(1, own) + advance[:, :, time].gather(1, own)
+        found.append(turn)
+    return torch.stack(found, 2) + math.pi * ((place - nearest) % 2)
+
+
+def _fold(frames: Tensor, hop: int) -> Tensor:
+    """Add overlapping frames ``[rows, time, window]`` up."""
+    length = frames.shape[2] + hop * (frames.shape[1] - 1)
+    return F.fold(frames.transpose(1, 2), (1, length), (1, frames.shape[2]), stride=(1, hop))[:, 0, 0]
+
+
+def read(folder: Path) -> PhaseStage | None:
+    """Read the phase stage of a checkpoint, in float32; None where it has none.
+
+    Raises:
+        CheckpointError: a folder of one that is damaged.
+    """
+    own = folder / FOLDER
+    if not own.is_dir():
+        return None
+    stage = PhaseStage(PhaseConfig(**hub.read_json(own / CONFIG)))
+    with hub.reading(own / WEIGHTS):
+        stage.load_state_dict(load_file(own / WEIGHTS))
+    return stage.eval().requires_grad_(False)
+
+
+def write(stage: PhaseStage, folder: Path) -> None:
+    """Write the phase stage of a checkpoint, in fp16."""
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    write_json(folder / FOLDER / CONFIG, asdict(stage.config))
+    tensors = {name: value.half().contiguous() for name, value in stage.state_dict().items()}
+    atomic_write(folder / FOLDER / WEIGHTS, lambda draft: save_file(tensors, draft))

@@ -1,0 +1,128 @@
+"""Autoencoders that start as a linear code: its maps are written into the weights of the three classes.
+
+What lies between is made to do nothing: residual branches end in zeros, and norms and activations are kept in the range
+where they are straight, by constant channels beside which everything else is small, and by an offset.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training.codecs.blocks import BlockCode
+
+STRAIGHT = 12.0
+"""Logarithm of the width within which Snake is straight."""
+CONSTANT = 300.0
+"""Value of constant channels."""
+OFFSET = 10.0
+"""Above which an activation passes what it gets."""
+
+
+def write_oobleck(vae: Any, code: BlockCode) -> None:
+    """Write a code of whole spectra over ``frames`` into an ``AutoencoderOobleck`` with one block of that stride."""
+    bands, frames, codes = code.bands, code.frames, code.synthesis.shape[0]
+    taps = slice(-(-frames // 2), -(-frames // 2) + frames)
+    encoder, decoder = vae.encoder, vae.decoder
+    down, up = encoder.block[0], decoder.block[0]
+    with torch.no_grad():
+        for snake in (down.snake1, encoder.snake1, up.snake1, decoder.snake1):
+            snake.beta.fill_(STRAIGHT)
+        for block in (down, up):
+            for unit in (block.res_unit1, block.res_unit2, block.res_unit3):
+                unit.conv2.weight_g.zero_()
+                unit.conv2.bias.zero_()
+        analysis, synthesis = torch.zeros_like(down.conv1.weight_v), torch.zeros_like(up.conv_t1.weight_v)
+        analysis[:codes, :bands, taps] = code.analysis.T.unflatten(1, (bands, frames))
+        synthesis[:codes, :bands, taps] = code.synthesis.unflatten(1, (bands, frames))
+        _set(encoder.conv1, _passing(encoder.conv1))
+        _set(down.conv1, analysis, -torch.nn.functional.pad(code.mean @ code.analysis, (0, len(analysis) - codes)))
+        _set(encoder.conv2, _passing(encoder.conv2, codes))
+        encoder.conv2.bias[codes:] = -5.0
+        _set(decoder.conv1, _passing(decoder.conv1))
+        _set(up.conv_t1, synthesis, code.mean.unflatten(0, (bands, frames)).mean(1))
+        _set(decoder.conv2, _passing(decoder.conv2))
+
+
+def write_kl(vae: Any, code: BlockCode) -> None:
+    """Write a code into an ``AutoencoderKL`` of one level, whose channels are the places of a block."""
+    size, codes = code.analysis.shape
+    with torch.no_grad():
+        for side in (vae.encoder, vae.decoder):
+            for module in side.modules():
+                if type(module).__name__ == "ResnetBlock2D":
+                    module.conv2.weight.zero_()
+                    module.conv2.bias.zero_()
+            _straighten(side.conv_norm_out, 2 * size + 2)
+        _write_in(vae.encoder.conv_in, torch.eye(size), torch.zeros(size))
+        _write_out(vae.encoder.conv_out, code.analysis.T, -code.mean @ code.analysis)
+        vae.encoder.conv_out.bias[codes:] = -10.0
+        _write_in(vae.decoder.conv_in, code.synthesis.T, code.mean)
+        _write_out(vae.decoder.conv_out, torch.eye(size), torch.zeros(size))
+        for conv in (vae.quant_conv, vae.post_quant_conv):
+            conv.weight.copy_(torch.eye(len(conv.weight))[:, :, None, None])
+            conv.bias.zero_()
+
+
+def write_dc(autoencoder: Any, code: BlockCode) -> None:
+    """Write a code into an ``AutoencoderDC`` of one level for two sides, which are decoded alike."""
+    size, _ = code.analysis.shape
+    encoder, decoder = autoencoder.encoder, autoencoder.decoder
+    with torch.no_grad():
+        for side in (encoder, decoder):
+            for module in side.modules():
+                if type(module).__name__ == "ResBlock":
+                    module.norm.weight.zero_()
+                    module.norm.bias.zero_()
+        _centre(encoder.conv_in, torch.cat([torch.eye(size), torch.eye(size)], 1) / 2, torch.zeros(size))
+        _centre(encoder.conv_out, code.analysis.T, -code.mean @ code.analysis)
+        _write_in(decoder.conv_in, code.synthesis.T, code.mean)
+        _straighten(decoder.norm_out, 2 * size + 2)
+        _write_out(decoder.conv_out, torch.cat([torch.eye(size), torch.eye(size)]), torch.zeros(2 * size))
+
+
+def _write_in(conv: nn.Conv2d, maps: Tensor, bias: Tensor) -> None:
+    """Let a convolution put out maps of its input, their opposites, and two constants that are opposite, too."""
+    constants = torch.tensor([CONSTANT, -CONSTANT])
+    _centre(conv, torch.cat([maps, -maps, torch.zeros(2, maps.shape[1])]), torch.cat([bias, -bias, constants]))
+
+
+def _straighten(norm: nn.Module, channels: int) -> None:
+    """Let a norm over all channels give back what it gets, offset: the constants are all that it sees."""
+    norm.weight.fill_(CONSTANT * (2 / channels) ** 0.5)  # type: ignore[operator, union-attr]
+    norm.bias.fill_(OFFSET)  # type: ignore[operator, union-attr]
+
+
+def _write_out(conv: nn.Conv2d, maps: Tensor, bias: Tensor) -> None:
+    """Let a convolution put out maps of the first channels, without their offset."""
+    _centre(conv, maps, bias - OFFSET * maps.sum(1))
+
+
+def _centre(conv: nn.Conv2d, maps: Tensor, bias: Tensor) -> None:
+    """Write a map into the middle of a convolution's kernel; further channels get nothing."""
+    conv.weight.zero_()
+    conv.bias.zero_()  # type: ignore[union-attr]
+    middle = conv.weight.shape[-1] // 2
+    conv.weight[: maps.shape[0], : maps.shape[1], middle, middle] = maps
+    conv.bias[: len(bias)] = bias  # type: ignore[index]
+
+
+def _passing(conv: nn.Module, most: int | None = None) -> Tensor:
+    """The kernel that passes channels on."""
+    weight = torch.zeros_like(conv.weight_v)  # type: ignore[arg-type]
+    count = min(*weight.shape[:2], most or len(weight))
+    weight[range(count), range(count), weight.shape[2] // 2] = 1.0
+    return weight
+
+
+def _set(conv: Any, weight: Tensor, bias: Tensor | None = None) -> None:
+    """Write the weight of a convolution under weight norm; its norm may be 0."""
+    norm = weight.flatten(1).norm(dim=1)[:, None, None]
+    conv.weight_v.copy_(torch.where(norm > 0, weight, conv.weight_v))
+    conv.weight_g.copy_(norm)
+    if conv.bias is not None:
+        conv.bias.zero_()
+        if bias is not None:
+            conv.bias[: len(bias)] = bias
