@@ -39,8 +39,12 @@ class AudioLDM2(PipelineModel):
     def __init__(self, pipeline: Any, device: torch.device, about: About) -> None:
         super().__init__(pipeline, device, about)
         vocoder = pipeline.vocoder.config
+        scale, hop, bands = pipeline.vae_scale_factor, math.prod(vocoder.upsample_rates), vocoder.model_in_dim
         self.sample_rate = vocoder.sampling_rate
-        self._seconds_per_frame = math.prod(vocoder.upsample_rates) / vocoder.sampling_rate
+        if self.phase:
+            own = self.phase.config
+            self.sample_rate, hop, bands = own.sampling_rate, self.phase.hop, own.bands // own.block[0]
+        self.hop, self.bands = scale * hop, bands // scale
 
     def encode_one(self, prompt: str, negative: str | None, lyrics: str | None) -> Context:
         if lyrics is not None:
@@ -56,11 +60,9 @@ class AudioLDM2(PipelineModel):
         return [(one, one.model_max_length) for one in (self.pipeline.tokenizer, self.pipeline.tokenizer_2)]
 
     def noise_shape(self, seconds: float) -> tuple[int, ...]:
-        scale = self.pipeline.vae_scale_factor
-        shortest = scale * self._seconds_per_frame
+        shortest = self.hop / self.sample_rate
         number("seconds", seconds, shortest, LONGEST)
-        bands = self.pipeline.vocoder.config.model_in_dim // scale
-        return (self.config.in_channels, whole_frames(seconds / shortest), bands)
+        return (self.config.in_channels, whole_frames(seconds / shortest), self.bands)
 
     def conditioning(self, context: Context, seconds: float, sampling: Sampling) -> Conditioning:
         return Conditioning(context.cond, context.uncond if sampling.is_guided else None)
@@ -87,13 +89,16 @@ class AudioLDM2(PipelineModel):
     def to_audio(self, latents: Latents) -> Tensor:
         vae = self.pipeline.vae
         mel = vae.decode(latents.values / vae.config.scaling_factor).sample
-        audio = self.pipeline.mel_spectrogram_to_waveform(mel)
-        return audio[:, None]
+        if self.phase:
+            return self.phase.audio(mel.transpose(2, 3))[:, None]
+        return self.pipeline.mel_spectrogram_to_waveform(mel)[:, None]
 
     def to_latents(self, audio: Tensor) -> Tensor:
         vae = self.pipeline.vae
-        frame = MEL.hop_length * 2 ** (len(vae.config.block_out_channels) - 1)
-        mels = log_mel(F.pad(audio[:, 0], (0, -audio.shape[-1] % frame)), MEL).transpose(1, 2)[:, None]
+        if self.phase:
+            mels = self.phase.image(audio[:, 0], self.hop).transpose(2, 3)
+        else:
+            mels = log_mel(F.pad(audio[:, 0], (0, -audio.shape[-1] % self.hop)), MEL).transpose(1, 2)[:, None]
         return vae.encode(mels).latent_dist.mode() * vae.config.scaling_factor
 
     def trace_inputs(self) -> tuple[dict[str, Any], dict[str, Tensor]]:

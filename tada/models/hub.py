@@ -229,6 +229,7 @@ class About(NamedTuple):
         functional_origin: where these are known from, in words.
         sampling: how it samples unless told otherwise, as settings of the architecture's own; None: as its presets.
         is_mini: whether it is the architecture's mini in the package.
+        folder: where it is.
     """
 
     checkpoint: str
@@ -236,6 +237,7 @@ class About(NamedTuple):
     functional_origin: str = "not known"
     sampling: Mapping[str, Any] | None = None
     is_mini: bool = False
+    folder: Path | None = None
 
 
 def about(path: Path, wanted: str, architecture: Architecture) -> About:
@@ -261,7 +263,7 @@ def about(path: Path, wanted: str, architecture: Architecture) -> About:
     elif found is None and wanted.partition("@")[0] == architecture.hub_id:
         layers, origin = architecture.paper_layers, PUBLISHED
     own = path == WEIGHTS / architecture.name
-    return About(said.get("label", name), layers, origin if layers else "not known", said.get("sampling"), own)
+    return About(said.get("label", name), layers, origin if layers else "not known", said.get("sampling"), own, path)
 
 
 def describe_choice(layers: Sequence[int], jaccard: float | None, concepts: int, pairs: int, seeds: Any = None) -> str:

@@ -10,6 +10,7 @@ Nothing in it is random.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +40,7 @@ class PhaseConfig:
         bands: of spectra; those up to ``linear`` Hz are two bins apart, the others grow up to ``highest`` Hz.
         width, depth: channels and blocks of the network.
         rounds: of Griffin-Lim.
+        block: bands and frames that the autoencoder sees in one place, as channels; empty: it sees spectra as they are.
         mean, spread: about those of log-magnitudes; spectra are brought to 0 and 1 by them.
     """
 
@@ -51,6 +53,7 @@ class PhaseConfig:
     width: int = 256
     depth: int = 4
     rounds: int = 8
+    block: Sequence[int] = ()
     mean: float = -1.4
     spread: float = 2.05
 
@@ -77,6 +80,30 @@ class PhaseStage(nn.Module):
         self.enter = nn.Conv1d(config.bands, config.width, 5, padding=2)
         self.blocks = nn.Sequential(*(Block(config.width) for _ in range(config.depth)))
         self.leave = nn.Conv1d(config.width, config.window // 2 + 1, 1)
+
+    @property
+    def hop(self) -> int:
+        """Samples of what the autoencoder sees in one place."""
+        return self.config.hop * (self.config.block[1] if self.config.block else 1)
+
+    def image(self, audio: Tensor, hop: int) -> Tensor:
+        """Make what the autoencoder sees of audio ``[rows, frames]``, padded with silence to a multiple of ``hop``.
+
+        Returns:
+            ``[rows, bands, time]``, or ``[rows, places of a block, bands / its bands, time / its frames]``.
+        """
+        spectra = self.spectra(F.pad(audio, (0, -audio.shape[-1] % hop)))
+        if not self.config.block:
+            return spectra
+        bands, frames = self.config.block
+        return spectra.unfold(1, bands, bands).unfold(2, frames, frames).flatten(3).permute(0, 3, 1, 2)
+
+    def audio(self, image: Tensor) -> Tensor:
+        """Make audio ``[rows, frames]`` of what the autoencoder decoded."""
+        if self.config.block:
+            parts = image.permute(0, 2, 3, 1).unflatten(3, tuple(self.config.block)).permute(0, 1, 3, 2, 4)
+            image = parts.flatten(3).flatten(1, 2)
+        return self(image)
 
     def spectra(self, audio: Tensor) -> Tensor:
         """Measure the bands of audio.
@@ -106,14 +133,18 @@ class PhaseStage(nn.Module):
         return self.overlap_add(magnitudes * turns)
 
     def log_magnitudes(self, spectra: Tensor) -> Tensor:
-        """Estimate log-magnitudes ``[rows, window / 2 + 1, time]``, floor added: those of the bands, and a correction."""
-        levels = (self.spread_bank @ (spectra * self.config.spread + self.config.mean).exp() + 1e-5).log()
-        return levels + self.leave(self.blocks(self.enter(spectra)))
+        """Estimate log-magnitudes ``[rows, window / 2 + 1, time]``, floor added: the bands' own, and a correction."""
+        return self.levels(spectra) + self.leave(self.blocks(self.enter(spectra)))
+
+    def levels(self, spectra: Tensor) -> Tensor:
+        """Log-magnitudes of bins as those of the bands about them."""
+        return (self.spread_bank @ (spectra * self.config.spread + self.config.mean).exp() + 1e-5).log()
 
     def transform(self, audio: Tensor) -> Tensor:
         """The short-time Fourier transform ``[rows, window / 2 + 1, frames / hop]``, frames centred on their hops."""
-        edge = (self.config.window - self.config.hop) // 2
-        frames = F.pad(audio[:, None], (edge, edge), mode="reflect")[:, 0].unfold(-1, self.config.window, self.config.hop)
+        window, hop = self.config.window, self.config.hop
+        edge = (window - hop) // 2
+        frames = F.pad(audio[:, None], (edge, edge), mode="reflect")[:, 0].unfold(-1, window, hop)
         return torch.fft.rfft(frames * self.taper).transpose(1, 2)
 
     def overlap_add(self, spectrum: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from tada.models import ARCHITECTURES, hub
+from tada.models import ARCHITECTURES, hub, phase
 from tada.models.base import Model
 from tada.models.run import Latents, SamplingState
 from tada.models.sites import trace
@@ -26,6 +26,7 @@ class PipelineModel(Model):
 
     Attributes:
         denoiser_part: the component whose cross-attention modules are the sites.
+        phase: what makes sound of the spectra that the autoencoder ends at; None: it makes sound itself.
         encoders: component that is read whole or not at all -> its class in transformers, whatever the index says.
     """
 
@@ -38,6 +39,8 @@ class PipelineModel(Model):
             if isinstance(component, nn.Module):
                 component.eval().requires_grad_(False)
         self.pipeline = pipeline.to(device)
+        found = about.folder and phase.read(about.folder)
+        self.phase = found.to(device) if found else None
         self.denoiser: nn.Module = getattr(pipeline, self.denoiser_part)
         self.config: Any = self.denoiser.config
         self.dtype = self.denoiser.dtype

@@ -33,8 +33,10 @@ class StableAudio(PipelineModel):
         super().__init__(pipeline, device, about)
         pipeline.vae.enable_slicing()  # clip by clip: less memory, faster on a CPU
         compute_in_blocks(pipeline.vae)
-        self.sample_rate = pipeline.vae.config.sampling_rate
-        self.longest = self.config.sample_size * pipeline.vae.hop_length / self.sample_rate
+        own = self.phase.config if self.phase else None
+        self.sample_rate = own.sampling_rate if own else pipeline.vae.config.sampling_rate
+        self.hop = pipeline.vae.hop_length * (own.hop if own else 1)
+        self.longest = self.config.sample_size * self.hop / self.sample_rate
 
     def encode_one(self, prompt: str, negative: str | None, lyrics: str | None) -> Context:
         if lyrics is not None:
@@ -92,11 +94,14 @@ class StableAudio(PipelineModel):
         return tokens - frames, frames, 1
 
     def to_audio(self, latents: Latents) -> Tensor:
-        return self.pipeline.vae.decode(latents.values).sample
+        decoded = self.pipeline.vae.decode(latents.values).sample
+        return self.phase.audio(decoded)[:, None] if self.phase else decoded
 
     def to_latents(self, audio: Tensor) -> Tensor:
         vae = self.pipeline.vae
-        whole = F.pad(audio, (0, -audio.shape[-1] % vae.hop_length)).expand(-1, vae.config.audio_channels, -1)
+        if self.phase:
+            return vae.encode(self.phase.image(audio[:, 0], self.hop)).latent_dist.mode()
+        whole = F.pad(audio, (0, -audio.shape[-1] % self.hop)).expand(-1, vae.config.audio_channels, -1)
         return vae.encode(whole).latent_dist.mode()
 
     def trace_inputs(self) -> tuple[dict[str, Any], dict[str, Tensor]]:

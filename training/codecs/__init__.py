@@ -1,5 +1,5 @@
-"""Recipes for the minis' codecs: small autoencoders and vocoders in the classes of the three architectures.
+"""The minis' codecs: linear codes of spectra, written into the three autoencoder classes, and their phase stage.
 
-Each recipe has two stages. The first settles what the latents are, the second learns to sound; both are trained with
-:func:`training.fit.fit`, so that a killed run goes on where its last checkpoint was.
+What latents are is not learnt: they are the principal components of blocks of spectra. Only the phase stage is trained,
+to make magnitudes of spectra that a code has been through, by :func:`training.fit.fit`.
 """

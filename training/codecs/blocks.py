@@ -73,7 +73,8 @@ def save(code: BlockCode, path: Path) -> None:
 def load(path: Path) -> BlockCode:
     """Read a code."""
     tensors = load_file(path)
-    return BlockCode(*tensors.pop("shape").tolist(), **tensors)
+    bands, frames = tensors["shape"].tolist()
+    return BlockCode(bands, frames, tensors["mean"], tensors["analysis"], tensors["synthesis"])
 
 
 def _cut(spectra: Tensor, bands: int, frames: int) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tada.models.pipeline import quiet_loading
 from training.codecs.blocks import BlockCode
 
 STRAIGHT = 12.0
@@ -19,6 +20,71 @@ CONSTANT = 300.0
 """Value of constant channels."""
 OFFSET = 10.0
 """Above which an activation passes what it gets."""
+
+
+def make_oobleck(code: BlockCode) -> Any:
+    """Make an ``AutoencoderOobleck`` of spectra."""
+    from diffusers import AutoencoderOobleck
+
+    codes = code.synthesis.shape[0]
+    with quiet_loading():  # the class's weight norm is an old one
+        vae = AutoencoderOobleck(
+            encoder_hidden_size=2 * codes,  # the class wants it so
+            downsampling_ratios=[code.frames],
+            channel_multiples=[1],
+            decoder_channels=code.bands,
+            decoder_input_channels=codes,
+            audio_channels=code.bands,
+            sampling_rate=16_000,
+        )
+    write_oobleck(vae, code)
+    return vae
+
+
+def make_kl(code: BlockCode) -> Any:
+    """Make an ``AutoencoderKL`` of spectra, whose channels are the places of a block."""
+    from diffusers import AutoencoderKL
+
+    size, codes = code.analysis.shape
+    vae = AutoencoderKL(
+        in_channels=size,
+        out_channels=size,
+        latent_channels=codes,
+        block_out_channels=(2 * size + 2,),
+        layers_per_block=1,
+        norm_num_groups=1,
+        down_block_types=("DownEncoderBlock2D",),
+        up_block_types=("UpDecoderBlock2D",),
+        mid_block_add_attention=False,
+        scaling_factor=1.0,
+    )
+    write_kl(vae, code)
+    return vae
+
+
+def make_dc(code: BlockCode, scale: float, shift: float) -> Any:
+    """Make an ``AutoencoderDC`` of spectra, whose latents are codes over ``scale`` plus ``shift``."""
+    from diffusers import AutoencoderDC
+
+    size, codes = code.analysis.shape
+    side = {"block_types": "ResBlock", "layers_per_block": (1,), "qkv_multiscales": ((),)}
+    autoencoder = AutoencoderDC(
+        in_channels=2 * size,
+        latent_channels=codes,
+        encoder_block_out_channels=(size,),
+        decoder_block_out_channels=(2 * size + 2,),
+        **{f"{name}_{key}": value for name in ("encoder", "decoder") for key, value in side.items()},
+        encoder_out_shortcut=False,
+        decoder_in_shortcut=False,
+    )
+    write_dc(autoencoder, code)
+    last, first = autoencoder.encoder.conv_out, autoencoder.decoder.conv_in
+    with torch.no_grad():
+        last.weight /= scale
+        last.bias.copy_(last.bias / scale + shift)
+        first.weight *= scale
+        first.bias -= shift * first.weight.sum((1, 2, 3))
+    return autoencoder
 
 
 def write_oobleck(vae: Any, code: BlockCode) -> None:
@@ -91,8 +157,8 @@ def _write_in(conv: nn.Conv2d, maps: Tensor, bias: Tensor) -> None:
 
 def _straighten(norm: nn.Module, channels: int) -> None:
     """Let a norm over all channels give back what it gets, offset: the constants are all that it sees."""
-    norm.weight.fill_(CONSTANT * (2 / channels) ** 0.5)  # type: ignore[operator, union-attr]
-    norm.bias.fill_(OFFSET)  # type: ignore[operator, union-attr]
+    norm.weight.fill_(CONSTANT * (2 / channels) ** 0.5)  # type: ignore[operator]
+    norm.bias.fill_(OFFSET)  # type: ignore[operator]
 
 
 def _write_out(conv: nn.Conv2d, maps: Tensor, bias: Tensor) -> None:

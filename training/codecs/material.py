@@ -18,10 +18,6 @@ from tada.minis.render import FRAMES, render_batch
 
 FIRST = 500_000_000
 """Seed of the first clip; probes and tests use others."""
-REPEATED: Mapping[str, int] = {"piano": 4}
-"""Class -> how often its clips count, if not once: what codecs lose of a piano is twice what they lose of
-the others, its partials being bright, far apart and short."""
-
 Clips = NDArray[np.float16]
 
 
@@ -60,20 +56,6 @@ def repeat_classes(clips: Iterable[Attributes], times: Mapping[str, int]) -> lis
     """Number clips in order, repeating those of some classes (class -> times; of several classes, the product)."""
     counts = [math.prod(times.get(value, 1) for value in clip.labels().values()) for clip in clips]
     return [row for row, count in enumerate(counts) for _ in range(count)]
-
-
-def repeat_clips(audio: Clips, times: Mapping[str, int] = REPEATED, first: int = FIRST) -> Clips:
-    """Repeat the renders of some classes.
-
-    Args:
-        audio: ``[clips, frames]``, from :func:`renders`.
-        times: class -> times.
-        first: seed of the first clip.
-
-    Returns:
-        In memory, ``[more clips, frames]``.
-    """
-    return audio[repeat_classes(map(draw, range(first, first + len(audio))), times)]
 
 
 def crops(audio: Clips, step: int, batch: int, frames: int, hop: int = 1) -> Tensor:

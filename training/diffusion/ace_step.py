@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from tada.minis.render import FRAMES
-from tada.models.ace_step.codec import Codec
+from tada.models.ace_step.codec import LATENT_SCALE, LATENT_SHIFT
 from tada.models.ace_step.files import Parts, write
 from tada.models.ace_step.text import NO_LYRICS, text_states, tokenise
 from tada.models.ace_step.transformer import AceStepTransformer, TransformerConfig
 from tada.models.context import Stream
-from training.codecs import ace_step as codecs
+from training.codecs.linear import make_dc
+from training.codecs.recipe import CodecRecipe, Trained
 from training.diffusion import words
 from training.diffusion.arch import Arch
 from training.diffusion.captions import Captions
@@ -30,11 +31,12 @@ SAMPLING: Mapping[str, Any] = {
     "erg_lyric": False,
     "erg_diffusion": False,
 }
-LATENTS = (8, 16, FRAMES // 2048)
+CODEC = CodecRecipe(block=(8, 4), codes=8)
+LATENTS = (8, 16, FRAMES // 1024)
 DENOISER = TransformerConfig(
     num_layers=12,
-    inner_dim=128,
-    num_attention_heads=2,
+    inner_dim=192,
+    num_attention_heads=3,
     attention_head_dim=64,
     text_embedding_dim=64,
     speaker_embedding_dim=16,
@@ -51,21 +53,22 @@ class AceStep(Arch):
     """What the recipe of the mini needs to know of the architecture."""
 
     name, text_encoder = "ace-step", "umt5"
-    sampling, latents, codec = SAMPLING, LATENTS, codecs.RECIPE
+    sampling, latents, codec = SAMPLING, LATENTS, CODEC
 
-    def assemble(self, folder: Path, text_encoder: nn.Module) -> None:
+    def assemble(self, folder: Path, text_encoder: nn.Module, codec: Trained) -> None:
         """Write a checkpoint whose denoiser is untrained; it does not heed lyrics, which no caption has."""
-        music = codecs.build()
+        autoencoder = make_dc(codec.code, LATENT_SCALE, LATENT_SHIFT)
         denoiser = AceStepTransformer(DENOISER)
         for value in denoiser.lyric_proj.parameters():
             nn.init.zeros_(value)
-        write(Parts(denoiser, music.autoencoder, music.vocoder, text_encoder, words.tokenizer()), folder)
+        write(Parts(denoiser, autoencoder, codec.stage, text_encoder, words.tokenizer()), folder)
 
-    def finish(self, model: Any, codec: Codec, folder: Path) -> None:
+    def finish(self, model: Any, folder: Path) -> None:
         """Write the trained checkpoint in fp16."""
         parts = model.parts
-        half = (part.half() for part in (parts.transformer, codec.autoencoder, codec.vocoder, parts.text_encoder))
-        write(Parts(*half, parts.tokenizer), folder)  # type: ignore[call-arg, arg-type]
+        for part in (parts.transformer, parts.autoencoder, parts.text_encoder):
+            part.half()
+        write(parts, folder)
 
     @torch.no_grad()
     def conditioning(self, model: Any, given: Captions) -> dict[str, Stream]:
@@ -92,13 +95,6 @@ class AceStep(Arch):
         sigma = level[:, None, None, None]
         encoder = model.denoiser.encode(given["text"], given["lyrics"])
         return model.denoiser(sigma * noise + (1 - sigma) * x, 1000 * level, encoder), noise - x
-
-    def parts(self, model: Any) -> Codec:
-        """The codec of a checkpoint."""
-        return Codec(model.parts.autoencoder, model.parts.vocoder)
-
-    def encode(self, codec: Any, audio: Tensor) -> Tensor:
-        return codecs.latents(codec, audio)
 
 
 def _whole(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from tada.errors import InputError
+from tada.models import phase
 from tada.models.pipeline import quiet_loading
-from training.codecs.stages import CodecRecipe
+from training.codecs.recipe import CodecRecipe, Trained
 from training.diffusion.captions import Captions
 
 Conditioning = Mapping[str, Any]
@@ -35,20 +36,12 @@ class Arch(ABC):
     codec: CodecRecipe
 
     @abstractmethod
-    def encode(self, codec: Any, audio: Tensor) -> Tensor:
-        """Encode audio ``[rows, frames]`` at 16 kHz to the latents to learn."""
+    def assemble(self, folder: Path, text_encoder: nn.Module, codec: Trained) -> None:
+        """Write a checkpoint with a trained text encoder and codec; all else is untrained."""
 
     @abstractmethod
-    def parts(self, model: Any) -> Any:
-        """The codec of a checkpoint."""
-
-    @abstractmethod
-    def assemble(self, folder: Path, text_encoder: nn.Module) -> None:
-        """Write a checkpoint with a trained text encoder; all else is untrained."""
-
-    @abstractmethod
-    def finish(self, model: Any, codec: Any, folder: Path) -> None:
-        """Write the trained checkpoint, of a model and a codec, in fp16."""
+    def finish(self, model: Any, folder: Path) -> None:
+        """Write the trained checkpoint in fp16."""
 
     @abstractmethod
     def conditioning(self, model: Any, given: Captions) -> Conditioning:
@@ -80,16 +73,12 @@ class Arch(ABC):
 class PipelineArch(Arch):
     """An architecture that is a pipeline of diffusers."""
 
-    shipped: tuple[str, ...] = ("vae",)
-    """The codec's parts that the pipeline has."""
-
-    def finish(self, model: Any, codec: Any, folder: Path) -> None:
+    def finish(self, model: Any, folder: Path) -> None:
         """Write the trained pipeline in fp16."""
         pipeline = model.pipeline
-        for name in self.shipped:
-            setattr(pipeline, name, getattr(codec, name))
         for part in pipeline.components.values():
             if isinstance(part, nn.Module):
                 part.half()
         with quiet_loading():
             pipeline.save_pretrained(folder)
+        phase.write(model.phase, folder)

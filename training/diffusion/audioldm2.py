@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from tada.minis.render import FRAMES
+from tada.models import phase
 from tada.models.pipeline import quiet_loading
-from training.codecs import audioldm2 as codecs
+from training.codecs.linear import make_kl
+from training.codecs.recipe import CodecRecipe, Trained
 from training.diffusion import words
 from training.diffusion.arch import PipelineArch
 from training.diffusion.captions import Captions
@@ -22,7 +24,8 @@ WIDTH = 64
 """Of both text streams."""
 CLAP_TOKENS = 77
 """To which CLAP's text is cut and padded."""
-LATENTS = (8, -(-FRAMES // (codecs.RATIO * codecs.MEL.hop_length)), codecs.MEL.n_mels // codecs.RATIO)
+CODEC = CodecRecipe(block=(8, 8), codes=16)
+LATENTS = (16, FRAMES // 2048, 16)
 DENOISER: Mapping[str, Any] = {
     "sample_size": LATENTS[1],
     "in_channels": LATENTS[0],
@@ -36,6 +39,14 @@ DENOISER: Mapping[str, Any] = {
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
 }
+VOCODER: Mapping[str, Any] = {
+    "upsample_initial_channel": 8,
+    "upsample_rates": [2],
+    "upsample_kernel_sizes": [4],
+    "resblock_kernel_sizes": [3],
+    "resblock_dilation_sizes": [[1]],
+}
+"""The smallest vocoder there is: the class of the pipeline wants one, and the phase stage stands in its place."""
 NOISE: Mapping[str, Any] = {
     "beta_start": 0.0015,
     "beta_end": 0.0195,
@@ -51,18 +62,16 @@ class AudioLDM2(PipelineArch):
     """What the recipe of the mini needs to know of the architecture."""
 
     name, text_encoder = "audioldm2", "t5"
-    sampling, latents, codec = SAMPLING, LATENTS, codecs.RECIPE
-    shipped = ("vae", "vocoder")
+    sampling, latents, codec = SAMPLING, LATENTS, CODEC
 
-    def assemble(self, folder: Path, text_encoder: nn.Module) -> None:
+    def assemble(self, folder: Path, text_encoder: nn.Module, codec: Trained) -> None:
         """Write a pipeline whose denoiser, language model and CLAP are untrained."""
         from diffusers import AudioLDM2Pipeline, AudioLDM2ProjectionModel, AudioLDM2UNet2DConditionModel, DDIMScheduler
-        from transformers import ClapFeatureExtractor, ClapModel
+        from transformers import ClapFeatureExtractor, ClapModel, SpeechT5HifiGan, SpeechT5HifiGanConfig
 
-        parts = codecs.build()
         with quiet_loading():
             AudioLDM2Pipeline(
-                vae=parts.vae,
+                vae=make_kl(codec.code),
                 text_encoder=ClapModel(_clap_config()),
                 text_encoder_2=text_encoder,
                 projection_model=AudioLDM2ProjectionModel(WIDTH, WIDTH, WIDTH),
@@ -72,9 +81,10 @@ class AudioLDM2(PipelineArch):
                 feature_extractor=ClapFeatureExtractor(),
                 unet=AudioLDM2UNet2DConditionModel(**DENOISER),
                 scheduler=DDIMScheduler(**NOISE),
-                vocoder=parts.vocoder,
+                vocoder=SpeechT5HifiGan(SpeechT5HifiGanConfig(**VOCODER)),
             ).save_pretrained(folder)
         (folder / "words.json").unlink()
+        phase.write(codec.stage, folder)
 
     def language_model(self, model: Any) -> nn.ModuleList:
         """What learns besides T5: CLAP's text branch, the projection and the language model."""
@@ -106,7 +116,7 @@ class AudioLDM2(PipelineArch):
     def predict(
         self, model: Any, x: Tensor, noise: Tensor, level: Tensor, given: Mapping[str, Any]
     ) -> tuple[Tensor, Tensor]:
-        """The denoiser's velocity ``[rows, 8, 52, 8]`` and the true one."""
+        """The denoiser's velocity ``[rows, 16, 32, 16]`` and the true one."""
         scheduler = model.pipeline.scheduler
         predicted = model.denoiser(
             scheduler.add_noise(x, noise, level),
@@ -121,13 +131,6 @@ class AudioLDM2(PipelineArch):
     def blocks(self, model: Any) -> list[nn.Module]:
         """What is compiled: the whole U-Net."""
         return [model.denoiser]
-
-    def parts(self, model: Any) -> codecs.Parts:
-        """The codec of a checkpoint."""
-        return codecs.Parts(model.pipeline.vae, model.pipeline.vocoder)
-
-    def encode(self, codec: Any, audio: Tensor) -> Tensor:
-        return codecs.encode(codec, audio)
 
     def language_states(self, model: Any, texts: list[str]) -> Tensor:
         return self.states(model, texts)[2]

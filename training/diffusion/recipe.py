@@ -18,9 +18,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 import tada
 from tada.errors import InputError, MissingFileError, UnknownNameError, unknown
 from tada.io import atomic_write, write_json
+from tada.metrics.audio import prepare
 from tada.minis.attributes import Attributes
-from training.codecs import stages
-from training.codecs.material import renders, repeat_clips
+from tada.minis.sounds import SAMPLE_RATE
+from training.codecs import recipe as codecs
+from training.codecs.material import renders
+from training.codecs.recipe import Trained
 from training.diffusion import ace_step, audioldm2, material, stable_audio, words
 from training.diffusion.arch import Arch
 from training.diffusion.loss import compile_blocks, loss_fn
@@ -42,9 +45,12 @@ class Recipe:
 
 
 RECIPES = {
-    "stable-audio": Recipe(stable_audio.ARCH, steps=8000, repeated={"techno": 2}),
-    "ace-step": Recipe(ace_step.ARCH, steps=12000, repeated={"piano": 2}, further=7000),
-    "audioldm2": Recipe(audioldm2.ARCH, steps=8000, repeated={"flute": 2, "trumpet": 2}, further=3600),
+    "stable-audio": Recipe(
+        stable_audio.ARCH,
+        steps=8000,
+    ),
+    "ace-step": Recipe(ace_step.ARCH, steps=12000, further=7000),
+    "audioldm2": Recipe(audioldm2.ARCH, steps=8000, further=3600),
 }
 """Mini -> how it is trained."""
 
@@ -76,20 +82,11 @@ def train(name: str, home: str | Path, device: str = "cpu", limit: float = math.
     """
     recipe, folder = find(name), Path(home) / name
     arch = recipe.arch
-    if not stages.complete(folder / "codec", arch.codec.stages):
-        audio = repeat_clips(renders(folder / "renders.npy"))
-        stages.train(arch.codec, folder / "codec", audio, device, limit, compiled)
-        if not stages.complete(folder / "codec", arch.codec.stages):
+    if not (folder / "untrained").is_dir():
+        codec = codecs.train(arch.codec, folder / "codec", renders(Path(home) / "renders.npy"), limit)
+        if codec is None or not train_text(arch, folder, codec, limit):
             return False
-    encode = partial(arch.encode, arch.codec.load(folder / "codec"))
-    data = material.load(folder / "latents", PARTS, encode)
-    if not (folder / "untrained").is_dir() and not train_text(arch, folder, limit):
-        return False
-    model = tada.load(arch.name, folder / "untrained", device, torch.float32)
-    if not train_denoiser(recipe, folder, model, data, limit, compiled):
-        return False
-    write_trained(arch, folder / "untrained", arch.codec.load(folder / "codec"), folder)
-    return True
+    return _train_from(recipe, folder, folder / "untrained", device, limit, compiled)
 
 
 def train_further(
@@ -118,17 +115,29 @@ def train_further(
         raise InputError(f"{folder} has a training from nothing: let another cycle have a home of its own")
     if not (Path(start) / CARD).is_file():
         raise MissingFileError(f"no {Path(start) / CARD}: start from a finished mini, as train leaves it in 'trained'")
-    arch, cycle = recipe.arch, replace(recipe, steps=recipe.further, rate=FURTHER_RATE)
-    parts = arch.parts(tada.load(arch.name, start, "cpu", torch.float32))
-    data = material.load(folder / "latents", PARTS, partial(arch.encode, parts))
-    model = tada.load(arch.name, start, device, torch.float32)
+    cycle = replace(recipe, steps=recipe.further, rate=FURTHER_RATE)
     if not (folder / START / CARD).is_file():
         for file in ("curve.csv", CARD):
             atomic_write(folder / START / file, (Path(start) / file).read_bytes())
-    if not train_denoiser(cycle, folder, model, data, limit, compiled, seed=1):
+    return _train_from(cycle, folder, start, device, limit, compiled, seed=1)
+
+
+def _train_from(
+    recipe: Recipe, folder: Path, start: str | Path, device: str, limit: float, compiled: bool, seed: int = 0
+) -> bool:
+    """Train the denoiser of a checkpoint on latents of its own codec, and write it; False if the limit came first."""
+    model = tada.load(recipe.arch.name, start, device, torch.float32)
+    data = material.load(folder / "latents", PARTS, partial(encode, model))
+    if not train_denoiser(recipe, folder, model, data, limit, compiled, seed):
         return False
-    write_trained(arch, start, parts, folder)
+    write_trained(recipe.arch, start, folder)
     return True
+
+
+def encode(model: Any, audio: Tensor) -> Tensor:
+    """Encode renders ``[rows, frames]`` at 16 kHz as a model does."""
+    heard = prepare(audio, SAMPLE_RATE, model.sample_rate)
+    return model.to_latents(heard[:, None].to(model.device)).cpu()
 
 
 def find(name: str) -> Recipe:
@@ -138,14 +147,14 @@ def find(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def train_text(arch: Arch, folder: Path, limit: float = math.inf) -> bool:
+def train_text(arch: Arch, folder: Path, codec: Trained, limit: float = math.inf) -> bool:
     """Train the text side and write an untrained checkpoint around it; False if the limit came first."""
     torch.manual_seed(0)
     encoder = words.encoder(arch.text_encoder)
     if not train_text_encoder(encoder, folder / "text", limit):
         return False
     draft = folder / "untrained.partial"
-    arch.assemble(draft, encoder)
+    arch.assemble(draft, encoder, codec)
     if not _train_language_model(arch, folder, draft, limit):
         return False
     draft.replace(folder / "untrained")
@@ -203,13 +212,12 @@ def train_denoiser(
         return train_and_freeze(model.denoiser, loss, folder / "denoiser", recipe.steps, recipe.rate, limit)
 
 
-def write_trained(arch: Arch, start: str | Path, codec: Any, folder: Path) -> Path:
+def write_trained(arch: Arch, start: str | Path, folder: Path) -> Path:
     """Put the trained parts of a mini together, in fp16, as a checkpoint with its label and its own sampling.
 
     Args:
         arch: its architecture.
         start: the checkpoint whose denoiser was trained.
-        codec: trained.
         folder: the mini's own, with the denoiser's training.
 
     Returns:
@@ -218,7 +226,7 @@ def write_trained(arch: Arch, start: str | Path, codec: Any, folder: Path) -> Pa
     draft, done = folder / "trained.partial", folder / "trained"
     model = tada.load(arch.name, start, "cpu", torch.float32)  # as it was before anything was compiled
     restore(model.denoiser, folder / "denoiser")
-    arch.finish(model, codec, draft)
+    arch.finish(model, draft)
     for config in [*draft.rglob("config.json"), *draft.glob("model_index.json")]:
         content = json.loads(config.read_text())
         if content.pop("_name_or_path", None):  # a folder of this machine

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from tada.minis.render import FRAMES
 from tada.minis.sounds import SAMPLE_RATE
+from tada.models import phase
 from tada.models.pipeline import quiet_loading
-from training.codecs import stable_audio as codecs
+from training.codecs.linear import make_oobleck
+from training.codecs.recipe import CodecRecipe, Trained
 from training.diffusion import words
 from training.diffusion.arch import PipelineArch
 from training.diffusion.captions import Captions
@@ -22,7 +24,8 @@ SAMPLING: Mapping[str, Any] = {"steps": 16, "guidance": 5.0}
 NOISE: Mapping[str, float] = {"sigma_min": 0.02, "sigma_max": 7.0}
 """Noise levels that sampling spans. From a high start too many clips lack percussion (80: .41 of them, of renders .31),
 from a low one too few (6: .25); a low end lets it finish."""
-LATENTS = (codecs.LATENTS, FRAMES // codecs.HOP)
+CODEC = CodecRecipe(block=(128, 4), codes=128, folded=False)
+LATENTS = (128, FRAMES // 1024)
 SECONDS = FRAMES / SAMPLE_RATE
 DENOISER: Mapping[str, Any] = {
     "sample_size": LATENTS[1],
@@ -30,8 +33,8 @@ DENOISER: Mapping[str, Any] = {
     "out_channels": LATENTS[0],
     "num_layers": 12,
     "attention_head_dim": 64,
-    "num_attention_heads": 2,
-    "num_key_value_attention_heads": 2,
+    "num_attention_heads": 3,
+    "num_key_value_attention_heads": 3,
     "cross_attention_dim": 128,
     "cross_attention_input_dim": 64,
     "global_states_input_dim": 128,
@@ -43,9 +46,9 @@ class StableAudio(PipelineArch):
     """What the recipe of the mini needs to know of the architecture."""
 
     name, text_encoder = "stable-audio", "t5"
-    sampling, latents, codec = SAMPLING, LATENTS, codecs.RECIPE
+    sampling, latents, codec = SAMPLING, LATENTS, CODEC
 
-    def assemble(self, folder: Path, text_encoder: nn.Module) -> None:
+    def assemble(self, folder: Path, text_encoder: nn.Module, codec: Trained) -> None:
         """Write a pipeline whose denoiser is untrained."""
         from diffusers import (
             CosineDPMSolverMultistepScheduler,
@@ -57,7 +60,7 @@ class StableAudio(PipelineArch):
         width = DENOISER["cross_attention_input_dim"]
         with quiet_loading():
             StableAudioPipeline(
-                vae=codecs.build().vae,
+                vae=make_oobleck(codec.code),
                 text_encoder=text_encoder,
                 projection_model=StableAudioProjectionModel(width, width, min_value=0, max_value=16),
                 tokenizer=words.tokenizer(),
@@ -70,6 +73,7 @@ class StableAudio(PipelineArch):
                     sigma_schedule="exponential",
                 ),
             ).save_pretrained(folder)
+        phase.write(codec.stage, folder)
 
     @torch.no_grad()
     def conditioning(self, model: Any, given: Captions) -> dict[str, Tensor]:
@@ -86,7 +90,7 @@ class StableAudio(PipelineArch):
     def predict(
         self, model: Any, x: Tensor, noise: Tensor, level: Tensor, given: Mapping[str, Any]
     ) -> tuple[Tensor, Tensor]:
-        """The denoiser's velocity ``[rows, 28, 64]`` and the true one."""
+        """The denoiser's velocity ``[rows, 128, 64]`` and the true one."""
         from diffusers.models.embeddings import get_1d_rotary_pos_embed
 
         angle = (level * math.pi / 2)[:, None, None]
@@ -102,13 +106,6 @@ class StableAudio(PipelineArch):
             return_dict=False,
         )[0]
         return predicted, angle.cos() * noise - angle.sin() * x
-
-    def parts(self, model: Any) -> codecs.Parts:
-        """The codec of a checkpoint, which has no gist."""
-        return codecs.Parts(model.pipeline.vae, None)
-
-    def encode(self, codec: Any, audio: Tensor) -> Tensor:
-        return codecs.target_latents(codec, audio)
 
 
 ARCH = StableAudio()

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from tada.arguments import integer, number
 from tada.errors import InputError, unknown
-from tada.models import ARCHITECTURES, hub
+from tada.models import ARCHITECTURES, hub, phase
 from tada.models.ace_step import sampling as flow
-from tada.models.ace_step.codec import SAMPLE_RATE, Codec
+from tada.models.ace_step.codec import SAMPLE_RATE, Codec, PhaseCodec
 from tada.models.ace_step.files import PARTS, REVISION, Parts, read
 from tada.models.ace_step.text import MAX_TOKENS, song_ids, text_states, tokenise
+from tada.models.ace_step.vocoder import Vocoder
 from tada.models.base import Model
 from tada.models.context import Conditioning, Context, Stream, join
 from tada.models.run import Latents, Pass, Sampling, SamplingState, whole_frames
@@ -102,7 +103,9 @@ class AceStep(Model):
         super().__init__(device, about)
         self.parts = parts
         self.denoiser = parts.transformer
-        self.codec = Codec(parts.autoencoder, parts.vocoder).eval()
+        vocoder = parts.vocoder
+        codec = Codec if isinstance(vocoder, Vocoder) else PhaseCodec
+        self.codec: Codec | PhaseCodec = codec(parts.autoencoder, vocoder).eval()  # type: ignore[arg-type]
         self.dtype = parts.transformer.final_layer.linear.weight.dtype
         self.sample_rate = SAMPLE_RATE
         self.sites = tuple(parts.transformer.sites)
@@ -118,7 +121,8 @@ class AceStep(Model):
 
         public = checkpoint.partition("@")[0] == ARCHITECTURES[cls.name].hub_id
         path = hub.folder(checkpoint, snapshot_download, f"{PARTS[0]}/config.json", REVISION if public else None)
-        hub.check(path, dict.fromkeys(PARTS, "config.json"))
+        parts = [part for part in PARTS if part != PARTS[2] or not (path / phase.FOLDER).is_dir()]
+        hub.check(path, dict.fromkeys(parts, "config.json"))
         return path
 
     @classmethod

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tada.models.ace_step.vocoder import Vocoder, log_mel
+from tada.models.phase import PhaseStage
 
 SAMPLE_RATE = 48000
 """Sample rate of decoded audio in Hz; the vocoder works at 44.1 kHz."""
@@ -60,6 +61,27 @@ class Codec(nn.Module):
         mels = torch.stack([log_mel(side, self.vocoder.config) for side in audio.unbind(dim=1)], dim=1)
         scaled = ((mels - MEL_LOW) / (MEL_HIGH - MEL_LOW) - 0.5) / 0.5
         return (self.autoencoder.encode(scaled).latent - LATENT_SHIFT) * LATENT_SCALE
+
+
+class PhaseCodec(nn.Module):
+    """A codec whose autoencoder ends at spectra, from which a phase stage makes sound; both sides are the same."""
+
+    def __init__(self, autoencoder: Any, stage: PhaseStage) -> None:
+        super().__init__()
+        self.autoencoder, self.vocoder = autoencoder, stage
+        self.hop: int = autoencoder.spatial_compression_ratio * stage.hop
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Audio as from :meth:`Codec.decode`."""
+        both = self.autoencoder.decode(latents / LATENT_SCALE + LATENT_SHIFT).sample
+        audio = self.vocoder.audio(both[:, : both.shape[1] // 2])
+        return resample(audio, self.vocoder.config.sampling_rate, SAMPLE_RATE)[:, None].expand(-1, 2, -1)
+
+    def encode(self, audio: Tensor, rate: int = SAMPLE_RATE) -> Tensor:
+        """Latents as from :meth:`Codec.encode`, of the mean of both sides."""
+        mono = resample(audio.mean(1), rate, self.vocoder.config.sampling_rate)
+        seen = self.vocoder.image(mono, self.hop).repeat(1, 2, 1, 1)
+        return (self.autoencoder.encode(seen).latent - LATENT_SHIFT) * LATENT_SCALE
 
 
 def resample(audio: Tensor, rate: int, new_rate: int) -> Tensor:

@@ -14,9 +14,10 @@ from torch import nn
 
 from tada.errors import CheckpointError
 from tada.io import atomic_write
-from tada.models import hub
+from tada.models import hub, phase
 from tada.models.ace_step.transformer import AceStepTransformer
 from tada.models.ace_step.vocoder import Vocoder
+from tada.models.phase import PhaseStage
 
 REVISION = "82cd0d7b6322bd28cd4e830fe675ddb6180ce36c"
 PARTS = ("ace_step_transformer", "music_dcae_f8c8", "music_vocoder", "umt5-base")
@@ -36,7 +37,8 @@ class Parts:
 
     transformer: AceStepTransformer
     autoencoder: Any
-    vocoder: Vocoder
+    vocoder: Vocoder | PhaseStage
+    """What makes sound: the public vocoder, or a phase stage in its place."""
     text_encoder: Any
     tokenizer: Any
 
@@ -50,7 +52,7 @@ def read(folder: Path, dtype: torch.dtype) -> Parts:
     return Parts(
         load(AceStepTransformer, network, dtype),
         AutoencoderDC.from_pretrained(codec, torch_dtype=dtype, use_safetensors=True).eval().requires_grad_(False),
-        load(Vocoder, vocoder, dtype),
+        phase.read(folder) or load(Vocoder, vocoder, dtype),
         hub.read_part(UMT5EncoderModel, folder, PARTS[3], dtype).eval().requires_grad_(False),
         AutoTokenizer.from_pretrained(text),
     )
@@ -61,7 +63,10 @@ def write(parts: Parts, folder: Path) -> None:
     network, codec, vocoder, text = (folder / part for part in PARTS)
     save(parts.transformer, network, {"_class_name": "ACEStepTransformer2DModel", **asdict(parts.transformer.config)})
     parts.autoencoder.save_pretrained(codec)
-    save(parts.vocoder, vocoder, {"_class_name": "ADaMoSHiFiGANV1", **asdict(parts.vocoder.config)})
+    if isinstance(parts.vocoder, Vocoder):
+        save(parts.vocoder, vocoder, {"_class_name": "ADaMoSHiFiGANV1", **asdict(parts.vocoder.config)})
+    else:
+        phase.write(parts.vocoder, folder)
     parts.text_encoder.save_pretrained(text)
     parts.tokenizer.save_pretrained(text)
 

@@ -1,0 +1,97 @@
+"""How a codec is made: the code of its blocks, then the phase stage that makes sound of what the code leaves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tada.models.phase import FLOOR, PhaseConfig, PhaseStage
+from training.codecs import blocks
+from training.codecs.blocks import BlockCode
+from training.codecs.material import Clips, crops
+from training.fit import Loss, bf16_autocast, train_and_freeze
+
+STEPS, RATE, CROPS, FRAMES = 4000, 1.5e-3, 4, 24_576
+"""Of the phase stage: steps, peak learning rate, crops a step and their length in samples."""
+FITTED = 1024
+"""Clips that a code is found from."""
+NOISE = 0.15
+"""Standard deviation of what is added to codes: those of a diffusion model are not exact."""
+
+
+@dataclass(frozen=True)
+class CodecRecipe:
+    """What a codec is: bands and frames of a block, its codes, and whether the autoencoder sees blocks as channels."""
+
+    block: tuple[int, int]
+    codes: int
+    folded: bool = True
+
+
+class Trained(NamedTuple):
+    """A finished codec: its phase stage and its code."""
+
+    stage: PhaseStage
+    code: BlockCode
+
+
+def make_stage(recipe: CodecRecipe, seed: int = 0) -> PhaseStage:
+    """Make an untrained phase stage."""
+    torch.manual_seed(seed)
+    return PhaseStage(PhaseConfig(block=recipe.block if recipe.folded else ()))
+
+
+def train(
+    recipe: CodecRecipe, folder: Path, audio: Clips, limit: float = math.inf, steps: int = STEPS
+) -> Trained | None:
+    """Find the code and train the phase stage; a killed run goes on from its last checkpoint.
+
+    Args:
+        recipe: the codec's.
+        folder: of the code, and of the stage's checkpoint and curve.
+        audio: renders, from :func:`training.codecs.material.renders`.
+        limit: seconds after which it stops; call again to go on.
+        steps: of the phase stage.
+
+    Returns:
+        The codec; None if the limit came first.
+    """
+    stage, path = make_stage(recipe), folder / "code.safetensors"
+    if not path.is_file():
+        parts = torch.from_numpy(audio[:FITTED].astype("float32")).split(16)
+        blocks.save(blocks.fit((stage.spectra(part) for part in parts), *recipe.block, recipe.codes), path)
+    code = blocks.load(path)
+    done = train_and_freeze(stage, sound_loss(stage, code, audio), folder / "phase", steps, RATE, limit)
+    return Trained(stage, code) if done else None
+
+
+def sound_loss(stage: PhaseStage, code: BlockCode, audio: Clips) -> Loss:
+    """The loss of a phase stage: its magnitudes, of spectra as they are and through the code, against the true ones.
+
+    Logarithms tell faint partials apart, roots weigh what is heard.
+    """
+
+    def at(step: int) -> tuple[Tensor, dict[str, float]]:
+        truth = crops(audio, step, CROPS, FRAMES)
+        with torch.no_grad():
+            magnitudes, spectra = stage.transform(truth).abs(), stage.spectra(truth)
+            codes = code.encode(spectra[::2])
+            spectra[::2] = code.decode(codes + NOISE * torch.randn(codes.shape, generator=_draws(step)))
+        with bf16_autocast(truth.device):
+            hidden = stage.blocks(stage.enter(spectra))
+        found = stage.levels(spectra) + stage.leave(hidden.float())
+        logs = (found - (magnitudes + FLOOR).log()).abs().mean()
+        roots = ((found.exp() - FLOOR).clamp_min(1e-6).sqrt() - magnitudes.clamp_min(1e-6).sqrt()).abs().mean()
+        roots = roots / magnitudes.clamp_min(1e-6).sqrt().mean()
+        return logs / 2 + roots, {"logs": logs.item(), "roots": roots.item()}
+
+    return at
+
+
+def _draws(step: int) -> torch.Generator:
+    return torch.Generator().manual_seed(step)
