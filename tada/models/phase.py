@@ -194,7 +194,9 @@ def phases(magnitudes: Tensor, hop: int) -> Tensor:
     """
     bins = magnitudes.shape[1]
     place = torch.arange(bins, device=magnitudes.device)[None, :, None].expand_as(magnitudes)
-    left, middle, right = (F.pad(magnitudes.log(), (0, 0, 1, 1), value=-30.0)[:, k : k + bins] for k in range(3))
+    left, middle, right = (
+        F.pad(magnitudes.clamp_min(1e-9).log(), (0, 0, 1, 1), value=-30.0)[:, k : k + bins] for k in range(3)
+    )
     peak = (middle > left) & (middle >= right)
     shift = (0.5 * (left - right) / (left - 2 * middle + right).clamp_max(-1e-9)).clamp(-0.5, 0.5)
     advance = math.pi * hop / (bins - 1) * (place + torch.where(peak, shift, 0.0))
@@ -224,7 +226,8 @@ def read(folder: Path) -> PhaseStage | None:
     own = folder / FOLDER
     if not own.is_dir():
         return None
-    stage = PhaseStage(PhaseConfig(**hub.read_json(own / CONFIG)))
+    sizes = hub.read_json(own / CONFIG)
+    stage = PhaseStage(PhaseConfig(**sizes | {"block": tuple(sizes["block"])}))
     with hub.reading(own / WEIGHTS):
         stage.load_state_dict(load_file(own / WEIGHTS))
     return stage.eval().requires_grad_(False)

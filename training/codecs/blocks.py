@@ -59,7 +59,11 @@ def fit(spectra: Iterable[Tensor], bands: int, frames: int, codes: int) -> Block
     basis, spread = vectors.flip(1)[:, :codes], variances.flip(0)[:codes].clamp_min(1e-12).sqrt()
     room = spread.sqrt() / spread.mean().sqrt()  # codes have variance 1 on average
     return BlockCode(
-        bands, frames, mean.float(), (basis * (room / spread)).float(), (basis * (spread / room)).T.float().contiguous()
+        bands,
+        frames,
+        mean.float(),
+        (basis * (room / spread)).float().contiguous(),
+        (basis * (spread / room)).T.float().contiguous(),
     )
 
 
