@@ -22,9 +22,12 @@ from tada.minis import cards
 from tada.minis.attributes import CLASSES, draw
 from tada.minis.captions import caption
 from tada.minis.lexicon import find
+from tada.models.run import Latents
 from tada.patching import Functional
 from training import recipes
 from training.__main__ import main
+from training.codecs import blocks
+from training.codecs import recipe as codecs
 from training.diffusion import RECIPES, ace_step, audioldm2, material, recipe, words
 from training.diffusion import captions as caption_module
 from training.diffusion.captions import Captions, captions
@@ -37,12 +40,18 @@ TEXTS = [
 ]
 
 
+def assemble(arch, folder):
+    """Write an untrained mini, the codec included."""
+    torch.manual_seed(0)
+    code = blocks.fit([torch.randn(64, 128, 64)], *arch.codec.block, arch.codec.codes)
+    arch.assemble(folder, words.encoder(arch.text_encoder), codecs.Trained(codecs.make_stage(arch.codec), code))
+
+
 @pytest.fixture(scope="module", params=list(RECIPES))
 def student(request, tmp_path_factory):
     """An untrained mini with its architecture."""
     arch, folder = RECIPES[request.param].arch, tmp_path_factory.mktemp(request.param)
-    torch.manual_seed(0)
-    arch.assemble(folder, words.encoder(arch.text_encoder))
+    assemble(arch, folder)
     return SimpleNamespace(arch=arch, model=tada.load(request.param, folder))
 
 
@@ -90,6 +99,15 @@ def test_a_step_decides_its_captions():
 
 
 # What the denoiser learns
+
+
+def test_latents_are_those_of_the_checkpoints_own_codec(student):
+    """Noise in, noise out: what the codec gives has the denoiser's shape and is as loud as its noise."""
+    audio = torch.randn(2, round(measured.SECONDS * 16_000), generator=torch.Generator().manual_seed(2)) / 10
+    latents = recipe.encode(student.model, audio)
+    assert latents.shape == (2, *student.arch.latents) == (2, *student.model.noise_shape(measured.SECONDS))
+    sound = student.model.to_audio(Latents(latents, (0, 1), measured.SECONDS))
+    assert sound.shape[-1] == round(measured.SECONDS * student.model.sample_rate)
 
 
 def test_conditioning_is_the_adapters_with_and_without_text(student):
@@ -210,19 +228,18 @@ def test_a_killed_recipe_ends_as_if_it_had_not_been(tmp_path):
 
 def test_a_checkpoint_is_written_anew_over_one_without_a_card(tmp_path, monkeypatch):
     arch = ace_step.AceStep()
-    arch.sampling, arch.finish = {"steps": 7}, lambda model, codec, to: to.mkdir()
+    arch.sampling, arch.finish = {"steps": 7}, lambda model, to: to.mkdir()
     monkeypatch.setattr(recipe.tada, "load", lambda *_: SimpleNamespace(denoiser=None))
     monkeypatch.setattr(recipe, "restore", lambda *_: None)
     (tmp_path / "trained").mkdir(parents=True)
     (tmp_path / "trained/of the first run").touch()
-    done = recipe.write_trained(arch, tmp_path, None, tmp_path)
+    done = recipe.write_trained(arch, tmp_path, tmp_path)
     assert [path.name for path in done.iterdir()] == ["tada.json"]
     assert json.loads((done / "tada.json").read_text())["sampling"] == {"steps": 7}
 
 
 def test_sampling_of_a_checkpoint_is_its_own(tmp_path):
-    torch.manual_seed(0)
-    ace_step.ARCH.assemble(tmp_path, words.encoder("umt5"))
+    assemble(ace_step.ARCH, tmp_path)
     plain = tada.load("ace-step", tmp_path)
     assert plain.sampling().steps == 60
     (tmp_path / "tada.json").write_text(json.dumps(recipe.describe_mini(ace_step.ARCH)))
@@ -239,7 +256,7 @@ def test_a_shipped_mini_describes_itself_as_its_recipe_does(name):
     assert content == recipe.describe_mini(RECIPES[name].arch)
 
 
-@pytest.mark.parametrize("name", ["ace-step", "audioldm2"])
+@pytest.mark.parametrize("name", RECIPES)
 def test_a_finished_mini_goes_on_and_its_card_tells_of_both(name, tmp_path, monkeypatch):
     shipped = cards.WEIGHTS / name
     monkeypatch.setattr(recipe, "PARTS", 1)
@@ -267,7 +284,6 @@ def _denoiser_of(folder):
     [
         ("ace-step", "", FileNotFoundError, "start from a finished mini"),
         ("audioldm2", cards.WEIGHTS / "audioldm2", ValueError, "home of its own"),
-        ("stable-audio", cards.WEIGHTS / "stable-audio", ValueError, "has no gist"),
         ("clap", "", ValueError, "is an ear"),
         ("stable-adio", None, KeyError, "stable-audio"),
     ],

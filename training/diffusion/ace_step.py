@@ -66,7 +66,7 @@ class AceStep(Arch):
     def finish(self, model: Any, folder: Path) -> None:
         """Write the trained checkpoint in fp16."""
         parts = model.parts
-        for part in (parts.transformer, parts.autoencoder, parts.text_encoder):
+        for part in (parts.transformer, parts.autoencoder, parts.vocoder, parts.text_encoder):
             part.half()
         write(parts, folder)
 

@@ -81,4 +81,5 @@ class PipelineArch(Arch):
                 part.half()
         with quiet_loading():
             pipeline.save_pretrained(folder)
-        phase.write(model.phase, folder)
+        if model.phase:
+            phase.write(model.phase, folder)
