@@ -19,9 +19,9 @@ from tada.models.ace_step import sampling as flow
 from tada.models.ace_step.codec import SAMPLE_RATE, Codec, PhaseCodec
 from tada.models.ace_step.files import PARTS, REVISION, Parts, read
 from tada.models.ace_step.text import MAX_TOKENS, song_ids, text_states, tokenise
-from tada.models.ace_step.vocoder import Vocoder
 from tada.models.base import Model
 from tada.models.context import Conditioning, Context, Stream, join
+from tada.models.phase import PhaseStage
 from tada.models.run import Latents, Pass, Sampling, SamplingState, whole_frames
 
 LONGEST = 240.0
@@ -104,7 +104,7 @@ class AceStep(Model):
         self.parts = parts
         self.denoiser = parts.transformer
         vocoder = parts.vocoder
-        codec = Codec if isinstance(vocoder, Vocoder) else PhaseCodec
+        codec = PhaseCodec if isinstance(vocoder, PhaseStage) else Codec
         self.codec: Codec | PhaseCodec = codec(parts.autoencoder, vocoder).eval()  # type: ignore[arg-type]
         self.dtype = parts.transformer.final_layer.linear.weight.dtype
         self.sample_rate = SAMPLE_RATE
