@@ -189,11 +189,19 @@ def test_a_sweep_that_is_stopped_takes_its_workers_along(tmp_path: Path) -> None
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     assert process.wait(60) == 130
-    lines = (tmp_path / "said").read_text()
+    end = time.monotonic() + 5
+    while left := _states(process.pid) - {"Z"}:
+        assert time.monotonic() < end, f"a worker still runs: {left}"
+        time.sleep(0.1)
+    lines = (tmp_path / "said").read_text()  # when nobody is left who could say something
     assert lines.endswith("tada: stopped. What was scored is kept in s: the same command goes on from there.\n")
     assert "Traceback" not in lines
-    found = subprocess.run(["ps", "-o", "stat=", "-g", str(process.pid)], capture_output=True, text=True, check=False)
-    assert {line[0] for line in found.stdout.split()} <= {"Z"}, "a worker still runs"
+
+
+def _states(session: int) -> set[str]:
+    """States of the processes of a session."""
+    found = subprocess.run(["ps", "-o", "stat=", "-g", str(session)], capture_output=True, text=True, check=False)
+    return {line[0] for line in found.stdout.split()}
 
 
 def _runs(process: int) -> bool:

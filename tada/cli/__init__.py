@@ -22,6 +22,13 @@ STOPPED = 130
 """Exit code of a command that was stopped."""
 
 
+def _leave() -> NoReturn:
+    """End the program at once: it takes Python seconds to take a model apart. Semaphores of workers are given back."""
+    if util := sys.modules.get("multiprocessing.util"):
+        util._run_finalizers(0)  # as Python does when it ends, or its tracker of resources would warn of them
+    os._exit(STOPPED)
+
+
 class Commands(click.Group):
     """Commands, of which the one place that catches is here.
 
@@ -42,7 +49,7 @@ class Commands(click.Group):
                     stop(*_describe(error))
                 click.echo(f"tada: stopped. {about['stopped']}", err=True)
                 if "signal" in about:
-                    os._exit(STOPPED)  # at once: it takes Python seconds to take a model apart
+                    _leave()
                 code = STOPPED
         sys.exit(code if isinstance(code, int) else 0)
 
