@@ -64,11 +64,19 @@ def test_rows_sound_the_same_alone_and_in_any_batch(stage):
 
 def test_a_stage_is_written_and_read(stage, tmp_path):
     assert phase.read(tmp_path) is None
-    phase.write(stage.half().float(), tmp_path)
+    stage.load_state_dict({name: value.half().float() for name, value in stage.state_dict().items()})
+    phase.write(stage, tmp_path)
     again = phase.read(tmp_path)
     spectra = stage.spectra(sine(300))
     assert again.config == stage.config
     assert torch.equal(again(spectra), stage(spectra))
+
+
+def test_a_used_stage_goes_to_another_device_whole(stage):
+    stage(stage.spectra(sine(300)))
+    moved = stage.to("meta")
+    assert {part.device.type for part in (*moved.parameters(), *moved.buffers())} == {"meta"}
+    assert moved(moved.spectra(sine(300).to("meta"))).shape == (1, 16_384)
 
 
 def test_a_damaged_stage_is_refused_by_its_file(stage, tmp_path):

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +79,13 @@ class PhaseStage(nn.Module):
         self.enter = nn.Conv1d(config.bands, config.width, 5, padding=2)
         self.blocks = nn.Sequential(*(Block(config.width) for _ in range(config.depth)))
         self.leave = nn.Conv1d(config.width, config.window // 2 + 1, 1)
+        bank = torch.from_numpy(band_weights(config))
+        self.taper: Tensor
+        self.bank: Tensor
+        self.spread_bank: Tensor
+        self.register_buffer("taper", torch.hann_window(config.window), persistent=False)
+        self.register_buffer("bank", bank, persistent=False)  # [bands, bins], triangles that sum to 1
+        self.register_buffer("spread_bank", bank.T / bank.T.sum(1, keepdim=True).clamp_min(1e-6), persistent=False)
 
     @property
     def hop(self) -> int:
@@ -95,15 +101,11 @@ class PhaseStage(nn.Module):
         spectra = self.spectra(F.pad(audio, (0, -audio.shape[-1] % hop)))
         if not self.config.block:
             return spectra
-        bands, frames = self.config.block
-        return spectra.unfold(1, bands, bands).unfold(2, frames, frames).flatten(3).permute(0, 3, 1, 2)
+        return cut(spectra, *self.config.block).permute(0, 3, 1, 2)
 
     def audio(self, image: Tensor) -> Tensor:
         """Make audio ``[rows, frames]`` of what the autoencoder decoded."""
-        if self.config.block:
-            parts = image.permute(0, 2, 3, 1).unflatten(3, tuple(self.config.block)).permute(0, 1, 3, 2, 4)
-            image = parts.flatten(3).flatten(1, 2)
-        return self(image)
+        return self(join(image.permute(0, 2, 3, 1), *self.config.block) if self.config.block else image)
 
     def spectra(self, audio: Tensor) -> Tensor:
         """Measure the bands of audio.
@@ -155,20 +157,15 @@ class PhaseStage(nn.Module):
         edge = (window - hop) // 2
         return (total / weight.clamp_min(1e-2))[:, edge : edge + hop * time]
 
-    @cached_property
-    def taper(self) -> Tensor:
-        """Hann's window."""
-        return torch.hann_window(self.config.window, device=self.leave.weight.device)
 
-    @cached_property
-    def bank(self) -> Tensor:
-        """Weights ``[bands, window / 2 + 1]`` of bins in a band, triangles that sum to 1."""
-        return torch.from_numpy(band_weights(self.config)).to(self.leave.weight.device)
+def cut(spectra: Tensor, bands: int, frames: int) -> Tensor:
+    """Cut spectra ``[rows, all bands, time]`` into blocks ``[rows, down, along, bands * frames]``."""
+    return spectra.unfold(1, bands, bands).unfold(2, frames, frames).flatten(3)
 
-    @cached_property
-    def spread_bank(self) -> Tensor:
-        """Weights ``[window / 2 + 1, bands]`` of the bands about a bin, which sum to 1."""
-        return self.bank.T / self.bank.T.sum(1, keepdim=True).clamp_min(1e-6)
+
+def join(blocks: Tensor, bands: int, frames: int) -> Tensor:
+    """Join blocks from :func:`cut` again."""
+    return blocks.unflatten(3, (bands, frames)).permute(0, 1, 3, 2, 4).flatten(3).flatten(1, 2)
 
 
 def band_weights(config: PhaseConfig) -> np.ndarray:

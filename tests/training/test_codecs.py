@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tada.models.phase import PhaseConfig, PhaseStage
+from tada.models.phase import PhaseConfig, PhaseStage, cut, join
 from training.codecs import blocks, linear, recipe
 from training.codecs.material import crops, renders
 from training.codecs.recipe import CodecRecipe
@@ -32,8 +32,8 @@ def test_a_code_with_all_components_keeps_everything(spectra, shape):
 
 def test_fewer_components_lose_the_least_that_any_linear_code_could(spectra):
     code = blocks.fit([spectra], 4, 4, 6)
-    cut = spectra.unfold(1, 4, 4).unfold(2, 4, 4).flatten(3).flatten(0, 2)
-    left = torch.linalg.svdvals(cut - cut.mean(0))[6:].square().sum()
+    parts = cut(spectra, 4, 4).flatten(0, 2)
+    left = torch.linalg.svdvals(parts - parts.mean(0))[6:].square().sum()
     error = (code.decode(code.encode(spectra)) - spectra).square().sum()
     assert torch.isclose(error, left, rtol=1e-3)
 
@@ -65,7 +65,7 @@ def test_oobleck_is_the_code_of_whole_spectra(spectra):
 @pytest.mark.parametrize("kind", ["kl", "dc"])
 def test_autoencoders_of_one_level_are_the_code_of_blocks(spectra, kind):
     code = blocks.fit([spectra], 4, 4, 6)
-    seen = spectra.unfold(1, 4, 4).unfold(2, 4, 4).flatten(3).permute(0, 3, 1, 2)
+    seen = cut(spectra, 4, 4).permute(0, 3, 1, 2)
     codes, wanted = code.encode(spectra), code.decode(code.encode(spectra))
     with torch.no_grad():
         if kind == "kl":
@@ -78,8 +78,7 @@ def test_autoencoders_of_one_level_are_the_code_of_blocks(spectra, kind):
             assert torch.equal(left, right)
             decoded = left
     assert torch.allclose(found, codes, atol=2e-2)
-    again = decoded.permute(0, 2, 3, 1).unflatten(3, (4, 4)).permute(0, 1, 3, 2, 4).flatten(3).flatten(1, 2)
-    assert torch.allclose(again, wanted, atol=2e-2)
+    assert torch.allclose(join(decoded.permute(0, 2, 3, 1), 4, 4), wanted, atol=2e-2)
 
 
 def test_training_a_phase_stage_lowers_its_loss_and_goes_on_where_it_stopped(audio, tmp_path):

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tada.io import atomic_write
+from tada.models.phase import cut, join
 
 
 class BlockCode(NamedTuple):
@@ -31,13 +32,11 @@ class BlockCode(NamedTuple):
 
     def encode(self, spectra: Tensor) -> Tensor:
         """Codes ``[rows, codes, all bands / bands, time / frames]`` of spectra ``[rows, all bands, time]``."""
-        return ((_cut(spectra, self.bands, self.frames) - self.mean) @ self.analysis).permute(0, 3, 1, 2)
+        return ((cut(spectra, self.bands, self.frames) - self.mean) @ self.analysis).permute(0, 3, 1, 2)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Spectra of codes."""
-        blocks = codes.permute(0, 2, 3, 1) @ self.synthesis + self.mean
-        parts = blocks.unflatten(3, (self.bands, self.frames)).permute(0, 1, 3, 2, 4)
-        return parts.flatten(3).flatten(1, 2)
+        return join(codes.permute(0, 2, 3, 1) @ self.synthesis + self.mean, self.bands, self.frames)
 
 
 def fit(spectra: Iterable[Tensor], bands: int, frames: int, codes: int) -> BlockCode:
@@ -52,7 +51,7 @@ def fit(spectra: Iterable[Tensor], bands: int, frames: int, codes: int) -> Block
     size, count = bands * frames, 0
     total, products = torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64)
     for some in spectra:
-        blocks = _cut(some, bands, frames).flatten(0, 2).double()
+        blocks = cut(some, bands, frames).flatten(0, 2).double()
         total, products, count = total + blocks.sum(0), products + blocks.T @ blocks, count + len(blocks)
     mean = total / count
     variances, vectors = torch.linalg.eigh(products / count - mean[:, None] * mean)
@@ -79,8 +78,3 @@ def load(path: Path) -> BlockCode:
     tensors = load_file(path)
     bands, frames = tensors["shape"].tolist()
     return BlockCode(bands, frames, tensors["mean"], tensors["analysis"], tensors["synthesis"])
-
-
-def _cut(spectra: Tensor, bands: int, frames: int) -> Tensor:
-    """Blocks ``[rows, down, along, bands * frames]``."""
-    return spectra.unfold(1, bands, bands).unfold(2, frames, frames).flatten(3)
