@@ -280,7 +280,7 @@ def test_vectors_that_cannot_be():
 def test_renorm_keeps_lengths_that_half_precision_cannot_hold(size):
     """A row of 2,400 values of 2,000 each is longer than the largest float16."""
     hidden = torch.full((1, 3, 2400), size, dtype=torch.float16)
-    kept = vector_module._rescale(hidden * 0.75, hidden)
+    kept = vector_module.rescale(hidden * 0.75, hidden)
     torch.testing.assert_close(kept.float(), hidden.float(), rtol=1e-2, atol=1e-7)
 
 

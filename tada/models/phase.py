@@ -105,7 +105,11 @@ class PhaseStage(nn.Module):
 
     def audio(self, image: Tensor) -> Tensor:
         """Make audio ``[rows, frames]`` of what the autoencoder decoded."""
-        return self(join(image.permute(0, 2, 3, 1), *self.config.block) if self.config.block else image)
+        return self(self.whole(image))
+
+    def whole(self, image: Tensor) -> Tensor:
+        """Spectra ``[rows, bands, time]`` of what the autoencoder decoded."""
+        return join(image.permute(0, 2, 3, 1), *self.config.block) if self.config.block else image
 
     def spectra(self, audio: Tensor) -> Tensor:
         """Measure the bands of audio.
@@ -125,7 +129,7 @@ class PhaseStage(nn.Module):
 
     def sound(self, spectra: Tensor) -> Tensor:
         """Make audio of spectra, all rows at once."""
-        magnitudes = (self.log_magnitudes(spectra).exp() - FLOOR).clamp_min(1e-6)
+        magnitudes = self.magnitudes(spectra)
         turns = torch.polar(torch.ones_like(magnitudes), phases(magnitudes, self.config.hop))
         before = torch.zeros_like(turns)
         for _ in range(self.config.rounds):
@@ -133,6 +137,10 @@ class PhaseStage(nn.Module):
             moved = found + MOMENTUM * (found - before)
             before, turns = found, moved / moved.abs().clamp_min(1e-9)
         return self.overlap_add(magnitudes * turns)
+
+    def magnitudes(self, spectra: Tensor) -> Tensor:
+        """Estimate magnitudes ``[rows, window / 2 + 1, time]`` of spectra ``[rows, bands, time]``."""
+        return (self.log_magnitudes(spectra).exp() - FLOOR).clamp_min(1e-6)
 
     def log_magnitudes(self, spectra: Tensor) -> Tensor:
         """Estimate log-magnitudes ``[rows, window / 2 + 1, time]``, floor added: the bands' own, and a correction."""

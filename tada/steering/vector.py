@@ -118,7 +118,7 @@ class Vector:
                 moved = hidden + _per_row(strength, hidden) * direction
             else:
                 moved = torch.add(hidden, direction, alpha=alone)
-            return _rescale(moved, hidden) if renorm else moved
+            return rescale(moved, hidden) if renorm else moved
 
         with edit(model, self._edits(model, layers, push), passes, steps):
             yield
@@ -274,7 +274,7 @@ def orthogonalise(directions: Sequence[Tensor]) -> list[Tensor]:
     return done
 
 
-def _rescale(moved: Tensor, hidden: Tensor) -> Tensor:
+def rescale(moved: Tensor, hidden: Tensor) -> Tensor:
     """Equation 3 in place: no tensor of the size of ``moved`` is made, which is what the sum before it costs."""
     before, after = (_length(outputs) for outputs in (hidden, moved))
     return moved.mul_(before.div_(after.clamp_min_(torch.finfo(torch.float32).tiny)))

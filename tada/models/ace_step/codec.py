@@ -73,9 +73,13 @@ class PhaseCodec(nn.Module):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Audio as from :meth:`Codec.decode`."""
-        both = self.autoencoder.decode(latents / LATENT_SCALE + LATENT_SHIFT).sample
-        audio = self.vocoder.audio(both[:, : both.shape[1] // 2])
+        audio = self.vocoder.audio(self.image(latents))
         return resample(audio, self.vocoder.config.sampling_rate, SAMPLE_RATE)[:, None].expand(-1, 2, -1)
+
+    def image(self, latents: Tensor) -> Tensor:
+        """What the phase stage makes audio of, one side."""
+        both = self.autoencoder.decode(latents / LATENT_SCALE + LATENT_SHIFT).sample
+        return both[:, : both.shape[1] // 2]
 
     def encode(self, audio: Tensor, rate: int = SAMPLE_RATE) -> Tensor:
         """Latents as from :meth:`Codec.encode`, of the mean of both sides."""
@@ -99,13 +103,13 @@ def resample(audio: Tensor, rate: int, new_rate: int) -> Tensor:
     old, new = rate // common, new_rate // common
     if old == new:
         return audio
-    kernels, reach = _sinc(old, new)
+    kernels, reach = sinc_kernels(old, new)
     flat = F.pad(audio.reshape(-1, 1, audio.shape[-1]), (reach, reach + old))
     out = F.conv1d(flat, kernels.to(flat.dtype).to(flat.device), stride=old).transpose(1, 2).flatten(1)
     return out[:, : math.ceil(audio.shape[-1] * new / old)].reshape(*audio.shape[:-1], -1)
 
 
-def _sinc(old: int, new: int) -> tuple[Tensor, int]:
+def sinc_kernels(old: int, new: int) -> tuple[Tensor, int]:
     """One filter ``[new, 1, taps]`` per output phase, and how many samples it reaches to the left."""
     cutoff = min(old, new) * ROLLOFF
     reach = math.ceil(CROSSINGS * old / cutoff)

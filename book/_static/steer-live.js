@@ -1,0 +1,1 @@
+../../tada/data/steer-live.js

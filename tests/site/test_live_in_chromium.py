@@ -1,0 +1,151 @@
+"""The live instrument in real headless Chromium: its clips are Python's, and what cannot run says why."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from selenium.webdriver import Keys
+
+import tada
+from live import LAYERS, PROMPT, SECONDS, SOURCE, offer, small_model
+from tada.display import live
+from tada.io import sha256
+from tada.steering import combine
+from tests.site.conftest import Page, Server
+
+IT = "const it = document.querySelector('steer-live');"
+TOLERANCE = 1e-3
+RUNTIME = live.ASSETS / "steer-live"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return small_model(tmp_path_factory.mktemp("live") / "model")
+
+
+@pytest.fixture(scope="module")
+def exported(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("onnx", reason="needs pip install 'tada-companion[live]'")
+    folder = live.export(model, tmp_path_factory.mktemp("page"), offer(model))
+    live.write_page(folder)
+    return folder
+
+
+@pytest.fixture
+def address(exported: Path) -> Iterator[str]:
+    server = Server(exported, exported)
+    yield server()
+    server.http.shutdown()
+
+
+@pytest.fixture
+def instrument(page: Page, address: str) -> Page:
+    """The open page, whose model is loaded."""
+    page.open(address)
+    page.click(".live-start")
+    page.wait(lambda: it(page, "it.status") == "ready" and it(page, "!!it.now"), lambda: page.text(".live-panel"), 120)
+    return page
+
+
+def it(page: Page, expression: str) -> Any:
+    return page.driver.execute_script(f"{IT} return {expression}")
+
+
+def clip(page: Page, **state: Any) -> np.ndarray:
+    """Choose a state and return the clip that the page makes."""
+    page.driver.set_script_timeout(120)
+    script = f"{IT} it.choose(arguments[0]); it.hear('this').then(() => arguments[1]([...it.now.audio]))"
+    return np.float32(page.driver.execute_async_script(script, {"prompt": PROMPT, "seed": 5, **state}))
+
+
+def assert_same_clip(found: np.ndarray, clips: tada.Clips) -> None:
+    wanted = clips.audio[0].mean(0).numpy()
+    assert found.shape == wanted.shape
+    assert np.abs(wanted).max() > 0.01
+    assert np.abs(found - wanted).max() < TOLERANCE
+
+
+def test_clips_are_those_of_python_plain_steered_and_patched(instrument: Page, model: Any) -> None:
+    plain = model.generate(PROMPT, 5, SECONDS)
+    assert_same_clip(clip(instrument, mode="steer", layers=LAYERS, strengths={}), plain)
+
+    vectors = list(offer(model).vectors.values())
+    found = clip(instrument, mode="steer", layers=LAYERS, strengths={"tempo": 1.5, "piano": -0.5})
+    with combine(vectors, [1.5, -0.5]).apply(model, 1.0, LAYERS):
+        assert_same_clip(found, model.generate(PROMPT, 5, SECONDS))
+
+    found = clip(instrument, mode="patch", layers=LAYERS, source=SOURCE)
+    context, noise = model.encode([PROMPT, SOURCE]), model.noise(5, SECONDS)
+    with tada.route(model, LAYERS, context[1]):
+        assert_same_clip(found, model.decode(model.sample(context[0], noise)))
+    assert np.abs(found - plain.audio[0].mean(0).numpy()).max() > 5 * TOLERANCE  # patching does something
+
+
+def test_it_is_played_by_keyboard_and_says_what_is_heard(instrument: Page) -> None:
+    assert it(instrument, "it.request().layers").__len__() == 4
+    instrument.find(".live-boxes input", 2).send_keys(Keys.SPACE)
+    instrument.press(".live-strength input[type=range]", Keys.END)
+    instrument.wait(
+        lambda: "at layers 0, 1, 3" in instrument.text(".live-said"), lambda: instrument.text(".live-said"), 60
+    )
+    assert instrument.find(".live-strength input[type=range]").get_attribute("aria-valuetext").startswith("strength +")
+    instrument.find(".live-boxes input", 2).send_keys("b")
+    instrument.wait(lambda: "unchanged" in instrument.text(".live-said"), lambda: instrument.text(".live-said"), 60)
+    assert "generate" in it(instrument, "it.python")
+    assert it(instrument, "it.parts.audio.src").startswith("blob:")
+    assert instrument.complaints() == []
+
+
+def test_unknown_words_are_told_and_a_link_holds_the_state(instrument: Page, address: str) -> None:
+    clip(instrument, prompt="a söng", layers=[2], strengths={"piano": 0.5})
+    assert instrument.text(".live-unknown") == "The model does not know: ö."
+    link, state = it(instrument, "it.link"), it(instrument, "it.state")
+    instrument.open(address + link)
+    instrument.click(".live-start")
+    instrument.wait(
+        lambda: it(instrument, "it.status") == "ready" and it(instrument, "!!it.now"), lambda: "loading", 120
+    )
+    assert it(instrument, "it.state") == state | {"mode": "steer", "source": ""}
+
+
+def test_prompts_are_read_as_the_tokenizer_reads_them(page: Page, tmp_path: Path) -> None:
+    tokenizer = tada.load("ace-step", "mini").parts.tokenizer
+    inner = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    shutil.copy(RUNTIME / "tools.mjs", tmp_path)
+    (tmp_path / "index.html").write_text("<!doctype html><title>tools</title><link rel=icon href='data:,'>")
+    texts = ["A fast, happy song with a piano.", "pianoforte xyz", " two  spaces", "", "100 % Ünknown-words", "the the"]
+    script = """const [pieces, texts, done] = arguments; import("./tools.mjs").then(({tokenise}) => {
+        const known = new Map(pieces.map(([piece, score], id) => [piece, [id, score]]));
+        done(texts.map((text) => tokenise(text, {pieces: known, unk: 2, eos: 1, lowercase: true}).ids)); })"""
+    server = Server(tmp_path, tmp_path)
+    page.open(server())
+    found = page.driver.execute_async_script(script, inner["vocab"], texts)
+    server.http.shutdown()
+    assert found == tokenizer(texts)["input_ids"]
+
+
+def test_what_cannot_run_says_why_and_leaves_what_is_there(page: Page, exported: Path, address: str) -> None:
+    page.open((exported / "index.html").as_uri())
+    assert "opened from a folder" in page.text(".live-trouble")
+    page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    page.open(address)
+    assert "JavaScript off" in page.text("steer-live")
+    page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    page.open(address)
+    page.driver.execute_script(f"{IT} it.dataset.from = 'nowhere'; it.start()")
+    assert "could not be loaded" in page.text(".live-trouble")
+    assert page.text(".live-panel button") == "Try again"
+
+
+def test_the_runtime_is_the_published_one() -> None:
+    hashes = json.loads((RUNTIME / "runtime.json").read_text())["sha256"]
+    assert sha256(RUNTIME / "ort.wasm.bundle.min.mjs") == hashes["ort.wasm.bundle.min.mjs"]
+    packed = (RUNTIME / "ort-wasm-simd-threaded.wasm.gz").read_bytes()
+    assert sha256(gzip.decompress(packed)) == hashes["ort-wasm-simd-threaded.wasm"]

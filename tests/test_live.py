@@ -1,0 +1,125 @@
+"""The graphs of the live instrument: equal to the model, plain, steered and patched, and the same at every export."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from functools import lru_cache
+
+import numpy as np
+import pytest
+import torch
+
+import tada
+from live import LAYERS, PROMPT, SAMPLING, SECONDS, SOURCE, offer, small_model
+from tada.display import live
+from tada.errors import InputError
+from tada.hooks import route
+from tada.steering import combine
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install 'tada-companion[live]'")
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["vocoder", "phase stage"])
+def exported(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("live")
+    model = small_model(folder / "model", request.param)
+    return model, live.export(model, folder / "page", offer(model))
+
+
+@lru_cache
+def session(path):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    return onnxruntime.InferenceSession(gzip.decompress(path.read_bytes()), options)
+
+
+def run(folder, name, **inputs):
+    return session(folder / f"{name}.onnx.gz").run(None, inputs)
+
+
+def read(model, folder, prompt):
+    ids, mask = model.parts.tokenizer(
+        [prompt], padding="max_length", max_length=live.TOKENS, return_tensors="np"
+    ).values()
+    return run(folder, "text", ids=ids.astype(np.int64), mask=mask.astype(np.int64))
+
+
+def sample(folder, about, text, push):
+    """The loop of the page."""
+    noise = np.frombuffer(gzip.decompress((folder / "noise.f32.gz").read_bytes()), np.float32)
+    x = noise.reshape(2, *about["latents"][1:])[1:]
+    given = dict(zip(("keys", "values", "used"), text, strict=True))
+    for step, (high, low) in enumerate(zip(about["sigmas"], about["sigmas"][1:], strict=False)):
+        levels = {"sigma": np.float32([high]), "guidance": np.float32([about["guidance"][step]])}
+        (velocity,) = run(folder, "step", x=x, push=push[step], **levels, **given)
+        x = x + np.float32(low - high) * velocity
+    return x
+
+
+def assert_close(found, wanted, tolerance=1e-4):
+    assert np.abs(found - wanted.numpy()).max() <= tolerance * max(1.0, wanted.abs().max().item())
+
+
+def test_latents_are_the_model_s_plain_steered_and_patched(exported):
+    model, folder = exported
+    about, vectors = json.loads((folder / live.INDEX).read_text()), offer(model).vectors
+    context, noise = model.encode([PROMPT, SOURCE]), model.noise(5, SECONDS)
+    own, other = (read(model, folder, prompt) for prompt in (PROMPT, SOURCE))
+    none = np.zeros((SAMPLING["steps"], about["layers"], about["width"]), np.float32)
+    assert_close(sample(folder, about, own, none), model.sample(context[0], noise).values)
+
+    push = none.copy()
+    for layer in LAYERS:
+        push[:, layer] = 1.5 * vectors["tempo"].directions[model.sites[layer]]
+        push[:, layer] -= 0.5 * vectors["piano"].directions[model.sites[layer]].numpy()
+    with combine(list(vectors.values()), [1.5, -0.5]).apply(model, 1.0, LAYERS):
+        steered = model.sample(context[0], noise).values
+    assert_close(sample(folder, about, own, push), steered)
+
+    mixed = [
+        np.where(np.isin(np.arange(len(a)), LAYERS).reshape(-1, *[1] * (a.ndim - 1)), b, a)
+        for a, b in zip(own, other, strict=True)
+    ]
+    with route(model, LAYERS, context[1]):
+        patched = model.sample(context[0], noise).values
+    assert_close(sample(folder, about, mixed, none), patched)
+
+
+def test_the_sound_is_the_model_s_up_to_the_phase_stage(exported):
+    model, folder = exported
+    latents = model.noise(5, SECONDS).values
+    (found,) = run(folder, "sound", latents=latents.numpy())
+    with torch.no_grad():
+        if json.loads((folder / live.INDEX).read_text())["phase"]:
+            stage = model.codec.vocoder
+            assert_close(found, stage.magnitudes(stage.whole(model.codec.image(latents)))[0])
+        else:
+            assert_close(found, model.codec.vocode(model.codec.mels(latents)).mean(1)[0])
+
+
+@pytest.mark.parametrize("exported", [True], indirect=True)
+def test_an_export_is_the_same_again_and_makes_a_page(exported, tmp_path):
+    model, folder = exported
+    again = live.export(model, tmp_path, offer(model))
+    files = sorted(path.name for path in folder.iterdir())
+    assert files == sorted(path.name for path in again.iterdir())
+    assert [name for name in files if (folder / name).read_bytes() != (again / name).read_bytes()] == []
+    assert 'data-from="."' in live.write_page(again).read_text()
+    assert (again / "steer-live" / "worker.mjs").is_file()
+
+
+@pytest.mark.parametrize("exported", [True], indirect=True)
+def test_what_no_page_computes_is_refused(exported, tiny_model, tmp_path):
+    model, _ = exported
+    with pytest.raises(InputError, match="ace-step only"):
+        live.export(tiny_model("stable-audio"), tmp_path, live.Live({}))
+    with pytest.raises(InputError, match="method"):
+        live.export(tiny_model("ace-step"), tmp_path, live.Live({}))
+    vector = offer(model).vectors["piano"]
+    few = tada.steering.Vector({model.sites[0]: vector.directions[model.sites[0]]})
+    with pytest.raises(InputError, match="no direction at"):
+        live.export(model, tmp_path, live.Live({"piano": few}))
+    three = tada.steering.Vector({site: vector.directions[site].repeat(3, 1) for site in model.sites})
+    with pytest.raises(InputError, match="has 3 steps; expected 1 or 4"):
+        live.export(model, tmp_path, live.Live({"piano": three}))
