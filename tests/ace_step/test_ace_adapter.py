@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tada
+from tada import steering
+from tada.errors import InputError
 from tada.models.ace_step.adapter import AceStepSampling, weak_range
 from tada.models.ace_step.files import PARTS, WEIGHTS
 
@@ -187,6 +189,18 @@ def test_a_prompt_longer_than_the_padding_is_cut_before_it_is_encoded(ace):
     assert alone.tokens == 1 + 8 + 1
     assert torch.equal(alone.states, ace.conditioning(ace.encode(other), SECONDS, to).cond["text"].states)
     torch.testing.assert_close(both.states[:1], alone.states, atol=1e-6, rtol=0)
+
+
+def test_altered_embeddings_are_not_lost_where_prompts_are_cut(ace):
+    poles = steering.Poles(*(ace.encode(["abc def ghijkl", "abc xyz", "abc uvw"])[[row]] for row in range(3)))
+    to = replace(GUIDED, pad_to=8)
+    with steering.shift_text(ace, 0.0, poles):
+        sampled(ace, poles.neutral, (1,), to)
+    altered = steering.shift_text(ace, 1.0, poles)
+    with pytest.raises(InputError, match="shorten these prompts, or sample with pad_to=None"), altered:
+        sampled(ace, poles.neutral, (1,), to)
+    with steering.shift_text(ace, 1.0, poles):
+        sampled(ace, poles.neutral, (1,), replace(to, pad_to=40))
 
 
 def test_erg_layers_of_other_depths():

@@ -168,12 +168,22 @@ class AceStep(Model):
         return Conditioning(cond, {"text": null})
 
     def _shortened(self, context: Context, sampling: AceStepSampling) -> Context:
-        """``context``, encoded anew if a prompt has more than ``pad_to`` tokens: a prompt is cut, then encoded."""
+        """``context``, encoded anew if a prompt has more than ``pad_to`` tokens: a prompt is cut, then encoded.
+
+        Embeddings that are not those of their prompts, as of arms that alter text, are refused: they would be lost.
+        """
         mask, tokens = context.cond["text"].mask, sampling.pad_to
         if tokens is None or mask is None or int(mask.sum(dim=1).max()) <= tokens:
             return context
+        rows = list(zip(context.prompts, context.lyrics, strict=True))
+        read = join([self.encode_one(prompt, None, lyrics) for prompt, lyrics in rows]).cond["text"].states
+        held = context.cond["text"].states
+        if (held[:, : read.shape[1]] - read).abs().max() > 1e-4 * read.abs().max():
+            raise InputError(
+                f"got embeddings that were altered, of prompts of which some have more than the {tokens} tokens of "
+                "pad_to: they would have to be encoded anew; shorten these prompts, or sample with pad_to=None"
+            )
         self.tell_cut(context.prompts, sampling)
-        rows = zip(context.prompts, context.lyrics, strict=True)
         return join([self.encode_one(prompt, None, lyrics, tokens) for prompt, lyrics in rows])
 
     def site_inputs(self, stream: Stream) -> dict[str, Any]:
