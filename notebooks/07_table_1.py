@@ -219,7 +219,7 @@ def sounds(name):
     for arm in table_1.make_arms(table, name):
         strengths, keep = [0.0, arm.raw(-100), arm.raw(100)], table.kept("clips")
         made = ranges.clips(model, arm, trial, strengths, keep)
-        title = figures.arm_name("SAE", arm.layers if isinstance(arm.layers, str) else config.layer)
+        title = figures.arm_name(arm.method, arm.layers if isinstance(arm.layers, str) else config.layer)
         titles = ["unsteered", f"{title}, -100 %", f"{title}, +100 %"]
         some = zip(made, titles, strengths, (0, -100, 100), strict=True)
         shown += [players.Sound(*one) for one in some][1 if shown else 0 :]

@@ -130,18 +130,19 @@ def lower_bounds(values: Values, units: int, strata: int = 1) -> Values:
     return np.asarray(values[0] - t.isf((1 - CONFIDENCE) / 2 / values.shape[1], strata * (units - 1)) * spread)
 
 
-def mean_interval(values: ArrayLike, clusters: Sequence[Hashable] | None = None) -> tuple[float, float, float]:
+def mean_interval(values: ArrayLike, *clusters: Sequence[Hashable]) -> tuple[float, float, float]:
     """Find the mean of values and its interval.
 
     Args:
         values: one a unit, or rows of units.
-        clusters: the unit of every row; None where each is one.
+        clusters: the unit of every row, of one kind or of two that are crossed, as for :func:`cluster_draws`; none
+            where each row is one.
 
     Returns:
         The mean, the lower and the upper end.
     """
     rows = np.asarray(values, np.float64)
-    weights, units = cluster_draws(range(rows.size) if clusters is None else clusters)
+    weights, units = cluster_draws(*(clusters or [range(rows.size)]))
     means = weights @ rows
     low, high = bootstrap(means, units)
     return float(means[0]), float(low), float(high)

@@ -7,6 +7,7 @@ the minis understand.
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from typing import Literal, NamedTuple, get_args
 
@@ -19,7 +20,10 @@ from tada.minis.attributes import CLASSES, draw
 from tada.minis.captions import FILLER, caption
 from tada.models.base import Vocabulary
 
-__all__ = ["CONCEPTS", "COUNT", "HELD_OUT", "TABLE_1", "Pairs", "Vocabulary", "Wording", "get", "neutral", "pairs"]
+__all__ = [
+    "CONCEPTS", "COUNT", "HELD_OUT", "TABLE_1", "Pairs", "Vocabulary", "Wording", "get", "neutral", "pairs", "played",
+    "poles", "word",
+]  # fmt: skip
 
 Wording = Literal["paper", "revised"]
 
@@ -40,18 +44,25 @@ class Pairs(NamedTuple):
         positive: prompts with the concept.
         negative: their counterparts.
         lyrics: for models that sing; None where the concept does not say.
+        neutral: the same prompts asking for neither pole, in the authors' later wording.
     """
 
     concept: Concept
     positive: tuple[str, ...]
     negative: tuple[str, ...]
     lyrics: str | None
+    neutral: tuple[str, ...]
 
 
 def get(concept: str) -> Concept:
     """Give the steered concept of that name; KeyError with the nearest names where there is none."""
     check_name("steered concept", concept, CONCEPTS)
     return CONCEPTS[concept]
+
+
+def played() -> tuple[str, ...]:
+    """List the concepts that the minis' renderer plays, of which more than an ear can tell."""
+    return tuple(name for name, one in CONCEPTS.items() if one.attribute in CLASSES)
 
 
 def pairs(concept: str, vocabulary: Vocabulary = "public", wording: Wording = "paper", count: int = COUNT) -> Pairs:
@@ -76,11 +87,9 @@ def pairs(concept: str, vocabulary: Vocabulary = "public", wording: Wording = "p
     chosen = [bases[place * COUNT // count] for place in range(count)]
     if known.name not in ("tempo", "mood"):  # their templates begin with an adjective
         chosen = [add_article(base) for base in chosen]
-    positive, negative = (
-        tuple(template.format(base=base) for base in chosen)
-        for template in known.templates.get(wording) or known.templates["revised"]
-    )
-    return Pairs(known, positive, negative, known.lyrics if vocabulary == "public" else None)
+    templates = (*(known.templates.get(wording) or known.templates["revised"]), known.neutral["revised"])
+    positive, negative, plain = (tuple(template.format(base=base) for base in chosen) for template in templates)
+    return Pairs(known, positive, negative, known.lyrics if vocabulary == "public" else None, plain)
 
 
 def neutral(
@@ -98,7 +107,7 @@ def neutral(
         vocabulary: ``"public"``: the paper's 100 (appendix B.2). ``"mini"``: held-out captions of the minis' grammar
             that say nothing of it.
         first: number of the first one, so that prompts for calibration and for results do not meet.
-        wording: of the public ones: ``"paper"``: as they are, for vocal concepts with ``", with vocal"`` behind them as
+        wording: ``"paper"``: as they are, for vocal concepts of the public ones with ``", with vocal"`` behind them as
             in the authors' first code. ``"revised"``: each with the neutral words of their later code, such as
             ``"a song, {base}"`` for tempo.
 
@@ -110,13 +119,53 @@ def neutral(
     check_name("wording", wording, get_args(Wording))
     if count < 1:
         raise InputError(f"got count={count}; expected one or more")
+    texts = _bases(known, count, vocabulary, first)
+    plain = vocabulary == "mini" and wording == "paper"
+    template = known.neutral.get(wording, "{base}") if known and not plain else "{base}"
+    return [template.format(base=text) for text in texts]
+
+
+def poles(concept: str, count: int, vocabulary: Vocabulary = "public", first: int = 0) -> dict[str, tuple[str, str]]:
+    """Make neutral prompts, each with the same prompt asking for either pole, in the authors' later wording.
+
+    Args:
+        concept: a name in :data:`CONCEPTS`.
+        count: how many.
+        vocabulary: as for :func:`neutral`, whose prompts in the revised wording these are.
+        first: number of the first one.
+
+    Returns:
+        Neutral prompt -> positive and negative prompt.
+
+    Raises:
+        KeyError: an unknown concept. ValueError: more than there are.
+    """
+    known = get(concept)
+    texts = _bases(known, count, vocabulary, first)
+    plain, *asked = (
+        [template.format(base=text) for text in texts]
+        for template in (known.neutral["revised"], *known.templates["revised"])
+    )
+    return dict(zip(plain, zip(*asked, strict=True), strict=True))
+
+
+def word(template: str) -> tuple[str, bool]:
+    """Find the word of a template by which its concept stands, such as *piano* of ``"{base}, with piano"``.
+
+    Returns:
+        The last word outside the base, and whether it comes after the base, where its last place in a prompt counts.
+    """
+    return re.findall(r"\w+", template.replace("{base}", " "))[-1], template.startswith("{base}")
+
+
+def _bases(known: Concept | None, count: int, vocabulary: Vocabulary, first: int) -> list[str]:
+    """Prompts that say nothing of the concept: the paper's, or captions of the minis' grammar."""
     if vocabulary == "mini":
         return _mini_captions(known.attribute if known else "", first + count)[first:]
     texts = pd.read_csv(str(files("tada.data") / "published_prompts.csv"))["prompt"].tolist()
     if first + count > len(texts):
         raise InputError(f"got first={first}, count={count}; the paper has {len(texts)} prompts")
-    template = known.neutral.get(wording, "{base}") if known else "{base}"
-    return [template.format(base=text) for text in texts[first : first + count]]
+    return list(texts[first : first + count])
 
 
 def mini_bases() -> tuple[str, ...]:

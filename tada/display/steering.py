@@ -19,8 +19,8 @@ LAYER_SETS = {"functional": "functional", "all": "all", "all-but-functional": "a
 
 
 def arm_name(method: str, layers: Any) -> str:
-    """Name a row of Table 1: ``CAA, all but functional``, or ``SAE, layer 7`` where no layer set was steered."""
-    return f"CAA, {LAYER_SETS[layers]}" if layers in LAYER_SETS else f"{method}, layer {layers}"
+    """Name a way to steer: ``CAA, all but functional``, or ``SAE, layer 7`` where no layer set was steered."""
+    return f"{method}, {LAYER_SETS[layers]}" if layers in LAYER_SETS else f"{method}, layer {layers}"
 
 
 def prompt_table(examples: Iterable[Pairs]) -> Any:

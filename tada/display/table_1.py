@@ -42,13 +42,14 @@ def _block(block: pd.DataFrame) -> pd.DataFrame:
     """Lay out one block; a concept is named in its first row alone, an arrow says which direction is better."""
     wide = layout(block, "html").reset_index()
     better = block.drop_duplicates("column").set_index("column")["better"].map(ARROWS)
-    wide["row"] = _arm_names(wide)
+    wide["row"] = arm_names(wide)
     wide["concept"] = wide["concept"].where(~wide["concept"].duplicated(), "")
     shown = wide[["concept", "row", *better.index]]
     return shown.rename(columns={name: f"{name} {arrow}" for name, arrow in better.items()})
 
 
-def _arm_names(rows: pd.DataFrame) -> list[str]:
+def arm_names(rows: pd.DataFrame) -> list[str]:
+    """Name the arm of every row."""
     return [arm_name(method, layers) for method, layers in zip(rows["method"], rows["layers"], strict=True)]
 
 
@@ -64,14 +65,22 @@ def _gaps(cells: pd.DataFrame) -> pd.DataFrame:
 def win_table(cells: pd.DataFrame) -> Any:
     """Tabulate in how many concepts each row is the best of a column, and in brackets the best or tied with it."""
     rows = cells[cells["value"].notna()]
-    rows = rows.assign(row=_arm_names(rows), among=rows["best"] | rows["tied"])
+    rows = rows.assign(row=arm_names(rows), among=rows["best"] | rows["tied"])
     best, among = (rows.pivot_table(name, "column", "row", "sum", sort=False).astype(int) for name in ("best", "among"))
     return table((best.astype(str) + " (" + among.astype(str) + ")").reset_index())
 
 
 def published_table() -> Any:
-    """Tabulate what the paper's second version publishes: averages over nine concepts for the public ACE-Step."""
-    with files("tada.data").joinpath("published_averages.csv").open(encoding="utf-8") as file:
-        rows = pd.read_csv(file)
-    shown = rows[rows["method"].str.contains("CAA|SAE|Sliders|PCI")]
-    return table(shown, {name: "{:.3f}" for name in rows.columns if name != "method"})
+    """Tabulate what the paper's third version publishes: averages over nine concepts for the public ACE-Step."""
+    rows = read_published("averages")
+    shown = rows[rows["method"].str.contains("CAA|SAE|Sliders|PCI") & (rows["version"] == "v3")].drop(columns="version")
+    return table(shown, {name: "{:.3f}" for name in shown.columns if name != "method"})
+
+
+def read_published(kind: str) -> pd.DataFrame:
+    """Read published areas of ways to steer by version of the paper: ``"averages"`` of nine, or all ``"concepts"``.
+
+    They are of the public ACE-Step; the tables have no values by prompt, so that no interval can be computed.
+    """
+    with files("tada.data").joinpath(f"published_{kind}.csv").open(encoding="utf-8") as file:
+        return pd.read_csv(file)

@@ -39,9 +39,12 @@ def wide_table(frame: pd.DataFrame, label: str) -> str:
     return f"<div {attributes}>{plain_table(frame, escape=False)}</div>"
 
 
-def folded(frame: pd.DataFrame | str, summary: str) -> HTML:
-    """Fold a large table, or text as it stands, behind a line that opens it."""
-    body = f"<pre>{escape.html(frame)}</pre>" if isinstance(frame, str) else plain_table(frame)
+def folded(frame: pd.DataFrame | str | HTML, summary: str) -> HTML:
+    """Fold a large table, text as it stands, or HTML, behind a line that opens it."""
+    if isinstance(frame, HTML):
+        body = frame.data
+    else:
+        body = f"<pre>{escape.html(frame)}</pre>" if isinstance(frame, str) else plain_table(frame)
     return HTML(f"<details><summary>{escape.html(summary)}</summary>{body}</details>")
 
 

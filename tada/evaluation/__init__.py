@@ -2,7 +2,7 @@
 
 from tada.evaluation.grid import SAE_GRID, auc, run
 from tada.evaluation.layout import blocks, latex, layout, write
-from tada.evaluation.results import columns, gains, table
+from tada.evaluation.results import columns, gains, pooled, table
 
 __all__ = [
     "SAE_GRID",
@@ -12,6 +12,7 @@ __all__ = [
     "gains",
     "latex",
     "layout",
+    "pooled",
     "run",
     "table",
     "write",

@@ -21,7 +21,7 @@ from tada.evaluation.results import ARM, BASELINE, CASE
 from tada.metrics import curve, fad
 from tada.metrics.suite import MetricSuite
 from tada.models.base import Model
-from tada.steering.arms import Arm, Trial, steer
+from tada.steering.arms import Trial, Way, steer
 from tada.store import UNIT, Store, key
 
 GRID = tuple(float(percent) for percent in range(-100, 101, 10))
@@ -36,7 +36,7 @@ GROUPS = 10
 
 def run(
     model: Model,
-    arms: Sequence[Arm],
+    arms: Sequence[Way],
     trial: Trial,
     suite: MetricSuite,
     percents: Sequence[float] = GRID,

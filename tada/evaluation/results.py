@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import pandas as pd
 from tada.errors import InputError
 from tada.metrics import aesthetics, curve, signals
 from tada.metrics.suite import OPPOSITE
-from tada.stats import ABOVE, BELOW, RESAMPLES, Values, bootstrap, decide, draws, jackknife
+from tada.stats import ABOVE, BELOW, RESAMPLES, Values, bootstrap, decide, draws, jackknife, named_seed
 from tada.steering.arms import ARM, BASELINE
 
 Cutoffs = tuple[float, float]
@@ -68,7 +69,7 @@ def columns(metrics: Sequence[str], cutoffs: Cutoffs | None = None, variant: str
         *many("", ("kad",), "lower", None),
         *(Column(f"delta {name}", name, "higher", gained, beside=name + OPPOSITE) for name in (*ALIGNED, "signal")),
         *many("smoothness", ALIGNED, "lower", uneven, 0.0),
-        *many("auc", ALIGNED if cutoffs else (), "higher", area),
+        *many("auc", (*ALIGNED, "signal") if cutoffs else (), "higher", area),
         *many("", aesthetics.AXES, "higher", lambda alpha, curves, ways: curves.mean(1)),
         *many("", ("fad-renders",), "lower", None, 0.0),
         *many("", ("kad-renders",), "lower", None),
@@ -142,6 +143,38 @@ def table(
             cells += [about | cell for cell in compare_arms(column, scores, drawn)]
         cells += [{**about, **dict(zip(ARM, arm, strict=True)), **gap} for gap in _unmeasured(part) for arm in scores]
     return pd.DataFrame(cells)
+
+
+def pooled(results: pd.DataFrame, cutoffs: Mapping[str, Cutoffs]) -> pd.DataFrame:
+    """Average the columns of curves over the concepts of one checkpoint, each with prompts of its own.
+
+    Args:
+        results: as for :func:`table`.
+        cutoffs: as for :func:`table`, of every concept.
+
+    Returns:
+        ``method, layers, column, value, low, high, concepts``: over the concepts that have the column; NaN for an arm
+        that lacks one of them.
+    """
+    values: dict[tuple[str, str, str], list[Values]] = {}
+    counts: list[int] = []
+    for concept, part in results.groupby("concept", sort=False):
+        scores = by_arm(part)
+        counts.append(min(len(own.prompts) for own in scores.values()))
+        drawn = draws(counts[-1], seed=named_seed(str(concept)))
+        for column in columns(part["metric"].unique().tolist(), cutoffs[str(concept)]):
+            for arm, own in scores.items() if column.of else ():
+                values.setdefault((*arm, column.name), []).append(resampled(column, own, drawn))
+    most = Counter[str]()
+    for (_, _, name), every in values.items():
+        most[name] = max(most[name], len(every))
+    rows = []
+    for case, every in values.items():
+        means = np.mean(every, axis=0)
+        known = len(every) == most[case[2]] and bool(np.isfinite(means[0]))
+        ends = bootstrap(means, min(counts), strata=len(every)) if known else (np.nan, np.nan)
+        rows.append((*case, means[0] if known else np.nan, *ends, len(every)))
+    return pd.DataFrame(rows, columns=[*ARM, "column", "value", "low", "high", "concepts"])
 
 
 class Scores(NamedTuple):
@@ -223,14 +256,7 @@ def compare_arms(column: Column, scores: Mapping[tuple[str, str], Scores], drawn
     def bounds(values: Values) -> tuple[float, float]:
         return jackknife(values) if column.of is None else bootstrap(values, count)
 
-    def resample(arm: Scores) -> Values:
-        """Compute the column for the sample and for its resamples, or without each group of prompts."""
-        if column.of is None:
-            return mean_shift(arm.sets[column.metric]).to_numpy()
-        beside = arm.scores.get(column.beside)
-        return column.of(arm.alpha, drawn @ arm.scores[column.metric], None if beside is None else drawn @ beside)
-
-    values = {arm: resample(own) for arm, own in scores.items()}
+    values = {arm: resampled(column, own, drawn) for arm, own in scores.items()}
     sign = 1 if column.better == "higher" else -1
     best = max(values, key=lambda arm: np.nan_to_num(sign * values[arm][0], nan=-np.inf))
     cells = []
@@ -243,6 +269,14 @@ def compare_arms(column: Column, scores: Mapping[tuple[str, str], Scores], drawn
             "tied": decide(under, over, count) not in (ABOVE, BELOW), "prompts": count, "note": "",
         })  # fmt: skip
     return cells
+
+
+def resampled(column: Column, arm: Scores, drawn: Values) -> Values:
+    """Compute a column of an arm for the sample and for its resamples, or without each group of prompts."""
+    if column.of is None:
+        return mean_shift(arm.sets[column.metric]).to_numpy()
+    beside = arm.scores.get(column.beside)
+    return column.of(arm.alpha, drawn @ arm.scores[column.metric], None if beside is None else drawn @ beside)
 
 
 def _unmeasured(part: pd.DataFrame) -> list[dict[str, Any]]:

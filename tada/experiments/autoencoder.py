@@ -205,6 +205,7 @@ def _contrast_activations(work: Experiment, site: str, concept: str) -> tuple[It
 def score_table(work: Experiment, trained: Trained, concepts: Sequence[str], folder: str | Path) -> pd.DataFrame:
     """Score every feature for every concept (eq. 6); a column a concept, kept in the folder."""
     about = {"concepts": list(concepts), "pairs": work.profile.steering.pairs, "words": work.vocabulary}
+    about |= {} if work.wording == "paper" else {"wording": work.wording}
     about |= {"noise": [recipe(work, concept).seed for concept in concepts]}
     place = Path(folder) / trained.key[:16] / f"scores-{key({**about, 'sae': trained.key})[:16]}.parquet"
     if not place.is_file():

@@ -100,6 +100,26 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Benchmark:
+    """How much of the benchmark of ways to steer is computed, and of the pages that build on it."""
+
+    prompts: int
+    spacing: int
+    ladder: tuple[float, ...]
+    random: int
+    stack: int
+    slider_iterations: int
+    leak: tuple[float, ...]
+    pairs: tuple[int, ...]
+    steps: tuple[int, ...]
+
+    @property
+    def percents(self) -> tuple[float, ...]:
+        """Strengths other than 0, in percent of the range."""
+        return tuple(float(percent) for percent in range(-100, 101, self.spacing) if percent)
+
+
+@dataclass(frozen=True)
 class Validity:
     """How much of metrics' worth is measured."""
 
@@ -116,6 +136,7 @@ class Profile:
     steering: Steering
     autoencoder: Autoencoder
     table: Table
+    benchmark: Benchmark
     validity: Validity
 
 

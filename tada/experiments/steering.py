@@ -197,9 +197,9 @@ def movements_by_metric(rows: pd.DataFrame) -> pd.DataFrame:
     """
     found = []
     for case, part in rows[~rows["metric"].isin(["against", QUALITY])].groupby([*CASE, "metric"], sort=False):
-        ends = _ends(part)
-        if len(ends):
-            found.append((*case, *ends.mean(), *mean_interval(ends.iloc[:, 1] - ends.iloc[:, 0])))
+        both = ends(part)
+        if len(both):
+            found.append((*case, *both.mean(), *mean_interval(both.iloc[:, 1] - both.iloc[:, 0])))
     return pd.DataFrame(found, columns=[*CASE, "metric", "lowest", "highest", "movement", "low", "high"])
 
 
@@ -221,13 +221,13 @@ def verdict(rows: pd.DataFrame, known: bool) -> str:
     }
     lines = []
     for concept, part in rows[rows["metric"] == CONCEPT].groupby("concept", sort=False):
-        ours, others = (_ends(part[part["layers"] == name]) for name in ("functional", "all-but-functional"))
+        ours, others = (ends(part[part["layers"] == name]) for name in ("functional", "all-but-functional"))
         more, low, high = difference_interval(ours.diff(axis=1).iloc[:, 1], others.diff(axis=1).iloc[:, 1])
         words = said[decide(low, high, len(ours))]
         lines.append(f"- **{concept}** {words} (difference {more:+.2f} [{low:.2f}, {high:.2f}]).")
     return "\n".join(["Movement by the functional layers less that by all others, on the same prompts:\n", *lines])
 
 
-def _ends(rows: pd.DataFrame) -> pd.DataFrame:
-    """Values at the lowest and at the highest strength, a row a prompt that has both."""
+def ends(rows: pd.DataFrame) -> pd.DataFrame:
+    """Take the values at the lowest and at the highest strength of one arm and metric, a row a prompt that has both."""
     return rows.pivot_table("value", ["prompt", "seed"], "percent").iloc[:, [0, -1]].dropna()

@@ -260,8 +260,8 @@ def compute(table: Table1, workers: int = 1) -> pd.DataFrame:
         As from ``tada.evaluation.run``, of all concepts and rows; also kept as ``results.parquet``.
     """
     config, work, concepts = table.config, table.work, table.config.concepts
-    train = partial(_ahead, config, _train_features)  # takes longest and is started first
-    first, last = ([partial(_ahead, config, evaluate, one, arms) for one in concepts] for arms in (caa_arms, sae_arms))
+    train = partial(ahead, config, _train_features)  # takes longest and is started first
+    first, last = ([partial(ahead, config, evaluate, one, arms) for one in concepts] for arms in (caa_arms, sae_arms))
     compute_ahead(workers, [train, *first], last)
     results = pd.concat([evaluate(table, concept, make_arms) for concept in concepts], ignore_index=True)
     steps = work.model.sampling(work.setting.sampling).steps
@@ -271,7 +271,7 @@ def compute(table: Table1, workers: int = 1) -> pd.DataFrame:
     return results
 
 
-def _ahead(config: Config, job: Callable[..., Any], *given: Any) -> None:
+def ahead(config: Config, job: Callable[..., Any], *given: Any) -> None:
     """Do a job in a process of its own, for what it leaves in the store; the model is loaded once a process."""
     job(_opened(config), *given)
 

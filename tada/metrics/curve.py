@@ -1,6 +1,6 @@
 """Curves of scores over strengths: how far it reaches, how smoothly, and at what price.
 
-Three numbers of section 4.2, each as the paper words it and, by name, as the authors' code computes it.
+Three numbers of section 4.2, each as the paper words it and, by name, as the authors' code computes it; and a slope.
 
 - *Delta alignment*: score at the largest strength less that at the smallest. Higher is more control.
 - *Smoothness*: standard deviation of the differences between neighbouring strengths. Lower is smoother.
@@ -85,6 +85,21 @@ def smoothness(
     if distance is None or cutoffs is None:
         raise InputError("the variant 'authors-v2' needs distance and cutoffs")
     return np.mean([_uneven(*side) for side in _sides(alpha, score, distance, cutoffs)], axis=0)
+
+
+def slope(alpha: ArrayLike, score: ArrayLike) -> Any:
+    """Compute the slope of the straight line through scores by least squares, per unit of strength.
+
+    Args:
+        alpha: strengths, ``[n]``.
+        score: at each, ``[..., n]``.
+
+    Raises:
+        ValueError: see :func:`delta`.
+    """
+    a, s = _curve(alpha, score)
+    centred = a - a.mean()
+    return s @ centred / (centred @ centred)
 
 
 def auc(

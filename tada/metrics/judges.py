@@ -132,6 +132,28 @@ class Panel:
         return found
 
 
+class EveryConcept:
+    """What judges say of several concepts in each clip, whatever its own is: metrics such as ``"probe: piano"``."""
+
+    def __init__(self, judges: Sequence[ConceptJudge], concepts: Sequence[str]) -> None:
+        self.judges, self.concepts = judges, concepts
+        self.key = f"{' + '.join(judge.key for judge in judges)} of {', '.join(concepts)}"
+        self.label, self.unit = "several concepts at once", "of each judge"
+
+    def knows(self, concept: str) -> bool:
+        return True
+
+    def __call__(self, clips: Clips, rows: pd.DataFrame) -> dict[str, Values]:
+        found: dict[str, Values] = {}
+        for judge in self.judges:
+            sides = {concept: judge.sides(concept) for concept in self.concepts if judge.hears(concept, clips)}
+            names = list(dict.fromkeys(name for some in sides.values() for name in some))
+            scores = dict(zip(names, judge.score(clips, names).T, strict=True)) if names else {}
+            for concept, (own, *others) in sides.items():
+                found[f"{judge.metric}: {concept}"] = scores[own] - sum(scores[name] for name in others)
+        return found
+
+
 # ---- judges of concepts by name
 
 
@@ -164,6 +186,10 @@ class ConceptJudge(ABC):
 
     def knows(self, concept: str) -> bool:
         return all(name in self.names for name in self.sides(concept))
+
+    def hears(self, concept: str, clips: Clips) -> bool:
+        """Tell whether it can judge a concept by such clips."""
+        return self.knows(concept)
 
     def __call__(self, clips: Clips, rows: pd.DataFrame) -> dict[str, Values]:
         values = np.empty(len(clips))
@@ -211,9 +237,13 @@ class SignalJudge(ConceptJudge):
         found = {one: np.array(signals.CLASSIFIED[one](audio)) for one in {attribute for attribute, _ in places}}
         return np.stack([found[attribute] == own for attribute, own in places], 1).astype(float)
 
+    def hears(self, concept: str, clips: Clips) -> bool:
+        timed = self.knows(concept) and _place(self.sides(concept)[0])[0] == "tempo"
+        return self.knows(concept) and not (timed and clips[0].seconds < signals.SHORTEST)
+
     def __call__(self, clips: Clips, rows: pd.DataFrame) -> dict[str, Values]:
         attributes = {_place(self.sides(concept)[0])[0] for concept in rows["concept"]}
-        short = "tempo" in attributes and clips[0].seconds < signals.SHORTEST
+        short = any(self.knows(concept) and not self.hears(concept, clips) for concept in rows["concept"].unique())
         found = {} if short else super().__call__(clips, rows)
         if len(attributes) == 1:
             metric, estimate = signals.MEASURED[attributes.pop()]
@@ -292,7 +322,7 @@ class ProbeSteeringJudge(ProbeJudge):
     rule = "mini judge 3"
 
     def knows(self, concept: str) -> bool:
-        return concept in CONCEPTS and bool(CONCEPTS[concept].attribute)
+        return concept in CONCEPTS and CONCEPTS[concept].attribute in CLASSES
 
     def __call__(self, clips: Clips, rows: pd.DataFrame) -> dict[str, Values]:
         """Judge clips of at least a second, all of one concept; ValueError for several."""

@@ -1,10 +1,18 @@
 """Steering vectors: fit, combine, apply; ways to steer, and the range of their strengths."""
 
-from tada.steering.arms import Arm, Trial, seeded, steer
+from tada.steering.arms import Arm, StackedArm, Trial, seeded, steer
 from tada.steering.clamped import ClampArm, clamp
 from tada.steering.controls import paraphrases, random_like, shuffle_labels, unrelated
 from tada.steering.library import Recipe, fit
-from tada.steering.pairwise import contrast, keep_largest, means, probe_direction, sign_consistency
+from tada.steering.pairwise import (
+    contrast,
+    difference,
+    keep_largest,
+    means,
+    pair_means,
+    probe_direction,
+    sign_consistency,
+)
 from tada.steering.prompted import (
     Poles,
     PromptArm,
@@ -16,6 +24,7 @@ from tada.steering.prompted import (
     token_vector,
 )
 from tada.steering.ranges import calibrate, calibrated, grid, lengths
+from tada.steering.recorded import RecordedArm
 from tada.steering.sliders import Slider, SliderArm, SliderRecipe, train_slider
 from tada.steering.vector import Vector, combine, orthogonalise
 
@@ -25,9 +34,11 @@ __all__ = [
     "Poles",
     "PromptArm",
     "Recipe",
+    "RecordedArm",
     "Slider",
     "SliderArm",
     "SliderRecipe",
+    "StackedArm",
     "TokenArm",
     "Trial",
     "Vector",
@@ -36,6 +47,7 @@ __all__ = [
     "clamp",
     "combine",
     "contrast",
+    "difference",
     "fit",
     "grid",
     "guide_apart",
@@ -43,6 +55,7 @@ __all__ = [
     "lengths",
     "means",
     "orthogonalise",
+    "pair_means",
     "paraphrases",
     "probe_direction",
     "random_like",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
@@ -140,6 +140,36 @@ class Arm(Way):
     def intervene(self, model: Model, rows: pd.DataFrame, texts: Texts) -> AbstractContextManager[None]:
         """Steer the rows of a batch, each at its own raw strength."""
         return self.vector.apply(model, rows["alpha"].tolist(), self.layers, self.passes, self.renorm)
+
+
+@dataclass(frozen=True, eq=False)
+class StackedArm(Way):
+    """Several ways to steer at once, each at the same percentage of its own range.
+
+    Attributes:
+        method: ``"clamp of 2"``, say.
+        parts: arms that read no other texts, in the order in which they act.
+        layers: those of the parts, for its name.
+        scale: does not count.
+    """
+
+    method: str
+    parts: tuple[Way, ...]
+    layers: Layers | None = "functional"
+    scale: tuple[float, float] = (100.0, 100.0)
+
+    def describe(self, model: Model) -> dict[str, Any]:
+        """What determines a clip that is steered so, beside the strength, as json can hold it."""
+        return {"parts": [{**part.describe(model), "scale": part.scale} for part in self.parts]}
+
+    @contextmanager
+    def intervene(self, model: Model, rows: pd.DataFrame, texts: Texts) -> Iterator[None]:
+        """Steer the rows of a batch, each at its own strength."""
+        with ExitStack() as stack:
+            for part in self.parts:
+                own = rows.assign(alpha=[part.raw(percent) for percent in rows["percent"]])
+                stack.enter_context(part.intervene(model, own, texts))
+            yield
 
 
 def steer(

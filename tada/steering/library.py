@@ -12,10 +12,11 @@ from typing import Any
 from tada.concepts import steered as prompts
 from tada.concepts.steered import Vocabulary, Wording
 from tada.engine import Setting, units
-from tada.errors import InputError, MissingFileError, unknown
+from tada.errors import InputError, MissingFileError, check_name, unknown
 from tada.io import slug
 from tada.models.base import Layers, Model
-from tada.steering.pairwise import contrast
+from tada.steering.controls import shuffle_labels
+from tada.steering.pairwise import contrast, difference, probe_direction, sign_consistency
 from tada.steering.vector import Vector
 
 FOLDER = Path("_build") / "vectors"
@@ -35,6 +36,9 @@ class Recipe:
         wording: of the templates.
         sites: layers to fit; None for all.
         shared_noise: give all pairs the noise of ``seed``, as in the authors' code.
+        method: ``"caa"``, ``"austeer"`` (see ``tada.steering.sign_consistency``), ``"probe"`` (see
+            ``tada.steering.probe_direction``), ``"shuffled"`` (CAA of pairs half of which are swapped), or
+            ``"difference"`` (that of the concept's prompts and neutral ones, with its length).
     """
 
     concept: str
@@ -45,25 +49,32 @@ class Recipe:
     wording: Wording = "paper"
     sites: Layers | None = None
     shared_noise: bool = False
+    method: str = "caa"
+
+
+METHODS = ("caa", "austeer", "probe", "shuffled", "difference")
+"""How a vector can be fitted."""
 
 
 def fit(model: Model, recipe: Recipe, folder: str | Path | None = FOLDER, force: bool = True) -> Vector:
-    """Fit the CAA vector of a concept, or find it in the folder if the same recipe fitted it on the same weights.
+    """Fit the vector of a concept, or find it in the folder if the same recipe fitted it on the same weights.
 
     Args:
         folder: where vectors are kept; None keeps nothing.
         force: write over a vector that another recipe fitted, or that is damaged.
 
     Raises:
-        InputError: there is such a vector, without force.
+        InputError: there is such a vector, without force. KeyError: an unknown method.
     """
+    check_name("method of fitting", recipe.method, METHODS)
     pairs = prompts.pairs(recipe.concept, recipe.vocabulary, recipe.wording, recipe.count)
     setting = replace(recipe.setting, lyrics=pairs.lyrics if model.sings else None)
     about = {"concept": recipe.concept, "wording": recipe.wording, "vocabulary": recipe.vocabulary}
     seeds = [[recipe.seed]] * recipe.count if recipe.shared_noise else recipe.seed
     how = {"what": "vector", "count": recipe.count, "seeds": seeds, "sites": list(model.resolve(recipe.sites))}
+    how |= {} if recipe.method == "caa" else {"method": recipe.method}
     unit = units(model, setting, None, [{**about, **how}])[0]
-    place = None if folder is None else path(folder, model, recipe.concept)
+    place = None if folder is None else path(folder, model, recipe.concept, recipe.method)
     old = None if place is None else _kept(place, force)
     if old is not None and old.info.get("recipe") == unit:
         return old
@@ -71,7 +82,14 @@ def fit(model: Model, recipe: Recipe, folder: str | Path | None = FOLDER, force:
         raise InputError(
             f"{place} is of another recipe or other weights: name another folder, or write over it (--force)"
         )
-    vector = contrast(model, pairs.positive, pairs.negative, seeds, setting, recipe.sites)
+    others = {"austeer": sign_consistency, "probe": probe_direction, "difference": difference}
+    by, sides = others.get(recipe.method, contrast), (pairs.positive, pairs.negative)
+    match recipe.method:
+        case "shuffled":
+            sides = shuffle_labels(*sides, recipe.seed)
+        case "difference":
+            sides = pairs.positive, pairs.neutral
+    vector = by(model, *sides, seeds, setting, recipe.sites)
     vector = replace(vector, info={**vector.info, **about, "recipe": unit})
     if place is not None:
         vector.save(place)

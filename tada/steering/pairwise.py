@@ -85,13 +85,26 @@ def contrast(
     Raises:
         ValueError: sides of different length, or pairs that differ nowhere.
     """
+    return difference(model, positive, negative, seeds, setting, sites, passes).unit()
+
+
+def difference(
+    model: Model,
+    positive: Sequence[str],
+    negative: Sequence[str],
+    seeds: Seeds,
+    setting: Setting,
+    sites: Layers | None = None,
+    passes: Passes = "cond",
+) -> Vector:
+    """Fit the mean difference of prompt pairs before it is scaled to length 1; arguments as for :func:`contrast`."""
     check_pairs(model, positive, negative, setting)
     with_, without = (means(model, prompts, seeds, setting, sites, passes) for prompts in (positive, negative))
     differences = {site: with_[site] - without[site] for site in with_}
     if not any(difference.any() for difference in differences.values()):
         raise InputError("the positive and the negative prompts give the same outputs at every site: do they differ?")
     info = fit_info(model, "caa", (positive, negative), seeds, setting, passes) | {"sites": list(differences)}
-    return Vector(differences, info).unit()
+    return Vector(differences, info)
 
 
 def check_pairs(model: Model, positive: Sequence[str], negative: Sequence[str], setting: Setting) -> None:
@@ -200,6 +213,28 @@ def keep_largest(vector: Vector, count: int, sites: Sequence[str] | None = None)
     )
 
 
+def pair_means(
+    model: Model,
+    positive: Sequence[str],
+    negative: Sequence[str],
+    seeds: Seeds,
+    setting: Setting,
+    sites: Layers | None = None,
+) -> dict[str, Tensor]:
+    """Average cross-attention outputs over frames, for every pair apart.
+
+    Arguments are those of :func:`contrast`.
+
+    Returns:
+        Site -> float32 ``[steps, pairs, 2, dim]``, the positive side first.
+    """
+
+    def means(hidden: Tensor) -> Tensor:
+        return torch.stack(hidden.float().mean(1).chunk(2), dim=1)
+
+    return _compare(model, (positive, negative), seeds, setting, sites, means)
+
+
 def probe_direction(
     model: Model,
     positive: Sequence[str],
@@ -226,11 +261,7 @@ def probe_direction(
         ValueError: sides of different length, or pairs that the model reads as the same.
     """
     ridge = number("ridge", ridge, 1e-9)
-
-    def means(hidden: Tensor) -> Tensor:
-        return torch.stack(hidden.float().mean(1).chunk(2), dim=1)
-
-    kept = _compare(model, (positive, negative), seeds, setting, sites, means)
+    kept = pair_means(model, positive, negative, seeds, setting, sites)
     info = fit_info(model, "probe", (positive, negative), seeds, setting)
     directions = {site: _probe(both.cpu().double(), ridge).float() for site, both in kept.items()}
     return Vector(directions, info | {"sites": list(directions)}).unit()

@@ -166,7 +166,7 @@ def token_vector(
     with_, without = encoded.cond[name].states.float().cpu().chunk(2)
     places = torch.tensor([token_place(model, prompt, word, last) for prompt in positive])
     info = {"method": "token", "model": model.name, "checkpoint": model.checkpoint, "word": word, "sites": [name]}
-    return Vector({name: (with_ - without)[rows, places].mean(0, keepdim=True)}, info)
+    return Vector({name: (with_ - without)[rows, places].mean(0, keepdim=True)}, {**info, "last": last})
 
 
 @contextmanager
@@ -185,7 +185,7 @@ def shift_token(
         alpha: strength, 0 leaves the clip as it is to the last bit; one for all clips or one per row.
         neutral: the prompts that are sampled.
         vector: from :func:`token_vector`.
-        word: that stands in every prompt, a single token; its last place is taken.
+        word: that stands in every prompt, a single token; its last or first place is taken, as for the vector.
         layers: the sites that read it: indices, site names or a layer set; None for all.
         steps: denoising steps; None for all.
 
@@ -198,7 +198,8 @@ def shift_token(
         raise InputError(f"got layers {layers}, none of which reads {name}, where the word is; give one that does")
     stream = neutral.cond[name]
     states, direction = stream.states.clone(), vector.directions[name][0].to(stream.states)
-    places = [token_place(model, prompt, word) for prompt in neutral.prompts]
+    last = bool(vector.info.get("last", True))
+    places = [token_place(model, prompt, word, last) for prompt in neutral.prompts]
     states[torch.arange(len(places)), places] += strength.to(states)[:, None] * direction
     moved = replace(neutral, cond={**neutral.cond, name: Stream(states, stream.mask, stream.positions)})
     with route(model, layers, moved, strength != 0, "cond", steps):
@@ -210,13 +211,22 @@ def token_place(model: Model, prompt: str, word: str, last: bool = True) -> int:
     found = [match.span() for match in re.finditer(rf"\b{re.escape(word)}\b", prompt)]
     if not found:
         raise InputError(f"got {prompt!r}; expected a prompt with the word {word!r}")
-    start, end = found[-1 if last else 0]
-    tokenizer, _ = model.tokenizers(model.sampling())[-1]
-    spans = tokenizer(prompt, return_offsets_mapping=True, verbose=False)["offset_mapping"]
-    tokens = [place for place, (first, stop) in enumerate(spans) if first < end and stop > start]
+    tokens = _tokens(model, prompt, *found[-1 if last else 0])
     if len(tokens) != 1:
         raise InputError(f"got {word!r}, which is {len(tokens)} tokens to {model.name}; expected a word of one token")
     return tokens[0]
+
+
+def count_tokens(model: Model, word: str) -> int:
+    """Count the tokens of a word in the middle of a prompt."""
+    return len(_tokens(model, f"a {word} a", 2, 2 + len(word)))
+
+
+def _tokens(model: Model, prompt: str, start: int, end: int) -> list[int]:
+    """Places of the tokens of ``prompt[start:end]``."""
+    tokenizer, _ = model.tokenizers(model.sampling())[-1]
+    spans = tokenizer(prompt, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+    return [place for place, (first, stop) in enumerate(spans) if first < end and stop > start]
 
 
 def _text_stream(context: Context) -> str:
@@ -234,6 +244,13 @@ def _per_row(alpha: Alpha, context: Context) -> Tensor:
 # ---- arms
 
 Equation = Callable[..., AbstractContextManager[None]]
+
+
+def find_poles(poles: Mapping[str, tuple[str, str]], prompt: str) -> tuple[str, str]:
+    """Give the positive and the negative prompt of a prompt; UnknownNameError for one that has none."""
+    if prompt not in poles:
+        raise UnknownNameError(unknown("prompt with poles", prompt, poles))
+    return poles[prompt]
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,9 +279,7 @@ class PromptArm(Way):
 
     def texts(self, prompt: str) -> dict[str, str]:
         """The positive and the negative prompt of a prompt."""
-        if prompt not in self.poles:
-            raise UnknownNameError(unknown("prompt with poles", prompt, self.poles))
-        positive, negative = self.poles[prompt]
+        positive, negative = find_poles(self.poles, prompt)
         return {"positive": positive, "negative": negative}
 
     def intervene(self, model: Model, rows: pd.DataFrame, texts: Texts) -> AbstractContextManager[None]:

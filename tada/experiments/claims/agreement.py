@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from tada.evaluation.results import Scores
 from tada.experiments.claims.effects import PROBE, Evidence, Values
@@ -62,11 +63,12 @@ def _correlated(clips: Values, resamples: int = 200) -> dict[str, float]:
     """Spearman's rank correlation of ``[2, prompts, strengths]`` over all clips; prompts are drawn anew."""
     count = clips.shape[1]
     times = (draws(count, resamples) * count).round().astype(int)
-    values = np.array([_spearman(*np.repeat(clips, drawn, axis=1).reshape(2, -1)) for drawn in times])
+    values = np.array([spearman(*np.repeat(clips, drawn, axis=1).reshape(2, -1)) for drawn in times])
     low, high = bootstrap(values, count) if not np.isnan(values[0]) else (np.nan, np.nan)
     return {"correlation": values[0], "low": max(low, -1.0), "high": min(high, 1.0)}
 
 
-def _spearman(x: Values, y: Values) -> float:
-    """Rank correlation; NaN where either does not vary."""
+def spearman(x: ArrayLike, y: ArrayLike) -> float:
+    """Compute the rank correlation of paired values; NaN where either does not vary."""
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     return float(pd.Series(x).corr(pd.Series(y), "spearman")) if np.ptp(x) and np.ptp(y) else np.nan

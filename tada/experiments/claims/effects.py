@@ -28,8 +28,9 @@ ROWS: Mapping[tuple[str, str | None], str] = {
     ("CAA", "all-but-functional"): "others",
     ("CAA", "functional"): "functional",
     ("SAE", None): "sae",
+    **{(method, layers): f"{method}, {layers}" for method in ("PCI", "AUSteer") for layers in ("all", "functional")},
 }
-"""Method and layers in results -> row of Table 1; None for whatever single layer it was."""
+"""Method and layers in results -> row of Table 1 or of the benchmark; None for whatever single layer it was."""
 
 
 class Effect(NamedTuple):
