@@ -22,7 +22,7 @@ from tada.models.ace_step.adapter import AceStep
 TABLE = Path(__file__).parents[1] / "book" / "divergences.csv"
 ROWS = list(csv.DictReader(TABLE.open(encoding="utf-8")))
 LEFT_OUT = {
-    "Impact (eq. 9)", "Noise of evaluation", "Quality", "Tempo of music", "Other ways to steer", "Layer numbers",
+    "Impact (eq. 9)", "Noise of evaluation", "Quality", "Tempo of music", "Other axes of preservation", "Layer numbers",
 }  # fmt: skip
 """Rows that say in words why there is nothing to name."""
 

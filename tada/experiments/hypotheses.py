@@ -289,7 +289,7 @@ def settle(findings: Sequence[Findings], hypotheses: Iterable[Hypothesis] = HYPO
 
     Returns:
         A row a hypothesis, checkpoint and judge: ``hypothesis, model, checkpoint, judge, value, low, high, over, units,
-        verdict``; one without values where nothing was measured.
+        status``; one without values where nothing was measured.
     """
     rows: list[dict[str, Any]] = []
     for one in hypotheses:
@@ -297,7 +297,7 @@ def settle(findings: Sequence[Findings], hypotheses: Iterable[Hypothesis] = HYPO
             about = {"hypothesis": one.name, "model": found.model, "checkpoint": found.checkpoint}
             effects: Mapping[str, Effect | None] = TESTS[one.name](found) or {"": None}
             for judge, effect in effects.items():
-                values = effect._asdict() if effect else {}
-                rows.append({**about, "judge": judge, **values, "verdict": verdict(effect, one.bar, one.margin)})
-    columns = ["hypothesis", "model", "checkpoint", "judge", "value", "low", "high", "over", "units", "verdict"]
+                values = effect._asdict() if effect else {"over": ""}
+                rows.append({**about, "judge": judge, **values, "status": verdict(effect, one.bar, one.margin)})
+    columns = ["hypothesis", "model", "checkpoint", "judge", "value", "low", "high", "over", "units", "status"]
     return pd.DataFrame(rows, columns=columns)
