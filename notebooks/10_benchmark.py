@@ -50,6 +50,7 @@ workers: int = 2  # processes, each with a model and one thread; 1 on a GPU, and
 store: str = ""  # where results are kept; empty: ../_build/steering
 localisation: str = ""  # where the scores of localisation are; empty: ../_build/localisation
 methods: list[str] = []  # ways to steer; empty: all; see tada.experiments.benchmark.METHODS
+slider_iterations: int = 0  # of the training of Concept Sliders; 0 for the profile's, which may be none
 together: int = 0  # concepts that are steered at once; 0 for the profile's
 
 # %% tags=["hide-input"]
@@ -89,7 +90,8 @@ table = benchmark.open_benchmark(
         seconds=seconds or (1.2 if tiny else 0.0),
         store=store or "../_build/steering",
         localisation=localisation or "../_build/localisation",
-    )
+    ),
+    slider_iterations,
 )
 model, setting, size = table.work.model, table.work.setting, benchmark.size_of(table)
 processes = workers if str(model.device) == "cpu" and profile != "smoke" else 1

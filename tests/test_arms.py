@@ -267,6 +267,16 @@ def test_steps_that_take_no_part_are_plain(model):
         sample(model, neutral)
 
 
+def test_the_place_of_a_word_goes_with_the_vector(tiny_model, monkeypatch):
+    model, asked = tiny_model("stable-audio"), []
+    monkeypatch.setattr(prompted, "token_place", lambda model, prompt, word, last=True: asked.append(last) or 0)
+    for last in (True, False):
+        token = steering.token_vector(model, ["z a z"], ["y a y"], "z", last)
+        with steering.shift_token(model, 1.0, poles(model).neutral, token, WORD):
+            sample(model, poles(model).neutral)
+    assert asked == [True, True, False, False]
+
+
 def test_words_that_are_missing_or_several_tokens(model):
     with pytest.raises(InputError, match="with the word 'piano'"):
         prompted.token_place(model, "a song", "piano")

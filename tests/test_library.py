@@ -7,6 +7,8 @@ import torch
 
 import tada
 from checks import SECONDS
+from tada import steering
+from tada.concepts import steered as prompts
 from tada.errors import InputError
 from tada.steering import Vector, library
 
@@ -32,6 +34,26 @@ def test_a_vector_is_fitted_once_for_each_recipe(tiny_model, tmp_path, monkeypat
     assert not calls
     library.fit(model, recipe(seed=11), tmp_path)
     assert calls == [1]
+
+
+def test_each_method_of_fitting_has_a_file_of_its_own(tiny_model, tmp_path):
+    model = tiny_model("stable-audio")
+    fitted = {method: library.fit(model, recipe(method=method), tmp_path) for method in library.METHODS}
+    site, pairs = model.sites[3], prompts.pairs("tempo", "mini", count=2)
+    setting = tada.Setting(SECONDS, QUICK)
+    for method, sides in {
+        "caa": (pairs.positive, pairs.negative),
+        "difference": (pairs.positive, pairs.neutral),
+    }.items():
+        expected = steering.contrast(model, *sides, 10, setting, [3])
+        torch.testing.assert_close(fitted[method].unit().directions[site], expected.directions[site])
+    assert not torch.allclose(fitted["difference"].directions[site].norm(dim=-1), torch.ones(2))
+    swapped = fitted["shuffled"].directions[site], fitted["caa"].directions[site]
+    assert not torch.allclose(*swapped, atol=1e-3)
+    assert fitted["austeer"].info["method"] == "austeer" and fitted["probe"].info["method"] == "probe"
+    assert len(list(tmp_path.rglob("*.safetensors"))) == len(library.METHODS)
+    with pytest.raises(KeyError, match="did you mean 'caa'"):
+        library.fit(model, recipe(method="cca"), tmp_path)
 
 
 def test_a_vector_that_a_killed_run_left_half_written_is_fitted_again(tiny_model, tmp_path):

@@ -18,7 +18,7 @@ from tada.stats import ABOVE, BELOW, MIN_UNITS, TOO_FEW
 
 LACKING = {
     "Token Embeddings": "the words must be one token each, and the layers must read them",
-    "Concept Sliders": "the profile must train them (slider_iterations), and the model be a diffusion model",
+    "Concept Sliders": "they must be trained, by `-p slider_iterations 500`, and the model be a diffusion model",
     "SAE": "it is on one functional layer alone",
 }
 """Way to steer -> why it may have no row."""

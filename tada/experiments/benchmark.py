@@ -69,9 +69,17 @@ SHARES: Mapping[Layers, float] = {"functional": 0.4}
 NO_PROMPT = "the prompts of {} give the same clips for either pole: is the model trained?"
 
 
-def open_benchmark(config: Config) -> Table1:
-    """Load the model and the metrics, as ``tada.experiments.table_1.open_table``, for prompts in the later wording."""
-    return table_1.open_table(replace(config, wording="revised", scale="paper"))
+def open_benchmark(config: Config, slider_iterations: int = 0) -> Table1:
+    """Load the model and the metrics, as ``tada.experiments.table_1.open_table``, for prompts in the later wording.
+
+    Args:
+        config: of the table; its scale and wording do not count.
+        slider_iterations: of the training of Concept Sliders; 0 for the profile's.
+    """
+    table = table_1.open_table(replace(config, wording="revised", scale="paper"))
+    size = size_of(table)
+    size = replace(size, slider_iterations=slider_iterations or size.slider_iterations)
+    return replace(table, work=replace(table.work, profile=replace(table.work.profile, benchmark=size)))
 
 
 def size_of(table: Table1) -> Benchmark:
