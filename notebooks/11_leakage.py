@@ -50,7 +50,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import pandas as pd
 from IPython.display import display
 
 import tada
@@ -102,7 +101,7 @@ facts = {
 tables.fact_table(facts)
 
 # %%
-rows = pd.concat([leakage.measure(table, name) for name in names], ignore_index=True)
+rows = leakage.measure(table, processes)
 f"{rows['unit_hash'].nunique():,} clips judged for {len(names)} concepts each"
 
 # %% [markdown]

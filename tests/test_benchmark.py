@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from tada import evaluation, steering
 from tada.concepts import steered as prompts
 from tada.display import benchmark as figures
 from tada.engine import Texts
-from tada.experiments import benchmark, table_1
+from tada.experiments import benchmark, dispute, table_1
 from tada.experiments.benchmark import CONTROL
+from tada.metrics.judges import ProbeJudge
 from tada.minis.attributes import CLASSES
 from tada.stats import ABOVE, UNDECIDED, mean_interval
 from tada.steering import Arm, ClampArm, RecordedArm, StackedArm, Vector
@@ -114,6 +116,21 @@ def test_the_same_pairs_vector_adds_the_difference_of_frame_means(tiny_model):
 # ---- a run
 
 
+class Suite:
+    """Metrics whose values are known: LPAPS is a tenth of the raw strength, ears hear a hundredth of it."""
+
+    key = "suite of the tests"
+
+    def knows(self, concept):
+        return True
+
+    def __call__(self, clips, rows):
+        alpha = rows["alpha"].to_numpy(float)
+        noise = 0.001 * clips.audio.double().square().mean((1, 2)).numpy()
+        ears = dict.fromkeys(("probe", "mini-clap", "signal"), alpha / 100 + noise)
+        return {**ears, "lpaps": np.abs(alpha) / 10}
+
+
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> table_1.Table1:
     home = tmp_path_factory.mktemp("benchmark")
@@ -122,7 +139,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> table_1.Table1:
         "stable-audio", str(folder), "smoke", ("mood",), "12+11", vocabulary="mini", seconds=1.2,
         store=str(home / "store"),
     )  # fmt: skip
-    return benchmark.open_benchmark(config)
+    return replace(benchmark.open_benchmark(config), suite=Suite())
 
 
 def test_every_way_makes_its_rows_and_strangers_are_refused(table):
@@ -140,6 +157,24 @@ def test_every_way_makes_its_rows_and_strangers_are_refused(table):
     assert "- SAE: it is on one" in lines and "CAA" not in lines
 
 
+def test_a_slider_is_trained_once_for_its_layers(table):
+    size = replace(benchmark.size_of(table), slider_iterations=2)
+    own = replace(table, work=replace(table.work, profile=replace(table.work.profile, benchmark=size)))
+    way = benchmark.METHODS["Concept Sliders"](own, "mood", "functional")
+    again = benchmark.METHODS["Concept Sliders"](own, "mood", "functional")
+    assert len(way.slider.info["losses"]) == 2 and set(way.slider.down) == set(again.slider.down)
+    assert all(torch.equal(again.slider.up[name], up) for name, up in way.slider.up.items())
+    assert len(list(table.kept("benchmark-sliders").glob("*.safetensors"))) == 1
+
+
+def test_all_ways_end_at_the_distance_of_the_prompt(table):
+    steps = benchmark.count_steps(table)
+    assert benchmark.prompt_cutoffs(table, "mood") == pytest.approx((steps / 10, steps / 10))
+    between = 8 ** ((steps / 10 - 0.1) / (0.8 - 0.1))  # on a log scale between the two rungs of this profile, 1 and 8
+    for way in benchmark.make_arms(table, "mood", ["PCI", "CAA", "FreeSliders", "Clamp"]):
+        assert way.scale == pytest.approx([steps if way.method == "PCI" else between] * 2)
+
+
 def test_a_benchmark_is_computed_once_with_its_controls(table, monkeypatch):
     results = benchmark.compute(table, ["CAA"])
     arms, controls = benchmark.without_controls(results), results[results["method"].str.startswith(CONTROL)]
@@ -155,8 +190,7 @@ def test_a_benchmark_is_computed_once_with_its_controls(table, monkeypatch):
     pd.testing.assert_frame_equal(again, results)
     cells = benchmark.make_table(table, results)
     assert {"auc probe", "auc mini-clap", "auc signal"} <= set(cells["column"])
-    known = {name: benchmark.prompt_cutoffs(table, name) for name in table.config.concepts}
-    means = evaluation.pooled(arms, known)
+    means = evaluation.pooled(arms, {"mood": benchmark.prompt_cutoffs(table, "mood")})
     one = means[(means["layers"] == "all") & (means["column"] == "auc probe")].iloc[0]
     each = cells[(cells["layers"] == "all") & (cells["column"] == "auc probe")]["value"]
     assert one["value"] == pytest.approx(each.mean()) and one["concepts"] == 1
@@ -164,15 +198,45 @@ def test_a_benchmark_is_computed_once_with_its_controls(table, monkeypatch):
     assert "here: probe" in figures.published_beside(means, ["probe"]).to_html()
 
 
-def test_several_concepts_at_once_are_all_judged(table):
+@pytest.fixture
+def probe_alone(monkeypatch):
+    monkeypatch.setattr(benchmark, "truth_judges", lambda table: [ProbeJudge()])
+
+
+def test_several_concepts_at_once_are_all_judged(table, probe_alone):
     rows = benchmark.steer_together(table, ["mood", "piano"])
     found = benchmark.together_table(rows)
     ways = {"alone", "sum of 2", "Gram-Schmidt of 2", "clamp of 2"}
-    assert set(found["way"]) == ways
-    assert set(found[found["judge"] == "probe"]["concept"]) == {"mood", "piano"}
-    assert len(found[(found["judge"] == "probe") & (found["concept"] == "piano")]) == len(ways)
-    html = figures.together_table(found).to_html()
-    assert "Gram-Schmidt of 2" in html
+    assert set(found["way"]) == ways and set(found["concept"]) == {"mood", "piano"}
+    assert len(found[found["concept"] == "piano"]) == len(ways)
+    assert "Gram-Schmidt of 2" in figures.together_table(found).to_html()
+
+
+CONDITIONS = {
+    "decomposition": {"prompt", "K/V patch", "output patch", "same-pair vector", "mean vector"},
+    "pairs": {"fewest pairs", "the paper's pairs", "most pairs"},
+    "sites": {"cross-attention", "self-attention"},
+    "manner": {"as it is", "without renorm", "both passes"},
+    "sampling": {f"{layers}, {how}" for layers in ("all", "functional")
+                 for how in ("fewest steps", "most steps", "no guidance")},
+    "stacking": {"alone", "sum", "Gram-Schmidt", "clamp"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("study", dispute.STUDIES)
+def test_a_study_has_a_value_for_every_prompt_under_each_condition(table, probe_alone, study):
+    own = replace(table, config=replace(table.config, concepts=("mood", "piano") if study == "stacking" else ("mood",)))
+    values = dispute.measure(own, [study])
+    told = values[~values["condition"].str.startswith("cosine")]
+    assert list(values) == dispute.COLUMNS and set(told["condition"]) == CONDITIONS[study]
+    counts = told[told["judge"] == "probe"].groupby(["concept", "condition"])["unit"].nunique()
+    assert set(counts) == {benchmark.size_of(table).prompts}
+    if study == "pairs":
+        cosines = values[values["condition"].str.startswith("cosine")]
+        assert cosines["value"].between(-1.001, 1.001).all()
+        assert cosines["condition"].value_counts()["cosine, fewest pairs"] > 1
+    with pytest.raises(KeyError, match="study"):
+        dispute.measure(own, ["sides"])
 
 
 # ---- controls

@@ -24,7 +24,6 @@ from tada.experiments import steering, table_1
 from tada.experiments.experiment import compute_ahead
 from tada.experiments.profiles import Benchmark, first_seed
 from tada.experiments.table_1 import Config, Table1
-from tada.io import write_table
 from tada.metrics.judges import ConceptJudge, EveryConcept, OutsideJudge, ProbeJudge, SignalJudge
 from tada.models.base import Layers
 from tada.stats import decide, mean_interval
@@ -310,14 +309,11 @@ def compute(table: Table1, methods: Sequence[str] = tuple(METHODS), workers: int
     Each of the ``workers`` is a process with a model and one thread; take 1 on a GPU.
 
     Returns:
-        As from ``tada.evaluation.run``, with the controls' rows at the ends of their range; also kept as
-        ``benchmark.parquet`` where Table 1 keeps its results.
+        As from ``tada.evaluation.run``, with the controls' rows at the ends of their range.
     """
     concepts = table.config.concepts
     compute_ahead(workers, [partial(table_1.ahead, table.config, evaluate, name, methods) for name in concepts])
-    results = pd.concat([evaluate(table, name, methods) for name in concepts], ignore_index=True)
-    write_table(table.folder / "benchmark.parquet", results)
-    return results
+    return pd.concat([evaluate(table, name, methods) for name in concepts], ignore_index=True)
 
 
 def evaluate(table: Table1, concept: str, methods: Sequence[str] = tuple(METHODS)) -> pd.DataFrame:

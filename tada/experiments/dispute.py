@@ -10,6 +10,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -17,8 +19,10 @@ import torch
 from torch import Tensor
 
 from tada.concepts import steered as prompts
-from tada.experiments import benchmark, steering
+from tada.errors import check_name
+from tada.experiments import benchmark, steering, table_1
 from tada.experiments.benchmark import CONTROL, JUDGES
+from tada.experiments.experiment import compute_ahead
 from tada.experiments.profiles import first_seed
 from tada.experiments.table_1 import Table1
 from tada.models.base import Model
@@ -90,11 +94,13 @@ def vary_pairs(table: Table1, concept: str) -> pd.DataFrame:
     """
     work, layers = table.work, table.work.layer_sets[0]
     counts = benchmark.size_of(table).pairs
-    means = difference_of_pairs(table, concept, 2 * max(counts))
+    most = max(counts)
+    means = difference_of_pairs(table, concept, 3 * most)
     arm, found, ways = benchmark.ranged_caa(table, concept), [], []
     for name, count in named_counts(counts).items():
-        blocks = [block_vector(means, range(i * count, (i + 1) * count)) for i in range(max(counts) // count)][:BLOCKS]
-        rest = block_vector(means, range(max(counts), 2 * max(counts)))
+        starts = range(0, 2 * most - count + 1, count)
+        blocks = [block_vector(means, range(start, start + count)) for start in starts][:BLOCKS]
+        rest = block_vector(means, range(2 * most, 3 * most))
         found += [
             {"concept": concept, "condition": f"cosine, {name}", "unit": f"block {i}", "judge": "", "value": value}
             for i, value in enumerate(cosine(block, rest) for block in blocks)
@@ -222,9 +228,16 @@ STUDIES: Mapping[str, Study] = {
 """Name -> what is varied."""
 
 
-def measure(table: Table1, studies: Sequence[str] = tuple(STUDIES)) -> pd.DataFrame:
-    """Run studies on the concepts of a table; columns are :data:`COLUMNS`. What is in the store is not made again."""
-    parts = [STUDIES[study](table, name).assign(study=study) for study in studies for name in table.config.concepts]
+def measure(table: Table1, studies: Sequence[str] = tuple(STUDIES), workers: int = 1) -> pd.DataFrame:
+    """Run studies on the concepts of a table; columns are :data:`COLUMNS`. What is in the store is not made again.
+
+    Each of the ``workers`` is a process with a model and one thread; take 1 on a GPU.
+    """
+    for study in studies:
+        check_name("study", study, STUDIES)
+    cases = list(product(studies, table.config.concepts))
+    compute_ahead(workers, [partial(table_1.ahead, table.config, STUDIES[study], name) for study, name in cases])
+    parts = [STUDIES[study](table, name).assign(study=study) for study, name in cases]
     return pd.concat(parts, ignore_index=True)[COLUMNS]
 
 

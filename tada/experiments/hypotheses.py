@@ -101,8 +101,8 @@ def collect(
     """Compute, or find, all that hypotheses are tested on: benchmark, leakage, studies, and a finished localisation."""
     config = table.config
     results = benchmark.compute(table, methods, workers)
-    slopes = leakage.prompt_slopes(pd.concat([leakage.measure(table, name) for name in config.concepts]))
-    values = pd.concat([dispute.of_benchmark(results), dispute.measure(table, studies)], ignore_index=True)
+    slopes = leakage.prompt_slopes(leakage.measure(table, workers))
+    values = pd.concat([dispute.of_benchmark(results), dispute.measure(table, studies, workers)], ignore_index=True)
     cells, scores = benchmark.make_table(table, results), load_localisation(config)[0]
     return Findings(config.name, config.checkpoint, values, results, cells, slopes, scores)
 

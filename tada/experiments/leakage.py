@@ -6,10 +6,13 @@ strength, by least squares for every prompt, is what one range of the slider is 
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
-from tada.experiments import benchmark
+from tada.experiments import benchmark, table_1
+from tada.experiments.experiment import compute_ahead
 from tada.experiments.table_1 import Table1
 from tada.metrics import curve
 from tada.metrics.judges import EveryConcept, Panel
@@ -22,7 +25,17 @@ RANGE = 100.0
 """Percent within which slopes are taken: the calibrated range."""
 
 
-def measure(table: Table1, concept: str) -> pd.DataFrame:
+def measure(table: Table1, workers: int = 1) -> pd.DataFrame:
+    """Steer the prompts of every concept of a table and judge all concepts in each clip, see :func:`measure_concept`.
+
+    Each of the ``workers`` is a process with a model and one thread; take 1 on a GPU.
+    """
+    concepts = table.config.concepts
+    compute_ahead(workers, [partial(table_1.ahead, table.config, measure_concept, name) for name in concepts])
+    return pd.concat([measure_concept(table, name) for name in concepts], ignore_index=True)
+
+
+def measure_concept(table: Table1, concept: str) -> pd.DataFrame:
     """Steer a concept's prompts by CAA on the functional layers, within its range and beyond, and judge all concepts.
 
     Returns:
