@@ -63,6 +63,7 @@ import tada
 from tada import steering
 from tada.book.provenance import rerun_command
 from tada.concepts import steered as prompts
+from tada.display import live as instrument
 from tada.display import plots, tables, widgets
 from tada.display import steering as figures
 from tada.experiments import localisation
@@ -254,6 +255,22 @@ if live:
     display(widgets.live_panel(model, options, trials[concepts[0]]))
 else:
     display(widgets.prepared_slider(model, options, trials, "caa", size.strengths, again, kept / "clips"))
+
+# %% [markdown]
+# ### Make your own
+#
+# The mini is small enough to run in the page: type a prompt, choose concepts and strengths, tick the layers that are steered. With
+# *Patch*, the ticked layers read another prompt instead, as on the [page before](04_localisation). Every clip is the one that the
+# same call makes in Python.
+
+# %%
+if architecture == "ace-step" and model.is_mini and profile != "smoke":
+    offer = instrument.Live(
+        vectors, seconds=setting.seconds, sampling=setting.sampling, vectors_folder="_build/steering/vectors"
+    )
+    display(instrument.show(model, "live", offer))
+else:
+    display(Markdown("The page runs the mini of ACE-Step only, and not at the smoke profile."))
 
 # %% [markdown]
 # ## Several at once, and variants

@@ -22,6 +22,7 @@ NEEDED = {
     "sae train": (*MODEL, "--layer", "6"),
     "sae search": (*MODEL, "--layer", "6"),
     "minis functional": ("ace-step",),
+    "live export": ("ace-step", "page"),
     "table": MODEL,
     "store merge": ("a", "b"),
 }

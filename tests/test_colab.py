@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from docutils import nodes
 
 import tada
 from tada.book import colab
@@ -143,6 +144,20 @@ def test_the_slider_of_a_page_is_found_by_its_name(app: Any) -> None:
     assert directive.find_clips(source, "04*/*") is None  # players, no slider
     found = directive.find_clips(source, "*/*")
     assert found is not None and found[0] == "../notebooks/05_steer/tempo"
+
+
+def test_the_live_instrument_of_a_page_stands_around_what_was_made_before(app: Any, monkeypatch: Any) -> None:
+    inside = [nodes.paragraph("", "before")]
+    monkeypatch.setattr(directive.LiveInstrument, "parse_content_to_nodes", lambda self: inside)
+    state = SimpleNamespace(document=SimpleNamespace(settings=SimpleNamespace(env=SimpleNamespace(app=app))))
+    made = directive.LiveInstrument("steer-live", ["05*/*"], {}, [], 1, 0, "", state, SimpleNamespace(reporter=None))
+    assert made.run() == inside
+    folder = app.srcdir / "files" / "notebooks" / "05_steer" / "live"
+    folder.mkdir(parents=True)
+    (folder / "live.json").write_text('{"bytes": 12}')
+    start, middle, end = made.run()
+    assert middle is inside[0] and end.astext() == "</steer-live>"
+    assert start.astext().startswith('<steer-live data-from="../notebooks/05_steer/live/live.json" data-bytes="12">')
 
 
 def test_toggles_get_a_name_and_references_are_items_of_their_list(app: Any) -> None:

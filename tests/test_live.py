@@ -17,7 +17,7 @@ from tada.errors import InputError
 from tada.hooks import route
 from tada.steering import combine
 
-onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install 'tada-companion[live]'")
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install 'tada-companion[book,dev]'")
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["vocoder", "phase stage"])
@@ -105,7 +105,7 @@ def test_an_export_is_the_same_again_and_makes_a_page(exported, tmp_path):
     files = sorted(path.name for path in folder.iterdir())
     assert files == sorted(path.name for path in again.iterdir())
     assert [name for name in files if (folder / name).read_bytes() != (again / name).read_bytes()] == []
-    assert 'data-from="."' in live.write_page(again).read_text()
+    assert 'data-from="./live.json"' in live.write_page(again).read_text()
     assert (again / "steer-live" / "worker.mjs").is_file()
 
 

@@ -29,6 +29,7 @@ _LINKS = {
     **dict.fromkeys(("a", "link"), "href"),
     **dict.fromkeys(("img", "script", "audio", "source", "iframe"), "src"),
     "tr": "data-spectrogram",
+    "steer-live": "data-from",
 }
 _BASE64 = re.compile(r"base64,([A-Za-z0-9+/=]+)")
 _PATHS = re.compile(r"(?:Posix|Windows)Path\(|(?<![\w.~-])/(?:home|root|tmp)/[\w.-]+")

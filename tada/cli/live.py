@@ -21,10 +21,13 @@ def live() -> None:
 @options.number("--seeds", 8, "Seeds that the page offers, from 0.", click.IntRange(1, 64))
 def export(model: str, folder: str, checkpoint: str, vectors: str, concepts: tuple[str, ...], seeds: int) -> None:
     """Write MODEL (ace-step) into FOLDER as a page that plays it; any server of files will do."""
+    from tada.concepts import steered
     from tada.display import live
     from tada.experiments.experiment import load_model
     from tada.steering import library
 
+    for concept in concepts:
+        steered.get(concept)
     options.when_stopped(f"What was written into {folder} is not whole: give the same command again.")
     loaded = load_model(model, checkpoint, "cpu")
     kept = concepts or sorted({info["concept"] for _, info in library.entries(vectors, loaded)})

@@ -90,8 +90,8 @@
         this.worker = new Worker(`${BASE}worker.mjs`, { type: "module" });
         this.worker.onmessage = (message) => this.#answer(message);
         const broken = new Promise((_, fail) => (this.worker.onerror = (event) => fail(new Error(event.message || "the worker did not start"))));
-        const from = new URL(this.dataset.from, document.baseURI).href;
-        const about = fetch(`${from}/live.json`).then((answer) => (answer.ok ? answer.json() : Promise.reject(new Error(`the server answered ${answer.status}`))));
+        const from = new URL(".", new URL(this.dataset.from, document.baseURI)).href;
+        const about = fetch(`${from}live.json`).then((answer) => (answer.ok ? answer.json() : Promise.reject(new Error(`the server answered ${answer.status}`))));
         const tell = ({ bytes, of }) => {
           bar.value = bytes / of;
           said.textContent = `Loading: ${megabytes(bytes)} of ${megabytes(of)}`;
@@ -121,6 +121,7 @@
         ...this.#linked(),
       };
       this.status = "ready";
+      for (const inside of this.children) inside.hidden = inside !== this.panel; // what was made before has done its part
       this.#build();
       this.#turn(this.state.mode);
     }
@@ -386,12 +387,13 @@
     get python() {
       const { about, state } = this, { prompt, source, seed, layers, strengths } = this.request();
       const lines = ["import tada", "", `model = tada.load(${quoted(about.model)}, ${quoted(about.load)})`];
-      const generate = `model.generate(${quoted(prompt)}, ${seed}, ${about.seconds})`;
+      const how = about.steps === about.own_steps ? "" : `, model.sampling(steps=${about.steps})`;
+      const generate = `model.generate(${quoted(prompt)}, ${seed}, ${about.seconds}${how})`;
       const vector = (name) => `library.find(${quoted(about.vectors)}, model, ${quoted(name)})`;
       const pushed = Object.entries(strengths);
       if (source !== null) {
         lines.push(`context = model.encode([${quoted(prompt)}, ${quoted(source)}])`, `with tada.route(model, [${layers.join(", ")}], context[1]):`);
-        lines.push(`    latents = model.sample(context[0], model.noise(${seed}, ${about.seconds}))`, "clips = model.decode(latents)");
+        lines.push(`    latents = model.sample(context[0], model.noise(${seed}, ${about.seconds})${how})`, "clips = model.decode(latents)");
       } else if (pushed.length) {
         lines.splice(1, 0, "from tada.steering import combine, library");
         lines.push(`vectors = [${pushed.map(([name]) => vector(name)).join(", ")}]`);

@@ -1,20 +1,22 @@
-"""The directive `steering-slider` for Sphinx: the slider of a notebook's page on another page."""
+"""Directives for Sphinx: `steering-slider` and `steer-live`, what a notebook's page shows on another page."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from tada.display import slider
+from tada.display import live, slider
 
 
 def setup(app: Any) -> dict[str, Any]:
     """Register the extension with Sphinx."""
     app.add_directive("steering-slider", SteeringSlider)
+    app.add_directive("steer-live", LiveInstrument)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -33,6 +35,24 @@ class SteeringSlider(SphinxDirective):
         return self.parse_content_to_nodes()
 
 
+class LiveInstrument(SphinxDirective):
+    """The live instrument whose export fits a pattern `page/name`, around its content; that alone where none does."""
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Return what stands in the directive's place."""
+        inside = self.parse_content_to_nodes()
+        found = next(_exports(Path(self.env.app.srcdir), self.arguments[0], live.INDEX), None)
+        if found is None:
+            return inside
+        base, path = found
+        size = json.loads(path.read_text(encoding="utf-8"))["bytes"]
+        start, end = live.element(base, size, "\0").split("\0")
+        return [nodes.raw("", start, format="html"), *inside, nodes.raw("", end, format="html")]
+
+
 def find_clips(source: Path, pattern: str) -> tuple[str, Path] | None:
     """Return the first folder of a slider's clips in a staged book that fits `page/name`, and its address from a page.
 
@@ -40,7 +60,13 @@ def find_clips(source: Path, pattern: str) -> tuple[str, Path] | None:
         source: the staged book.
         pattern: with wildcards.
     """
-    for path in sorted((source / "files" / "notebooks").glob(f"{pattern}/manifest.json")):
+    for base, path in _exports(source, pattern, "manifest.json"):
         if "sweeps" in json.loads(path.read_text(encoding="utf-8")):
-            return f"../{path.parent.relative_to(source / 'files').as_posix()}", path.parent
+            return base, path.parent
     return None
+
+
+def _exports(source: Path, pattern: str, index: str) -> Iterator[tuple[str, Path]]:
+    """Addresses from a page, and index files, of the folders of a staged book that fit `page/name` and have one."""
+    for path in sorted((source / "files" / "notebooks").glob(f"{pattern}/{index}")):
+        yield f"../{path.parent.relative_to(source / 'files').as_posix()}", path

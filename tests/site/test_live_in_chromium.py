@@ -6,17 +6,23 @@ import gzip
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from selenium.webdriver import Keys
 
 import tada
 from live import LAYERS, PROMPT, SECONDS, SOURCE, offer, small_model
 from tada.display import live
 from tada.io import sha256
+from tada.minis.attributes import draw
+from tada.minis.render import render
+from tada.models import phase
+from tada.models.phase import PhaseConfig, PhaseStage
 from tada.steering import combine
 from tests.site.conftest import Page, Server
 
@@ -32,7 +38,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def exported(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("onnx", reason="needs pip install 'tada-companion[live]'")
+    pytest.importorskip("onnx", reason="needs pip install 'tada-companion[book,dev]'")
     folder = live.export(model, tmp_path_factory.mktemp("page"), offer(model))
     live.write_page(folder)
     return folder
@@ -70,6 +76,17 @@ def assert_same_clip(found: np.ndarray, clips: tada.Clips) -> None:
     assert found.shape == wanted.shape
     assert np.abs(wanted).max() > 0.01
     assert np.abs(found - wanted).max() < TOLERANCE
+
+
+@contextmanager
+def tools(page: Page, folder: Path) -> Iterator[None]:
+    """Open an empty page beside the functions of the instrument."""
+    shutil.copy(RUNTIME / "tools.mjs", folder)
+    (folder / "index.html").write_text("<!doctype html><title>tools</title><link rel=icon href='data:,'>")
+    server = Server(folder, folder)
+    page.open(server())
+    yield
+    server.http.shutdown()
 
 
 def test_clips_are_those_of_python_plain_steered_and_patched(instrument: Page, model: Any) -> None:
@@ -118,17 +135,27 @@ def test_unknown_words_are_told_and_a_link_holds_the_state(instrument: Page, add
 def test_prompts_are_read_as_the_tokenizer_reads_them(page: Page, tmp_path: Path) -> None:
     tokenizer = tada.load("ace-step", "mini").parts.tokenizer
     inner = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
-    shutil.copy(RUNTIME / "tools.mjs", tmp_path)
-    (tmp_path / "index.html").write_text("<!doctype html><title>tools</title><link rel=icon href='data:,'>")
     texts = ["A fast, happy song with a piano.", "pianoforte xyz", " two  spaces", "", "100 % Ünknown-words", "the the"]
     script = """const [pieces, texts, done] = arguments; import("./tools.mjs").then(({tokenise}) => {
         const known = new Map(pieces.map(([piece, score], id) => [piece, [id, score]]));
         done(texts.map((text) => tokenise(text, {pieces: known, unk: 2, eos: 1, lowercase: true}).ids)); })"""
-    server = Server(tmp_path, tmp_path)
-    page.open(server())
-    found = page.driver.execute_async_script(script, inner["vocab"], texts)
-    server.http.shutdown()
+    with tools(page, tmp_path):
+        found = page.driver.execute_async_script(script, inner["vocab"], texts)
     assert found == tokenizer(texts)["input_ids"]
+
+
+def test_sound_of_magnitudes_is_the_phase_stage_s(page: Page, tmp_path: Path) -> None:
+    stage = PhaseStage(PhaseConfig(width=16, depth=1))
+    magnitudes = stage.transform(torch.from_numpy(render(draw(3), 3))[None, 16_384:32_768]).abs()
+    stage.magnitudes = lambda _: magnitudes
+    wanted = stage.sound(magnitudes)[0].numpy()
+    sizes = {"window": 1024, "hop": 256, "rounds": stage.config.rounds, "momentum": phase.MOMENTUM}
+    script = """const [given, sizes, done] = arguments; import("./tools.mjs").then(({sound}) => {
+        done([...sound(Float32Array.from(given), sizes)]); })"""
+    with tools(page, tmp_path):
+        found = page.driver.execute_async_script(script, magnitudes.flatten().tolist(), sizes)
+    assert np.abs(wanted).max() > 0.1
+    assert np.abs(np.float32(found) - wanted).max() < TOLERANCE
 
 
 def test_what_cannot_run_says_why_and_leaves_what_is_there(page: Page, exported: Path, address: str) -> None:
@@ -139,7 +166,7 @@ def test_what_cannot_run_says_why_and_leaves_what_is_there(page: Page, exported:
     assert "JavaScript off" in page.text("steer-live")
     page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     page.open(address)
-    page.driver.execute_script(f"{IT} it.dataset.from = 'nowhere'; it.start()")
+    page.driver.execute_script(f"{IT} it.dataset.from = 'nowhere/live.json'; it.start()")
     assert "could not be loaded" in page.text(".live-trouble")
     assert page.text(".live-panel button") == "Try again"
 

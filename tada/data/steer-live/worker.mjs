@@ -27,9 +27,9 @@ async function fetched(url, tell = () => {}) {
 const floats = async (url) => new Float32Array(await fetched(url));
 
 async function load(from, tell) {
-  const about = JSON.parse(new TextDecoder().decode(await fetched(`${from}/live.json`)));
+  const about = JSON.parse(new TextDecoder().decode(await fetched(`${from}live.json`)));
   const own = new URL("ort-wasm-simd-threaded.wasm.gz", import.meta.url).href;
-  const files = { wasm: own, ...Object.fromEntries(Object.entries(about.files).map(([name, file]) => [name, `${from}/${file}`])) };
+  const files = { wasm: own, ...Object.fromEntries(Object.entries(about.files).map(([name, file]) => [name, `${from}${file}`])) };
   let bytes = 0;
   const got = (some) => tell({ bytes: (bytes += some), of: about.bytes, doing: "loading" });
   const contents = await Promise.all(Object.values(files).map((url) => fetched(url, got)));
@@ -80,7 +80,7 @@ async function pushes({ strengths, layers }) {
   const push = Array.from({ length: steps }, () => new Float32Array(count * width));
   for (const [concept, alpha] of Object.entries(strengths || {})) {
     const { file, steps: own } = about.concepts.find((one) => one.name === concept);
-    if (!vectors.has(file)) vectors.set(file, await floats(`${from}/${file}`));
+    if (!vectors.has(file)) vectors.set(file, await floats(`${from}${file}`));
     const values = vectors.get(file);
     push.forEach((at, step) => {
       const start = (step % own) * count * width;

@@ -22,7 +22,7 @@ from IPython.display import HTML
 from tada import escape
 from tada.arguments import seeds as read_seeds
 from tada.concepts import steered
-from tada.display.live.graphs import graphs, require_runnable
+from tada.display.live.graphs import make_graphs, require_runnable
 from tada.display.players import data_attributes, page_folder, require_name
 from tada.errors import InputError
 from tada.hooks import record
@@ -32,6 +32,7 @@ from tada.models.ace_step.adapter import AceStep, AceStepSampling
 from tada.models.ace_step.codec import SAMPLE_RATE, sinc_kernels
 from tada.models.base import MINI_SECONDS, Model
 from tada.models.phase import MOMENTUM, PhaseStage
+from tada.models.run import Sampling
 from tada.steering.vector import Vector
 
 INDEX = "live.json"
@@ -59,12 +60,14 @@ class Live:
         vectors: concept -> its vector, fitted at all layers.
         seeds: of the noise.
         seconds: length of the clips.
+        sampling: of the clips, with as many steps as vectors were fitted with; None for the model's own.
         vectors_folder: where a reader's Python finds the vectors.
     """
 
     vectors: Mapping[str, Vector]
     seeds: Sequence[int] = SEEDS
     seconds: float = MINI_SECONDS
+    sampling: Sampling | str | None = None
     vectors_folder: str = "_build/vectors"
 
 
@@ -84,11 +87,11 @@ def export(model: Model, folder: str | Path, offer: Live) -> Path:
         MissingPackageError: onnx is not installed.
     """
     folder, seeds = Path(folder), read_seeds(offer.seeds)
-    model, sampling = require_runnable(model)
+    model, sampling = require_runnable(model, offer.sampling)
     tokenizer = _tokenizer(model)
     noise = model.noise(seeds, offer.seconds).values
     concepts = [_concept(model, name, vector, offer, folder) for name, vector in offer.vectors.items()]
-    contents = {f"{name}.onnx": data for name, data in graphs(model, offer.seconds, TOKENS).items()}
+    contents = {f"{name}.onnx": data for name, data in make_graphs(model, offer.seconds, TOKENS).items()}
     contents["noise.f32"] = noise.numpy().tobytes()
     packed = {name: _pack(folder / f"{name}.gz", data) for name, data in contents.items()}
     runtime = (ASSETS / "steer-live" / "ort-wasm-simd-threaded.wasm.gz").stat().st_size
@@ -96,6 +99,7 @@ def export(model: Model, folder: str | Path, offer: Live) -> Path:
         "model": model.name,
         "checkpoint": model.checkpoint,
         "load": "mini" if model.is_mini else model.checkpoint,
+        "own_steps": model.sampling().steps,
         "seconds": offer.seconds,
         "layers": len(model.sites),
         "width": model.parts.transformer.config.inner_dim,
@@ -153,7 +157,7 @@ def element(place: str, size: int, inside: str = "") -> str:
         inside: HTML that stays where it cannot run.
     """
     told = "<noscript><p>With JavaScript off nothing can be computed in this page.</p></noscript>"
-    return f"<steer-live{data_attributes({'from': place, 'bytes': size})}>{told}{inside}</steer-live>"
+    return f"<steer-live{data_attributes({'from': f'{place}/{INDEX}', 'bytes': size})}>{told}{inside}</steer-live>"
 
 
 # ---- parts of live.json
@@ -208,11 +212,9 @@ def _concept(model: AceStep, name: str, vector: Vector, offer: Live, folder: Pat
         raise InputError(
             f"the vector of {name} has no direction at {missing[0]}: a page offers all layers, fit it there"
         )
-    steps = model.sampling().steps
+    steps = model.sampling(offer.sampling).steps
     if vector.steps not in (1, steps):
-        raise InputError(
-            f"the vector of {name} has {vector.steps} steps; expected 1 or {steps}, those of {model.checkpoint}"
-        )
+        raise InputError(f"the vector of {name} has {vector.steps} steps; expected 1 or {steps}, those of the clips")
     directions = torch.stack([vector.directions[site] for site in model.sites], dim=1)
     file = f"vector-{slug(name)}.f32.gz"
     _pack(folder / file, directions.float().numpy().tobytes())
@@ -231,7 +233,7 @@ def _length(model: AceStep, offer: Live) -> float:
     """The median length of what layers put out, over frames, steps and layers of one clip."""
     with record(model, reduce=lambda hidden: hidden.norm(dim=-1).mean(dim=1)) as kept:
         context = model.encode(steered.add_article(steered.mini_bases()[0]))
-        model.sample(context, model.noise(offer.seeds[0], offer.seconds))
+        model.sample(context, model.noise(offer.seeds[0], offer.seconds), offer.sampling)
     return float(torch.stack([kept[site].mean() for site in model.sites]).median())
 
 

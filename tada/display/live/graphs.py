@@ -25,6 +25,7 @@ from tada.models.ace_step.codec import PhaseCodec
 from tada.models.ace_step.text import text_states
 from tada.models.base import Model
 from tada.models.context import Stream
+from tada.models.run import Sampling
 from tada.steering.vector import rescale
 
 OPSET = 17
@@ -96,15 +97,16 @@ class Sound(nn.Module):
         return self.codec.vocode(self.codec.mels(latents)).mean(1)[0]
 
 
-def require_runnable(model: Model) -> tuple[AceStep, AceStepSampling]:
+def require_runnable(model: Model, sampling: Sampling | str | None = None) -> tuple[AceStep, AceStepSampling]:
     """Return a model that a page can run, and the settings that it samples with.
 
     Raises:
         InputError: a model or settings that no page computes.
     """
-    sampling = model.sampling()
-    if not isinstance(model, AceStep) or not isinstance(sampling, AceStepSampling):
+    if not isinstance(model, AceStep):
         raise InputError(f"got {model.name}; a page can run ace-step only")
+    sampling = model.sampling(sampling)
+    assert isinstance(sampling, AceStepSampling)
     plain = {"method": "cfg", "solver": "euler", "omega": 0.0, "decay": 0.0, "pad_to": None}
     other = {name: getattr(sampling, name) for name, value in plain.items() if getattr(sampling, name) != value}
     other |= {name: True for name in ("erg_tag", "erg_lyric", "erg_diffusion") if getattr(sampling, name)}
@@ -113,7 +115,7 @@ def require_runnable(model: Model) -> tuple[AceStep, AceStepSampling]:
     return model, sampling
 
 
-def graphs(model: AceStep, seconds: float, tokens: int) -> dict[str, bytes]:
+def make_graphs(model: AceStep, seconds: float, tokens: int) -> dict[str, bytes]:
     """Export a model: name of a graph -> its bytes, the same at every call.
 
     Args:
@@ -146,7 +148,7 @@ def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple[str,
     try:
         import onnx
     except ModuleNotFoundError:
-        raise MissingPackageError("a page's graphs need onnx: pip install 'tada-companion[live]'") from None
+        raise MissingPackageError("a page's graphs need onnx: pip install 'tada-companion[book]'") from None
     traced = io.BytesIO()
     torch.onnx.register_custom_op_symbolic("aten::rms_norm", _rms_norm, OPSET)
     with torch.no_grad(), warnings.catch_warnings():
