@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 PROFILE ?= mini
 JOBS ?=
+FRESH ?=
 
 # One thread a process: tiny models run many times slower when threads compete for few cores.
 export OMP_NUM_THREADS ?= 1
@@ -24,8 +25,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[book,dev]'
 	@touch $@
 
-book: $(READY)  ## execute the notebooks and build the site, warnings are errors (PROFILE=smoke|mini|colab|paper, JOBS=N)
-	$(BIN)/tada book --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS))
+book: $(READY)  ## execute the notebooks and build the site, warnings are errors (PROFILE=smoke|mini|colab|paper, JOBS=N, FRESH=1)
+	$(BIN)/tada book --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS)) $(if $(FRESH),--fresh)
 
 lint: $(READY)  ## ruff, mypy and import-linter only
 	$(BIN)/ruff check .

@@ -16,7 +16,6 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -26,12 +25,12 @@ import nbformat
 import yaml
 
 from tada import escape
-from tada.book import checks, colab, notebooks, provenance
-from tada.book.notebooks import Execution
+from tada.book import checks, colab, notebooks, provenance, results
 from tada.book.pages import PageSpec, check_profile, load_yaml, select
 from tada.book.provenance import Provenance
-from tada.errors import BookError, NotebookError
-from tada.io import atomic_write, require_writable, sha256, write_json
+from tada.book.results import Kept, folder_hash
+from tada.errors import BookError
+from tada.io import atomic_write, sha256, write_json
 
 DEFAULT_PROFILE = "mini"
 ALONE = ("colab", "paper")
@@ -60,6 +59,11 @@ class Page:
         """What the notebook wrote for its page, such as clips, beside the file."""
         return self.output.with_suffix("")
 
+    @property
+    def used(self) -> dict[str, Any]:
+        """What it read and made, see :func:`tada.book.results.take_used`."""
+        return dict(json.loads(self.output.with_suffix(".used.json").read_text(encoding="utf-8")))
+
 
 # ---- execution
 
@@ -71,6 +75,7 @@ def execute(
     force: bool = False,
     jobs: int | None = None,
     tell: Tell = lambda line: None,
+    kept: Kept | None = None,
 ) -> list[Page]:
     """Execute pages side by side below `_build/notebooks`; what was executed from the same before is reused.
 
@@ -81,12 +86,15 @@ def execute(
         force: execute even what has not changed.
         jobs: pages at once; None for as many as there are cores and memory, and one where pages share a GPU.
         tell: is called with a line per page when it begins and when it ends.
+        kept: where results are kept and found; None as :func:`tada.book.results.find` says.
 
     Raises:
-        BookError: pages failed. Those under way were finished and are kept, no other was begun.
+        BookError: pages failed, or results that ship are not what is computed here. Pages under way were finished and
+            are kept, no other was begun.
     """
-    folder = book / "_build" / "notebooks" / profile
-    keys = page_keys(book, specs, profile)
+    kept = kept or results.find(book)
+    folder = kept.home / "_build" / "notebooks" / profile
+    keys = page_keys(book, specs, profile, kept)
     pages: dict[str, Page] = {}
     for spec in specs:
         found = None if force else find_page(folder, spec.name, keys[spec.name])
@@ -102,13 +110,20 @@ def execute(
         output = folder / UNFINISHED / f"{spec.name}.ipynb"
         shutil.rmtree(output.with_suffix(""), ignore_errors=True)
         provenance.take_checkpoints(output)
-        done = notebooks.execute(spec.path, output, parameters(spec, profile), provenance.environment(output), stop)
-        if done.failure:
-            failures.append(done.failure)
+        results.take_used(output)
+        about = provenance.environment(output) | kept.environment(spec.name, output)
+        done = notebooks.execute(spec.path, output, parameters(spec, profile), about, stop, kept.home / "notebooks")
+        used = results.take_used(output)
+        failure = done.failure or results.describe_wrong(used, spec.name, kept)
+        if failure:
+            failures.append(failure)
             tell(f"{spec.name}: failed after {done.seconds:.1f} s, no other is begun")
             return
-        pages[spec.name] = _keep(folder, spec.name, keys[spec.name], done.seconds)
-        tell(f"{spec.name}: executed in {done.seconds:.1f} s ({len(pages)} of {len(specs)})")
+        said = results.describe(results.count(used, spec.name, kept))
+        pages[spec.name] = _keep(folder, spec.name, keys[spec.name], done.seconds, said)
+        write_json(pages[spec.name].output.with_suffix(".used.json"), used)
+        end = f"executed in {done.seconds:.1f} s ({len(pages)} of {len(specs)})"
+        tell(f"{spec.name}: {said + '; ' if said else ''}{end}")
 
     _run_side_by_side([spec for spec in specs if spec.name not in pages], jobs or default_jobs(profile), run)
     if failures:
@@ -147,71 +162,17 @@ def sort_pages(specs: Sequence[PageSpec]) -> TopologicalSorter[str]:
     return TopologicalSorter({spec.name: [name for name in spec.after if name in names] for spec in specs})
 
 
-def run_notebook(path: Path, output: Path, chosen: Mapping[str, object]) -> Execution:
-    """Execute a notebook where a user wants it: what the last run left there is replaced, and nothing else.
-
-    Args:
-        path: the notebook.
-        output: the executed notebook; files of its page lie beside it, in a folder of its name.
-        chosen: its parameters.
-
-    Raises:
-        NotebookError: there is something that no run left, or the output cannot be written.
-    """
-    require_writable(output.parent)
-    own = output.parent.resolve() == path.parent.resolve()
-    if own or output.with_suffix(".py").exists():
-        raise NotebookError(f"{output.parent} is {'the' if own else 'a'} notebook's own folder: choose another folder")
-    record, source = output.with_name(f".{output.stem}.run.json"), str(path.resolve().with_suffix(""))
-    _remove_last_run(source, output, record)
-    try:
-        return notebooks.execute(path, output, chosen, provenance.environment(output))
-    finally:
-        left = {name: sha256(file) for name, file in _run_files(output).items() if not file.is_symlink()}
-        if left:
-            write_json(record, {"notebook": source, "files": left})
-
-
-def _run_files(output: Path) -> dict[str, Path]:
-    """Find what lies where a run writes: the executed notebook, and the files of its page."""
-    folder = output.with_suffix("")
-    inside = [folder] if folder.is_symlink() or folder.is_file() else folder.rglob("*")
-    there = [file for file in (output, *inside) if file.is_symlink() or file.is_file()]
-    return {file.relative_to(output.parent).as_posix(): file for file in there}
-
-
-def _remove_last_run(source: str, output: Path, record: Path) -> None:
-    files: dict[str, Path] = _run_files(output)
-    last: dict[str, Any] = {"notebook": source, "files": {}}
-    with suppress(OSError, ValueError):
-        last = json.loads(record.read_text(encoding="utf-8"))
-    if last["notebook"] != source:
-        raise NotebookError(f"{output} is of another notebook, {last['notebook']}: choose another folder")
-    for name, file in files.items():
-        if file.is_symlink() or last["files"].get(name) != sha256(file):
-            raise NotebookError(
-                f"{file} is not as a run left it (yours, edited, or of a run that was killed): "
-                "move it away, or choose another folder"
-            )
-    for file in files.values():
-        file.unlink()
-    for folder in sorted({file.parent for file in files.values()} - {output.parent}, reverse=True):
-        with suppress(OSError):  # it holds folders of the user's
-            folder.rmdir()
-    record.unlink(missing_ok=True)
-
-
 def parameters(spec: PageSpec, profile: str) -> dict[str, object]:
     """Return the values that a page is executed with: the profile, where its notebook has one, and its own."""
     declared = {parameter.name for parameter in notebooks.parameters(spec.path)}
     return {**({"profile": profile} if "profile" in declared else {}), **spec.parameters}
 
 
-def _keep(folder: Path, name: str, key: str, seconds: float) -> Page:
+def _keep(folder: Path, name: str, key: str, seconds: float, read: str) -> Page:
     """Put a page that was executed in the place of its last run."""
     done, output, record = folder / UNFINISHED / f"{name}.ipynb", folder / f"{name}.ipynb", folder / f"{name}.json"
     checkpoints = provenance.take_checkpoints(done)
-    said = Provenance(key, round(seconds, 1), colab.now(), colab.versions(), checkpoints)
+    said = Provenance(key, round(seconds, 1), colab.now(), colab.versions(), checkpoints, read)
     record.unlink(missing_ok=True)
     shutil.rmtree(output.with_suffix(""), ignore_errors=True)
     if done.with_suffix("").is_dir():
@@ -224,13 +185,14 @@ def _keep(folder: Path, name: str, key: str, seconds: float) -> Page:
 # ---- reuse
 
 
-def page_keys(book: Path, specs: Sequence[PageSpec], profile: str) -> dict[str, str]:
-    """Return what determines each page: notebook and values, package and versions, and the pages that it reads.
+def page_keys(book: Path, specs: Sequence[PageSpec], profile: str, kept: Kept) -> dict[str, str]:
+    """Return what determines each page: notebook and values, package, versions and results, and pages that it reads.
 
     Raises:
         BookError: pages wait for each other.
     """
-    package, versions = package_hash(book / "tada"), colab.versions()
+    package, versions = folder_hash(book / "tada"), colab.versions()
+    package += folder_hash(kept.shipped) if kept.shipped else ""
     every = {spec.name: spec for spec in (*select(book / "notebooks"), *specs)}
     keys: dict[str, str] = {}
     try:
@@ -244,12 +206,6 @@ def page_keys(book: Path, specs: Sequence[PageSpec], profile: str) -> dict[str, 
         below = [keys[other] for other in spec.after if other in keys]
         keys[name] = sha256("\0".join([notebooks.pair(spec.path), values, package, *below]).encode())
     return keys
-
-
-def package_hash(package: Path) -> str:
-    """Return the sha256 of the names and contents of a package's files."""
-    files = [file for file in sorted(package.rglob("*")) if file.is_file() and "__pycache__" not in file.parts]
-    return sha256("\0".join(f"{file.relative_to(package)}\0{sha256(file)}" for file in files).encode())
 
 
 def find_page(folder: Path, name: str, key: str) -> Page | None:
@@ -367,6 +323,7 @@ def build(
     force: bool = False,
     jobs: int | None = None,
     tell: Tell = lambda line: None,
+    kept: Kept | None = None,
 ) -> Path:
     """Check the sources, execute, stage, build and check the book below `_build/`; return the site's first page.
 
@@ -377,6 +334,7 @@ def build(
         force: execute even what has not changed.
         jobs: pages at once, see :func:`execute`.
         tell: is called with one line per step.
+        kept: where results are kept and found, see :func:`execute`.
 
     Raises:
         NotebookError: an unknown profile or notebook.
@@ -385,7 +343,7 @@ def build(
     check_profile(profile)
     specs = select(book / "notebooks", only)
     _require_none(checks.check_sources(book), "the sources")
-    pages = execute(book, specs, profile, force, jobs, tell)
+    pages = execute(book, specs, profile, force, jobs, tell, kept)
     source, site = book / "_build" / "source", book / "_build" / "html"
     stage(book, source, pages, profile)
     tell("building the pages")

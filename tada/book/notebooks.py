@@ -270,8 +270,9 @@ def execute(
     chosen: Mapping[str, object],
     environment: Mapping[str, str] | None = None,
     stop: threading.Event | None = None,
+    home: Path | None = None,
 ) -> Execution:
-    """Run a notebook through papermill in a process of its own, in the notebook's folder, and wait for it.
+    """Run a notebook through papermill in a process of its own and wait for it.
 
     A failing cell is described, not raised, and the partly executed notebook is kept. Whatever interrupts the waiting
     stops the notebook and its kernel, too.
@@ -282,6 +283,7 @@ def execute(
         chosen: values of parameters.
         environment: variables that the kernel gets beside those of this process.
         stop: stops the notebook when it is set, by another thread.
+        home: the folder that it is run in, which is made; None for its own.
 
     Raises:
         NotebookError: the output cannot be written.
@@ -290,27 +292,29 @@ def execute(
     require_writable(output.parent)
     if output.is_dir():
         raise NotebookError(f"cannot write {output}: a folder has that name. Choose another folder with --out.")
-    output.parent.mkdir(parents=True, exist_ok=True)
+    home = home or path.parent
+    for folder in (output.parent, home):
+        folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="tada-run-", ignore_cleanup_errors=True) as folder:
-        with _start(path, output, chosen, environment or {}, Path(folder)) as process:
+    with tempfile.TemporaryDirectory(prefix="tada-run-", ignore_cleanup_errors=True) as place:
+        with _start(path, output, chosen, environment or {}, Path(place), home) as process:
             try:
                 code = _wait(process, stop or threading.Event())
             except BaseException:
                 _stop(process)
                 raise
         seconds = time.monotonic() - start
-        errors = (Path(folder) / "errors.txt").read_text(encoding="utf-8", errors="replace")
+        errors = (Path(place) / "errors.txt").read_text(encoding="utf-8", errors="replace")
     return Execution(output, seconds, describe_failure(path, output, code, errors) if code else "")
 
 
 def _start(
-    path: Path, output: Path, chosen: Mapping[str, object], environment: Mapping[str, str], folder: Path
+    path: Path, output: Path, chosen: Mapping[str, object], environment: Mapping[str, str], folder: Path, home: Path
 ) -> subprocess.Popen[bytes]:
     values = folder / "parameters.yml"
     atomic_write(values, yaml.safe_dump(dict(chosen), allow_unicode=True))
     command = [sys.executable, "-c", WATCHED, str(_as_ipynb(path, folder)), str(output.resolve())]
-    command += ["--parameters_file", str(values), "--kernel", KERNEL["name"], "--cwd", str(path.parent.resolve())]
+    command += ["--parameters_file", str(values), "--kernel", KERNEL["name"], "--cwd", str(home.resolve())]
     with (folder / "errors.txt").open("wb") as errors:
         return subprocess.Popen(
             [*command, "--no-progress-bar", "--log-level", "ERROR"],

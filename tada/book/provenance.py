@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tada import escape
 from tada.io import PAGE, write_json
@@ -35,6 +35,7 @@ class Provenance:
         date: when it ended, in universal time.
         versions: name -> number.
         checkpoints: name -> the first digits of the hash of its weights, in the order in which they were opened.
+        results: where its scores come from, in words; nothing where none that ship were made for it.
     """
 
     key: str
@@ -42,6 +43,7 @@ class Provenance:
     date: str
     versions: Mapping[str, str] = field(default_factory=dict)
     checkpoints: Mapping[str, str] = field(default_factory=dict)
+    results: str = ""
 
     def write(self, path: Path) -> None:
         """Write it as json."""
@@ -56,7 +58,7 @@ def read(path: Path) -> Provenance | None:
         return None
 
 
-# ---- checkpoints
+# ---- notes of a kernel
 
 
 def environment(output: Path) -> dict[str, str]:
@@ -66,19 +68,25 @@ def environment(output: Path) -> dict[str, str]:
     """
     folder = output.resolve().with_suffix("")
     startup = Path(__file__).with_name("kernel_startup.py")
-    return {PAGE: str(folder), "TADA_LOADED": str(_notes(output)), "PYTHONSTARTUP": str(startup)}
+    return {PAGE: str(folder), "TADA_LOADED": str(notes(output, "checkpoints")), "PYTHONSTARTUP": str(startup)}
 
 
 def take_checkpoints(output: Path) -> dict[str, str]:
     """Return names and hashes of the checkpoints that were opened for the page at `output`, and forget them."""
-    notes = _notes(output)
-    lines = notes.read_text(encoding="utf-8").splitlines() if notes.is_file() else []
-    notes.unlink(missing_ok=True)
-    return {str(name): str(digest)[:DIGITS] for name, digest in map(json.loads, lines)}
+    return {str(name): str(digest)[:DIGITS] for name, digest in take(output, "checkpoints")}
 
 
-def _notes(output: Path) -> Path:
-    return output.resolve().with_name(f".{output.stem}.checkpoints")
+def take(output: Path, kind: str) -> list[Any]:
+    """Return what a kernel noted of a kind for the page at `output`, and forget it."""
+    file = notes(output, kind)
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    file.unlink(missing_ok=True)
+    return list(map(json.loads, lines))
+
+
+def notes(output: Path, kind: str) -> Path:
+    """Return the file of a kernel's notes, a value a line."""
+    return output.resolve().with_name(f".{output.stem}.{kind}")
 
 
 # ---- in words
@@ -183,6 +191,7 @@ def _facts(page: PageSpec, chosen: Mapping[str, object], record: Provenance) -> 
         "run on": f"{record.date}, in {record.seconds:.0f} s",
         "profile": escape.code(chosen["profile"]) if "profile" in chosen else "",
         "checkpoints": opened or "none was opened",
+        "results": record.results,
         "reads the results of": ", ".join(f"[](/notebooks/{name}.ipynb)" for name in page.after),
         "versions": ", ".join(f"{name} {number}" for name, number in record.versions.items() if number),
     }

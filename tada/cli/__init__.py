@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from tada.cli import book, live, localisation, minis, steering, store, table
+from tada.cli import book, live, localisation, minis, results, steering, store, table
 from tada.cli._options import stop
 from tada.errors import BookError, NotebookError, TadaError, unknown
 
@@ -113,6 +113,6 @@ def app() -> None:
     """The TADA companion: where audio diffusion models keep musical concepts, and how to steer them there."""
 
 
-for part in (book, localisation, steering, minis, live, table, store):
+for part in (book, localisation, steering, minis, live, table, store, results):
     for command in part.COMMANDS:
         app.add_command(command)

@@ -23,13 +23,16 @@ from tada.errors import NotebookError
     metavar="N",
     help="Pages at once. Default: what cores and memory allow, 1 at the profiles that want a GPU.",
 )
-def book(profile: str, only: Sequence[str], force: bool, jobs: int | None) -> None:
+@click.option("--fresh", is_flag=True, help="Compute all anew, and keep it apart; use no results that ship along.")
+@click.option("--seed", type=options.SEED, metavar="N", help="Of the shipped results computed again. Default: another.")
+def book(profile: str, only: Sequence[str], force: bool, jobs: int | None, fresh: bool, seed: int | None) -> None:
     """Execute the notebooks, side by side, and build the site; warnings are errors."""
-    from tada.book import build, pages
+    from tada.book import build, pages, results
 
     options.when_stopped("What was executed to its end is kept: `tada book` goes on from there.")
     start = time.monotonic()
-    page = build.build(pages.root(), profile, only, force, jobs, tell=click.echo)
+    kept = results.find(pages.root(), fresh, seed)
+    page = build.build(pages.root(), profile, only, force, jobs, click.echo, kept)
     click.echo(f"The book is ready after {time.monotonic() - start:.0f} s. Open {relative(page)}")
 
 
@@ -42,7 +45,7 @@ def book(profile: str, only: Sequence[str], force: bool, jobs: int | None) -> No
 @options.folder("--out", "_build/runs", "Where the executed notebook goes.")
 def run(notebook: str, given: Sequence[tuple[str, str]], profile: str | None, out: str) -> None:
     """Execute NOTEBOOK (.py or .ipynb) with parameters of your own; the notebook itself is not touched."""
-    from tada.book import build, notebooks, pages, provenance
+    from tada.book import build, notebooks, pages, provenance, runs
 
     path = notebooks.find(notebook)
     declared = notebooks.parameters(path)
@@ -55,7 +58,7 @@ def run(notebook: str, given: Sequence[tuple[str, str]], profile: str | None, ou
     pages.check_profile(str(chosen.get("profile", build.DEFAULT_PROFILE)))
     output = Path(out) / f"{path.stem}.ipynb"
     options.when_stopped(f"What was executed is in {relative(output)}.")
-    done = build.run_notebook(path, output, chosen)
+    done = runs.run(path, output, chosen)
     checkpoints = provenance.take_checkpoints(output)
     if done.failure:
         stop(done.failure, 1)

@@ -36,7 +36,7 @@ from tada.models.base import LONGEST, Lyrics, Model
 from tada.models.context import Context
 from tada.models.fingerprint import versions
 from tada.models.run import Latents, Sampling
-from tada.store import UNIT, Store, key
+from tada.store import UNIT, Store, key, shipped
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def units(model: Model, setting: Setting, judge: JudgeLike | None, rows: Iterabl
         "negative": setting.negative,
         "lyrics": setting.lyrics,
         "judge": None if judge is None else as_judge(judge).key,
-        "versions": {name: version for name, version in versions().items() if name != "python"},
+        "versions": {name: version.partition("+")[0] for name, version in versions().items() if name != "python"},
     }
     return [key({**common, **row}) for row in rows]
 
@@ -170,6 +170,8 @@ def run(model: Model, plan: pd.DataFrame, job: Job, store: Store | None = None) 
     compute = _serial if here else _parallel
     frames = list(_with_progress(compute(model, job, chunks, store), len(todo), job.setting.progress))
     values = pd.concat(frames, ignore_index=True) if store is None else store.frame(plan[UNIT])
+    if store is not None:
+        _check_shipped(model, plan, job, store.sampled(plan[UNIT]))
     values = values[[UNIT, *(name for name in ("metric", "value", "embedding") if name in values)]]
     rows = plan.merge(values.drop_duplicates([UNIT, "metric"]), on=UNIT, how="left")
     return rows.assign(checkpoint=model.checkpoint, model=model.name)
@@ -293,9 +295,7 @@ class _Limit:
 def _compute(model: Model, job: Job, chunk: pd.DataFrame, store: Store | None, limit: _Limit) -> Iterator[pd.DataFrame]:
     """Generate, judge and store what is missing of a chunk, batch by batch."""
     keep = job.setting.keep
-    missing = chunk[chunk[UNIT].isin(_missing(chunk, store, keep))].drop_duplicates(UNIT)
-    if "reference" in chunk:
-        missing = chunk[chunk[UNIT].isin({*missing[UNIT], *missing["reference"]})].drop_duplicates(UNIT)
+    missing = _with_references(chunk, _missing(chunk, store, keep))
     for rows, clips in _clips(model, job, chunk, missing, limit):
         frame = _judge(model, job.judge, clips, rows)
         if keep is not None:
@@ -305,6 +305,22 @@ def _compute(model: Model, job: Job, chunk: pd.DataFrame, store: Store | None, l
             store.add(frame)
         yield frame
     _return_memory()
+
+
+def _with_references(chunk: pd.DataFrame, units: Iterable[str]) -> pd.DataFrame:
+    """The rows of some units of a chunk, each once, and of those that they refer to."""
+    rows = chunk[chunk[UNIT].isin(set(units))]
+    if "reference" in chunk:
+        rows = chunk[chunk[UNIT].isin({*rows[UNIT], *rows["reference"]})]
+    return rows.drop_duplicates(UNIT)
+
+
+def _check_shipped(model: Model, plan: pd.DataFrame, job: Job, sample: set[str]) -> None:
+    """Make a sample of what was read from shipped results again, here, and compare."""
+    limit, chunks = _Limit(job.setting.batch), plan["chunk"][plan[UNIT].isin(sample)]
+    for _, chunk in plan[plan["chunk"].isin(chunks)].groupby("chunk", sort=False):
+        for rows, clips in _clips(model, job, chunk, _with_references(chunk, sample), limit):
+            shipped.layer().compare(_judge(model, job.judge, clips, rows))
 
 
 def _return_memory() -> None:

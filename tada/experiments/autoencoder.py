@@ -32,10 +32,13 @@ from tada.sae.streams import WINDOW, epochs, keep_part, read_part
 from tada.sae.training import LOG, measure
 from tada.steering import Trial, seeded
 from tada.steering.vector import Vector
-from tada.store import key
+from tada.store import key, shipped
 
 TRAINING, HELD_OUT, BROWSED = (first_seed("autoencoder", place) for place in range(3))
 """Seed of the first clip to train on, to measure on and to browse; the next clips have the next ones."""
+
+DONE = "measured.csv"
+"""The last file of an autoencoder that is written."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +63,7 @@ class Trained:
 
 
 def train_or_load(work: Experiment, layer: int | str, folder: str | Path, seed: int = 0) -> Trained:
-    """Search, choose and train on an autoencoder, or load it from the folder if all of it was done before.
+    """Search, choose and train on an autoencoder, or load it if all of it was done before, here or for shipped results.
 
     Args:
         work: model, setting, captions and profile.
@@ -78,12 +81,15 @@ def train_or_load(work: Experiment, layer: int | str, folder: str | Path, seed: 
     captions = key({"texts": held_out + texts[: size.clips]})
     made_by = units(work.model, work.setting, None, [{**how, "captions": captions}])[0]
     place = folder / made_by[:16]
-    if not (place / "measured.csv").is_file():
+    if not (place / DONE).is_file():
+        shipped.layer().copy(made_by, place, DONE)
+    if not (place / DONE).is_file():
         held = gather_activations(work, site, held_out, HELD_OUT, folder)
         files = gather_activations(work, site, list(islice(cycle(texts), size.clips)), TRAINING, folder)
         parts = [read_part(file) for file in held]
         chosen = _train(work, site, files, parts, place, seed)
-        write_table(place / "measured.csv", pd.DataFrame([measure(chosen, parts)]))
+        write_table(place / DONE, pd.DataFrame([measure(chosen, parts)]))
+    shipped.note_made(made_by, place)
     table, log, measured = (pd.read_csv(place / f"{name}.csv") for name in ("search", "log", "measured"))
     sae = SparseAutoencoder.load(place).to(work.model.device)
     return Trained(sae, site, table, log, measured.iloc[0], made_by)

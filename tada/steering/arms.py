@@ -218,7 +218,7 @@ def plan_steering(
         described = arm.describe(model)
         for percent in sorted({float(percent) for percent in percents} - {0.0}):
             row = {"kind": kind, "method": method, "layers": layers, "percent": percent, "alpha": arm.raw(percent)}
-            ways.append((row, described | {"alpha": row["alpha"]}))
+            ways.append((row, described | {"alpha": float(f"{row['alpha']:.9g}")}))  # the same on every machine
     rows, told = [], []
     for number, (prompt, seed) in enumerate(trial.rows):
         clip = {"prompt": prompt, "seed": int(seed)}

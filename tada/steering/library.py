@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tada.arguments import Seeds
 from tada.concepts import steered as prompts
 from tada.concepts.steered import Vocabulary, Wording
 from tada.engine import Setting, units
@@ -18,6 +19,7 @@ from tada.models.base import Layers, Model
 from tada.steering.controls import shuffle_labels
 from tada.steering.pairwise import contrast, difference, probe_direction, sign_consistency
 from tada.steering.vector import Vector
+from tada.store import shipped
 
 FOLDER = Path("_build") / "vectors"
 """Where vectors are kept unless another folder is named."""
@@ -57,7 +59,9 @@ METHODS = ("caa", "austeer", "probe", "shuffled", "difference")
 
 
 def fit(model: Model, recipe: Recipe, folder: str | Path | None = FOLDER, force: bool = True) -> Vector:
-    """Fit the vector of a concept, or find it in the folder if the same recipe fitted it on the same weights.
+    """Fit the vector of a concept, or find it if the same recipe fitted it on the same weights.
+
+    It is found in the folder, or else among shipped results, see :mod:`tada.store.shipped`.
 
     Args:
         folder: where vectors are kept; None keeps nothing.
@@ -70,18 +74,38 @@ def fit(model: Model, recipe: Recipe, folder: str | Path | None = FOLDER, force:
     pairs = prompts.pairs(recipe.concept, recipe.vocabulary, recipe.wording, recipe.count)
     setting = replace(recipe.setting, lyrics=pairs.lyrics if model.sings else None)
     about = {"concept": recipe.concept, "wording": recipe.wording, "vocabulary": recipe.vocabulary}
-    seeds = [[recipe.seed]] * recipe.count if recipe.shared_noise else recipe.seed
-    how = {"what": "vector", "count": recipe.count, "seeds": seeds, "sites": list(model.resolve(recipe.sites))}
+    how = {"what": "vector", "count": recipe.count, "seeds": _seeds(recipe), "sites": list(model.resolve(recipe.sites))}
     how |= {} if recipe.method == "caa" else {"method": recipe.method}
     unit = units(model, setting, None, [{**about, **how}])[0]
     place = None if folder is None else path(folder, model, recipe.concept, recipe.method)
     old = None if place is None else _kept(place, force)
-    if old is not None and old.info.get("recipe") == unit:
+    if old is not None and place is not None and old.info.get("recipe") == unit:
+        shipped.note_made(unit, place)
         return old
     if old is not None and not force:
         raise InputError(
             f"{place} is of another recipe or other weights: name another folder, or write over it (--force)"
         )
+    layer = shipped.layer()
+    file = layer.find(unit, shipped.VECTOR)
+    vector = None if file is None else Vector.load(file)
+    if vector is None or layer.is_sampled(unit):
+        again = _fit(model, recipe, pairs, setting)
+        again = replace(again, info={**again.info, **about, "recipe": unit})
+        if vector is not None:
+            layer.compare_vectors(unit, again.directions, vector.directions)
+        vector = again if vector is None else vector
+    if place is not None:
+        vector.save(place)
+        shipped.note_made(unit, place)
+    return vector
+
+
+def _seeds(recipe: Recipe) -> Seeds:
+    return [[recipe.seed]] * recipe.count if recipe.shared_noise else recipe.seed
+
+
+def _fit(model: Model, recipe: Recipe, pairs: prompts.Pairs, setting: Setting) -> Vector:
     others = {"austeer": sign_consistency, "probe": probe_direction, "difference": difference}
     by, sides = others.get(recipe.method, contrast), (pairs.positive, pairs.negative)
     match recipe.method:
@@ -89,11 +113,7 @@ def fit(model: Model, recipe: Recipe, folder: str | Path | None = FOLDER, force:
             sides = shuffle_labels(*sides, recipe.seed)
         case "difference":
             sides = pairs.positive, pairs.neutral
-    vector = by(model, *sides, seeds, setting, recipe.sites)
-    vector = replace(vector, info={**vector.info, **about, "recipe": unit})
-    if place is not None:
-        vector.save(place)
-    return vector
+    return by(model, *sides, _seeds(recipe), setting, recipe.sites)
 
 
 def _kept(place: Path, force: bool) -> Vector | None:

@@ -180,7 +180,7 @@ def lengths(model: Model, vector: Vector, trial: Trial, layers: Layers | None, s
     """The raw strength as long as the outputs it is added to: median over sites, mean over steps, frames, prompts."""
     sites = vector.sites if layers is None else model.resolve(layers)
     found = output_lengths(model, trial, store)
-    own = {site: float(vector.directions[site].norm(dim=-1).mean()) for site in sites}
+    own = {site: float(vector.directions[site].double().norm(dim=-1).mean()) for site in sites}
     return float(np.median([found[site] / own[site] for site in sites if own[site]]))
 
 

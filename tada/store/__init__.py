@@ -4,6 +4,8 @@ Several rows (one per metric) may share a unit; a unit is stored with all its ro
 processes, on any number of machines that see the folder, may use a store at once, and a killed one leaves it sound.
 No file system has to lock for that: each process appends checksummed records to a file of its own and reads all
 others', and who is at work on what is said by claims, which cost double work at the worst if they fail.
+
+What a store does not hold is read from the results that ship with the repository, see :mod:`tada.store.shipped`.
 """
 
 from __future__ import annotations
@@ -29,16 +31,15 @@ import pyarrow.compute as pc
 
 from tada.errors import InputError, UnknownNameError
 from tada.io import append, atomic_write, sha256
+from tada.store import shipped
+from tada.store.shipped import SETTING, UNIT
 
 log = logging.getLogger(__name__)
 
-UNIT = "unit_hash"
 RECORD = re.compile(rb"tada ([0-9a-f]{64}) ([0-9]{1,15})\n")
 """What a record begins with: the hash and the length of the Arrow stream that follows."""
 LONGEST_HEAD = 86
 """Bytes."""
-SETTING = "setting "
-"""Units of this name hold settings."""
 MACHINE = f"{platform.node()} {getnode():x}"
 """The name of this machine, and its network card's, since machines may share a name."""
 BEAT, LEASE = 10.0, 60.0
@@ -94,15 +95,20 @@ class Store:
         return Store, (self.folder,)
 
     def known(self, units: Iterable[str] | None = None) -> set[str]:
-        """List the units that are stored and whole, those of other processes included; ``units``: which of these."""
+        """List the units that are stored and whole, those of other processes included.
+
+        Args:
+            units: which of these are known, here or in shipped results; None for all that are here.
+        """
         with self._mutex:
             self._read_on()
             if units is None:
                 return {unit for unit in self._places if not unit.startswith(SETTING)}
-            return {unit for unit in units if unit in self._places}
+            units = list(units)
+            return {unit for unit in units if unit in self._places} | shipped.layer().known(units)
 
     def add(self, rows: pd.DataFrame) -> None:
-        """Store rows, all or none; units that are stored already stay as they are.
+        """Store rows, all or none; units that are stored here already stay as they are.
 
         Args:
             rows: a table with a column ``unit_hash``; every unit with all its rows.
@@ -113,7 +119,8 @@ class Store:
         if UNIT not in rows or rows.empty:
             raise InputError(f"got a table of {len(rows)} rows with columns {list(rows)}; expected rows with {UNIT}")
         with self._mutex:
-            new = rows[~rows[UNIT].isin(self.known(rows[UNIT]))]
+            self._read_on()
+            new = rows[~rows[UNIT].isin(self._places)]
             if new.empty:
                 return
             file = self._files.setdefault(os.getpid(), self.folder / f"{time.time_ns():020}-{uuid4().hex[:8]}.rows")
@@ -127,7 +134,8 @@ class Store:
         """Read the stored rows, each unit once.
 
         Args:
-            units: which units, in this order; None for all, in the order of their hashes.
+            units: which units, in this order, from here or else from shipped results; None for all that are here, in
+                the order of their hashes.
 
         Raises:
             UnknownNameError: units that are not stored.
@@ -139,9 +147,17 @@ class Store:
             raise UnknownNameError(f"{len(missing)} of {len(wanted)} units are not stored, the first is {first}")
         if not wanted:
             return pd.DataFrame({UNIT: pd.Series(dtype=str)})
-        frame = pa.concat_tables(self._tables(wanted), promote_options="permissive").to_pandas()
+        here = [unit for unit in wanted if unit in self._places]
+        others = [unit for unit in wanted if unit not in self._places]
+        shipped.layer().note(others, here)
+        tables = [*self._tables(here), *shipped.layer().tables(others)]
+        frame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
         order = frame[UNIT].map({unit: number for number, unit in enumerate(wanted)})
         return frame.iloc[order.argsort(kind="stable")].reset_index(drop=True)
+
+    def sampled(self, units: Iterable[str]) -> set[str]:
+        """Choose the units of shipped results among these, which are not here, that are to be made again."""
+        return shipped.layer().sampled(unit for unit in units if unit not in self._places)
 
     def get(self, name: str) -> Any:
         """Read a setting that :meth:`get_or_set` decided, None if nothing was."""

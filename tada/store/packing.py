@@ -1,0 +1,149 @@
+"""Shipped results are packed from the stores of a whole run of the book, and held against a later one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tada.errors import InputError
+from tada.io import atomic_write, sha256, write_json
+from tada.store import SETTING, UNIT, Store
+from tada.store.shipped import ABOUT, MADE, ROWS, VECTOR, Shipped, differences
+
+Used = Mapping[str, Any]
+"""Of a page: its ``seconds``, its ``own`` units as it asked for them, and ``made``: key -> place of what it fitted."""
+
+LIMIT = 12e6
+"""Bytes that shipped results may take."""
+
+WHAT = ["model", "concept", "pair", "prompt", "seed", "method", "layers", "percent", "metric"]
+"""Columns that say of which clip a value is, whatever its key."""
+
+
+def pack(stores: Path, pages: Mapping[str, Used], folder: Path, about: Mapping[str, Any]) -> int:
+    """Pack what pages used, in place of the results in a folder.
+
+    Args:
+        stores: a folder below which all their stores are.
+        pages: page -> what it used.
+        folder: of the shipped results.
+        about: commit, command, machine and the like, to be written beside.
+
+    Returns:
+        How many units ship now.
+
+    Raises:
+        InputError: units that are in none of the stores, vectors that were written over, more than :data:`LIMIT`, or
+            a folder that holds anything else.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / ABOUT).is_file():
+        raise InputError(f"{folder} holds other things than shipped results, which would be lost: name another folder")
+    rows, settings = gather(stores, [unit for used in pages.values() for unit in used["own"]])
+    places = {unit: place for place, unit in enumerate(rows[UNIT].unique())}
+    made = {unit: Path(place) for used in pages.values() for unit, place in used["made"].items()}
+    draft = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(draft, ignore_errors=True)
+    atomic_write(draft / ROWS, lambda path: rows.to_parquet(path, index=False, compression="zstd"))
+    for unit, place in made.items():
+        _copy_made(unit, place, draft / MADE / unit[:16])
+    said = {
+        **about,
+        "sha256": sha256(draft / ROWS),
+        "settings": settings,
+        "pages": {
+            page: {
+                "seconds": used["seconds"],
+                "units": spans(places[unit] for unit in used["own"] if unit in places),
+                "made": list(used["made"]),
+            }
+            for page, used in pages.items()
+        },
+    }
+    write_json(draft / ABOUT, said)
+    size = sum(file.stat().st_size for file in draft.rglob("*") if file.is_file())
+    if size > LIMIT:
+        raise InputError(
+            f"{draft} takes {size / 1e6:.1f} MB; expected {LIMIT / 1e6:.0f} at most: run less, or raise it"
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.replace(folder)
+    return len(places)
+
+
+def gather(stores: Path, units: Iterable[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read units from all stores below a folder, in this order, and the settings among them by name."""
+    order = {unit: place for place, unit in enumerate(dict.fromkeys(units))}
+    rows, missing = [pd.DataFrame(columns=[UNIT, "value"])], set(order)
+    settings: dict[str, Any] = {}
+    for store in map(Store, sorted({file.parent for file in stores.rglob("*.rows")})):
+        here = store.known(missing)
+        names = [unit.removeprefix(SETTING) for unit in here if unit.startswith(SETTING)]
+        rows.append(store.frame(sorted(unit for unit in here if not unit.startswith(SETTING))))
+        settings |= {name: store.get(name) for name in names}
+        missing -= here
+    if missing:
+        raise InputError(f"{len(missing)} of {len(order)} units are in no store below {stores}, such as {min(missing)}")
+    found = pd.concat([part for part in rows if len(part)] or rows)
+    found = found.sort_values(UNIT, key=lambda column: column.map(order), kind="stable", ignore_index=True)
+    return found.assign(**{name: found[name].astype(str) for name in ("pair",) if name in found}), settings
+
+
+def _copy_made(unit: str, place: Path, folder: Path) -> None:
+    """Copy a vector, or the files of an autoencoder that are not below it in folders."""
+    if not place.is_dir():
+        card = place.with_suffix(".json")
+        if json.loads(card.read_text(encoding="utf-8"))["info"].get("recipe") != unit:
+            raise InputError(
+                f"{place} was written over with a vector of another recipe: give the pages stores of their own"
+            )
+        for file in (place, card):
+            atomic_write(folder / Path(VECTOR).with_suffix(file.suffix), file.read_bytes())
+        return
+    for file in place.iterdir():
+        if file.suffix in (".safetensors", ".json", ".csv", ".parquet"):
+            atomic_write(folder / file.name, file.read_bytes())
+
+
+def spans(places: Iterable[int]) -> list[list[int]]:
+    """Write numbers as spans, from the first on up to the one past the last."""
+    found: list[list[int]] = []
+    for place in sorted(set(places)):
+        if found and found[-1][1] == place:
+            found[-1][1] += 1
+        else:
+            found.append([place, place + 1])
+    return found
+
+
+def compare(stores: Path, pages: Mapping[str, Used], folder: Path) -> pd.DataFrame:
+    """Hold what pages used, all computed anew, against shipped results, clip by clip and whatever their keys.
+
+    Keys say too much for that: a vector that was fitted on another machine differs by rounding, and so do the keys of
+    all clips that it steers.
+
+    Args:
+        stores: a folder below which all stores of the pages are.
+        pages: page -> what it used.
+        folder: of the shipped results.
+
+    Returns:
+        ``page``, :data:`WHAT`, and ``here, shipped, difference, wrong``, see
+        :func:`tada.store.shipped.differences`; values that only one of them has are left out.
+    """
+    ours, parts = Shipped(folder), []
+    for page in [page for page in pages if page in ours.about["pages"]]:
+        here = gather(stores, pages[page]["own"])[0]
+        found = differences(_comparable(here), _comparable(ours.of_page(page)), WHAT)
+        parts.append(found.assign(page=page))
+    return pd.concat(parts, ignore_index=True)[["page", *WHAT, "here", "shipped", "difference", "wrong"]]
+
+
+def _comparable(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with strengths as far as machines agree on them, each clip's value once."""
+    rows = rows.reindex(columns=[*WHAT, "value", "embedding"])
+    return rows.assign(percent=rows["percent"].map("{:.5g}".format)).drop_duplicates(WHAT)

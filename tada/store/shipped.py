@@ -1,0 +1,218 @@
+"""Results that ship with the repository: read where a store has none, never written, and a sample of them made again.
+
+A folder of them holds ``rows.parquet``, judged rows in the order in which pages ask for their units; ``made/``, vectors
+and autoencoders, a folder each, by the first digits of the key of all that determines them; and ``about.json``: commit,
+command, machine, versions, hashes, settings of stores, and what each page read: its vectors and autoencoders, and from
+which unit on up to which other, counted from 0.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tada.errors import InputError
+from tada.io import atomic_write, sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+UNIT = "unit_hash"
+SETTING = "setting "
+"""Units of this name hold settings."""
+RESULTS = "TADA_RESULTS"
+"""Environment variable: the folder of shipped results, empty for none; not set: ``results/`` of the checkout."""
+CHECK = "TADA_CHECK"
+"""Environment variable: the page that is being built, a space, and the seed of its sample; not set elsewhere."""
+JUDGED = (UNIT, "metric", "value", "embedding")
+ABOUT, ROWS, MADE, VECTOR = "about.json", "rows.parquet", "made", "vector.safetensors"
+
+SHARE, LEAST, RUN = 0.01, 16, 8
+"""Of the units that a page reads this share is made again, and so many at least, in runs that a model takes at once."""
+TOLERANCE = 1e-3
+"""The largest difference of a value that counts as rounding, relative to the value where that is above 1."""
+
+log = logging.getLogger("tada.results")
+"""Told at level INFO what is read and how it compares, for whoever builds a page."""
+
+
+class Shipped:
+    """The results in a folder; without one there are none.
+
+    Attributes:
+        about: what ``about.json`` says.
+        places: unit -> its number, in the order of pages.
+
+    Raises:
+        InputError: no results there, or damaged ones.
+    """
+
+    def __init__(self, folder: Path | None = None, check: str = "") -> None:
+        self.folder = folder
+        self.about: dict[str, Any] = {"pages": {}, "settings": {}}
+        self._rows = pa.table({UNIT: pa.array([], pa.string())})
+        if folder is not None:
+            self.about, self._rows = _read(folder)
+        self.places = {unit: place for place, unit in enumerate(self._rows[UNIT].unique().to_pylist())}
+        self._settings = {SETTING + name: json.dumps(value) for name, value in self.about["settings"].items()}
+        page = self.about["pages"].get(check.partition(" ")[0], {"units": [], "made": []})
+        self._sample = draw([place for span in page["units"] for place in range(*span)], check)
+        vectors = [unit for unit in page["made"] if (self._place(unit) / VECTOR).is_file()]
+        self._vector = Random(check).choice(vectors) if vectors else ""
+        self._checked: set[str] = set()
+
+    def known(self, units: Iterable[str]) -> set[str]:
+        """Tell which of these units are here."""
+        return {unit for unit in units if unit in self.places or unit in self._settings}
+
+    def tables(self, units: Sequence[str]) -> list[pa.Table]:
+        """Read what was judged of units that are here; columns that describe their clips are left out."""
+        said = [unit for unit in units if unit in self._settings]
+        judged = self._rows.select([name for name in JUDGED if name in self._rows.column_names])
+        found = judged.filter(pc.is_in(judged[UNIT], pa.array(units, pa.string())))
+        settings = pa.table({UNIT: said, "value": [self._settings[unit] for unit in said]})
+        return [table for table in (found, settings) if len(table)]
+
+    def of_page(self, page: str) -> pd.DataFrame:
+        """Read the rows that a page asks for."""
+        numbers = self._rows[UNIT].to_pandas().map(self.places)
+        inside = [numbers.between(start, stop - 1) for start, stop in self.about["pages"][page]["units"]]
+        return self._rows.filter(pa.array(np.any([np.zeros(len(numbers), bool), *inside], axis=0))).to_pandas()
+
+    def find(self, unit: str, name: str) -> Path | None:
+        """Find a file of a vector or an autoencoder by the key of what determines it; None if it does not ship."""
+        path = self._place(unit) / name
+        return path if path.is_file() else None
+
+    def copy(self, unit: str, folder: Path, last: str) -> None:
+        """Copy the files of an autoencoder, if it ships; the one that says that all are there comes last."""
+        for file in sorted(self._place(unit).glob("*"), key=lambda file: file.name == last):
+            atomic_write(folder / file.name, file.read_bytes())
+
+    def _place(self, unit: str) -> Path:
+        return (self.folder or Path(os.devnull)) / MADE / unit[:16]
+
+    # ---- what a page reads, and the sample of it that is made again
+
+    def note(self, shipped: Sequence[str], own: Sequence[str]) -> None:
+        """Tell whoever builds a page which units it reads: those that ship by their numbers, a store's own by name."""
+        if log.isEnabledFor(logging.INFO):
+            places, both = ([self.places[unit] for unit in units if unit in self.places] for units in (shipped, own))
+            log.info("%s", {"shipped": places, "own": list(own), "both": both})
+
+    def sampled(self, units: Iterable[str]) -> set[str]:
+        """Choose the units of the sample among these that were not compared yet; none where no page is built."""
+        if not log.isEnabledFor(logging.INFO):
+            return set()
+        return {unit for unit in units if self.places.get(unit) in self._sample} - self._checked
+
+    def is_sampled(self, vector: str) -> bool:
+        """Tell whether a vector is the one of the page that is fitted again."""
+        return vector == self._vector and log.isEnabledFor(logging.INFO)
+
+    def compare(self, again: pd.DataFrame) -> None:
+        """Compare rows that were made again with those that ship, and tell what was found."""
+        again = again[again[UNIT].isin(self.places)]
+        units = again[UNIT].unique().tolist()
+        ours = pd.concat([table.to_pandas() for table in self.tables(units)])
+        self._tell(units, differences(again, ours, [UNIT, "metric"], "outer"))
+
+    def compare_vectors(self, unit: str, again: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> None:
+        """Compare a vector's directions that were fitted again with those that ship, and tell what was found."""
+        largest = max(float((again[site] - ours[site]).abs().max()) for site in ours)
+        row = {UNIT: unit, "metric": "vector", "here": largest, "shipped": 0.0, "difference": largest}
+        self._tell([unit], pd.DataFrame([{**row, "wrong": largest > TOLERANCE}]))
+
+    def _tell(self, units: Sequence[str], found: pd.DataFrame) -> None:
+        self._checked.update(units)
+        wrong = [
+            f"unit {row.unit_hash}, {row.metric}: {row.shipped:.6g} ships, {row.here:.6g} computed here, "
+            f"apart by {row.difference:.3g}"
+            for row in found[found["wrong"]].itertuples()
+        ]
+        log.info("%s", {"checked": len(units), "largest": float(found["difference"].max()), "wrong": wrong})
+
+
+def layer() -> Shipped:
+    """Open the shipped results that stores read here and now."""
+    own = Path(__file__).parents[2] / "results"
+    folder = os.environ.get(RESULTS, str(own) if (own / ABOUT).is_file() else "")
+    return _open(folder, os.environ.get(CHECK, ""))
+
+
+@lru_cache(maxsize=1)
+def _open(folder: str, check: str) -> Shipped:
+    return Shipped(Path(folder) if folder else None, check)
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], pa.Table]:
+    """Read ``about.json`` and the rows."""
+    if not (folder / ABOUT).is_file():
+        raise InputError(f"{folder} holds no shipped results: expected {ABOUT}, as `tada results make` writes it")
+    about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    if sha256(folder / ROWS) != about["sha256"]:
+        raise InputError(f"{folder / ROWS} is not what {ABOUT} describes: damaged or edited; take it from git again")
+    return about, pq.read_table(folder / ROWS)
+
+
+def draw(places: Sequence[int], seed: str) -> set[int]:
+    """Draw the sample of a page's units: runs of neighbours, each as likely as any other."""
+    runs = [places[start : start + RUN] for start in range(0, len(places), RUN)]
+    Random(seed).shuffle(runs)
+    sample: set[int] = set()
+    for run in runs:
+        if len(sample) < max(LEAST, SHARE * len(places)):
+            sample.update(run)
+    return sample
+
+
+def note_made(unit: str, place: Path) -> None:
+    """Tell whoever builds a page of a vector or an autoencoder that it uses: its key, and where it lies."""
+    if log.isEnabledFor(logging.INFO):
+        log.info("%s", {"made": [unit, str(place.resolve())]})
+
+
+def differences(here: pd.DataFrame, ours: pd.DataFrame, by: Sequence[str], how: Any = "inner") -> pd.DataFrame:
+    """Compare values, and embeddings where there are any, of two tables of rows.
+
+    Args:
+        here: rows that were computed here.
+        ours: rows that ship.
+        by: columns that say which rows belong together.
+        how: as for ``DataFrame.merge``; a row without partner is wrong.
+
+    Returns:
+        ``by``, ``here, shipped, difference`` (of embeddings the largest of any number), and whether that is ``wrong``.
+    """
+    one, other = (table.reindex(columns=[*by, "value", "embedding"]) for table in (here, ours))
+    both = one.merge(other, how, on=list(by), suffixes=(" here", " ours"))
+    found = both[list(by)].assign(here=both["value here"], shipped=both["value ours"])
+    sides = (
+        [_cell(*pair) for pair in both[[f"value {side}", f"embedding {side}"]].to_numpy()] for side in ("here", "ours")
+    )
+    found["difference"] = [_apart(x, y) for x, y in zip(*sides, strict=True)]
+    return found.assign(wrong=found["difference"] > TOLERANCE * found["shipped"].abs().clip(lower=1.0).fillna(1.0))
+
+
+def _cell(value: float, embedding: Any) -> np.ndarray:
+    return np.atleast_1d(np.asarray(embedding if isinstance(embedding, np.ndarray) else value, np.float64))
+
+
+def _apart(one: np.ndarray, other: np.ndarray) -> float:
+    """The largest difference of two values or embeddings; infinite where only one of them is known."""
+    if one.shape != other.shape or (np.isnan(one) != np.isnan(other)).any():
+        return math.inf
+    return float(np.nan_to_num(np.abs(one - other)).max())

@@ -1,0 +1,361 @@
+"""Shipped results: read where a store has none, never written, a sample of them made again, and packed from a run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tada
+from checks import SECONDS, run
+from tada import patching
+from tada.book import build, notebooks, pages
+from tada.book import results as kept_results
+from tada.errors import BookError, InputError
+from tada.io import sha256, write_json
+from tada.models.base import Model
+from tada.steering import library
+from tada.store import Store, packing, shipped
+
+PAIRS = pd.DataFrame({"concept": "violin", "target": "a violin song", "source": "a trumpet song", "pair": range(6)})
+SETTING = tada.Setting(SECONDS, tada.Sampling(steps=1, guidance=1.0), batch=4)
+ABOUT = {"date": "2026-03-01 14:05 UTC", "command": "tada results make"}
+
+
+class Power:
+    """A score that counts what it heard."""
+
+    def __init__(self, name: str = "power") -> None:
+        self.key, self.heard = name, 0
+
+    def __call__(self, clips: tada.Clips, rows: pd.DataFrame) -> np.ndarray:
+        self.heard += len(rows)
+        return clips.audio.double().square().mean(dim=(1, 2)).numpy()
+
+
+def sweep(model: Model, store: Path, score: Power) -> pd.DataFrame:
+    return patching.sweep(model, PAIRS, 0, [1], SETTING, score=score, store=store)
+
+
+def change(folder: Path, place: int, value: float) -> str:
+    """Change a shipped value by hand, all signatures, too; the unit."""
+    rows, about = pd.read_parquet(folder / "rows.parquet"), json.loads((folder / "about.json").read_text())
+    rows.loc[place, "value"] = value
+    rows.to_parquet(folder / "rows.parquet", index=False)
+    write_json(folder / "about.json", about | {"sha256": sha256(folder / "rows.parquet")})
+    shipped._open.cache_clear()
+    return str(rows["unit_hash"][place])
+
+
+@pytest.fixture
+def model(tiny_model: Callable[[str], Model]) -> Model:
+    return tiny_model("stable-audio")
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Model]) -> tuple[Path, pd.DataFrame]:
+    """Shipped results of a sweep by a page, and what it gave."""
+    folder = tmp_path_factory.mktemp("packed")
+    found = sweep(tiny_model("stable-audio"), folder / "run" / "store", Power())
+    packing.pack(
+        folder / "run",
+        {"04_page": {"own": list(found["unit_hash"]), "made": {}, "seconds": 1.0}},
+        folder / "results",
+        ABOUT,
+    )
+    return folder / "results", found
+
+
+@pytest.fixture
+def results(tmp_path: Path, packed: tuple[Path, pd.DataFrame], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of shipped results, in force."""
+    shutil.copytree(packed[0], tmp_path / "results")
+    monkeypatch.setenv("TADA_RESULTS", str(tmp_path / "results"))
+    yield tmp_path / "results"
+    shipped._open.cache_clear()
+
+
+class Events(logging.Handler):
+    """What whoever builds a page is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[dict[str, Any]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.found.append(record.args)
+
+    def of(self, name: str) -> list[Any]:
+        return [event[name] for event in self.found if name in event]
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> Iterator[Events]:
+    """Build the page ``04_page`` by the seed 3, and listen."""
+    monkeypatch.setenv("TADA_CHECK", "04_page 3")
+    handler, level = Events(), shipped.log.level
+    shipped.log.addHandler(handler)
+    shipped.log.setLevel(logging.INFO)
+    yield handler
+    shipped.log.removeHandler(handler)
+    shipped.log.setLevel(level)
+
+
+# ---- reading
+
+
+def test_what_ships_is_read_and_not_made_again_nor_written(
+    results: Path, packed: tuple[Path, pd.DataFrame], tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {file: sha256(file) for file in results.rglob("*") if file.is_file()}
+    for path in (results, *results.iterdir()):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    score = Power()
+    pd.testing.assert_frame_equal(sweep(model, tmp_path / "own", score), packed[1])
+    assert score.heard == 0 and Store(tmp_path / "own").known() == set()
+    assert {file: sha256(file) for file in results.rglob("*") if file.is_file()} == before
+    results.chmod(0o755)
+
+
+def test_without_shipped_results_nothing_is_there(
+    results: Path, packed: tuple[Path, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TADA_RESULTS", "")
+    assert Store(tmp_path / "other").known(packed[1]["unit_hash"]) == set()
+    monkeypatch.setenv("TADA_RESULTS", str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match="holds no shipped results"):
+        Store(tmp_path / "other").known(["a"])
+
+
+def test_units_of_other_keys_are_not_used(results: Path, tmp_path: Path, model: Model) -> None:
+    score = Power("another power")
+    found = sweep(model, tmp_path / "own", score)
+    assert score.heard == len(found) == len(Store(tmp_path / "own").known())
+
+
+def test_a_store_s_own_wins_and_grows_beside(results: Path, tmp_path: Path) -> None:
+    place, units = tmp_path / "own", pd.read_parquet(results / "rows.parquet")["unit_hash"]
+    Store(place).add(pd.DataFrame({"unit_hash": [units[2], "new"], "metric": "score", "value": [-7.0, 1.0]}))
+    store = Store(place)
+    assert store.known() == {units[2], "new"} and store.known(units[:3]) == set(units[:3])
+    assert store.frame(["new", units[1], units[2]])["value"].tolist()[::2] == [1.0, -7.0]
+    assert store.get_or_set("a setting", [1.5]) == [1.5]
+    assert len(store.frame()) == 2, "all of a store are its own"
+
+
+def test_what_was_edited_is_refused(results: Path, tmp_path: Path) -> None:
+    with (results / "rows.parquet").open("ab") as file:
+        file.write(b"x")
+    shipped._open.cache_clear()
+    with pytest.raises(InputError, match="not what about.json describes"):
+        Store(tmp_path / "own").known(["a"])
+
+
+def test_settings_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    value = {"a site": 0.1 + 0.2}
+    Store(tmp_path / "run").get_or_set("lengths", value)
+    Store(tmp_path / "run").add(pd.DataFrame({"unit_hash": ["a"], "pair": [1], "value": [1.0]}))
+    packing.pack(
+        tmp_path, {"04": {"own": ["a", "setting lengths"], "made": {}, "seconds": 1.0}}, tmp_path / "results", ABOUT
+    )
+    monkeypatch.setenv("TADA_RESULTS", str(tmp_path / "results"))
+    assert Store(tmp_path / "own").get("lengths") == value
+    assert Store(tmp_path / "own").get_or_set("lengths", {}) == value
+
+
+# ---- the sample
+
+
+def test_samples_are_large_enough_fair_and_other_each_time() -> None:
+    for count, least in ((5, 5), (40, 16), (4000, 40)):
+        assert least <= len(shipped.draw(range(count), "1 04_page")) <= least + shipped.RUN
+    hits = Counter(place for seed in range(600) for place in shipped.draw(range(160), f"04_page {seed}"))
+    assert len(hits) == 160 and min(hits.values()) > 35 and max(hits.values()) < 90, "each one in ten times"
+
+
+def test_a_sample_is_made_again_and_agrees(results: Path, tmp_path: Path, model: Model, events: Events) -> None:
+    score = Power()
+    found = sweep(model, tmp_path / "own", score)
+    assert sorted(place for places in events.of("shipped") for place in places) == list(range(len(found)))
+    assert 16 <= sum(events.of("checked")) == score.heard <= len(found) == 18
+    assert max(events.of("largest")) <= 1e-6 and not any(events.of("wrong"))
+    assert Store(tmp_path / "own").known() == set(), "what is compared is not kept"
+    sweep(model, tmp_path / "own", score)
+    assert sum(events.of("checked")) == score.heard <= len(found), "once a page"
+
+
+def test_a_value_that_was_changed_is_found_by_a_sample_that_holds_it(
+    results: Path, tmp_path: Path, model: Model, events: Events
+) -> None:
+    place = min(shipped.draw(range(18), "04_page 3"))
+    unit = change(results, place, 0.987654)
+    sweep(model, tmp_path / "own", Power())
+    (wrong,) = [line for lines in events.of("wrong") for line in lines]
+    assert wrong.startswith(f"unit {unit}, score: 0.987654 ships, ") and " computed here" in wrong
+
+
+def test_differences_know_gaps_embeddings_and_rounding() -> None:
+    def rows(*values: float, **more: Any) -> pd.DataFrame:
+        units = [f"unit {place}" for place in range(len(values))]
+        return pd.DataFrame({"unit_hash": units, "metric": "m", "value": values, **more})
+
+    def wrong(here: pd.DataFrame, ours: pd.DataFrame) -> list[bool]:
+        return shipped.differences(here, ours, ["unit_hash", "metric"], "outer")["wrong"].tolist()
+
+    assert wrong(rows(1.0, 5000.0, 0.0), rows(1.0005, 5001.0, 0.002)) == [False, False, True]
+    assert wrong(rows(np.nan, np.nan, 1.0), rows(np.nan, 1.0, np.nan)) == [False, True, True]
+    assert wrong(rows(1.0, 2.0), rows(1.0)) == [False, True]
+    one, other = (rows(np.nan, embedding=[np.array([0.5, last], np.float32)]) for last in (1.0, 1.1))
+    assert wrong(one, one) == [False] and wrong(one, other) == [True]
+    assert shipped.differences(one, other, ["unit_hash", "metric"])["difference"][0] == pytest.approx(0.1)
+
+
+# ---- vectors and autoencoders
+
+
+def test_vectors_ship_and_one_is_fitted_again(
+    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch, events: Events
+) -> None:
+    recipe = library.Recipe("tempo", SETTING, 2, vocabulary="mini")
+    vector = library.fit(model, recipe, tmp_path / "run")
+    ((unit, place),) = events.of("made")
+    page = {"own": [], "made": {unit: place}, "seconds": 1.0}
+    packing.pack(tmp_path, {"04_page": page, "05_page": page}, tmp_path / "results", ABOUT)
+    monkeypatch.setenv("TADA_RESULTS", str(tmp_path / "results"))
+    again = library.fit(model, recipe, tmp_path / "own")
+    assert again.info == vector.info
+    assert all((again.directions[site] == vector.directions[site]).all() for site in vector.sites)
+    assert events.of("checked") == [1] and events.of("wrong") == [[]]
+    library.fit(model, recipe, tmp_path / "own")
+    assert events.of("checked") == [1], "what is here is taken from here"
+    monkeypatch.setenv("TADA_CHECK", "")
+    monkeypatch.setattr(library, "contrast", None)
+    assert library.fit(model, recipe, tmp_path / "third").info == vector.info
+
+
+def test_a_vector_that_was_written_over_is_not_packed_for_another(tmp_path: Path, model: Model, events: Events) -> None:
+    for seed in (1, 2):
+        library.fit(model, library.Recipe("tempo", SETTING, 2, seed, "mini"), tmp_path / "run")
+    made = dict(events.of("made"))
+    with pytest.raises(InputError, match="written over with a vector of another recipe"):
+        packing.pack(tmp_path, {"04": {"own": [], "made": made, "seconds": 1.0}}, tmp_path / "results", ABOUT)
+    with pytest.raises(InputError, match="would be lost"):
+        packing.pack(tmp_path, {}, tmp_path / "run", ABOUT)
+
+
+def test_an_autoencoder_is_copied_whole_and_without_what_only_training_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "run" / "sae"
+    for name in ("measured.csv", "sae.safetensors", "cfg.json", "browser.clips", "found/sae.safetensors"):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(name)
+    packing.pack(
+        tmp_path, {"06": {"own": [], "made": {"a" * 64: str(place)}, "seconds": 1.0}}, tmp_path / "results", ABOUT
+    )
+    monkeypatch.setenv("TADA_RESULTS", str(tmp_path / "results"))
+    shipped.layer().copy("a" * 64, tmp_path / "own", "measured.csv")
+    shipped.layer().copy("b" * 64, tmp_path / "other", "measured.csv")
+    assert {path.name for path in (tmp_path / "own").iterdir()} == {"measured.csv", "sae.safetensors", "cfg.json"}
+    assert not (tmp_path / "other").exists()
+
+
+# ---- the book
+
+NOTEBOOK = """\
+# %%
+import pandas as pd
+from tada.store import Store, key, shipped
+
+scale = 1.0
+store, units = Store("../_build/scores"), {key({"n": n, "rule": 1}): n for n in range(40)}
+
+
+def compute(some):
+    numbers = [units[unit] for unit in units if unit in some]
+    about = {"model": "m", "concept": "c", "pair": numbers, "prompt": "p", "seed": numbers, "metric": "score"}
+    values = [scale * number for number in numbers]
+    return pd.DataFrame({**about, "unit_hash": [unit for unit in units if unit in some], "value": values})
+
+
+missing = set(units) - store.known(units)
+if missing:
+    store.add(compute(missing))
+print("the sum is", store.frame(units)["value"].sum())
+again = store.sampled(units)
+if again:
+    shipped.layer().compare(compute(again))
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout of one page, to be in."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: index\n")
+    write(tmp_path, NOTEBOOK)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TADA_RESULTS")
+    return tmp_path
+
+
+def write(checkout: Path, text: str) -> None:
+    (checkout / "notebooks" / "04_page.py").write_text(text)
+    notebooks.write_pair(checkout / "notebooks" / "04_page.py")
+
+
+def execute(checkout: Path, seed: int = 3, **options: Any) -> tuple[build.Page, list[str]]:
+    told: list[str] = []
+    kept = kept_results.find(checkout, seed=seed)
+    (page,) = build.execute(
+        checkout, pages.select(checkout / "notebooks"), "smoke", tell=told.append, kept=kept, **options
+    )
+    return page, told
+
+
+def test_results_are_made_read_checked_and_go_stale(checkout: Path) -> None:
+    page, told = execute(checkout)
+    assert page.provenance.results == "" and len(told) == 2, "a checkout without results is a plain one"
+    done = run("results", "make", "--profile", "smoke")
+    assert done.exit_code == 0 and "results holds 40 units" in done.output, done.output
+    about = json.loads((checkout / "results" / "about.json").read_text())
+    assert about["command"] == "tada results make --profile smoke" and about["pages"]["04_page"]["units"] == [[0, 40]]
+    assert {"commit", "machine", "versions", "date", "sha256"} <= set(about)
+    os.environ.pop("TADA_RESULTS")
+
+    (checkout / "_build" / "scores").rename(checkout / "elsewhere")
+    page, told = execute(checkout)
+    assert not page.reused, "pages are executed again where other results ship"
+    words = (
+        f"40 scores from results/ made on {about['date']} by `tada results make --profile smoke`; 16 computed again "
+    )
+    assert (
+        page.provenance.results == f"{words}here (seed 3), largest difference 0" and page.provenance.results in told[-1]
+    )
+    assert not list((checkout / "_build" / "scores").glob("*.rows")) and "the sum is 780" in page.output.read_text()
+
+    write(checkout, NOTEBOOK.replace('"rule": 1', '"rule": n // 30'))
+    page, told = execute(checkout)
+    assert page.provenance.results.startswith("10 scores from results/ ")
+    assert page.provenance.results.endswith(
+        "; 30 made for this page by other code, weights or settings, and not used; 30 computed here"
+    )
+
+    write(checkout, NOTEBOOK)
+    unit = change(checkout / "results", min(shipped.draw(range(40), "04_page 5")), -1.0)
+    with pytest.raises(BookError, match=rf"\(seed 5\):\n  unit {unit}, score: -1 ships, \d+ computed here"):
+        execute(checkout, seed=5)
+
+    done = run("results", "check", "--profile", "smoke", "--out", "differences.csv")
+    assert done.exit_code == 1 and "1 of 40 values differ" in done.output
+    assert pd.read_csv("differences.csv").query("wrong")["shipped"].tolist() == [-1.0]
+    os.environ.pop("TADA_RESULTS")
