@@ -15,6 +15,9 @@ from live import LAYERS, PROMPT, SAMPLING, SECONDS, SOURCE, offer, small_model
 from tada.display import live
 from tada.errors import InputError
 from tada.hooks import route
+from tada.minis import probe
+from tada.minis.attributes import draw
+from tada.minis.render import render
 from tada.steering import combine
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install 'tada-companion[book,dev]'")
@@ -96,6 +99,16 @@ def test_the_sound_is_the_model_s_up_to_the_phase_stage(exported):
             assert_close(found, stage.magnitudes(stage.whole(model.codec.image(latents)))[0])
         else:
             assert_close(found, model.codec.vocode(model.codec.mels(latents)).mean(1)[0])
+
+
+@pytest.mark.parametrize("exported", [True], indirect=True)
+def test_the_probe_hears_what_it_hears_in_python(exported):
+    _, folder = exported
+    audio = torch.from_numpy(render(draw(4), 4))[None, : round(SECONDS * 16_000)]
+    power = torch.stft(audio, 1024, 256, window=torch.hann_window(1024), return_complex=True).abs().square()
+    (found,) = run(folder, "probe", power=power[0].numpy())
+    wanted = torch.cat([values[0] for values in probe.load().probabilities(audio, 16_000).values()])
+    assert np.abs(found - wanted.numpy()).max() < 1e-3
 
 
 @pytest.mark.parametrize("exported", [True], indirect=True)

@@ -221,6 +221,7 @@
         part("audio", "audio", { controls: true, loop: true, "aria-label": "The clip" }),
         part("picture", "canvas", { role: "img", width: 256, height: 96 }),
         part("said", "p", { role: "status" }),
+        part("verdict", "p"),
         make("label", {}, part("match", "input", { type: "checkbox", checked: true, onchange: () => this.#volume() }), " play all at the level of the quietest"),
         make("p", { class: "live-links" }, part("link", "a", {}, "link to this clip"), " · ", part("file", "a", { download: "clip.wav" }, "wav file")),
         make("details", {}, make("summary", {}, "The same in Python"), make("pre", { tabindex: 0 }, part("code", "code"))),
@@ -364,6 +365,8 @@
       this.now = made;
       this.#volume();
       parts.said.textContent = `${this.#called}. ${signed(Number(made.level.toFixed(1)))} dB as made; it took ${made.seconds.toFixed(1)} s.`;
+      const heard = Object.entries(made.verdict || {}).map(([name, [own, chance]]) => `${name} ${own} ${Math.round(100 * chance)} %`);
+      parts.verdict.textContent = heard.length ? `The attribute probe hears: ${heard.join(" · ")}` : "";
       this.#paint(made);
       try {
         if (this.touched) history.replaceState(null, "", this.link);

@@ -219,6 +219,18 @@ export function picture(audio, rate, width = 256, height = 96) {
   return Uint8ClampedArray.from(rows.flatMap((row) => [...row]), (value) => 255 * ((value - top) / 80 + 1));
 }
 
+/** The power spectrum `[bin][time]` that tada.minis.mel.log_mel takes. */
+export function power(audio) {
+  const frames = new Frames(1024, 256), { bins } = frames, time = 1 + Math.floor(audio.length / 256);
+  const [re, im] = [new Float64Array(time * bins), new Float64Array(time * bins)];
+  frames.transform(audio, re, im, 512);
+  const values = Float32Array.from(re, (_, n) => {
+    const place = (n % time) * bins + Math.floor(n / time);
+    return re[place] ** 2 + im[place] ** 2;
+  });
+  return { values, bins, time };
+}
+
 /** Root mean square in dB below full scale. */
 export function decibels(audio) {
   return 10 * Math.log10(audio.reduce((sum, x) => sum + x * x, 0) / audio.length + 1e-12);

@@ -3,7 +3,7 @@
    Messages in: {id, kind: "load", from}, {id, kind: "make", request}. Messages out: {id, progress}, {id, done} or
    {id, error}. The last request wins: one that is being made stops where the next arrives. */
 import * as ort from "./ort.wasm.bundle.min.mjs";
-import { decibels, picture, resample, sound, tokenise } from "./tools.mjs";
+import { decibels, picture, power, resample, sound, tokenise } from "./tools.mjs";
 
 const GZIP = [0x1f, 0x8b];
 let model = null; // {about, sessions, texts, noise, vectors}
@@ -91,6 +91,19 @@ async function pushes({ strengths, layers }) {
   return push;
 }
 
+/** What the attribute probe hears: attribute -> [class, probability], the likeliest; null without a probe. */
+async function judge(heard) {
+  const { about, sessions } = model;
+  if (!sessions.probe) return null;
+  const { values, bins, time } = power(heard.subarray(0, Math.round(about.seconds * about.phase_rate)));
+  const { heard: { data } } = await sessions.probe.run({ power: tensor(values, bins, time) });
+  let first = 0;
+  return Object.fromEntries(Object.entries(about.classes).map(([name, classes]) => {
+    const own = [...data.subarray(first, (first += classes.length))], most = Math.max(...own);
+    return [name, [classes[own.indexOf(most)], most]];
+  }));
+}
+
 async function make(request, tell, stale) {
   const { about, sessions, noise } = model, began = performance.now();
   const [text, push] = [await routed(request), await pushes(request)];
@@ -114,7 +127,7 @@ async function make(request, tell, stale) {
   const audio = resample(heard, about.resample).slice(0, Math.round(about.seconds * about.sample_rate));
   const seconds = (performance.now() - began) / 1000;
   const made = { audio, rate: about.sample_rate, level: decibels(audio), seconds };
-  return { ...made, picture: picture(heard, about.phase_rate) };
+  return { ...made, picture: picture(heard, about.phase_rate), verdict: await judge(heard) };
 }
 
 self.onmessage = async ({ data: { id, kind, from, request } }) => {

@@ -27,6 +27,7 @@ from tada.display.players import data_attributes, page_folder, require_name
 from tada.errors import InputError
 from tada.hooks import record
 from tada.io import atomic_write, slug, write_json
+from tada.minis.attributes import CLASSES
 from tada.models.ace_step import sampling as flow
 from tada.models.ace_step.adapter import AceStep, AceStepSampling
 from tada.models.ace_step.codec import SAMPLE_RATE, sinc_kernels
@@ -72,7 +73,7 @@ class Live:
 
 
 def export(model: Model, folder: str | Path, offer: Live) -> Path:
-    """Write a model for a page: three graphs, the noise of seeds, vectors, and ``live.json``, which names them.
+    """Write a model for a page: its graphs, the noise of seeds, vectors, and ``live.json``, which names them.
 
     Args:
         model: a mini on the CPU, in float32.
@@ -103,6 +104,7 @@ def export(model: Model, folder: str | Path, offer: Live) -> Path:
         "seconds": offer.seconds,
         "layers": len(model.sites),
         "width": model.parts.transformer.config.inner_dim,
+        "classes": {name: list(classes) for name, classes in CLASSES.items()},
         "functional": list(model.functional or ()),
         "latents": [1, *noise.shape[1:]],
         "tokens": TOKENS,

@@ -3,7 +3,8 @@
 Three graphs make a clip. ``text`` reads a prompt once and gives the keys and values of every layer, in both guidance
 passes; a page exchanges those of a layer for another prompt's, which is what patching is. ``step`` predicts one guided
 velocity, with a push at the output of every layer (equation 3). ``sound`` decodes latents: to magnitudes where the
-checkpoint has a phase stage, whose last part is no network and is computed by the page, else to audio.
+checkpoint has a phase stage, whose last part is no network and is computed by the page, else to audio. A fourth one,
+``probe``, says what the attribute probe hears.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from tada.errors import InputError, MissingPackageError
+from tada.minis import mel, probe
+from tada.minis.attributes import CLASSES
+from tada.minis.sounds import SAMPLE_RATE as RATE
 from tada.models.ace_step.adapter import AceStep, AceStepSampling
 from tada.models.ace_step.codec import PhaseCodec
 from tada.models.ace_step.text import text_states
@@ -97,6 +101,20 @@ class Sound(nn.Module):
         return self.codec.vocode(self.codec.mels(latents)).mean(1)[0]
 
 
+class Verdict(nn.Module):
+    """Power spectrum ``[513, frames]`` of a clip at 16 kHz, as ``tada.minis.mel.log_mel`` takes it, to probabilities of
+    all classes, attribute after attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.probe = probe.load()
+        self.bank = nn.Parameter(mel._filters().T, requires_grad=False)
+
+    def forward(self, power: Tensor) -> Tensor:
+        logits = self.probe((self.bank @ power).clamp_min(1e-5).log()[None])
+        return torch.cat([logits[name].softmax(1)[0] for name in CLASSES])
+
+
 def require_runnable(model: Model, sampling: Sampling | str | None = None) -> tuple[AceStep, AceStepSampling]:
     """Return a model that a page can run, and the settings that it samples with.
 
@@ -132,7 +150,7 @@ def make_graphs(model: AceStep, seconds: float, tokens: int) -> dict[str, bytes]
     given = (*held, torch.ones(layers, 1 + tokens), torch.ones(layers, network.inner_dim))
     ids = torch.ones(1, tokens, dtype=torch.long)
     read = ("keys", "values", "used")
-    return {
+    made = {
         "text": to_onnx(Text(model), {"ids": ids, "mask": ids}, read),
         "step": to_onnx(
             Step(model),
@@ -141,6 +159,10 @@ def make_graphs(model: AceStep, seconds: float, tokens: int) -> dict[str, bytes]
         ),
         "sound": to_onnx(Sound(model), {"latents": latents}, ("sound",)),
     }
+    if model.codec.vocoder.config.sampling_rate != RATE:  # the probe knows no other
+        return made
+    power = torch.rand(mel.WINDOW // 2 + 1, 1 + round(seconds * RATE) // mel.HOP)
+    return made | {"probe": to_onnx(Verdict(), {"power": power}, ("heard",))}
 
 
 def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple[str, ...]) -> bytes:
