@@ -109,7 +109,7 @@ def neutral(
         first: number of the first one, so that prompts for calibration and for results do not meet.
         wording: ``"paper"``: as they are, for vocal concepts of the public ones with ``", with vocal"`` behind them as
             in the authors' first code. ``"revised"``: each with the neutral words of their later code, such as
-            ``"a song, {base}"`` for tempo.
+            ``"a song, {base}"`` for tempo; captions of the minis are single phrases then.
 
     Raises:
         KeyError: an unknown concept, vocabulary or wording. ValueError: more than there are, or none.
@@ -119,7 +119,7 @@ def neutral(
     check_name("wording", wording, get_args(Wording))
     if count < 1:
         raise InputError(f"got count={count}; expected one or more")
-    texts = _bases(known, count, vocabulary, first)
+    texts = _bases(known, count, vocabulary, first, wording)
     plain = vocabulary == "mini" and wording == "paper"
     template = known.neutral.get(wording, "{base}") if known and not plain else "{base}"
     return [template.format(base=text) for text in texts]
@@ -141,7 +141,7 @@ def poles(concept: str, count: int, vocabulary: Vocabulary = "public", first: in
         KeyError: an unknown concept. ValueError: more than there are.
     """
     known = get(concept)
-    texts = _bases(known, count, vocabulary, first)
+    texts = _bases(known, count, vocabulary, first, "revised")
     plain, *asked = (
         [template.format(base=text) for text in texts]
         for template in (known.neutral["revised"], *known.templates["revised"])
@@ -158,10 +158,13 @@ def word(template: str) -> tuple[str, bool]:
     return re.findall(r"\w+", template.replace("{base}", " "))[-1], template.startswith("{base}")
 
 
-def _bases(known: Concept | None, count: int, vocabulary: Vocabulary, first: int) -> list[str]:
+def _bases(
+    known: Concept | None, count: int, vocabulary: Vocabulary, first: int, wording: Wording = "paper"
+) -> list[str]:
     """Prompts that say nothing of the concept: the paper's, or captions of the minis' grammar."""
     if vocabulary == "mini":
-        return _mini_captions(known.attribute if known else "", first + count)[first:]
+        form = "phrase" if wording == "revised" else None
+        return _mini_captions(known.attribute if known else "", first + count, form)[first:]
     texts = pd.read_csv(str(files("tada.data") / "published_prompts.csv"))["prompt"].tolist()
     if first + count > len(texts):
         raise InputError(f"got first={first}, count={count}; the paper has {len(texts)} prompts")
@@ -182,7 +185,7 @@ def add_article(base: str) -> str:
     return f"{'an' if base[0].lower() in 'aeiou' or base.startswith('R&B') else 'a'} {base}"
 
 
-def _mini_captions(silent: str, count: int) -> list[str]:
+def _mini_captions(silent: str, count: int, form: str | None = None) -> list[str]:
     """Draw different captions that mention about half of what could be, and never the attribute ``silent``."""
     texts: dict[str, None] = {}
     seed = HELD_OUT
@@ -195,6 +198,7 @@ def _mini_captions(silent: str, count: int) -> list[str]:
             for name, coin in zip(CLASSES, coins, strict=True)
             if coin and name != silent and (name, labels[name]) != ("percussion", "none")
         ]
-        texts[caption(attributes, seed, mention=mention).text] = None
+        text = caption(attributes, seed, mention=mention, form=form).text
+        texts[text.rstrip(".") if form else text] = None  # what is put behind a phrase goes on from it
         seed += 1
     return list(texts)
