@@ -22,7 +22,7 @@ def leak_map(found: pd.DataFrame, judge: str) -> Figure:
     rows = found[found["judge"] == judge]
     down, across = rows["concept"].unique(), rows["measured"].unique()
     wide = rows.pivot_table("slope", "concept", "measured", sort=False).reindex(index=down, columns=across)
-    figure, (axis,) = plots.panels(1, 0.33 * len(down) + 1.6)
+    figure, (axis,) = plots.panels(1, 0.33 * len(down) + 2.4)
     most = max(float(np.nanmax(np.abs(wide.to_numpy()))), 1e-9)
     drawn = axis.imshow(wide.to_numpy(), cmap=plots.DIVERGING, vmin=-most, vmax=most, aspect="auto")
     for row in plots.named_rows(rows[~rows["verdict"].isin([ABOVE, BELOW])]):
@@ -31,7 +31,8 @@ def leak_map(found: pd.DataFrame, judge: str) -> Figure:
     axis.set_xticks(range(len(across)), list(across), rotation=90, fontsize=8.5)
     axis.set_yticks(range(len(down)), list(down), fontsize=8.5)
     axis.set(xlabel="measured", ylabel="steered")
-    figure.colorbar(drawn, ax=axis, label="movement for one range", fraction=0.05)
+    bar = {"orientation": "horizontal", "fraction": 0.05, "pad": 0.02, "aspect": 34}
+    figure.colorbar(drawn, ax=axis, label="movement for one range of the slider", **bar)
     plots.set_heading(axis, f"By {JUDGES.get(judge, judge)}", note="hatched: its interval holds 0, or too few prompts")
     return figure
 
