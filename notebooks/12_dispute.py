@@ -131,8 +131,9 @@ f"{means['K/V patch'] / means['prompt']:.3f} of the prompt" if {"K/V patch", "pr
 # %% mystnb={"image": {"alt": "A panel for each study: the movement of the concept under each condition, with its interval."}}
 conditions = hypotheses.conditions(found)
 for study, own in conditions.groupby("study", sort=False):
-    figures.condition_intervals(conditions, study, judge if judge in set(own["judge"]) else own["judge"].iloc[0])
-    plt.show()
+    for which in [name for name in (judge, "") if name in set(own["judge"])] or own["judge"].unique()[:1]:
+        figures.condition_intervals(conditions, study, which)
+        plt.show()
 
 # %% [markdown]
 # ## Every claim

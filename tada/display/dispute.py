@@ -58,4 +58,5 @@ def condition_intervals(conditions: pd.DataFrame, study: str, judge: str) -> Fig
     """Draw what each condition of a study does, as from ``hypotheses.conditions``."""
     rows = conditions[(conditions["study"] == study) & (conditions["judge"] == judge)]
     title = f"{study.capitalize()}{f', by {JUDGES.get(judge, judge)}' if judge else ''}"
-    return plots.intervals(rows.assign(known=rows["value"].notna()), rows["condition"].tolist(), title, "movement")
+    measured = "movement" if judge else "cosine"
+    return plots.intervals(rows.assign(known=rows["value"].notna()), rows["condition"].tolist(), title, measured)

@@ -31,8 +31,8 @@ def leak_map(found: pd.DataFrame, judge: str) -> Figure:
     axis.set_xticks(range(len(across)), list(across), rotation=90, fontsize=8.5)
     axis.set_yticks(range(len(down)), list(down), fontsize=8.5)
     axis.set(xlabel="measured", ylabel="steered")
-    bar = {"orientation": "horizontal", "fraction": 0.05, "pad": 0.02, "aspect": 34}
-    figure.colorbar(drawn, ax=axis, label="movement for one range of the slider", **bar)
+    bar = figure.colorbar(drawn, ax=axis, orientation="horizontal", fraction=0.05, pad=0.02, aspect=34)
+    bar.set_label("movement for one range of the slider")
     plots.set_heading(axis, f"By {JUDGES.get(judge, judge)}", note="hatched: its interval holds 0, or too few prompts")
     return figure
 

@@ -104,7 +104,9 @@ def collect(
     slopes = leakage.prompt_slopes(leakage.measure(table, workers))
     values = pd.concat([dispute.of_benchmark(results), dispute.measure(table, studies, workers)], ignore_index=True)
     cells, scores = benchmark.make_table(table, results), load_localisation(config)[0]
-    return Findings(config.name, config.checkpoint, values, results, cells, slopes, scores)
+    known = config.checkpoint in ("mini", "public")
+    checkpoint = config.checkpoint if known else table.work.model.checkpoint
+    return Findings(config.name, checkpoint, values, results, cells, slopes, scores)
 
 
 Test = Callable[[Findings], dict[str, Effect]]
@@ -239,7 +241,7 @@ TESTS: Mapping[str, Test] = {
     "outputs carry less": contrast("decomposition", {"K/V patch": 1.0, "output patch": -1.0}, "prompt"),
     "a third of the patch": contrast("decomposition", {"K/V patch": 1 / 3, "same-pair vector": -1.0}, "prompt"),
     "a mean is no worse": contrast("decomposition", {"mean vector": 1.0, "same-pair vector": -1.0}, "prompt"),
-    "fifty pairs are few": contrast("pairs", {"cosine, the paper's pairs": -1.0}),
+    "fifty pairs are enough": contrast("pairs", {"cosine, the paper's pairs": 1.0}),
     "few pairs suffice": contrast("pairs", {"fewest pairs": 1.0}, "most pairs"),
     "random vectors": contrast("controls", {"CAA": 1.0, "random vector": -4.0}),
     "self-attention": contrast("sites", {"self-attention": 1.0, "cross-attention": -1.0}),
