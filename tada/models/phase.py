@@ -27,6 +27,8 @@ FOLDER, CONFIG, WEIGHTS = "phase", "config.json", "model.safetensors"
 FLOOR = 2e-3
 """Magnitude below which is silence; a full-scale sine has 256."""
 MOMENTUM = 0.9
+FLAT = 0.1
+"""Curvature of a peak's logarithm below which its place between bins would hang on rounding; a sinusoid's is 1.4."""
 
 
 @dataclass(frozen=True)
@@ -203,17 +205,18 @@ def phases(magnitudes: Tensor, hop: int) -> Tensor:
         F.pad(magnitudes.clamp_min(1e-9).log(), (0, 0, 1, 1), value=-30.0)[:, k : k + bins] for k in range(3)
     )
     peak = (middle > left) & (middle >= right)
-    shift = (0.5 * (left - right) / (left - 2 * middle + right).clamp_max(-1e-9)).clamp(-0.5, 0.5)
-    advance = math.pi * hop / (bins - 1) * (place + torch.where(peak, shift, 0.0))
+    shift = (0.5 * (left - right) / (left - 2 * middle + right).clamp_max(-FLAT)).clamp(-0.5, 0.5)
+    window = 2 * (bins - 1)
+    advance = place * hop % window / window + hop / window * torch.where(peak, shift, 0.0)  # in turns
     below = torch.where(peak, place, -bins).cummax(1).values
     above = torch.where(peak, place, 2 * bins).flip(1).cummin(1).values.flip(1)
     nearest = torch.where(place - below <= above - place, below, above).clamp(0, bins - 1)
     turn, found = torch.zeros_like(magnitudes[:, :, 0]), []
     for time in range(magnitudes.shape[2]):
         own = nearest[:, :, time]
-        turn = turn.gather(1, own) + advance[:, :, time].gather(1, own)
+        turn = (turn.gather(1, own) + advance[:, :, time].gather(1, own)) % 1  # or float32 loses the place in a turn
         found.append(turn)
-    return torch.stack(found, 2) + math.pi * ((place - nearest) % 2)
+    return 2 * math.pi * torch.stack(found, 2) + math.pi * ((place - nearest) % 2)
 
 
 def _fold(frames: Tensor, hop: int) -> Tensor:

@@ -2,6 +2,7 @@
    Each function is the Python one of its name in tada.models; where order or rounding matters it is kept. */
 
 const { fround, PI } = Math;
+const FLAT = 0.1; // as tada.models.phase.FLAT
 
 // ---- text: a Unigram tokenizer over words, as the minis have
 
@@ -143,20 +144,20 @@ export function phases(magnitudes, bins, hop) {
   const time = magnitudes.length / bins, found = new Float32Array(magnitudes.length);
   const log = new Float32Array(bins + 2).fill(-30), advance = new Float32Array(bins), own = new Int32Array(bins);
   let turn = new Float32Array(bins);
-  const rate = fround((PI * hop) / (bins - 1));
+  const window = 2 * (bins - 1), rate = fround(hop / window);
   for (let t = 0; t < time; t++) {
     for (let k = 0; k < bins; k++) log[k + 1] = Math.log(Math.max(magnitudes[t * bins + k], 1e-9));
     let below = -bins;
     const peaks = new Uint8Array(bins);
     for (let k = 0; k < bins; k++) {
       const [left, middle, right] = [log[k], log[k + 1], log[k + 2]];
-      let place = k;
+      let shift = 0;
       if (middle > left && middle >= right) {
         [peaks[k], below] = [1, k];
-        const bend = Math.min(fround(fround(left - fround(2 * middle)) + right), -1e-9);
-        place = fround(k + Math.max(-0.5, Math.min(0.5, fround(fround(0.5 * fround(left - right)) / bend))));
+        const bend = Math.min(fround(fround(left - fround(2 * middle)) + right), fround(-FLAT));
+        shift = Math.max(-0.5, Math.min(0.5, fround(fround(0.5 * fround(left - right)) / bend)));
       }
-      advance[k] = rate * place;
+      advance[k] = fround(((k * hop) % window) / window) + fround(rate * shift);
       own[k] = below;
     }
     for (let k = bins - 1, above = 2 * bins; k >= 0; k--) {
@@ -166,8 +167,9 @@ export function phases(magnitudes, bins, hop) {
     }
     const next = new Float32Array(bins);
     for (let k = 0; k < bins; k++) {
-      next[k] = turn[own[k]] + advance[own[k]];
-      found[t * bins + k] = next[k] + fround(PI) * Math.abs((k - own[k]) % 2);
+      const rest = fround(turn[own[k]] + advance[own[k]]) % 1;
+      next[k] = rest < 0 ? rest + 1 : rest;
+      found[t * bins + k] = fround(fround(2 * PI) * next[k]) + fround(PI) * Math.abs((k - own[k]) % 2);
     }
     turn = next;
   }
