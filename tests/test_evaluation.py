@@ -20,7 +20,7 @@ from tada.metrics.suite import MetricSuite, SuiteFeatures
 from tada.models.base import Model
 from tada.steering import Arm, Trial, Vector, ranges, seeded
 from tada.steering.arms import plan_steering
-from tada.store import Store
+from tada.store import Store, packing
 
 SECONDS = 1.2
 PROMPTS = ["a song", "slow music", "techno", "a tune"]
@@ -131,6 +131,14 @@ def test_a_run_goes_on_where_it_was_and_does_nothing_twice(
     made.clear()
     assert evaluate(model, panel, store=tmp_path).equals(whole)
     assert not made
+
+    page = {"own": sorted(Store(tmp_path).known()), "made": {}, "seconds": 1.0}
+    packing.pack(tmp_path, {"07_table_1": page}, tmp_path / "results", {})
+    assert "embedding" not in pd.read_parquet(tmp_path / "results" / "rows.parquet")
+    monkeypatch.setenv("TADA_RESULTS", str(tmp_path / "results"))
+    assert evaluate(model, panel, store=tmp_path / "own").equals(whole) and not made, "all of it ships"
+    other = evaluate(model, panel, store=tmp_path / "own", percents=(-100, 25), arms=[arm(model)])
+    assert len(made) == 2 and {"all", "without 3"} <= set(other["pair"]), "distances that do not ship need embeddings"
 
 
 def test_what_determines_a_clip_is_in_its_hash(model: Model, panel: MetricSuite, run: pd.DataFrame) -> None:

@@ -228,9 +228,9 @@ def _parallel(model: Model, job: Job, chunks: Sequence[pd.DataFrame], store: Sto
         raise InputError(f"got {model!r} for an executor, whose workers cannot load it: give one from tada.load")
     pool = job.setting.executor
     assert pool is not None
-    folder = None if store is None else store.folder
+    place = None if store is None else (store.folder, store.only)
     job = replace(job, setting=replace(job.setting, executor=None))
-    work = partial(_work, model.reload, model.fingerprint(), job, folder)
+    work = partial(_work, model.reload, model.fingerprint(), job, place)
     futures = {pool.submit(work, chunk): chunk for chunk in chunks}
     try:
         while futures:
@@ -249,7 +249,7 @@ _worker = threading.local()
 
 
 def _work(
-    load: Callable[[], Model], fingerprint: str, job: Job, folder: Path | None, chunk: pd.DataFrame
+    load: Callable[[], Model], fingerprint: str, job: Job, place: tuple[Path, bool] | None, chunk: pd.DataFrame
 ) -> pd.DataFrame | None:
     """Compute a chunk in a worker, of a model of this fingerprint; None, after a while, where another is at it."""
     if getattr(_worker, "fingerprint", None) != fingerprint:
@@ -257,9 +257,9 @@ def _work(
         _worker.fingerprint = _worker.model.fingerprint()
     if _worker.fingerprint != fingerprint:
         raise InputError("a worker loaded other weights than the model has: they were changed after loading")
-    if getattr(_worker, "store", None) is None or _worker.store.folder != folder:
-        _worker.store = None if folder is None else Store(folder)
-    store = _worker.store
+    if getattr(_worker, "place", None) != place:
+        _worker.store, _worker.place = None if place is None else Store(*place), place
+    store = None if place is None else _worker.store
     with _claim(store, chunk) as mine:
         if mine:
             frames = _compute(_worker.model, job, chunk, store, _Limit(job.setting.batch))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,11 +17,12 @@ import pandas as pd
 from tada.concepts import judged
 from tada.engine import COLUMNS
 from tada.errors import InputError, check_name
-from tada.evaluation.results import ARM, BASELINE, CASE
+from tada.evaluation.results import ARM, BASELINE
+from tada.io import sha256
 from tada.metrics import curve, fad
 from tada.metrics.suite import MetricSuite
 from tada.models.base import Model
-from tada.steering.arms import Trial, Way, steer
+from tada.steering.arms import Trial, Way, plan_steering, steer
 from tada.store import UNIT, Store, key
 
 GRID = tuple(float(percent) for percent in range(-100, 101, 10))
@@ -67,37 +68,79 @@ def run(
     if not {float(percent) for percent in percents} - {0.0}:
         raise InputError(f"got percents={list(percents)}; expected finite strengths other than 0")
     store = Store(store) if isinstance(store, str | Path) else store
+    sets = _plan_sets(model, plan_steering(model, arms, trial, percents, suite), renders)
+    if store is not None and store.known(sets) < set(sets):
+        store = store.alone()  # results that ship have no embeddings
     rows = steer(model, arms, trial, percents, suite, store)
     clips = rows.loc[rows["metric"] != "embedding", [*COLUMNS, "percent", UNIT]]
-    sets = pd.DataFrame(one for _, part in rows.groupby(CASE, sort=False) for one in _sets(part, renders))
-    return pd.concat([clips, sets[clips.columns]], ignore_index=True) if len(sets) else clips.reset_index(drop=True)
+    measured = [_measure_or_load(unit, one, rows, renders, store) for unit, one in sets.items()]
+    return pd.concat([clips, *(part[clips.columns] for part in measured)], ignore_index=True)
 
 
-def _sets(rows: pd.DataFrame, renders: Any) -> Iterator[dict[str, Any]]:
-    """Distances between sets of clips of one concept, with and without each tenth of the prompts."""
-    clips = rows[rows["metric"] == "embedding"].sort_values("number", kind="stable")
-    unsteered = clips[clips["method"] == BASELINE]
-    if len(unsteered) < 3:
-        return
-    groups = np.arange(len(unsteered)) % min(GROUPS, len(unsteered))
-    zero = np.stack(unsteered["embedding"].to_list())
-    for _, part in clips.groupby([*ARM, "alpha"], sort=False):
-        about: dict[str, Any] = {name: part[name].iloc[0] for name in (*CASE, *ARM, "alpha", "percent")}
-        about |= {"prompt": "", "seed": -1}
-        steered, units = np.stack(part["embedding"].to_list()), sorted(part[UNIT])
-        for suffix, other in (("", zero), ("-renders", renders)):
-            if other is None or (other is zero and about["method"] == BASELINE):
-                continue
-            for left_out in (None, *range(groups.max() + 1)):
-                kept = groups != left_out
-                pair = "all" if left_out is None else f"without {left_out}"
-                x, y, width = steered[kept], other if suffix else other[kept], fad.spread(other)
-                found = {"fad": fad.distance(x, y)}
-                if width > 0:  # not all clips of the reference are equal
-                    found["kad"] = fad.kernel(x, y, width, paired=not suffix)
-                for name, value in found.items():
-                    unit = key({"units": units, "metric": name + suffix, "pair": pair})
-                    yield {**about, "pair": pair, "metric": name + suffix, "value": value, UNIT: unit}
+class _Clips(NamedTuple):
+    """A set of clips, and the one that it is held against.
+
+    Attributes:
+        about: columns of all its results.
+        units: of its clips, in the order of prompts.
+        unsteered: units of the unsteered clips; none where it is held against renders.
+    """
+
+    about: dict[str, Any]
+    units: list[str]
+    unsteered: list[str]
+
+
+def _plan_sets(model: Model, plan: pd.DataFrame, renders: Any) -> dict[str, _Clips]:
+    """The sets of clips of a plan by the key of all that determines their distances; none of fewer than 3 prompts."""
+    plan = plan.sort_values("number", kind="stable")
+    unsteered = plan.loc[plan["method"] == BASELINE, UNIT].tolist()
+    heard = None if renders is None else sha256(np.ascontiguousarray(renders).tobytes())
+    sets = {}
+    for _, part in plan.groupby([*ARM, "alpha"], sort=False) if len(unsteered) > 2 else ():
+        about = {name: part[name].iloc[0] for name in ("concept", *ARM, "alpha", "percent")}
+        about |= {"checkpoint": model.checkpoint, "model": model.name, "prompt": "", "seed": -1}
+        units = part[UNIT].tolist()
+        told = {"what": "distances of sets", "units": units, "groups": GROUPS}
+        if about["method"] != BASELINE:
+            sets[key({**told, "to": unsteered})] = _Clips(about, units, unsteered)
+        if heard is not None:
+            sets[key({**told, "to": heard})] = _Clips(about, units, [])
+    return sets
+
+
+def _measure_or_load(unit: str, clips: _Clips, rows: pd.DataFrame, renders: Any, store: Store | None) -> pd.DataFrame:
+    """Distances of a set with and without each tenth of the prompts, kept in the store under one key."""
+    if store is None or not store.known([unit]):
+        known = rows[rows["metric"] == "embedding"].drop_duplicates(UNIT).set_index(UNIT)["embedding"]
+        steered, other = (np.stack(known[units].to_list()) if units else None for units in clips[1:])
+        measured = list(_measure(steered, other, renders))
+        found = pd.DataFrame(measured, columns=["metric", "value"]).assign(**clips.about, **{UNIT: unit})
+        if store is None:
+            return _by_pair(found, clips)
+        store.add(found)
+    return _by_pair(store.frame([unit])[[UNIT, "metric", "value"]], clips)
+
+
+def _by_pair(found: pd.DataFrame, clips: _Clips) -> pd.DataFrame:
+    """Rows of a set whose metric ends with what it was taken of, such as ``without 0``, as all results have them."""
+    parts = found["metric"].str.partition(" ")
+    units = [key({"set": unit, "pair": pair}) for unit, pair in zip(found[UNIT], parts[2], strict=True)]
+    return found.assign(**clips.about, metric=parts[0], pair=parts[2], **{UNIT: units})
+
+
+def _measure(steered: Any, unsteered: Any, renders: Any) -> Iterator[tuple[str, float]]:
+    """Distances of a set's embeddings from those of unsteered clips, or of renders where there are none."""
+    groups = np.arange(len(steered)) % min(GROUPS, len(steered))
+    other, suffix = (renders, "-renders") if unsteered is None else (unsteered, "")
+    width = fad.spread(other)
+    for left_out in (None, *range(groups.max() + 1)):
+        kept = groups != left_out
+        pair = "all" if left_out is None else f"without {left_out}"
+        x, y = steered[kept], other if suffix else other[kept]
+        yield f"fad{suffix} {pair}", fad.distance(x, y)
+        if width > 0:  # not all clips of the reference are equal
+            yield f"kad{suffix} {pair}", fad.kernel(x, y, width, paired=not suffix)
 
 
 # ---- the area under a curve

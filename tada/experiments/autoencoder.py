@@ -81,8 +81,7 @@ def train_or_load(work: Experiment, layer: int | str, folder: str | Path, seed: 
     captions = key({"texts": held_out + texts[: size.clips]})
     made_by = units(work.model, work.setting, None, [{**how, "captions": captions}])[0]
     place = folder / made_by[:16]
-    if not (place / DONE).is_file():
-        shipped.layer().copy(made_by, place, DONE)
+    shipped.layer().copy(made_by, place / DONE)
     if not (place / DONE).is_file():
         held = gather_activations(work, site, held_out, HELD_OUT, folder)
         files = gather_activations(work, site, list(islice(cycle(texts), size.clips)), TRAINING, folder)

@@ -54,7 +54,7 @@ from tada.steering import (
 from tada.steering.arms import BASELINE, Way
 from tada.steering.prompted import TEXT_STREAMS, Equation, count_tokens
 from tada.steering.ranges import range_by_distance
-from tada.store import UNIT, Store, key
+from tada.store import UNIT, Store, key, shipped
 
 CONTROL = "control: "
 """Begins the methods that ought to leave a concept alone."""
@@ -127,12 +127,15 @@ def concept_slider(table: Table1, concept: str, layers: Layers) -> Way | None:
     pairs = prompts.pairs(concept, work.vocabulary, "revised", work.profile.steering.pairs)
     recipe = SliderRecipe(layers, iterations=iterations, seed=first_seed("contrast"))
     about = {"recipe": asdict(recipe), "checkpoint": work.model.fingerprint(), "prompts": pairs.positive}
-    place = table.kept("benchmark-sliders") / f"{key(about)[:16]}.safetensors"
+    made_by = key(about)
+    place = table.kept("benchmark-sliders") / f"{made_by[:16]}.safetensors"
+    shipped.layer().copy(made_by, place)
     if place.is_file():
         slider = Slider.load(place)
     else:
         setting = replace(work.setting, lyrics=pairs.lyrics if work.model.sings else None)
         slider = train_slider(work.model, pairs.neutral, pairs.positive, setting, recipe, place)
+    shipped.note_made(made_by, place)
     return SliderArm("Concept Sliders", slider, layers)
 
 

@@ -38,7 +38,7 @@ from tada.models.base import Layers
 from tada.models.hub import describe_choice
 from tada.steering import Arm, Trial, calibrate, lengths, library
 from tada.steering.ranges import prompt_distance, range_by_distance
-from tada.store import UNIT, Store, key
+from tada.store import UNIT, Store, key, shipped
 
 LAYER_SETS: tuple[Layers, ...] = ("all", "all-but-functional", "functional")
 """Layer sets of the CAA rows, in the paper's order."""
@@ -301,10 +301,13 @@ def _render_embeddings(table: Table1) -> torch.Tensor | None:
         return None
     seeds = SEEDS["renders"][:count]
     about = {"renders": count, "first": seeds[0], "seconds": seconds, "panel": table.suite.key}
-    place = table.kept("evaluation") / f"renders-{key(about)[:16]}.safetensors"
+    made_by = key(about)
+    place = table.kept("evaluation") / f"renders-{made_by[:16]}.safetensors"
+    shipped.layer().copy(made_by, place)
     if not place.is_file():
         clips = render_batch([draw(seed) for seed in seeds], seeds)[:, : min(FRAMES, round(seconds * SAMPLE_RATE))]
         atomic_write(place, save({"rows": table.suite.embed(clips, SAMPLE_RATE)}))
+    shipped.note_made(made_by, place)
     return load_file(place)["rows"]
 
 

@@ -72,12 +72,16 @@ class Place(NamedTuple):
 class Store:
     """The results in one folder, which is made if missing.
 
+    Args:
+        folder: of this store.
+        only: whether results that ship with the repository are left out.
+
     Raises:
         InputError: no folder, or the results of an older version.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, only: bool = False) -> None:
+        self.folder, self.only = Path(folder), only
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -91,8 +95,15 @@ class Store:
         self._damaged: set[str] = set()
         self._seen: dict[Path, tuple[int, float]] = {}  # claim -> its last sign of life, and when that was new here
 
-    def __reduce__(self) -> tuple[type[Store], tuple[Path]]:
-        return Store, (self.folder,)
+    def __reduce__(self) -> tuple[type[Store], tuple[Path, bool]]:
+        return Store, (self.folder, self.only)
+
+    def alone(self) -> Store:
+        """The same store without results that ship."""
+        return Store(self.folder, only=True)
+
+    def _shipped(self) -> shipped.Shipped:
+        return shipped.Shipped() if self.only else shipped.layer()
 
     def known(self, units: Iterable[str] | None = None) -> set[str]:
         """List the units that are stored and whole, those of other processes included.
@@ -105,7 +116,7 @@ class Store:
             if units is None:
                 return {unit for unit in self._places if not unit.startswith(SETTING)}
             units = list(units)
-            return {unit for unit in units if unit in self._places} | shipped.layer().known(units)
+            return {unit for unit in units if unit in self._places} | self._shipped().known(units)
 
     def add(self, rows: pd.DataFrame) -> None:
         """Store rows, all or none; units that are stored here already stay as they are.
@@ -149,15 +160,15 @@ class Store:
             return pd.DataFrame({UNIT: pd.Series(dtype=str)})
         here = [unit for unit in wanted if unit in self._places]
         others = [unit for unit in wanted if unit not in self._places]
-        shipped.layer().note(others, here)
-        tables = [*self._tables(here), *shipped.layer().tables(others)]
+        self._shipped().note(others, here)
+        tables = [*self._tables(here), *self._shipped().tables(others)]
         frame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
         order = frame[UNIT].map({unit: number for number, unit in enumerate(wanted)})
         return frame.iloc[order.argsort(kind="stable")].reset_index(drop=True)
 
     def sampled(self, units: Iterable[str]) -> set[str]:
         """Choose the units of shipped results among these, which are not here, that are to be made again."""
-        return shipped.layer().sampled(unit for unit in units if unit not in self._places)
+        return self._shipped().sampled(unit for unit in units if unit not in self._places)
 
     def get(self, name: str) -> Any:
         """Read a setting that :meth:`get_or_set` decided, None if nothing was."""

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tada.errors import InputError
 from tada.io import atomic_write, sha256, write_json
 from tada.store import SETTING, UNIT, Store
 from tada.store.shipped import ABOUT, MADE, ROWS, VECTOR, Shipped, differences
 
+log = logging.getLogger(__name__)
+
 Used = Mapping[str, Any]
 """Of a page: its ``seconds``, its ``own`` units as it asked for them, and ``made``: key -> place of what it fitted."""
 
 LIMIT = 12e6
 """Bytes that shipped results may take."""
+
+SUFFIXES = (".safetensors", ".json", ".csv", ".parquet")
+"""Of the files of an autoencoder that ship."""
 
 WHAT = ["model", "concept", "pair", "prompt", "seed", "method", "layers", "percent", "metric"]
 """Columns that say of which clip a value is, whatever its key."""
@@ -38,19 +47,19 @@ def pack(stores: Path, pages: Mapping[str, Used], folder: Path, about: Mapping[s
         How many units ship now.
 
     Raises:
-        InputError: units that are in none of the stores, vectors that were written over, more than :data:`LIMIT`, or
-            a folder that holds anything else.
+        InputError: units that are in none of the stores, more than :data:`LIMIT`, or a folder of anything else.
     """
     if folder.is_dir() and any(folder.iterdir()) and not (folder / ABOUT).is_file():
         raise InputError(f"{folder} holds other things than shipped results, which would be lost: name another folder")
     rows, settings = gather(stores, [unit for used in pages.values() for unit in used["own"]])
     places = {unit: place for place, unit in enumerate(rows[UNIT].unique())}
-    made = {unit: Path(place) for used in pages.values() for unit, place in used["made"].items()}
+    made = {unit: _files(unit, Path(place)) for used in pages.values() for unit, place in used["made"].items()}
     draft = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
-    atomic_write(draft / ROWS, lambda path: rows.to_parquet(path, index=False, compression="zstd"))
-    for unit, place in made.items():
-        _copy_made(unit, place, draft / MADE / unit[:16])
+    atomic_write(draft / ROWS, partial(_write_rows, rows))
+    for unit, files in made.items():
+        for name, file in files.items():
+            atomic_write(draft / MADE / unit[:16] / name, file.read_bytes())
     said = {
         **about,
         "sha256": sha256(draft / ROWS),
@@ -75,8 +84,20 @@ def pack(stores: Path, pages: Mapping[str, Used], folder: Path, about: Mapping[s
     return len(places)
 
 
+def _write_rows(rows: pd.DataFrame, path: Path) -> None:
+    """Write rows as small as they get: values by their bytes, since the last ones of most are empty."""
+    words = [name for name in rows if not pd.api.types.is_float_dtype(rows[name])]
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    how = {"compression": "zstd", "compression_level": 19, "use_dictionary": words, "use_byte_stream_split": ["value"]}
+    pq.write_table(table, path, **how)
+
+
 def gather(stores: Path, units: Iterable[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read units from all stores below a folder, in this order, and the settings among them by name."""
+    """Read units from all stores below a folder, in this order, and the settings among them by name.
+
+    Embeddings are left out: they would take many times the space of all else, and the distances of sets that are made
+    of them are results of their own, see :func:`tada.evaluation.run`.
+    """
     order = {unit: place for place, unit in enumerate(dict.fromkeys(units))}
     rows, missing = [pd.DataFrame(columns=[UNIT, "value"])], set(order)
     settings: dict[str, Any] = {}
@@ -89,24 +110,23 @@ def gather(stores: Path, units: Iterable[str]) -> tuple[pd.DataFrame, dict[str, 
     if missing:
         raise InputError(f"{len(missing)} of {len(order)} units are in no store below {stores}, such as {min(missing)}")
     found = pd.concat([part for part in rows if len(part)] or rows)
+    if "embedding" in found:
+        found = found[found["metric"] != "embedding"].drop(columns="embedding")
     found = found.sort_values(UNIT, key=lambda column: column.map(order), kind="stable", ignore_index=True)
     return found.assign(**{name: found[name].astype(str) for name in ("pair",) if name in found}), settings
 
 
-def _copy_made(unit: str, place: Path, folder: Path) -> None:
-    """Copy a vector, or the files of an autoencoder that are not below it in folders."""
-    if not place.is_dir():
-        card = place.with_suffix(".json")
-        if json.loads(card.read_text(encoding="utf-8"))["info"].get("recipe") != unit:
-            raise InputError(
-                f"{place} was written over with a vector of another recipe: give the pages stores of their own"
-            )
-        for file in (place, card):
-            atomic_write(folder / Path(VECTOR).with_suffix(file.suffix), file.read_bytes())
-        return
-    for file in place.iterdir():
-        if file.suffix in (".safetensors", ".json", ".csv", ".parquet"):
-            atomic_write(folder / file.name, file.read_bytes())
+def _files(unit: str, place: Path) -> dict[str, Path]:
+    """The files of what was fitted, by the names that they ship under; none, with a warning, if it was written over."""
+    if place.is_dir():
+        return {file.name: file for file in place.iterdir() if file.suffix in SUFFIXES}
+    card = place.with_suffix(".json")
+    if unit[:16] in place.stem:
+        return {file.name: file for file in (place, card) if file.is_file()}
+    if json.loads(card.read_text(encoding="utf-8"))["info"].get("recipe") == unit:
+        return {VECTOR: place, Path(VECTOR).with_suffix(".json").name: card}
+    log.warning("%s was written over by another recipe: it does not ship, and is fitted where it is asked for", place)
+    return {}
 
 
 def spans(places: Iterable[int]) -> list[list[int]]:
@@ -145,5 +165,5 @@ def compare(stores: Path, pages: Mapping[str, Used], folder: Path) -> pd.DataFra
 
 def _comparable(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows with strengths as far as machines agree on them, each clip's value once."""
-    rows = rows.reindex(columns=[*WHAT, "value", "embedding"])
+    rows = rows.reindex(columns=[*WHAT, "value"])
     return rows.assign(percent=rows["percent"].map("{:.5g}".format)).drop_duplicates(WHAT)

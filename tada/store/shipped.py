@@ -1,9 +1,9 @@
 """Results that ship with the repository: read where a store has none, never written, and a sample of them made again.
 
-A folder of them holds ``rows.parquet``, judged rows in the order in which pages ask for their units; ``made/``, vectors
-and autoencoders, a folder each, by the first digits of the key of all that determines them; and ``about.json``: commit,
-command, machine, versions, hashes, settings of stores, and what each page read: its vectors and autoencoders, and from
-which unit on up to which other, counted from 0.
+A folder of them holds ``rows.parquet``, judged rows in the order in which pages ask for their units, but no embeddings;
+``made/``, what was fitted, a folder each, by the first digits of the key of all that determines it; and ``about.json``:
+commit, command, machine, versions, hashes, settings of stores, and what each page read: what was fitted for it, and
+from which unit on up to which other, counted from 0.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RESULTS = "TADA_RESULTS"
 """Environment variable: the folder of shipped results, empty for none; not set: ``results/`` of the checkout."""
 CHECK = "TADA_CHECK"
 """Environment variable: the page that is being built, a space, and the seed of its sample; not set elsewhere."""
-JUDGED = (UNIT, "metric", "value", "embedding")
+JUDGED = (UNIT, "metric", "value")
 ABOUT, ROWS, MADE, VECTOR = "about.json", "rows.parquet", "made", "vector.safetensors"
 
 SHARE, LEAST, RUN = 0.01, 16, 8
@@ -97,10 +97,11 @@ class Shipped:
         path = self._place(unit) / name
         return path if path.is_file() else None
 
-    def copy(self, unit: str, folder: Path, last: str) -> None:
-        """Copy the files of an autoencoder, if it ships; the one that says that all are there comes last."""
-        for file in sorted(self._place(unit).glob("*"), key=lambda file: file.name == last):
-            atomic_write(folder / file.name, file.read_bytes())
+    def copy(self, unit: str, last: Path) -> None:
+        """Copy what was fitted under a key, if it ships, unless its last file is there, which says that all are."""
+        ours = [] if last.is_file() else self._place(unit).glob("*")
+        for file in sorted(ours, key=lambda file: file.name == last.name):
+            atomic_write(last.with_name(file.name), file.read_bytes())
 
     def _place(self, unit: str) -> Path:
         return (self.folder or Path(os.devnull)) / MADE / unit[:16]
@@ -125,7 +126,7 @@ class Shipped:
 
     def compare(self, again: pd.DataFrame) -> None:
         """Compare rows that were made again with those that ship, and tell what was found."""
-        again = again[again[UNIT].isin(self.places)]
+        again = again[again[UNIT].isin(self.places) & (again["metric"] != "embedding")]
         units = again[UNIT].unique().tolist()
         ours = pd.concat([table.to_pandas() for table in self.tables(units)])
         self._tell(units, differences(again, ours, [UNIT, "metric"], "outer"))
@@ -180,13 +181,13 @@ def draw(places: Sequence[int], seed: str) -> set[int]:
 
 
 def note_made(unit: str, place: Path) -> None:
-    """Tell whoever builds a page of a vector or an autoencoder that it uses: its key, and where it lies."""
+    """Tell whoever builds a page of what was fitted for it: its key, and where it lies."""
     if log.isEnabledFor(logging.INFO):
         log.info("%s", {"made": [unit, str(place.resolve())]})
 
 
 def differences(here: pd.DataFrame, ours: pd.DataFrame, by: Sequence[str], how: Any = "inner") -> pd.DataFrame:
-    """Compare values, and embeddings where there are any, of two tables of rows.
+    """Compare values of two tables of rows.
 
     Args:
         here: rows that were computed here.
@@ -195,24 +196,13 @@ def differences(here: pd.DataFrame, ours: pd.DataFrame, by: Sequence[str], how: 
         how: as for ``DataFrame.merge``; a row without partner is wrong.
 
     Returns:
-        ``by``, ``here, shipped, difference`` (of embeddings the largest of any number), and whether that is ``wrong``.
+        ``by``, ``here, shipped, difference``, infinite where only one is known, and whether that is ``wrong``.
     """
-    one, other = (table.reindex(columns=[*by, "value", "embedding"]) for table in (here, ours))
-    both = one.merge(other, how, on=list(by), suffixes=(" here", " ours"))
-    found = both[list(by)].assign(here=both["value here"], shipped=both["value ours"])
-    sides = (
-        [_cell(*pair) for pair in both[[f"value {side}", f"embedding {side}"]].to_numpy()] for side in ("here", "ours")
+    one, other = (
+        table[[*by, "value"]].rename(columns={"value": name}) for table, name in ((here, "here"), (ours, "shipped"))
     )
-    found["difference"] = [_apart(x, y) for x, y in zip(*sides, strict=True)]
-    return found.assign(wrong=found["difference"] > TOLERANCE * found["shipped"].abs().clip(lower=1.0).fillna(1.0))
-
-
-def _cell(value: float, embedding: Any) -> np.ndarray:
-    return np.atleast_1d(np.asarray(embedding if isinstance(embedding, np.ndarray) else value, np.float64))
-
-
-def _apart(one: np.ndarray, other: np.ndarray) -> float:
-    """The largest difference of two values or embeddings; infinite where only one of them is known."""
-    if one.shape != other.shape or (np.isnan(one) != np.isnan(other)).any():
-        return math.inf
-    return float(np.nan_to_num(np.abs(one - other)).max())
+    both = one.merge(other, how, on=list(by))
+    unknown = both["here"].isna() & both["shipped"].isna()
+    apart = (both["here"] - both["shipped"]).abs().fillna(math.inf).where(~unknown, 0.0)
+    allowed = TOLERANCE * both["shipped"].abs().clip(lower=1.0).fillna(1.0)
+    return both.assign(difference=apart, wrong=apart > allowed)
