@@ -41,7 +41,7 @@ tada.book.colab.setup()
 architecture: str = "ace-step"  # audioldm2, stable-audio or ace-step
 checkpoint: str = "mini"  # mini, public, a hub id or a folder; tiny builds a random one
 profile: str = "mini"  # how much to run: smoke, mini, colab or paper
-concepts: list[str] = []  # what is steered; empty: all that the renderer plays, at smoke the first
+concepts: list[str] = []  # what is steered; empty: all that the renderer plays, or the paper's nine; at smoke one
 functional: str = ""  # functional layers such as 6+7; empty: what the checkpoint says, or a localisation found
 layer: int = -1  # of the autoencoder; -1: the strongest functional one
 words: str = ""  # vocabulary of the prompts: mini or public; empty: the checkpoint's
@@ -77,7 +77,8 @@ plots.style()
 scratch = tempfile.TemporaryDirectory()
 tiny = checkpoint == "tiny"
 paper = "+".join(map(str, tada.ARCHITECTURES[architecture].paper_layers))  # of a random model none are known
-names = tuple(concepts) or prompts.played()[: 1 if profile == "smoke" else None]
+known = benchmark.default_concepts(tiny or "mini" in (checkpoint, words))
+names = tuple(concepts) or known[: 1 if profile == "smoke" else None]
 table = benchmark.open_benchmark(
     Config(
         architecture,
@@ -166,8 +167,8 @@ f"{first['concept']}, {first['method']}, {first['layers']}: {by_hand:.4f} by han
 # Here they stand beside what nobody can talk into agreement: the probe, signal estimators, and musicnn {cite:p}`musicnn`.
 
 # %%
-known = {name: benchmark.prompt_cutoffs(table, name) for name in names}
-means = evaluation.pooled(benchmark.without_controls(results), known)
+distances = {name: benchmark.prompt_cutoffs(table, name) for name in names}
+means = evaluation.pooled(benchmark.without_controls(results), distances)
 figures.area_table(means)
 
 # %% mystnb={"image": {"alt": "One line for each way to steer and layer set: the area under the gain in alignment over distance, mean of the concepts, with its interval."}}

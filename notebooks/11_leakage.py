@@ -34,7 +34,7 @@ tada.book.colab.setup()
 architecture: str = "ace-step"  # audioldm2, stable-audio or ace-step
 checkpoint: str = "mini"  # mini, public, a hub id or a folder; tiny builds a random one
 profile: str = "mini"  # how much to run: smoke, mini, colab or paper
-concepts: list[str] = []  # what is steered; empty: all that the renderer plays, at smoke the first two
+concepts: list[str] = []  # what is steered; empty: all that the renderer plays, or the paper's nine; at smoke two
 functional: str = ""  # functional layers such as 6+7; empty: what the checkpoint says, or a localisation found
 layer: int = -1  # of the autoencoder; -1: the strongest functional one
 words: str = ""  # vocabulary of the prompts: mini or public; empty: the checkpoint's
@@ -70,7 +70,8 @@ plots.style()
 scratch = tempfile.TemporaryDirectory()
 tiny = checkpoint == "tiny"
 paper = "+".join(map(str, tada.ARCHITECTURES[architecture].paper_layers))  # of a random model none are known
-names = tuple(concepts) or prompts.played()[: 2 if profile == "smoke" else None]
+known = benchmark.default_concepts(tiny or "mini" in (checkpoint, words))
+names = tuple(concepts) or known[: 2 if profile == "smoke" else None]
 table = benchmark.open_benchmark(
     Config(
         architecture,

@@ -103,6 +103,9 @@ RULES: Mapping[str, Mapping[str, Concept]] = {"paper": PAPER, "authors": AUTHORS
 TABLE_1 = ("tempo", "mood", "vocal gender", "piano")
 """The concepts of Table 1."""
 
+NINE = ("piano", "mood", "tempo", "vocal gender", "violin", "vocal style", "guitar", "jazz", "classical")
+"""The concepts of the benchmark in the paper's later versions, on public checkpoints."""
+
 JUDGED: Mapping[str, Concept] = {**STEERED, **AUTHORS, **PAPER, **{name: STEERED[name] for name in TABLE_1}}
 """Name -> concept for all that clips are judged by; of several by one name Table 1's, else the paper's."""
 

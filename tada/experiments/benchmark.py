@@ -18,6 +18,7 @@ import pandas as pd
 from tada import evaluation
 from tada.concepts import steered as prompts
 from tada.concepts.steered import played
+from tada.concepts.table import NINE
 from tada.errors import InputError, check_name
 from tada.evaluation.results import ALIGNED, Cutoffs
 from tada.experiments import steering, table_1
@@ -66,6 +67,11 @@ SHARES: Mapping[Layers, float] = {"functional": 0.4}
 """Layer set -> share of the entries that AUSteer keeps (2048 of 5120); of others it is 2048 of 61440."""
 
 NO_PROMPT = "the prompts of {} give the same clips for either pole: is the model trained?"
+
+
+def default_concepts(mini: bool) -> tuple[str, ...]:
+    """Name what is steered where nothing is asked for: what the renderer plays, or the paper's nine."""
+    return played() if mini else NINE
 
 
 def open_benchmark(config: Config, slider_iterations: int = 0) -> Table1:
