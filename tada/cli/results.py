@@ -13,6 +13,7 @@ import click
 
 from tada.cli import _options as options
 from tada.cli._options import relative
+from tada.errors import MissingFileError
 
 
 @click.group()
@@ -46,7 +47,7 @@ def _run_fresh(profile: str, only: Sequence[str], jobs: int | None) -> tuple[Pat
     from tada.book import results as kept
     from tada.store.shipped import RESULTS
 
-    root = pages.root()
+    root, profile = pages.root(), pages.check_profile(profile)
     fresh = kept.find(root, fresh=True)
     options.when_stopped(f"What was computed is kept in {relative(fresh.home)}: the same command goes on from there.")
     specs = pages.select(root / "notebooks", only)
@@ -90,8 +91,7 @@ def check(profile: str, jobs: int | None, out: str) -> None:
 
     shipped = kept.find(pages.root()).shipped
     if shipped is None:
-        click.echo("No results ship with this checkout: there is nothing to check.")
-        return
+        raise MissingFileError("no results ship with this checkout: `tada results make` makes them, in results/")
     _, home, used = _run_fresh(profile, (), jobs)
     found = packing.compare(home, used, shipped)
     write_table(out, found)
