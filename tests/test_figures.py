@@ -164,7 +164,7 @@ def test_evenness_of_answers_and_their_curves():
 
 
 def test_tables_and_facts_say_what_is_missing_and_are_escaped():
-    assert "<summary>a &lt; b</summary><pre>x &amp; y</pre>" in tables.folded("x & y", "a < b").data
+    assert "<summary>a &lt; b</summary><pre class='tada-scroll'>x &amp; y</pre>" in tables.folded("x & y", "a < b").data
     frame = pd.DataFrame({"a": [0.123, np.nan], "b": ["<x>", None]})
     for text in (tables.table(frame, {"a": "{:.2f}"}).to_html(), tables.plain_table(frame)):
         assert "–" in text and "tada-table" in text and "&lt;x&gt;" in text and "<x>" not in text

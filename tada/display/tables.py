@@ -44,7 +44,7 @@ def folded(frame: pd.DataFrame | str | HTML, summary: str) -> HTML:
     if isinstance(frame, HTML):
         body = frame.data
     else:
-        body = f"<pre>{escape.html(frame)}</pre>" if isinstance(frame, str) else plain_table(frame)
+        body = f"<pre class='tada-scroll'>{escape.html(frame)}</pre>" if isinstance(frame, str) else plain_table(frame)
     return HTML(f"<details><summary>{escape.html(summary)}</summary>{body}</details>")
 
 
