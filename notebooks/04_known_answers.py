@@ -38,10 +38,9 @@ concepts: list[str] = []  # one a plant, in turn; none for all that the profile 
 plants: int = 0  # that are drawn; 0 for the profile's
 pairs: int = 0  # of prompts, a plant; 0 for the profile's
 workers: int = 2  # processes, each with a model and one thread; 1 on a GPU
-store: str = ""  # where scores are kept; empty: ../_build/plants
+store: str = "../_build/plants"  # where scores are kept
 
 # %% tags=["hide-input"]
-import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -62,9 +61,7 @@ plots.style()
 # routed to the target prompt, if it is planted, and to the shared text, which it reads anyway, if it is not.
 
 # %%
-scratch = tempfile.TemporaryDirectory()
-folder = tada.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint
-experiment = localisation.plan(architecture, folder, profile, judge="probe" if checkpoint == "tiny" else "")
+experiment = localisation.plan(architecture, checkpoint, profile)
 model, setting = experiment.model, experiment.setting
 pair = localisation.build_pairs(experiment, concepts, limit=1).iloc[0]
 shared = tada.pairs.shared_text(pair["target"], pair["source"])
@@ -96,7 +93,7 @@ tables.fact_table(
 
 # %%
 prompts = known_answers.build_plants(experiment, concepts, plants or None, pairs or None)
-place = Path(store or "../_build/plants") / architecture
+place = Path(store) / architecture
 scores = localisation.sweep(experiment, prompts, controls=True, store=place, workers=workers)
 drawn = prompts.drop_duplicates("plant")[["plant", "concept", "layers"]]
 tables.fact_table(

@@ -44,15 +44,13 @@ seconds: float = 0.0  # length of the clips; 0 for the profile's
 score: str = ""  # what judges clips: probe, clap, muq, paper or module:name; empty for the checkpoint's own
 captions: str = ""  # csv or Parquet file, or google/MusicCaps; empty: the synthetic captions
 workers: int = 2  # processes, each with a model and one thread; 1 on a GPU
-store: str = ""  # where scores are kept; empty: ../_build/localisation
+store: str = "../_build/localisation"  # where scores are kept
 most: int = 6  # layers of the largest set in the curve of growing sets
 heard: int = 3  # concepts whose clips can be played below
 
 # %% tags=["hide-input"]
-import tempfile
 import time
 from contextlib import nullcontext
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -71,13 +69,11 @@ plots.style()
 # ## What is localised
 
 # %%
-scratch = tempfile.TemporaryDirectory()
-folder = tada.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint
 experiment = localisation.plan(
     architecture,
-    folder,
+    checkpoint,
     profile,
-    judge=score or ("probe" if checkpoint == "tiny" else ""),
+    judge=score,
     captions=captions or None,
     steps=steps or None,
     seconds=seconds or None,
@@ -141,7 +137,7 @@ pair["concept"], none, every, alone, impact
 # goes on where it was, and a second run computes nothing.
 
 # %%
-place = localisation.scores_folder(store or "../_build/localisation", architecture, checkpoint)
+place = localisation.scores_folder(store, architecture, checkpoint)
 options = {"store": place, "workers": workers if str(model.device) == "cpu" else 1}
 start, before = time.monotonic(), len(tada.store.Store(place).known())
 by_metric = localisation.sweep_by_metric(experiment, prompts, **options)

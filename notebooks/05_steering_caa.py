@@ -44,12 +44,11 @@ concepts: list[str] = ["tempo", "mood", "vocal gender", "piano"]  # what is stee
 functional: str = ""  # functional layers such as 6+7; empty: those the checkpoint says of itself
 words: str = ""  # vocabulary of the prompts: mini or public; empty: the checkpoint's
 held_out: int = 0  # prompts for results, for each concept; 0 for the profile's
-store: str = ""  # where scores and vectors are kept; empty: ../_build/steering
+store: str = "../_build/steering"  # where scores and vectors are kept
 workers: int = 2  # processes, each with a model and one thread; 1 on a GPU, and at smoke, where they would not pay
 live: bool = False  # widgets that generate while you move them, for Jupyter and Colab
 
 # %% tags=["hide-input"]
-import tempfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -76,19 +75,18 @@ plots.style()
 # ## What is steered
 
 # %%
-scratch = tempfile.TemporaryDirectory()
 start = partial(
     steer.plan,
     architecture,
-    tada.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint,
+    checkpoint,
     profile,
     functional=functional,
-    vocabulary=words or ("mini" if checkpoint == "tiny" else ""),
+    vocabulary=words,
     prompts=held_out,
 )
 experiment = start()
 model, setting, size = experiment.model, experiment.setting, experiment.profile.steering
-kept = Path(store or "../_build/steering")
+kept = Path(store)
 
 # %% tags=["hide-input"]
 layers = ", ".join(map(str, model.functional or ())) or "none, so that only all layers are steered"

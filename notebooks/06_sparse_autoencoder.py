@@ -39,11 +39,10 @@ layer: int = -1  # index of the layer; -1: the functional one of the largest imp
 functional: str = ""  # functional layers such as 6+7; empty: those the checkpoint says of itself
 words: str = ""  # vocabulary of the prompts: mini or public; empty: the checkpoint's
 captions: str = ""  # csv or Parquet file, or google/MusicCaps, to train on; empty: the synthetic captions
-store: str = ""  # where results are kept; empty: ../_build/steering
+store: str = "../_build/steering"  # where results are kept
 live: bool = False  # widgets that generate while you move them, for Jupyter and Colab
 
 # %% tags=["hide-input"]
-import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -65,20 +64,19 @@ from tada.steering import library
 plots.style()
 
 # %%
-scratch = tempfile.TemporaryDirectory()
 experiment = steer.plan(
     architecture,
-    tada.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint,
+    checkpoint,
     profile,
     functional=functional,
-    vocabulary=words or ("mini" if checkpoint == "tiny" else ""),
+    vocabulary=words,
     captions=captions or None,
 )
 model, size = experiment.model, experiment.profile.autoencoder
 setting, steps = autoencoder.recording(experiment)
 chosen = layer if layer >= 0 else localisation.strongest_layer(model)
 site = model.sites[chosen]
-kept = Path(store or "../_build/steering")
+kept = Path(store)
 
 # %% tags=["hide-input"]
 facts = {

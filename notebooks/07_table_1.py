@@ -43,15 +43,13 @@ prompts: int = 0  # steered, for each concept; 0 for the profile's
 seconds: float = 0.0  # length of the clips; 0 for the profile's
 captions: str = ""  # csv or Parquet file, or google/MusicCaps, to train the autoencoder on; empty: synthetic captions
 workers: int = 2  # processes, each with a model and one thread; 1 on a GPU, and at smoke, where they would not pay
-store: str = ""  # where results are kept; empty: ../_build/steering
-localisation: str = ""  # where the scores of localisation are; empty: ../_build/localisation
+store: str = "../_build/steering"  # where results are kept
+localisation: str = "../_build/localisation"  # where the scores of localisation are
 heard: int = 2  # concepts whose clips can be played below
 
 # %% tags=["hide-input"]
-import tempfile
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -73,38 +71,21 @@ plots.style()
 # ## What is compared
 
 # %%
-scratch = tempfile.TemporaryDirectory()
-tiny = checkpoint == "tiny"
-paper = "+".join(map(str, tada.ARCHITECTURES[architecture].paper_layers))  # of a random model none are known
-table = table_1.open_table(
-    table_1.Config(
-        architecture,
-        str(tada.tiny.build(architecture, Path(scratch.name) / "tiny")) if tiny else checkpoint,
-        profile,
-        tuple(concepts),
-        functional=functional or (paper if tiny else ""),
-        layer=layer,
-        vocabulary=words or ("mini" if tiny else ""),
-        scale=scale,
-        prompts=prompts,
-        seconds=seconds or (1.2 if tiny else 0.0),
-        captions=captions,
-        store=store or "../_build/steering",
-        localisation=localisation or "../_build/localisation",
-    )
-)
+asked = table_1.Config(
+    architecture, checkpoint, profile, tuple(concepts), functional, layer, words,
+    scale=scale, prompts=prompts, seconds=seconds, captions=captions, store=store, localisation=localisation,
+)  # fmt: skip
+table = table_1.open_table(asked)
 config, experiment = table.config, table.work
 model, setting, size = experiment.model, experiment.setting, experiment.profile.table
 again = rerun_command(
     "07_table_1",
     "architecture checkpoint profile concepts functional words scale prompts seconds layer captions",
-    globals() | {"checkpoint": "tiny" if tiny else checkpoint, "layer": str(layer) if layer >= 0 else ""},
+    globals() | {"layer": str(layer) if layer >= 0 else ""},
 )
 
 # %% tags=["hide-input"]
-facts = {
-    "checkpoint": model.checkpoint + (" (random weights: nothing here says anything about music)" if tiny else ""),
-    "functional layers": f"{config.functional.replace('+', ', ')} of {len(model.sites)} ({config.origin})",
+facts = table_figures.model_facts(table) | {
     "autoencoder": f"on layer {config.layer}",
     "prompts": f"{size.prompts} a concept, which say nothing of it; sets of clips have {size.prompts} clips at each strength",
     "strengths": ", ".join(f"{percent:+g} %" for percent in size.percents) + ", and the unsteered clip",
@@ -125,7 +106,7 @@ tables.fact_table(facts)
 # %%
 before = len(Store(table.kept("evaluation")).known())
 start = time.monotonic()
-results = table_1.compute(table, workers if str(model.device) == "cpu" and profile != "smoke" else 1)
+results = table_1.compute(table, workers)
 took = time.monotonic() - start
 new = len(Store(table.kept("evaluation")).known()) - before
 clips = results[results["prompt"] != ""]

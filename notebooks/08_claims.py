@@ -37,8 +37,8 @@ tada.book.colab.setup()
 architectures: list[str] = ["ace-step", "stable-audio", "audioldm2"]  # architectures
 checkpoints: list[str] = ["mini"]  # mini, public, a hub id or a folder; tiny ones were random
 profile: str = "mini"  # of the results that are looked for: smoke, mini, colab or paper
-store: str = ""  # where results of steering are; empty: ../_build/steering
-localisation: str = ""  # where the scores of localisation are; empty: ../_build/localisation
+store: str = "../_build/steering"  # where results of steering are
+localisation: str = "../_build/localisation"  # where the scores of localisation are
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
@@ -59,9 +59,7 @@ plots.style()
 # [Table 1](07_table_1) left in their stores.
 
 # %%
-evidence = table_1.load_evidence(
-    architectures, checkpoints, store or "../_build/steering", localisation or "../_build/localisation", profile
-)
+evidence = table_1.load_evidence(architectures, checkpoints, store, localisation, profile)
 verdicts = claims.check(evidence)
 figures.verdict_table(verdicts)
 

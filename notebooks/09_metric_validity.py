@@ -35,10 +35,9 @@ checkpoint: str = "mini"  # mini or a folder; tiny builds a random one; none: re
 profile: str = "mini"  # how much to run: smoke, mini, colab or paper
 renders: int = 0  # true clips; 0 for the profile's
 prompts: int = 0  # of the model; 0 for the profile's
-store: str = ""  # where clips of the model are kept; empty: ../_build/validity
+store: str = "../_build/validity"  # where clips of the model are kept
 
 # %% tags=["hide-input"]
-import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -52,6 +51,7 @@ from tada.audio import lufs
 from tada.display import plots, tables
 from tada.display import validity as figures
 from tada.experiments import agreement, validity
+from tada.experiments.experiment import load_model
 from tada.experiments.minis import STEPS, questions
 from tada.experiments.profiles import SEEDS, get_profile
 from tada.metrics import clap, embedding, fad, muq
@@ -81,13 +81,11 @@ f"{count} renders of {FRAMES / SAMPLE_RATE:g} s"
 # Beside them clips of the model, two from each of a few captions, if the checkpoint is there.
 
 # %%
-scratch = tempfile.TemporaryDirectory()
 model, played, texts = None, None, []
-kept = Path(store or "../_build/validity")
+kept = Path(store)
 if checkpoint not in ("", "none"):
     try:
-        where = tada.tiny.build(architecture, Path(scratch.name) / "tiny") if checkpoint == "tiny" else checkpoint
-        model = tada.load(architecture, where)
+        model = load_model(architecture, checkpoint)
     except (KeyError, OSError) as error:
         display(Markdown(f"No clips of a model: {error.args[0] if error.args else error}"))
 if model is not None:

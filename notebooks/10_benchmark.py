@@ -41,22 +41,19 @@ tada.book.colab.setup()
 architecture: str = "ace-step"  # audioldm2, stable-audio or ace-step
 checkpoint: str = "mini"  # mini, public, a hub id or a folder; tiny builds a random one
 profile: str = "mini"  # how much to run: smoke, mini, colab or paper
-concepts: list[str] = []  # what is steered; empty: all that the renderer plays, or the paper's nine; at smoke one
+concepts: list[str] = []  # what is steered; empty: all that the renderer plays, or the paper's nine; at smoke two
 functional: str = ""  # functional layers such as 6+7; empty: what the checkpoint says, or a localisation found
 layer: int = -1  # of the autoencoder; -1: the strongest functional one
 words: str = ""  # vocabulary of the prompts: mini or public; empty: the checkpoint's
 seconds: float = 0.0  # length of the clips; 0 for the profile's
 workers: int = 2  # processes, each with a model and one thread; 1 on a GPU, and at smoke, where they would not pay
-store: str = ""  # where results are kept; empty: ../_build/steering
-localisation: str = ""  # where the scores of localisation are; empty: ../_build/localisation
+store: str = "../_build/steering"  # where results are kept
+localisation: str = "../_build/localisation"  # where the scores of localisation are
 methods: list[str] = []  # ways to steer; empty: all; see tada.experiments.benchmark.METHODS
 slider_iterations: int = 0  # of the training of Concept Sliders; 0 for the profile's, which may be none
 together: int = 0  # concepts that are steered at once; 0 for the profile's
 
 # %% tags=["hide-input"]
-import tempfile
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 from IPython.display import Markdown, display
 
@@ -74,33 +71,16 @@ plots.style()
 # ## What is compared
 
 # %%
-scratch = tempfile.TemporaryDirectory()
-tiny = checkpoint == "tiny"
-paper = "+".join(map(str, tada.ARCHITECTURES[architecture].paper_layers))  # of a random model none are known
-known = benchmark.default_concepts(tiny or "mini" in (checkpoint, words))
-names = tuple(concepts) or known[: 1 if profile == "smoke" else None]
-table = benchmark.open_benchmark(
-    Config(
-        architecture,
-        str(tada.tiny.build(architecture, Path(scratch.name) / "tiny")) if tiny else checkpoint,
-        profile,
-        names,
-        functional=functional or (paper if tiny else ""),
-        layer=layer,
-        vocabulary=words or ("mini" if tiny else ""),
-        seconds=seconds or (1.2 if tiny else 0.0),
-        store=store or "../_build/steering",
-        localisation=localisation or "../_build/localisation",
-    ),
-    slider_iterations,
-)
-model, setting, size = table.work.model, table.work.setting, benchmark.size_of(table)
-processes = workers if str(model.device) == "cpu" and profile != "smoke" else 1
+config = Config(
+    architecture, checkpoint, profile, tuple(concepts), functional, layer, words,
+    seconds=seconds, store=store, localisation=localisation,
+)  # fmt: skip
+table = benchmark.open_benchmark(config, slider_iterations)
+model, names, size = table.work.model, table.config.concepts, benchmark.size_of(table)
+setting = table.work.setting
 
 # %% tags=["hide-input"]
-facts = {
-    "checkpoint": model.checkpoint + (" (random weights: nothing here says anything about music)" if tiny else ""),
-    "functional layers": f"{table.config.functional.replace('+', ', ')} of {len(model.sites)} ({table.config.origin})",
+facts = table_1.model_facts(table) | {
     "concepts": ", ".join(names),
     "prompts": f"{size.prompts} a concept, each with noise of its own; {table.work.profile.steering.range_prompts} others find ranges",
     "strengths": ", ".join(f"{percent:+g} %" for percent in size.percents) + ", and the unsteered clip",
@@ -122,7 +102,7 @@ figures.pole_table({name: prompts.poles(name, 2, table.work.vocabulary) for name
 
 # %%
 chosen = tuple(methods) or tuple(benchmark.METHODS)
-results = benchmark.compute(table, chosen, processes)
+results = benchmark.compute(table, chosen, workers)
 clips = results[results["prompt"] != ""]
 f"{clips['unit_hash'].nunique():,} clips scored"
 

@@ -40,14 +40,12 @@ layer: int = -1  # of the autoencoder; -1: the strongest functional one
 words: str = ""  # vocabulary of the prompts: mini or public; empty: the checkpoint's
 seconds: float = 0.0  # length of the clips; 0 for the profile's
 workers: int = 2  # processes, each with a model and one thread; 1 on a GPU, and at smoke, where they would not pay
-store: str = ""  # where results are kept; empty: ../_build/steering
-localisation: str = ""  # where the scores of localisation are; empty: ../_build/localisation
+store: str = "../_build/steering"  # where results are kept
+localisation: str = "../_build/localisation"  # where the scores of localisation are
 heard: int = 2  # concepts whose clips can be played below
 
 # %% tags=["hide-input"]
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 from IPython.display import display
@@ -57,6 +55,7 @@ from tada.book.provenance import rerun_command
 from tada.concepts import steered as prompts
 from tada.display import leakage as figures
 from tada.display import players, plots, slider, tables
+from tada.display.table_1 import model_facts
 from tada.experiments import benchmark, leakage
 from tada.experiments.table_1 import Config
 from tada.steering import ranges
@@ -67,33 +66,16 @@ plots.style()
 # ## What is steered
 
 # %%
-scratch = tempfile.TemporaryDirectory()
-tiny = checkpoint == "tiny"
-paper = "+".join(map(str, tada.ARCHITECTURES[architecture].paper_layers))  # of a random model none are known
-known = benchmark.default_concepts(tiny or "mini" in (checkpoint, words))
-names = tuple(concepts) or known[: 2 if profile == "smoke" else None]
-table = benchmark.open_benchmark(
-    Config(
-        architecture,
-        str(tada.tiny.build(architecture, Path(scratch.name) / "tiny")) if tiny else checkpoint,
-        profile,
-        names,
-        functional=functional or (paper if tiny else ""),
-        layer=layer,
-        vocabulary=words or ("mini" if tiny else ""),
-        seconds=seconds or (1.2 if tiny else 0.0),
-        store=store or "../_build/steering",
-        localisation=localisation or "../_build/localisation",
-    )
-)
-model, setting, size = table.work.model, table.work.setting, benchmark.size_of(table)
-processes = workers if str(model.device) == "cpu" and profile != "smoke" else 1
+config = Config(
+    architecture, checkpoint, profile, tuple(concepts), functional, layer, words,
+    seconds=seconds, store=store, localisation=localisation,
+)  # fmt: skip
+table = benchmark.open_benchmark(config)
+model, names, size = table.work.model, table.config.concepts, benchmark.size_of(table)
 
 # %% tags=["hide-input"]
 strengths = ", ".join(f"{percent:g}" for percent in size.leak)
-facts = {
-    "checkpoint": model.checkpoint + (" (random weights: nothing here says anything about music)" if tiny else ""),
-    "functional layers": f"{table.config.functional.replace('+', ', ')} of {len(model.sites)} ({table.config.origin})",
+facts = model_facts(table) | {
     "concepts": ", ".join(names),
     "prompts": f"{size.prompts} a concept, each with noise of its own",
     "strengths": f"{strengths} % of the range, either way, and the unsteered clip",
@@ -102,7 +84,7 @@ facts = {
 tables.fact_table(facts)
 
 # %%
-rows = leakage.measure(table, processes)
+rows = leakage.measure(table, workers)
 f"{rows['unit_hash'].nunique():,} clips judged for {len(names)} concepts each"
 
 # %% [markdown]
@@ -161,7 +143,7 @@ figures.span_table(spans)
 again = rerun_command(
     "11_leakage",
     "architecture checkpoint profile concepts functional words seconds layer",
-    globals() | {"checkpoint": "tiny" if tiny else checkpoint, "layer": str(layer) if layer >= 0 else ""},
+    globals() | {"layer": str(layer) if layer >= 0 else ""},
 )
 
 

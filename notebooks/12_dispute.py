@@ -32,26 +32,24 @@ tada.book.colab.setup()
 architecture: str = "ace-step"  # audioldm2, stable-audio or ace-step
 checkpoint: str = "mini"  # mini, public, a hub id or a folder; tiny builds a random one
 profile: str = "mini"  # how much to run: smoke, mini, colab or paper
-concepts: list[str] = []  # what is steered; empty: all that the renderer plays, or the paper's nine; at smoke one
+concepts: list[str] = []  # what is steered; empty: all that the renderer plays, or the paper's nine; at smoke two
 functional: str = ""  # functional layers such as 6+7; empty: what the checkpoint says, or a localisation found
 layer: int = -1  # of the autoencoder; -1: the strongest functional one
 words: str = ""  # vocabulary of the prompts: mini or public; empty: the checkpoint's
 seconds: float = 0.0  # length of the clips; 0 for the profile's
 workers: int = 2  # processes, each with a model and one thread; 1 on a GPU, and at smoke, where they would not pay
-store: str = ""  # where results are kept; empty: ../_build/steering
-localisation: str = ""  # where the scores of localisation are; empty: ../_build/localisation
+store: str = "../_build/steering"  # where results are kept
+localisation: str = "../_build/localisation"  # where the scores of localisation are
 methods: list[str] = ["PCI", "AUSteer", "CAA", "SAE"]  # ways to steer that are compared; all makes one ranking of more
 studies: list[str] = []  # which; empty: all; see tada.experiments.dispute.STUDIES
 
 # %% tags=["hide-input"]
-import tempfile
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 
 import tada
 from tada.display import dispute as figures
 from tada.display import plots, tables
+from tada.display.table_1 import model_facts
 from tada.experiments import benchmark, dispute, hypotheses
 from tada.experiments.table_1 import Config
 
@@ -72,32 +70,15 @@ plots.style()
 # Beside them stand the [benchmark](10_benchmark), its controls, and [leakage](11_leakage).
 
 # %%
-scratch = tempfile.TemporaryDirectory()
-tiny = checkpoint == "tiny"
-paper = "+".join(map(str, tada.ARCHITECTURES[architecture].paper_layers))  # of a random model none are known
-known = benchmark.default_concepts(tiny or "mini" in (checkpoint, words))
-names = tuple(concepts) or known[: 1 if profile == "smoke" else None]
-table = benchmark.open_benchmark(
-    Config(
-        architecture,
-        str(tada.tiny.build(architecture, Path(scratch.name) / "tiny")) if tiny else checkpoint,
-        profile,
-        names,
-        functional=functional or (paper if tiny else ""),
-        layer=layer,
-        vocabulary=words or ("mini" if tiny else ""),
-        seconds=seconds or (1.2 if tiny else 0.0),
-        store=store or "../_build/steering",
-        localisation=localisation or "../_build/localisation",
-    )
-)
-model, setting, size = table.work.model, table.work.setting, benchmark.size_of(table)
-processes = workers if str(model.device) == "cpu" and profile != "smoke" else 1
+config = Config(
+    architecture, checkpoint, profile, tuple(concepts), functional, layer, words,
+    seconds=seconds, store=store, localisation=localisation,
+)  # fmt: skip
+table = benchmark.open_benchmark(config)
+model, names, size = table.work.model, table.config.concepts, benchmark.size_of(table)
 
 # %% tags=["hide-input"]
-facts = {
-    "checkpoint": model.checkpoint + (" (random weights: nothing here says anything about music)" if tiny else ""),
-    "functional layers": f"{table.config.functional.replace('+', ', ')} of {len(model.sites)} ({table.config.origin})",
+facts = model_facts(table) | {
     "concepts": ", ".join(names),
     "prompts": f"{size.prompts} a concept, each with noise of its own",
     "pairs": ", ".join(map(str, size.pairs)),
@@ -106,7 +87,7 @@ facts = {
 tables.fact_table(facts)
 
 # %%
-found = hypotheses.collect(table, tuple(methods), tuple(studies) or tuple(dispute.STUDIES), processes)
+found = hypotheses.collect(table, tuple(methods), tuple(studies) or tuple(dispute.STUDIES), workers)
 f"{len(found.values):,} values of {found.values['study'].nunique()} studies"
 
 # %% [markdown]

@@ -134,11 +134,7 @@ class Suite:
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> table_1.Table1:
     home = tmp_path_factory.mktemp("benchmark")
-    folder = tada.tiny.build("stable-audio", home / "tiny")
-    config = table_1.Config(
-        "stable-audio", str(folder), "smoke", ("mood",), "12+11", vocabulary="mini", seconds=1.2,
-        store=str(home / "store"),
-    )  # fmt: skip
+    config = table_1.Config("stable-audio", "tiny", "smoke", ("mood",), "12+11", store=str(home / "store"))
     return replace(benchmark.open_benchmark(config), suite=Suite())
 
 

@@ -12,6 +12,7 @@ from tada import escape
 from tada.display.steering import arm_name
 from tada.display.tables import table, wide_table
 from tada.evaluation import blocks, layout
+from tada.experiments.table_1 import Table1
 
 ARROWS = {"higher": "↑", "lower": "↓"}
 SCALES = {
@@ -21,6 +22,14 @@ SCALES = {
     "paper": "a raw strength of 100, as in the paper",
 }
 """What 100 % is, in words."""
+
+
+def model_facts(opened: Table1) -> dict[str, str]:
+    """Say which checkpoint a table is of, and which layers are functional, for a table of facts."""
+    model, config = opened.work.model, opened.config
+    random = " (random weights: nothing here says anything about music)" if config.checkpoint == "tiny" else ""
+    layers = f"{config.functional.replace('+', ', ')} of {len(model.sites)} ({config.origin})"
+    return {"checkpoint": model.checkpoint + random, "functional layers": layers}
 
 
 def raw_strength_table(results: pd.DataFrame) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from typing import TypeVar
 
 import pandas as pd
@@ -22,7 +21,6 @@ from tada.concepts.table import NINE
 from tada.errors import InputError, check_name
 from tada.evaluation.results import ALIGNED, Cutoffs
 from tada.experiments import steering, table_1
-from tada.experiments.experiment import compute_ahead
 from tada.experiments.profiles import Benchmark, first_seed
 from tada.experiments.table_1 import Config, Table1
 from tada.metrics.judges import ConceptJudge, EveryConcept, OutsideJudge, ProbeJudge, SignalJudge
@@ -78,13 +76,16 @@ def open_benchmark(config: Config, slider_iterations: int = 0) -> Table1:
     """Load the model and the metrics, as ``tada.experiments.table_1.open_table``, for prompts in the later wording.
 
     Args:
-        config: of the table; its scale and wording do not count.
+        config: of the table; its scale and wording do not count. Without concepts it has as many of
+            :func:`default_concepts` as the profile says.
         slider_iterations: of the training of Concept Sliders; 0 for the profile's.
     """
     table = table_1.open_table(replace(config, wording="revised", scale="paper"))
     size = size_of(table)
     size = replace(size, slider_iterations=slider_iterations or size.slider_iterations)
-    return replace(table, work=replace(table.work, profile=replace(table.work.profile, benchmark=size)))
+    concepts = config.concepts or default_concepts(table.work.vocabulary == "mini")[: size.concepts or None]
+    work = replace(table.work, profile=replace(table.work.profile, benchmark=size))
+    return replace(table, config=replace(table.config, concepts=concepts), work=work)
 
 
 def size_of(table: Table1) -> Benchmark:
@@ -315,13 +316,11 @@ def result_trial(table: Table1, concept: str) -> Trial:
 def compute(table: Table1, methods: Sequence[str] = tuple(METHODS), workers: int = 1) -> pd.DataFrame:
     """Compute the benchmark of all concepts; what is in the store is not computed again.
 
-    Each of the ``workers`` is a process with a model and one thread; take 1 on a GPU.
-
     Returns:
         As from ``tada.evaluation.run``, with the controls' rows at the ends of their range.
     """
     concepts = table.config.concepts
-    compute_ahead(workers, [partial(table_1.ahead, table.config, evaluate, name, methods) for name in concepts])
+    table_1.work_ahead(table, workers, [(evaluate, name, methods) for name in concepts])
     return pd.concat([evaluate(table, name, methods) for name in concepts], ignore_index=True)
 
 

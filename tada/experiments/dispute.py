@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import product
 from typing import Any
 
@@ -22,7 +21,6 @@ from tada.concepts import steered as prompts
 from tada.errors import check_name
 from tada.experiments import benchmark, steering, table_1
 from tada.experiments.benchmark import CONTROL, JUDGES
-from tada.experiments.experiment import compute_ahead
 from tada.experiments.profiles import first_seed
 from tada.experiments.table_1 import Table1
 from tada.models.base import Model
@@ -229,14 +227,11 @@ STUDIES: Mapping[str, Study] = {
 
 
 def measure(table: Table1, studies: Sequence[str] = tuple(STUDIES), workers: int = 1) -> pd.DataFrame:
-    """Run studies on the concepts of a table; columns are :data:`COLUMNS`. What is in the store is not made again.
-
-    Each of the ``workers`` is a process with a model and one thread; take 1 on a GPU.
-    """
+    """Run studies on the concepts of a table; columns are :data:`COLUMNS`. What is in the store is not made again."""
     for study in studies:
         check_name("study", study, STUDIES)
     cases = list(product(studies, table.config.concepts))
-    compute_ahead(workers, [partial(table_1.ahead, table.config, STUDIES[study], name) for study, name in cases])
+    table_1.work_ahead(table, workers, [(STUDIES[study], name) for study, name in cases])
     parts = [STUDIES[study](table, name).assign(study=study) for study, name in cases]
     return pd.concat(parts, ignore_index=True)[COLUMNS]
 

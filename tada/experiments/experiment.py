@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import combinations
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -18,6 +20,7 @@ from tada.engine.pool import processes
 from tada.errors import InputError
 from tada.experiments.profiles import Profile
 from tada.metrics.judges import Judge
+from tada.models import tiny
 from tada.models.base import Layers, Model
 from tada.pairs.builder import Captions
 
@@ -54,8 +57,18 @@ class Experiment:
 
 
 def load_model(name: str, checkpoint: str | Path | None, device: str | torch.device = "auto") -> Model:
-    """Load a model as ``tada.load`` does, with ``"public"`` for the paper's checkpoint."""
+    """Load a model as ``tada.load`` does; ``"public"`` is the paper's checkpoint, ``"tiny"`` a random one."""
+    if checkpoint == "tiny":
+        return tada.load(name, _build_tiny(name).name, device)
     return tada.load(name, None if checkpoint in ("", "public") else checkpoint, device)
+
+
+@cache
+def _build_tiny(name: str) -> TemporaryDirectory[str]:
+    """Build the architecture's tiny checkpoint in a folder that lives as long as the process."""
+    folder = TemporaryDirectory(prefix="tada-")
+    tiny.build(name, folder.name)
+    return folder
 
 
 def parse_layers(text: str) -> Layers:

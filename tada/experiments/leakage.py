@@ -6,13 +6,10 @@ strength, by least squares for every prompt, is what one range of the slider is 
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pandas as pd
 
 from tada.experiments import benchmark, table_1
-from tada.experiments.experiment import compute_ahead
 from tada.experiments.table_1 import Table1
 from tada.metrics import curve
 from tada.metrics.judges import EveryConcept, Panel
@@ -26,12 +23,9 @@ RANGE = 100.0
 
 
 def measure(table: Table1, workers: int = 1) -> pd.DataFrame:
-    """Steer the prompts of every concept of a table and judge all concepts in each clip, see :func:`measure_concept`.
-
-    Each of the ``workers`` is a process with a model and one thread; take 1 on a GPU.
-    """
+    """Steer the prompts of every concept of a table and judge all concepts in each clip: :func:`measure_concept`."""
     concepts = table.config.concepts
-    compute_ahead(workers, [partial(table_1.ahead, table.config, measure_concept, name) for name in concepts])
+    table_1.work_ahead(table, workers, [(measure_concept, name) for name in concepts])
     return pd.concat([measure_concept(table, name) for name in concepts], ignore_index=True)
 
 

@@ -47,7 +47,7 @@ def plan(
 
     Args:
         name: the architecture, as for ``tada.load``.
-        checkpoint: as for ``tada.load``; ``"public"`` is None.
+        checkpoint: as for :func:`tada.experiments.experiment.load_model`.
         profile: a name in :data:`tada.experiments.profiles.PROFILES`.
         judge: of clips, or its name as for :func:`tada.metrics.judges.make_judge`.
         captions: as for ``tada.pairs.build``.

@@ -103,6 +103,7 @@ class Table:
 class Benchmark:
     """How much of the benchmark of ways to steer is computed, and of the pages that build on it."""
 
+    concepts: int
     prompts: int
     spacing: int
     ladder: tuple[float, ...]

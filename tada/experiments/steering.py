@@ -41,10 +41,11 @@ def plan(
 
     Args:
         name: the architecture, as for ``tada.load``.
-        checkpoint: as for ``tada.load``; ``"public"`` is None.
+        checkpoint: as for :func:`tada.experiments.experiment.load_model`.
         profile: a name in :data:`tada.experiments.profiles.PROFILES`.
         functional: the functional layers, such as ``"6+7"``; nothing for what the checkpoint says.
-        vocabulary: of the prompts, ``"mini"`` or ``"public"``; nothing for the checkpoint's.
+        vocabulary: of the prompts, ``"mini"`` or ``"public"``; nothing for the checkpoint's,
+            and the minis' for a tiny one.
         prompts: for results, for each concept; 0 for the profile's.
         captions: that an autoencoder is trained on, as for ``tada.pairs.build``.
 
@@ -58,7 +59,7 @@ def plan(
     if captions is not None:
         captions = read(captions)  # what is wrong with them is said before a model is loaded
     model = load_model(name, checkpoint)
-    words = cast(Vocabulary, vocabulary or model.vocabulary)
+    words = cast(Vocabulary, vocabulary or ("mini" if checkpoint == "tiny" else model.vocabulary))
     model = model.with_functional(parse_layers(functional)) if functional else model
     setting = default_setting(model, words, size.steering.seconds, size.steering.steps)
     return Experiment(model, setting, steering_judge(words), size, words, captions)

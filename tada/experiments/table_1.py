@@ -56,7 +56,7 @@ class Config:
 
     Attributes:
         name: the architecture, as for ``tada.load``.
-        checkpoint: as for ``tada.load``; ``"public"`` is the paper's.
+        checkpoint: as for ``tada.load``; ``"public"`` is the paper's, ``"tiny"`` a random one.
         profile: a name in :data:`tada.experiments.profiles.PROFILES`.
         concepts: rows of the table.
         functional: the functional layers, such as ``"6+7"``; nothing for :func:`resolve_layers` to find out.
@@ -124,7 +124,7 @@ def open_table(config: Config) -> Table1:
     Raises:
         KeyError, IndexError, ValueError, OSError: as for ``tada.experiments.steering.plan``; an unknown scale.
     """
-    size = get_profile(config.profile)
+    config, size = describe_tiny(config), get_profile(config.profile)
     table = replace(size.table, scale=config.scale or size.table.scale, prompts=config.prompts or size.table.prompts)
     check_name("scale", table.scale, SCALES)
     words, captions = config.vocabulary, config.captions or None
@@ -138,6 +138,15 @@ def open_table(config: Config) -> Table1:
     loudness = LOUDNESS if work.vocabulary == "mini" else None  # clips of minis are brought to that of the renders
     suite = MetricSuite(work.vocabulary, config.aesthetics or None, loudness, wording=config.wording)
     return Table1(config, replace(work, model=model), suite)
+
+
+def describe_tiny(config: Config) -> Config:
+    """Say what a random checkpoint does not say of itself: the paper's layers, words of the minis, short clips."""
+    if config.checkpoint != "tiny":
+        return config
+    layers = "+".join(map(str, ARCHITECTURES[config.name].paper_layers or (6, 7)))
+    functional, vocabulary = config.functional or layers, config.vocabulary or "mini"
+    return replace(config, functional=functional, vocabulary=vocabulary, seconds=config.seconds or 1.2)
 
 
 def resolve_layers(config: Config, work: Experiment) -> Config:
@@ -254,15 +263,12 @@ def _targets(table: Table1, trial: Trial, store: Store) -> tuple[float, float]:
 def compute(table: Table1, workers: int = 1) -> pd.DataFrame:
     """Compute everything that Table 1 needs; what is in the store is not computed again.
 
-    Each of the ``workers`` is a process with a model and one thread; take 1 on a GPU.
-
     Returns:
         As from ``tada.evaluation.run``, of all concepts and rows; also kept as ``results.parquet``.
     """
     config, work, concepts = table.config, table.work, table.config.concepts
-    train = partial(ahead, config, _train_features)  # takes longest and is started first
-    first, last = ([partial(ahead, config, evaluate, one, arms) for one in concepts] for arms in (caa_arms, sae_arms))
-    compute_ahead(workers, [train, *first], last)
+    first, last = ([(evaluate, one, arms) for one in concepts] for arms in (caa_arms, sae_arms))
+    work_ahead(table, workers, [(_train_features,), *first], last)  # training takes longest and is started first
     results = pd.concat([evaluate(table, concept, make_arms) for concept in concepts], ignore_index=True)
     steps = work.model.sampling(work.setting.sampling).steps
     about = {"size": asdict(work.profile.table), "seconds": work.setting.seconds, "steps": steps}
@@ -271,9 +277,18 @@ def compute(table: Table1, workers: int = 1) -> pd.DataFrame:
     return results
 
 
-def ahead(config: Config, job: Callable[..., Any], *given: Any) -> None:
-    """Do a job in a process of its own, for what it leaves in the store; the model is loaded once a process."""
-    job(_opened(config), *given)
+def work_ahead(table: Table1, workers: int, *stages: Sequence[tuple[Any, ...]]) -> None:
+    """Do jobs ``(function of a table, *arguments)`` for what they leave in the store, one stage after the other.
+
+    Each of the ``workers`` is a process with a model and one thread; on a GPU, and at smoke, they would not pay.
+    """
+    pays = str(table.work.model.device) == "cpu" and table.config.profile != "smoke"
+    jobs = [[partial(_ahead, table.config, *job) for job in stage] for stage in stages]
+    compute_ahead(workers if pays else 1, *jobs)
+
+
+def _ahead(config: Config, job: Callable[..., Any], *given: Any) -> None:
+    job(_opened(config), *given)  # the model is loaded once a process
 
 
 _opened = lru_cache(maxsize=1)(open_table)

@@ -364,16 +364,17 @@ def make_judge(name: str = "", checkpoint: str | Path | None = None) -> Judge:
     Args:
         name: ``"probe"`` (the minis' attribute probe, with an ear beside it), ``"clap"``, ``"muq"`` or ``"paper"``
             (similarity to the concept's query, see :class:`EarJudge`), or ``module:name`` of a function
-            ``score(clips, rows)``; nothing for the checkpoint's own: the probe for minis, CLAP for others.
+            ``score(clips, rows)``; nothing for the checkpoint's own: the probe for minis and tiny ones, else CLAP.
         checkpoint: what the clips are made with.
 
     Raises:
         ValueError: no such judge, or nothing given for a checkpoint that has no judge of its own.
     """
     valid = f"expected probe, {', '.join(EARS)}, or module:name of a function score(clips, rows)"
-    if not name and checkpoint not in (None, "mini") and Path(str(checkpoint)).expanduser().is_dir():
+    ours = checkpoint in ("mini", "tiny")
+    if not name and checkpoint and not ours and Path(str(checkpoint)).expanduser().is_dir():
         raise InputError(f"got no score for the folder {checkpoint}; {valid}")
-    chosen = name or ("probe" if checkpoint == "mini" else "clap")
+    chosen = name or ("probe" if ours else "clap")
     if chosen == "probe":
         return Panel(ProbeJudge(), EarJudge("clap", "mini"))
     if chosen in EARS:
