@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -158,6 +160,17 @@ def test_self_attention_is_what_reads_no_text_in_the_same_blocks(tiny_model, nam
     found = dispute.self_attention(model, [1, 4])
     assert len(found) == 2 and not set(found) & set(model.sites)
     assert [one.rpartition(".")[0] for one in found] == [model.sites[layer].rpartition(".")[0] for layer in (1, 4)]
+
+
+def test_a_study_without_rows_still_holds_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(dispute.STUDIES, "nothing", lambda table, concept: pd.DataFrame(columns=dispute.COLUMNS))
+    model = SimpleNamespace(device="cpu")
+    table = SimpleNamespace(
+        config=SimpleNamespace(concepts=("mood",), profile="smoke"), work=SimpleNamespace(model=model)
+    )
+    values = dispute.measure(table, ["nothing"])
+    assert values.empty
+    assert values["value"].dtype == float
 
 
 def test_movements_are_taken_prompt_by_prompt():

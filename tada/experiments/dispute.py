@@ -233,7 +233,7 @@ def measure(table: Table1, studies: Sequence[str] = tuple(STUDIES), workers: int
     cases = list(product(studies, table.config.concepts))
     table_1.work_ahead(table, workers, [(STUDIES[study], name) for study, name in cases])
     parts = [STUDIES[study](table, name).assign(study=study) for study, name in cases]
-    return pd.concat(parts, ignore_index=True)[COLUMNS]
+    return pd.concat(parts, ignore_index=True)[COLUMNS].astype({"value": float})  # studies without rows know no type
 
 
 def of_benchmark(results: pd.DataFrame) -> pd.DataFrame:

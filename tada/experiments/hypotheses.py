@@ -103,7 +103,6 @@ def collect(
     results = benchmark.compute(table, methods, workers)
     slopes = leakage.prompt_slopes(leakage.measure(table, workers))
     values = pd.concat([dispute.of_benchmark(results), dispute.measure(table, studies, workers)], ignore_index=True)
-    values = values.astype({"value": float})  # studies without rows know no type
     cells, scores = benchmark.make_table(table, results), load_localisation(config)[0]
     known = config.checkpoint in ("mini", "public")
     checkpoint = config.checkpoint if known else table.work.model.checkpoint
