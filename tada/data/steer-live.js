@@ -38,6 +38,7 @@
   class SteerLive extends HTMLElement {
     status = "idle"; // idle, loading, ready, making, failed
     made = new Map(); // request as JSON -> clip
+    allowed = null; // layers that a choice can reach; null: all
     #number = 0;
     #waiting = new Map();
 
@@ -112,7 +113,7 @@
       const { about } = this, layers = about.functional.length ? about.functional : [...Array(about.layers).keys()];
       const [first] = about.concepts;
       this.state = {
-        mode: first ? "steer" : "patch",
+        mode: first && !this.#patching ? "steer" : "patch",
         prompt: about.prompts[0],
         source: "",
         seed: about.seeds[0],
@@ -124,6 +125,12 @@
       for (const inside of this.children) inside.hidden = inside !== this.panel; // what was made before has done its part
       this.#build();
       this.#turn(this.state.mode);
+      this.dispatchEvent(new CustomEvent("live-ready", { bubbles: true }));
+    }
+
+    /** Whether the page has it patch alone. */
+    get #patching() {
+      return this.dataset.mode === "patch";
     }
 
     /** The state that the page's address asks of this element, or null. */
@@ -150,7 +157,8 @@
 
     /** What the worker is asked for: the clip as chosen, without the change, or of the other prompt alone. */
     request(which = this.hearing) {
-      const { mode, prompt, source, seed, layers, strengths } = this.state;
+      const { mode, prompt, source, seed, strengths } = this.state;
+      const layers = this.state.layers.filter((layer) => this.allowed?.includes(layer) ?? true);
       const plain = { prompt, seed, layers: [], strengths: {}, source: null };
       if (which === "other") return { ...plain, prompt: source };
       const moved = Object.fromEntries(Object.entries(strengths).filter(([, alpha]) => alpha));
@@ -173,27 +181,33 @@
       this.hearing = which;
       this.#refresh();
       const request = this.request(), key = JSON.stringify(request);
-      if (!this.made.has(key)) {
-        this.status = "making";
-        const tell = ({ step, steps }) => {
-          this.parts.bar.hidden = false;
-          this.parts.bar.value = step / steps;
-        };
-        try {
-          const made = await this.#ask("make", { request }, tell);
-          if (!made) return; // a newer request took its place
-          this.made.set(key, { ...made, url: URL.createObjectURL(this.tools.wav(made.audio, made.rate)) });
-        } catch (error) {
-          this.status = "failed";
-          this.parts.bar.hidden = true;
-          this.parts.said.textContent = `This clip could not be made: ${error.message}.`;
-          return;
-        }
+      this.status = "making";
+      const tell = ({ step, steps }) => {
+        this.parts.bar.hidden = false;
+        this.parts.bar.value = step / steps;
+      };
+      try {
+        const made = await this.compute(request, tell);
+        if (!made || key !== JSON.stringify(this.request())) return; // a newer request took its place
+        this.status = "ready";
+        this.parts.bar.hidden = true;
+        this.#present(made);
+      } catch (error) {
+        this.status = "failed";
+        this.parts.bar.hidden = true;
+        this.parts.said.textContent = `This clip could not be made: ${error.message}.`;
       }
-      if (key !== JSON.stringify(this.request())) return;
-      this.status = "ready";
-      this.parts.bar.hidden = true;
-      this.#present(this.made.get(key));
+    }
+
+    /** The clip of a request, made or found; null where a newer request took its place. */
+    async compute(request, tell) {
+      const key = JSON.stringify(request);
+      if (!this.made.has(key)) {
+        const made = await this.#ask("make", { request }, tell);
+        if (!made) return null;
+        this.made.set(key, { ...made, url: URL.createObjectURL(this.tools.wav(made.audio, made.rate)) });
+      }
+      return this.made.get(key);
     }
 
     // -- the parts
@@ -205,9 +219,9 @@
         make("label", { class: "live-field" }, words, part(name, "input", { type: "text", autocomplete: "off", spellcheck: "false", oninput: () => this.#typed(name), onfocus: () => this.#offer(name) }));
       const radio = (group, value, words, checked, act) =>
         make("label", {}, make("input", { type: "radio", name: `${group}-${this.#name}`, value, checked, onchange: act }), ` ${words}`);
-      const modes = Object.entries(MODES).filter(([mode]) => mode === "patch" || about.concepts.length);
+      const modes = Object.entries(MODES).filter(([mode]) => mode === "patch" || (about.concepts.length && !this.#patching));
       this.panel.replaceChildren(
-        part("mode", "fieldset", {}, make("legend", {}, "What to do at the layers"), ...modes.map(([mode, words]) => radio("mode", mode, words, mode === this.state.mode, () => this.#turn(mode)))),
+        part("mode", "fieldset", { hidden: modes.length < 2 }, make("legend", {}, "What to do at the layers"), ...modes.map(([mode, words]) => radio("mode", mode, words, mode === this.state.mode, () => this.#turn(mode)))),
         make("label", { class: "live-field" }, "Pair", part("pairs", "select", { onchange: () => this.#pair(parts.pairs.value) }, ...about.pairs.map(({ concept }, place) => make("option", { value: place }, concept)))),
         field("prompt", "Prompt"),
         field("source", "Prompt that the ticked layers read"),
@@ -347,7 +361,8 @@
       const { state } = this, request = this.request();
       if (this.hearing === "other") return `“${state.source}” alone`;
       if (!request.layers.length) return `“${state.prompt}”, unchanged`;
-      const where = `at layer${request.layers.length > 1 ? "s" : ""} ${request.layers.join(", ")}`;
+      const ticked = this.allowed ? state.layers : request.layers; // what is hidden is not told
+      const where = `at layer${ticked.length > 1 ? "s" : ""} ${ticked.join(", ")}`;
       if (request.source) return `“${state.prompt}”, but “${state.source}” ${where}`;
       const pushed = Object.entries(request.strengths).map(([name, alpha]) => `${name} ${signed(alpha)}${this.#percent(this.about.concepts.find((one) => one.name === name), alpha)}`);
       return `“${state.prompt}”, ${pushed.join(" and ")} ${where}`;

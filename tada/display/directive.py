@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from docutils import nodes
+from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
 from tada.display import live, slider
@@ -39,6 +40,7 @@ class LiveInstrument(SphinxDirective):
     """The live instrument whose export fits a pattern `page/name`, around its content; that alone where none does."""
 
     required_arguments = 1
+    option_spec: ClassVar[dict[str, Any]] = {"mode": directives.unchanged}
     has_content = True
 
     def run(self) -> list[nodes.Node]:
@@ -49,7 +51,7 @@ class LiveInstrument(SphinxDirective):
             return inside
         base, path = found
         size = json.loads(path.read_text(encoding="utf-8"))["bytes"]
-        start, end = live.element(base, size, "\0").split("\0")
+        start, end = live.element(base, size, "\0", self.options.get("mode", "")).split("\0")
         return [nodes.raw("", start, format="html"), *inside, nodes.raw("", end, format="html")]
 
 

@@ -120,6 +120,43 @@ def test_it_is_played_by_keyboard_and_says_what_is_heard(instrument: Page) -> No
     assert instrument.complaints() == []
 
 
+def test_the_layers_of_a_plant_are_found_by_ticking_and_by_the_sweep(page: Page, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="needs pip install 'tada-companion[book,dev]'")
+    model = small_model(tmp_path / "model", with_phase=True)  # a judge hears what a phase stage made
+    folder = live.export(model, tmp_path / "page", offer(model))
+    live.write_page(folder)
+    plain = (folder / "index.html").read_text().partition("<steer-live")[0]
+    game = f"<find-layers data-first=3>{live.element('.', 1, mode='patch')}</find-layers>"
+    (folder / "index.html").write_text(f"{plain}{game}</main></body></html>")
+    server = Server(folder, folder)
+    page.open(server())
+    page.click(".live-start")
+    game = "const game = document.querySelector('find-layers');"
+
+    def play(expression: str) -> Any:
+        return page.driver.execute_script(f"{game} return {expression}")
+
+    page.wait(lambda: play("!!game.instrument?.now"), lambda: page.text("find-layers"), 120)
+    hidden = play("game.planted")
+    assert 1 <= len(hidden) <= 3 and set(hidden) <= set(range(4)) and play("game.number") == 3
+    assert not page.find(".live-mode").is_displayed() and not page.find("details").is_displayed()
+    unplanted = next(layer for layer in range(4) if layer not in hidden)
+    for layer in (unplanted, hidden[0]):
+        page.find(".live-boxes input", layer).click()
+    page.wait(lambda: play("game.instrument.request().layers") == hidden[:1], lambda: page.text(".live-said"))
+    page.click(".find-panel button")
+    assert f"1 of {len(hidden)} found, 1 that are not planted" in page.text(".find-panel [role=status]")
+    assert page.find("details").is_displayed()
+    page.click(".find-panel button", 1)
+    page.wait(lambda: len(page.all(".find-sweep tr")) == 6, lambda: page.text(".find-panel"), 120)
+    levels = play("[...game.querySelectorAll('meter')].map((one) => one.value)")
+    assert all((levels[1 + layer] == levels[0]) == (layer not in hidden) for layer in range(4))
+    page.click(".find-panel button", 2)
+    assert play("game.number") == 4 and not page.find("details").is_displayed()
+    assert page.complaints() == []
+    server.http.shutdown()
+
+
 def test_unknown_words_are_told_and_a_link_holds_the_state(instrument: Page, address: str) -> None:
     clip(instrument, prompt="a söng", layers=[2], strengths={"piano": 0.5})
     assert instrument.text(".live-unknown") == "The model does not know: ö."

@@ -91,7 +91,7 @@ async function pushes({ strengths, layers }) {
   return push;
 }
 
-/** What the attribute probe hears: attribute -> [class, probability], the likeliest; null without a probe. */
+/** What the attribute probe hears: attribute -> [likeliest class, its probability, those of all]; null without a probe. */
 async function judge(heard) {
   const { about, sessions } = model;
   if (!sessions.probe) return null;
@@ -100,7 +100,7 @@ async function judge(heard) {
   let first = 0;
   return Object.fromEntries(Object.entries(about.classes).map(([name, classes]) => {
     const own = [...data.subarray(first, (first += classes.length))], most = Math.max(...own);
-    return [name, [classes[own.indexOf(most)], most]];
+    return [name, [classes[own.indexOf(most)], most, own]];
   }));
 }
 

@@ -43,11 +43,12 @@ SEEDS = tuple(range(8))
 STRONG = 2.0
 """The strongest push of a vector without a range, in lengths of what the layers put out."""
 ASSETS = Path(str(files("tada.data")))
-SCRIPTS = ("steer-live.js", "steer-live.css", "steer-live")
+SCRIPTS = ("steer-live.js", "find-layers.js", "steer-live.css", "steer-live")
 PAGE = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
     '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
-    '<link rel="stylesheet" href="steer-live.css"><script defer src="steer-live.js"></script></head>'
+    '<link rel="stylesheet" href="steer-live.css"><script defer src="steer-live.js"></script>'
+    '<script defer src="find-layers.js"></script></head>'
     '<body style="font-family: system-ui; max-width: 50rem; margin: 2rem auto; padding: 0 1rem">'
     "<main><h1>{title}</h1>{element}</main></body></html>\n"
 )
@@ -150,16 +151,18 @@ def show(model: Model, name: str, offer: Live) -> HTML:
     return HTML(element(f"{page.name}/{name}", about["bytes"]))
 
 
-def element(place: str, size: int, inside: str = "") -> str:
+def element(place: str, size: int, inside: str = "", mode: str = "") -> str:
     """Write the element.
 
     Args:
         place: folder of the export, as the page sees it.
         size: bytes that are fetched when a reader starts it.
         inside: HTML that stays where it cannot run.
+        mode: ``"patch"`` for patching alone.
     """
     told = "<noscript><p>With JavaScript off nothing can be computed in this page.</p></noscript>"
-    return f"<steer-live{data_attributes({'from': f'{place}/{INDEX}', 'bytes': size})}>{told}{inside}</steer-live>"
+    about = data_attributes({"from": f"{place}/{INDEX}", "bytes": size, "mode": mode})
+    return f"<steer-live{about}>{told}{inside}</steer-live>"
 
 
 # ---- parts of live.json
@@ -240,8 +243,9 @@ def _length(model: AceStep, offer: Live) -> float:
 
 
 def _pairs(name: str) -> list[dict[str, str]]:
-    """A prompt with a concept and its counterpart, to patch with."""
+    """A prompt with a concept and its counterpart, to patch with, and what a judge hears of it."""
     if name not in steered.CONCEPTS:
         return []
-    some = steered.pairs(name, "mini", count=1)
-    return [{"concept": name, "prompt": some.negative[0], "source": some.positive[0]}]
+    known, some = steered.get(name), steered.pairs(name, "mini", count=1)
+    told = {"attribute": known.attribute, "class": known.poles[0]}
+    return [{"concept": name, "prompt": some.negative[0], "source": some.positive[0], **told}]

@@ -1,0 +1,1 @@
+../../tada/data/find-layers.js

@@ -1,0 +1,94 @@
+/* <find-layers>: a game around <steer-live>. Some layers are drawn that alone can read the prompt with a concept (a plant);
+   the reader ticks layers, listens, and says which they are. The sweep then does the same, one layer after the other. */
+(() => {
+  "use strict";
+  if (customElements.get("find-layers")) return;
+  const MOST = 3; // layers of a plant
+
+  /** The layers of a plant: one to three of `count`, by its number. */
+  function drawn(number, count) {
+    let state = number >>> 0;
+    const random = () => {
+      state = (state + 0x6d2b79f5) >>> 0; // mulberry32
+      let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+      mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+      return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+    };
+    const left = [...Array(count).keys()], wanted = 1 + Math.floor(Math.min(MOST, count) * random());
+    return Array.from({ length: wanted }, () => left.splice(Math.floor(left.length * random()), 1)[0]).sort((a, b) => a - b);
+  }
+
+  const listed = (layers) => (layers.length ? layers.join(", ") : "none");
+  function make(tag, attributes = {}, ...children) {
+    const node = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) name === "onclick" ? (node.onclick = value) : node.setAttribute(name, value);
+    node.append(...children);
+    return node;
+  }
+
+  class FindLayers extends HTMLElement {
+    connectedCallback() {
+      this.addEventListener("live-ready", (event) => this.begin(event.target));
+    }
+
+    /** Draw the first plant once the model is there. */
+    begin(instrument) {
+      this.instrument = instrument;
+      this.querySelector(".find-panel")?.remove();
+      this.said = make("p", { role: "status" });
+      this.table = make("div", { class: "find-sweep" });
+      const button = (words, act) => make("button", { type: "button", onclick: act }, words);
+      const buttons = make("div", { class: "live-sets" }, button("These are the layers", () => this.answer()), button("Let the sweep look", () => this.sweep()), button("Another plant", () => this.plant(this.number + 1)));
+      this.append(make("div", { class: "find-panel live-panel", role: "group", "aria-label": "Find the layers" }, buttons, this.said, this.table));
+      this.plant(Number(this.dataset.first || 0));
+    }
+
+    plant(number) {
+      const it = this.instrument;
+      Object.assign(this, { number, planted: drawn(number, it.about.layers) });
+      delete this.dataset.open;
+      this.table.replaceChildren();
+      it.allowed = this.planted;
+      it.choose({ layers: [] });
+      this.said.textContent = `Plant ${number} has one to ${MOST} layers. Tick some, listen, and compare with “unchanged”.`;
+    }
+
+    /** Say which of the ticked layers are right, and show everything. */
+    answer() {
+      const { layers } = this.instrument.state, right = layers.filter((layer) => this.planted.includes(layer));
+      const all = right.length === this.planted.length && right.length === layers.length;
+      this.said.textContent = `Planted: ${listed(this.planted)}. You: ${listed(layers)}. ${all ? "Found." : `${right.length} of ${this.planted.length} found, ${layers.length - right.length} that are not planted.`}`;
+      this.dataset.open = "";
+    }
+
+    /** Route one layer after the other, and show how sure the probe is of the concept. */
+    async sweep() {
+      const it = this.instrument, { number } = this, { prompt, source, seed } = it.state;
+      const pair = it.about.pairs.find((one) => one.source === source), known = it.about.classes[pair?.attribute] || [];
+      const chance = async (layers) => {
+        const request = { prompt, seed, layers, strengths: {}, source: layers.length ? source : null };
+        let made = null;
+        while (!made && number === this.number) {
+          while (it.status === "making") await new Promise((rest) => setTimeout(rest, 100)); // the reader's own clip first
+          made = await it.compute(request, () => {});
+        }
+        return made ? made.verdict[pair.attribute][2][known.indexOf(pair.class)] : null;
+      };
+      if (!it.now?.verdict) return void (this.said.textContent = "No judge of this model runs in a page.");
+      if (!known.length) return void (this.said.textContent = "Choose a pair: of a prompt of your own nobody knows what to hear.");
+      const body = make("tbody"), caption = make("caption", {}, `How sure the probe is of “${pair.class}”`);
+      this.table.replaceChildren(make("table", {}, caption, body));
+      const cases = [["no layer", []], ...[...Array(it.about.layers).keys()].map((layer) => [`layer ${layer}`, this.planted.filter((one) => one === layer)]), ["all planted", this.planted]];
+      for (const [words, layers] of cases) {
+        this.said.textContent = `The sweep is at: ${words} …`;
+        const value = await chance(layers);
+        if (value === null || number !== this.number) return void (this.said.textContent = "The sweep was interrupted.");
+        const percent = `${Math.round(100 * value)} %`;
+        body.append(make("tr", {}, make("th", { scope: "row" }, words), make("td", {}, make("meter", { min: 0, max: 1, value, "aria-label": percent }, percent)), make("td", {}, percent)));
+      }
+      this.answer();
+    }
+  }
+
+  customElements.define("find-layers", FindLayers);
+})();
