@@ -4,9 +4,10 @@
   "use strict";
   if (customElements.get("find-layers")) return;
   const MOST = 3; // layers of a plant
+  const HEARD = 0.2; // how much surer the probe must be
 
-  /** The layers of a plant: one to three of `count`, by its number. */
-  function drawn(number, count) {
+  /** The layers of a plant, by its number: one to three of `count`, the first of them one of the `carriers`, if there are any. */
+  function drawn(number, count, carriers) {
     let state = number >>> 0;
     const random = () => {
       state = (state + 0x6d2b79f5) >>> 0; // mulberry32
@@ -14,8 +15,10 @@
       mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
       return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
     };
-    const left = [...Array(count).keys()], wanted = 1 + Math.floor(Math.min(MOST, count) * random());
-    return Array.from({ length: wanted }, () => left.splice(Math.floor(left.length * random()), 1)[0]).sort((a, b) => a - b);
+    const one = (some) => some[Math.floor(some.length * random())];
+    const every = [...Array(count).keys()], found = [one(carriers.length ? carriers : every)];
+    for (let more = Math.floor(Math.min(MOST, count) * random()); more; more--) found.push(one(every.filter((layer) => !found.includes(layer))));
+    return found.sort((a, b) => a - b);
   }
 
   const listed = (layers) => (layers.length ? layers.join(", ") : "none");
@@ -45,7 +48,7 @@
 
     plant(number) {
       const it = this.instrument;
-      Object.assign(this, { number, planted: drawn(number, it.about.layers) });
+      Object.assign(this, { number, planted: drawn(number, it.about.layers, it.about.functional) });
       delete this.dataset.open;
       this.table.replaceChildren();
       it.allowed = this.planted;
@@ -79,14 +82,17 @@
       const body = make("tbody"), caption = make("caption", {}, `How sure the probe is of “${pair.class}”`);
       this.table.replaceChildren(make("table", {}, caption, body));
       const cases = [["no layer", []], ...[...Array(it.about.layers).keys()].map((layer) => [`layer ${layer}`, this.planted.filter((one) => one === layer)]), ["all planted", this.planted]];
+      const values = [];
       for (const [words, layers] of cases) {
         this.said.textContent = `The sweep is at: ${words} …`;
         const value = await chance(layers);
         if (value === null || number !== this.number) return void (this.said.textContent = "The sweep was interrupted.");
+        values.push(value);
         const percent = `${Math.round(100 * value)} %`;
         body.append(make("tr", {}, make("th", { scope: "row" }, words), make("td", {}, make("meter", { min: 0, max: 1, value, "aria-label": percent }, percent)), make("td", {}, percent)));
       }
       this.answer();
+      if (values.at(-1) - values[0] < HEARD) this.said.append(" Even all of them together hardly move the probe on this clip: try another pair, or other noise.");
     }
   }
 
