@@ -25,11 +25,11 @@ def log_mel(audio: Tensor) -> Tensor:
     """
     window = torch.hann_window(WINDOW, device=audio.device)
     power = torch.stft(audio, WINDOW, HOP, window=window, return_complex=True).abs().square()
-    return (_filters().to(audio.device).T @ power).clamp_min(1e-5).log()
+    return (filters().to(audio.device).T @ power).clamp_min(1e-5).log()
 
 
 @lru_cache
-def _filters() -> Tensor:
+def filters() -> Tensor:
     from transformers.audio_utils import mel_filter_bank
 
     bank = mel_filter_bank(WINDOW // 2 + 1, BANDS, 40.0, 7800.0, SAMPLE_RATE, norm="slaney", mel_scale="slaney")

@@ -108,7 +108,7 @@ class Verdict(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.probe = probe.load()
-        self.bank = nn.Parameter(mel._filters().T, requires_grad=False)
+        self.bank = nn.Parameter(mel.filters().T, requires_grad=False)
 
     def forward(self, power: Tensor) -> Tensor:
         logits = self.probe((self.bank @ power).clamp_min(1e-5).log()[None])
