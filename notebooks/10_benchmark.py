@@ -159,7 +159,7 @@ plt.show()
 Markdown(figures.gap_lines(results, chosen))
 
 # %% [markdown]
-# Smoothness, what is preserved, and quality, by concept; the best row of a column and all that cannot be told from it are bold:
+# Smoothness, what is preserved (harmony, structure, rhythm and melody among it), and quality, by concept; the best row of a column and all that cannot be told from it are bold:
 
 # %%
 tables.folded(table_1.block_tables(cells), "Every concept, way and column")

@@ -15,7 +15,7 @@ import tada
 from tada import evaluation
 from tada.engine import COLUMNS
 from tada.evaluation import results
-from tada.metrics import curve, fad, lpaps
+from tada.metrics import curve, fad, lpaps, preservation
 from tada.metrics.suite import MetricSuite, SuiteFeatures
 from tada.models.base import Model
 from tada.steering import Arm, Trial, Vector, ranges, seeded
@@ -73,7 +73,7 @@ def test_a_run_has_every_clip_and_metric_once(run: pd.DataFrame) -> None:
     assert not clips.duplicated(["prompt", "layers", "alpha", "metric"]).any()
     similar = {f"{ear}{side}" for ear in ("mini-clap", "mini-second") for side in ("", "-opposite")}
     judged = {"probe", "musicnn", "signal", "brightness"}
-    assert set(clips["metric"]) == {*similar, *judged, "lpaps", "lpaps-token"}
+    assert set(clips["metric"]) == {*similar, *judged, "lpaps", "lpaps-token", *preservation.AXES}
     assert sorted(clips[clips["layers"] == "all"]["alpha"].unique()) == [-20, -10, 20, 40]
     assert sorted(clips[clips["layers"] == "all"]["percent"].unique()) == [-100, -50, 50, 100]
     assert set(clips["layers"]) == {"none", "all", "0+1"}
@@ -92,7 +92,7 @@ def test_scores_are_those_of_clips_made_one_by_one(model: Model, panel: MetricSu
         plain = panel.listen(model.generate(PROMPTS[number], 2115 + number, SECONDS, sampling))
         with arm(model).vector.apply(model, alpha, layers="all", renorm=False):
             clips = model.generate(PROMPTS[number], 2115 + number, SECONDS, sampling)
-        wanted = panel.compare(panel.listen(clips), "mood", plain.stages) | panel.judge(clips, "mood")
+        wanted = panel.compare(panel.listen(clips), "mood", plain) | panel.judge(clips, "mood")
         rows = run[(run["prompt"] == PROMPTS[number]) & (run["layers"] == "all") & (run["alpha"] == alpha)]
         for metric, value in rows.set_index("metric")["value"].items():
             assert value == pytest.approx(wanted[str(metric)][0], abs=1e-3), metric

@@ -18,6 +18,7 @@ from tada.errors import unknown
 from tada.experiments import claims, localisation, steering, table_1
 from tada.experiments.profiles import PROFILES
 from tada.experiments.table_1 import Config, Table1, load_localisation, resolve_layers
+from tada.metrics import preservation
 from tada.minis.render import LOUDNESS
 from tada.models import ARCHITECTURES
 from tada.models.hub import describe_choice
@@ -80,7 +81,7 @@ def test_a_table_is_computed_once_and_kept(table: Table1, monkeypatch: pytest.Mo
     assert [path.name for path in made] == ["table.csv", "table.tex", "table.html"]
     assert len(pd.read_csv(made[0])) == len(cells)
     titles = {name: set(block["column"]) for name, block in evaluation.blocks(cells).items()}
-    assert titles["Preservation"] == {"lpaps", "fad", "kad"}
+    assert titles["Preservation"] == {"lpaps", *preservation.AXES, "fad", "kad"}
     assert titles["Quality"] == {"fad-renders", "kad-renders", "CE", "CU", "PC", "PQ"}
     assert r"\begin{tabular}" in made[1].read_text() and "<table" in made[2].read_text()
 

@@ -13,9 +13,10 @@ from tada import escape
 from tada.errors import check_name
 from tada.evaluation.results import ARM
 from tada.io import atomic_write, write_table
+from tada.metrics.preservation import AXES
 
 BLOCKS = {
-    "Preservation": ("lpaps", "fad", "kad"),
+    "Preservation": ("lpaps", *AXES, "fad", "kad"),
     "Alignment": ("delta",),
     "Smoothness": ("smoothness",),
     "Area under alignment over LPAPS": ("auc",),

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tada.errors import InputError
-from tada.metrics import aesthetics, curve, signals
+from tada.metrics import aesthetics, curve, preservation, signals
 from tada.metrics.suite import OPPOSITE
 from tada.stats import ABOVE, BELOW, RESAMPLES, Values, bootstrap, decide, draws, jackknife, named_seed
 from tada.steering.arms import ARM, BASELINE
@@ -64,7 +64,7 @@ def columns(metrics: Sequence[str], cutoffs: Cutoffs | None = None, variant: str
         return [Column(f"{kind} {name}".strip(), name, better, of, least) for name in names]
 
     made = [
-        *many("", ("lpaps", "lpaps-channel", "lpaps-token"), "lower", steered, 0.0),
+        *many("", ("lpaps", "lpaps-channel", "lpaps-token", *preservation.AXES), "lower", steered, 0.0),
         *many("", ("fad",), "lower", None, 0.0),
         *many("", ("kad",), "lower", None),
         *(Column(f"delta {name}", name, "higher", gained, beside=name + OPPOSITE) for name in (*ALIGNED, "signal")),
@@ -106,11 +106,11 @@ def table(
 ) -> pd.DataFrame:
     """Make Table 1, one row a cell, with intervals.
 
-    Preservation (``lpaps``, ``fad``, ``kad``) is the mean over all strengths but 0, ``delta`` the score at the largest
-    strength less that at the smallest, ``smoothness`` the standard deviation of its consecutive differences, ratings
-    the mean over all strengths, as section 4.2 words them; each on the mean over prompts. Intervals are those of
-    :mod:`tada.stats`: a widened bootstrap over prompts, the same prompts drawn for all rows; distances between sets
-    leave out a tenth of the prompts at a time.
+    Preservation (``lpaps``, ``harmony``, ``structure``, ``rhythm``, ``melody``, ``fad``, ``kad``) is the mean over all
+    strengths but 0, ``delta`` the score at the largest strength less that at the smallest, ``smoothness`` the standard
+    deviation of its consecutive differences, ratings the mean over all strengths, as section 4.2 words them; each on
+    the mean over prompts. Intervals are those of :mod:`tada.stats`: a widened bootstrap over prompts, the same prompts
+    drawn for all rows; distances between sets leave out a tenth of the prompts at a time.
 
     Args:
         results: as from :func:`tada.evaluation.run`, of any number of checkpoints and concepts.

@@ -60,9 +60,17 @@ def pulse(audio: Audio) -> Signal:
 
 def onset_rate(audio: Audio) -> Signal:
     """Count onsets a second, ``[rows]``: how busy a clip is, which grows with its tempo whatever the octave."""
+    found = find_onsets(audio)
+    return found.sum(1) / (found.shape[1] * HOP / SAMPLE_RATE)
+
+
+def find_onsets(audio: Audio) -> Signal:
+    """Find the peaks of onset envelopes, bool ``[rows, time]``, 125 values a second."""
     flux = _smooth(onsets(audio)).sum(1)
-    counts = [len(find_peaks(row, prominence=max(_RISE * np.percentile(row, 98), 1e-9))[0]) for row in flux]
-    return np.array(counts) / (flux.shape[1] * HOP / SAMPLE_RATE)
+    found = np.zeros(flux.shape, bool)
+    for row, mask in zip(flux, found, strict=True):
+        mask[find_peaks(row, prominence=max(_RISE * np.percentile(row, 98), 1e-9))[0]] = True
+    return found
 
 
 def onsets(audio: Audio) -> Signal:
@@ -144,7 +152,16 @@ def voice(audio: Audio) -> Voices:
 
 def pitch(audio: Audio) -> Signal:
     """Estimate the pitch in Hz of the clearest harmonic series where voices sing: its median over time, ``[rows]``."""
-    return _median_pitch(*_series(_level(audio), _RANGE))
+    return _median_pitch(*series(audio))
+
+
+def series(audio: Audio) -> tuple[Signal, Signal]:
+    """Find the clearest harmonic series where voices sing: how clear it is and its pitch in semitones over time.
+
+    Returns:
+        Two ``[rows, time]``, of frames that are 80 ms long and begin 40 ms after each other.
+    """
+    return _series(_level(audio), _RANGE)
 
 
 def _level(audio: Audio) -> Signal:
@@ -213,6 +230,13 @@ def brightness(audio: Audio) -> Signal:
     total = spectrum.sum(1)
     centroid = spectrum @ np.fft.rfftfreq(1024, 1 / SAMPLE_RATE)
     return np.divide(centroid, total, out=np.full(len(audio), np.nan), where=total > 0)
+
+
+def chroma(audio: Audio) -> Signal:
+    """Compute pitch classes over time by magnitude, 100 Hz to 2 kHz, unit vectors ``[rows, time, 12]``, 16 a second."""
+    classes = np.stack([_chroma(_magnitudes(row[None], 4096, 1024, 8192)[0], 100, 2000) for row in audio])
+    classes = classes + 1e-6 * np.maximum(classes.max((1, 2), keepdims=True), 1)  # silence is like silence
+    return classes / np.linalg.norm(classes, axis=-1, keepdims=True)
 
 
 def _chroma(power: Signal, low: float, high: float) -> Signal:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, get_args
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -13,7 +15,7 @@ from tada.concepts.steered import Wording
 from tada.concepts.table import JUDGED, judged
 from tada.errors import InputError, check_name
 from tada.metrics import aesthetics as ratings
-from tada.metrics import lpaps
+from tada.metrics import lpaps, preservation
 from tada.metrics.audio import prepare
 from tada.metrics.embedding import embed, embed_text, similarity
 from tada.metrics.judges import WEIGHTS, OutsideJudge, ProbeJudge, SignalJudge, load_ear, only
@@ -41,11 +43,26 @@ class SuiteFeatures(NamedTuple):
         embedding: by the CLAP-class model, ``[clips, dim]``.
         second: by the second model, ``[clips, dim]``.
         stages: for LPAPS, as from :func:`tada.metrics.lpaps.embed`.
+        shape: for distances of harmony, structure, rhythm and melody.
     """
 
     embedding: Tensor
     second: Tensor
     stages: tuple[Tensor, ...]
+    shape: preservation.Shape
+
+    def take(self, rows: list[int]) -> SuiteFeatures:
+        """Keep some clips."""
+        stages = tuple(stage[rows] for stage in self.stages)
+        return SuiteFeatures(self.embedding[rows], self.second[rows], stages, self.shape.take(rows))
+
+
+def join(parts: Sequence[SuiteFeatures]) -> SuiteFeatures:
+    """Put the features of several clips together."""
+    embedding, second, stages, shape = zip(*parts, strict=True)
+    shapes = (np.concatenate(each) for each in zip(*shape, strict=True))
+    stages = tuple(torch.cat(stage) for stage in zip(*stages, strict=True))
+    return SuiteFeatures(torch.cat(embedding), torch.cat(second), stages, preservation.Shape(*shapes))
 
 
 class MetricSuite:
@@ -88,9 +105,9 @@ class MetricSuite:
         self.judges = (*((ProbeJudge(),) if weights == "mini" else ()), SignalJudge(), OutsideJudge())
         judges = " ".join(judge.key for judge in self.judges)
         self.key = (
-            f"{self.clap!r} {self.second!r} {judges}{' audiobox' * rated} lufs {loudness} over {over} {wording} 4"
+            f"{self.clap!r} {self.second!r} {judges}{' audiobox' * rated} lufs {loudness} over {over} {wording} 5"
         )
-        self._unsteered: dict[tuple[str, int], tuple[Tensor, ...]] = {}
+        self._unsteered: dict[tuple[str, int], SuiteFeatures] = {}
 
     def knows(self, concept: str) -> bool:
         return concept.replace("_", " ") in JUDGED
@@ -106,11 +123,10 @@ class MetricSuite:
         if rows["method"].iloc[0] == UNSTEERED:
             for row, place in enumerate(places):
                 self._unsteered.pop(place, None)  # the newest are last
-                self._unsteered[place] = tuple(stage[[row]] for stage in features.stages)
+                self._unsteered[place] = features.take([row])
         if not self._unsteered.keys() >= set(places):
             raise InputError("got clips that no unsteered ones came before; expected one of every prompt and seed")
-        stages = zip(*(self._unsteered[place] for place in places), strict=True)
-        unsteered = tuple(torch.cat(stage) for stage in stages)
+        unsteered = join([self._unsteered[place] for place in places])
         for place in list(self._unsteered)[: -max(KEPT, len(places))]:
             del self._unsteered[place]
         found = self.compare(features, concept, unsteered) | self.judge(clips, concept)
@@ -123,7 +139,8 @@ class MetricSuite:
         if self.weights == "mini":  # all of the package's own models take one rate
             audio, rate = prepare(audio, rate, SAMPLE_RATE, 1.0), SAMPLE_RATE
         rows, stages = self.clap.features(prepare(audio, rate, self.clap.rate), BATCH)
-        return SuiteFeatures(rows, embed(self.second, audio, rate, BATCH), stages)
+        shape = preservation.measure(prepare(audio, rate, SAMPLE_RATE, 1.0).numpy())
+        return SuiteFeatures(rows, embed(self.second, audio, rate, BATCH), stages, shape)
 
     def embed(self, audio: Any, sample_rate: int) -> Tensor:
         """Compute embeddings ``[clips, dim]`` by the CLAP-class model, for distances between sets."""
@@ -141,19 +158,19 @@ class MetricSuite:
             found |= {axis: table[axis].to_numpy() for axis in ratings.AXES}
         return found
 
-    def compare(self, features: SuiteFeatures, concept: str, unsteered: tuple[Tensor, ...]) -> dict[str, Values]:
+    def compare(self, features: SuiteFeatures, concept: str, unsteered: SuiteFeatures) -> dict[str, Values]:
         """Compute similarities to the concept and distances from the partners, float64 ``[clips]`` each.
 
         Args:
             features: of the clips.
             concept: a name of :mod:`tada.concepts`, or one of section 4.2.
-            unsteered: the ``stages`` of their partners, one each.
+            unsteered: of their partners, one each.
 
         Raises:
             KeyError: an unknown concept.
         """
         about = judged(concept)
-        found: dict[str, Values] = {}
+        found = preservation.distance(features.shape, unsteered.shape)
         for model, rows, ear in ((self.clap, features.embedding, "clap"), (self.second, features.second, "muq")):
             queries = {model.name: about.query(ear, self.wording)}
             if self.wording == "paper" and len(about.table_5) > 1:
@@ -161,7 +178,7 @@ class MetricSuite:
             for name, query in queries.items():
                 found[name] = similarity(rows, embed_text(model, [query])).double().numpy()
         for over in sorted(lpaps.AXES, key=lambda axis: axis != self.over):
-            distance = lpaps.distance(features.stages, unsteered, over).double().numpy()
+            distance = lpaps.distance(features.stages, unsteered.stages, over).double().numpy()
             found["lpaps" if over == self.over else f"lpaps-{over}"] = distance
         return found
 

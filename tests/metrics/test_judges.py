@@ -63,7 +63,7 @@ def test_clips_with_a_concept_stand_out(
     has = np.array([one.labels()[field] == wanted for one in renders[0]])
     clips = tada.Clips(renders[1][:, None], RATE)
     features = suite.listen(clips)
-    found = suite.compare(features, concept, features.stages) | suite.judge(clips, concept)
+    found = suite.compare(features, concept, features) | suite.judge(clips, concept)
     for metric in ("probe", "mini-clap", "mini-second"):
         values = found[metric]
         assert values.shape == (len(has),) and np.abs(values).max() <= 1 + 1e-6
@@ -179,7 +179,7 @@ def test_a_suite_has_a_metric_of_each_kind(renders: Renders, suite: MetricSuite)
     similar = {f"{ear}{side}" for ear in ("mini-clap", "mini-second") for side in ("", "-opposite")}
     beside = {"probe", "signal", "onsets", "musicnn"}
     assert set(found) == {*similar, "lpaps", "lpaps-token", "embedding"} | beside
-    revised = MetricSuite("mini", wording="revised").compare(features, "tempo", features.stages)
+    revised = MetricSuite("mini", wording="revised").compare(features, "tempo", features)
     assert similar - set(revised) == {"mini-clap-opposite", "mini-second-opposite"}
     assert (revised["mini-clap"] != found["mini-clap"]).any(), "another query"
     steered = suite(tada.Clips(clips.audio[:2].flip(0), RATE), asked[:2].assign(method="CAA"))
@@ -212,7 +212,7 @@ def test_a_suite_takes_silence_stereo_and_any_rate(loudness: float | None) -> No
     def judge(audio: Tensor, rate: int = RATE) -> dict[str, np.ndarray]:
         clips = tada.Clips(audio, rate)
         features = suite.listen(clips)
-        first = tuple(stage[[0] * len(audio)] for stage in features.stages)
+        first = features.take([0] * len(audio))
         found = suite.compare(features, "tempo", first) | suite.judge(clips, "tempo")
         return {**found, "embedding": features.embedding.numpy()}
 
