@@ -13,6 +13,7 @@ from clips import music
 from torch import Tensor
 
 import tada
+from tada.metrics import preservation
 from tada.metrics.judges import (
     EarJudge,
     EarSteeringJudge,
@@ -178,7 +179,7 @@ def test_a_suite_has_a_metric_of_each_kind(renders: Renders, suite: MetricSuite)
     found = suite(clips, asked)
     similar = {f"{ear}{side}" for ear in ("mini-clap", "mini-second") for side in ("", "-opposite")}
     beside = {"probe", "signal", "onsets", "musicnn"}
-    assert set(found) == {*similar, "lpaps", "lpaps-token", "embedding"} | beside
+    assert set(found) == {*similar, "lpaps", "lpaps-token", "embedding", *preservation.AXES} | beside
     revised = MetricSuite("mini", wording="revised").compare(features, "tempo", features)
     assert similar - set(revised) == {"mini-clap-opposite", "mini-second-opposite"}
     assert (revised["mini-clap"] != found["mini-clap"]).any(), "another query"
