@@ -55,7 +55,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown, display
 
-import tada
 from tada import evaluation
 from tada.book.provenance import rerun_command
 from tada.display import players, plots, tables
@@ -152,7 +151,8 @@ table_figures.block_tables(cells)
 # %% [markdown]
 # *lpaps*, *fad* and *kad* are distances from the unsteered clips, means over all strengths but 0. So are, between 0 and 1, those of
 # *harmony* (pitch classes), *structure* (which times of a clip are alike), *rhythm* (onsets) and *melody* (the clearest pitch), the axes
-# of the paper's second version by estimators that nobody trained. *auc* is the gain in alignment over LPAPS, up to the LPAPS that every row of the concept reaches. *fad-renders* and *kad-renders* are distances to renders, the measure
+# of the paper's second version by estimators that nobody trained. *auc* is the gain in alignment over LPAPS, up to the LPAPS that
+# every row of the concept reaches. *fad-renders* and *kad-renders* are distances to renders, the measure
 # of quality that can be had for synthetic music. Fréchet distances (*fad*) of few clips are far above those of many, so they compare
 # rows of this table only; kernel distances (*kad*) have no such bias. See [what the metrics can tell](09_metric_validity).
 

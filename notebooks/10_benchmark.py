@@ -57,7 +57,6 @@ together: int = 0  # concepts that are steered at once; 0 for the profile's
 import matplotlib.pyplot as plt
 from IPython.display import Markdown, display
 
-import tada
 from tada import evaluation
 from tada.concepts import steered as prompts
 from tada.display import benchmark as figures

@@ -50,7 +50,6 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 from IPython.display import display
 
-import tada
 from tada.book.provenance import rerun_command
 from tada.concepts import steered as prompts
 from tada.display import leakage as figures

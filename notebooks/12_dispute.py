@@ -46,7 +46,6 @@ studies: list[str] = []  # which; empty: all; see tada.experiments.dispute.STUDI
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 
-import tada
 from tada.display import dispute as figures
 from tada.display import plots, tables
 from tada.display.table_1 import model_facts

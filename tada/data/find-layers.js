@@ -50,6 +50,7 @@
       const it = this.instrument;
       Object.assign(this, { number, planted: drawn(number, it.about.layers, it.about.functional) });
       delete this.dataset.open;
+      this.sweeping = null;
       this.table.replaceChildren();
       it.allowed = this.planted;
       it.choose({ layers: [] });
@@ -66,12 +67,12 @@
 
     /** Route one layer after the other, and show how sure the probe is of the concept. */
     async sweep() {
-      const it = this.instrument, { number } = this, { prompt, source, seed } = it.state;
+      const it = this.instrument, { prompt, source, seed } = it.state, mine = (this.sweeping = {}); // a later one takes its place
       const pair = it.about.pairs.find((one) => one.source === source), known = it.about.classes[pair?.attribute] || [];
       const chance = async (layers) => {
         const request = { prompt, seed, layers, strengths: {}, source: layers.length ? source : null };
         let made = null;
-        while (!made && number === this.number) {
+        while (!made && mine === this.sweeping) {
           while (it.status === "making") await new Promise((rest) => setTimeout(rest, 100)); // the reader's own clip first
           made = await it.compute(request, () => {});
         }
@@ -85,8 +86,13 @@
       const values = [];
       for (const [words, layers] of cases) {
         this.said.textContent = `The sweep is at: ${words} …`;
-        const value = await chance(layers);
-        if (value === null || number !== this.number) return void (this.said.textContent = "The sweep was interrupted.");
+        let value;
+        try {
+          value = await chance(layers);
+        } catch (error) {
+          return void (this.said.textContent = `The sweep stopped: ${error.message}.`);
+        }
+        if (mine !== this.sweeping) return;
         values.push(value);
         const percent = `${Math.round(100 * value)} %`;
         body.append(make("tr", {}, make("th", { scope: "row" }, words), make("td", {}, make("meter", { min: 0, max: 1, value, "aria-label": percent }, percent)), make("td", {}, percent)));

@@ -144,6 +144,7 @@ def describe_tiny(config: Config) -> Config:
     """Say what a random checkpoint does not say of itself: the paper's layers, words of the minis, short clips."""
     if config.checkpoint != "tiny":
         return config
+    check_name("architecture", config.name, ARCHITECTURES)
     layers = "+".join(map(str, ARCHITECTURES[config.name].paper_layers or (6, 7)))
     functional, vocabulary = config.functional or layers, config.vocabulary or "mini"
     return replace(config, functional=functional, vocabulary=vocabulary, seconds=config.seconds or 1.2)

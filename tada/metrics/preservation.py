@@ -20,8 +20,8 @@ AXES = ("harmony", "structure", "rhythm", "melody")
 NEAR = 0.07
 """Seconds within which two onsets are the same, as is usual for beats."""
 
-SEMITONE = 0.5
-"""Half a semitone: within which two pitches are the same."""
+IN_TUNE = 0.5
+"""Semitones within which two pitches are the same."""
 
 
 class Shape(NamedTuple):
@@ -64,7 +64,7 @@ def distance(clips: Shape, partners: Shape) -> dict[str, Values]:
     alike = [_correlate(_similarity(one), _similarity(other)) for one, other in zip(clips[0], partners[0], strict=True)]
     beats = [_f_measure(one, other) for one, other in zip(clips.onsets, partners.onsets, strict=True)]
     counted = partners.clear >= np.median(partners.clear, 1, keepdims=True)
-    moved = np.abs(clips.pitch - partners.pitch) > SEMITONE
+    moved = np.abs(clips.pitch - partners.pitch) > IN_TUNE
     away = (counted & moved).sum(1) / counted.sum(1)
     return dict(zip(AXES, (1 - cosines, 1 - np.array(alike), 1 - np.array(beats), away), strict=True))
 
