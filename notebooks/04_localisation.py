@@ -59,8 +59,8 @@ from IPython.display import Markdown, display
 import tada
 from tada import patching
 from tada.book.provenance import rerun_command
+from tada.display import live, players, plots, tables
 from tada.display import localisation as figures
-from tada.display import players, plots, tables
 from tada.experiments import localisation
 
 plots.style()
@@ -282,6 +282,20 @@ command = rerun_command(
 )
 for name in list(best.index[:heard]) or list(prompts["concept"].unique()[:1]):
     display(players.show(sounds(name), f"patched-{name}", command))
+
+# %% [markdown]
+# ### Patch it yourself
+#
+# The mini is small enough to run in the page. Take the first pair of a concept, tick the layers that read the target prompt, and
+# listen; or type two prompts of your own.
+
+# %%
+if architecture == "ace-step" and model.is_mini and profile != "smoke":
+    first_pairs = prompts.drop_duplicates("concept")
+    offer = live.Live({}, seconds=setting.seconds, sampling=setting.sampling, pairs=first_pairs)
+    display(live.show(model, "live", offer))
+else:
+    display(Markdown("The page runs the mini of ACE-Step only, and not at the smoke profile."))
 
 # %% [markdown]
 # ## All values

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -21,13 +23,15 @@ from tada.minis.render import render
 from tada.steering import combine
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install 'tada-companion[book,dev]'")
+PAIRS = pd.DataFrame([("jazz", "a rock song", "a jazz song", 9)], columns=["concept", "source", "target", "seed"])
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["vocoder", "phase stage"])
 def exported(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("live")
     model = small_model(folder / "model", request.param)
-    return model, live.export(model, folder / "page", offer(model))
+    offered = offer(model) if request.param else replace(offer(model), pairs=PAIRS)
+    return model, live.export(model, folder / "page", offered)
 
 
 @lru_cache
@@ -51,7 +55,7 @@ def read(model, folder, prompt):
 def sample(folder, about, text, push):
     """The loop of the page."""
     noise = np.frombuffer(gzip.decompress((folder / "noise.f32.gz").read_bytes()), np.float32)
-    x = noise.reshape(2, *about["latents"][1:])[1:]
+    x = noise.reshape(-1, *about["latents"][1:])[1:2]
     given = dict(zip(("keys", "values", "used"), text, strict=True))
     for step, (high, low) in enumerate(zip(about["sigmas"], about["sigmas"][1:], strict=False)):
         levels = {"sigma": np.float32([high]), "guidance": np.float32([about["guidance"][step]])}
@@ -87,6 +91,14 @@ def test_latents_are_the_model_s_plain_steered_and_patched(exported):
     with route(model, LAYERS, context[1]):
         patched = model.sample(context[0], noise).values
     assert_close(sample(folder, about, mixed, none), patched)
+
+
+@pytest.mark.parametrize("exported", [False], indirect=True)
+def test_pairs_to_patch_with_come_with_their_own_noise(exported):
+    about = json.loads((exported[1] / live.INDEX).read_text())
+    told = {"attribute": "genre", "class": "jazz"}
+    assert about["pairs"] == [{"concept": "jazz", "prompt": "a rock song", "source": "a jazz song", "seed": 9, **told}]
+    assert about["seeds"] == [0, 5, 9]
 
 
 def test_the_sound_is_the_model_s_up_to_the_phase_stage(exported):

@@ -16,6 +16,14 @@
   const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
   const quoted = (text) => JSON.stringify(text);
 
+  /** The words in which two texts differ, from the first to the last of them. */
+  function difference(one, other) {
+    const [a, b] = [one, other].map((text) => text.trim().split(/\s+/));
+    while (a.length && b.length && a[0] === b[0]) a.shift(), b.shift();
+    while (a.length && b.length && a.at(-1) === b.at(-1)) a.pop(), b.pop();
+    return [a, b].map((words) => words.join(" "));
+  }
+
   function make(tag, attributes = {}, ...children) {
     const node = document.createElement(tag);
     for (const [name, value] of Object.entries(attributes)) {
@@ -225,6 +233,7 @@
         make("label", { class: "live-field" }, "Pair", part("pairs", "select", { onchange: () => this.#pair(parts.pairs.value) }, ...about.pairs.map(({ concept }, place) => make("option", { value: place }, concept)))),
         field("prompt", "Prompt"),
         field("source", "Prompt that the ticked layers read"),
+        part("differing", "p"),
         part("offers", "div", { "aria-label": "Words that the model knows", role: "group" }),
         part("unknown", "p", { role: "status" }),
         part("strengths", "div"),
@@ -303,8 +312,8 @@
       this.choose({ mode });
     }
     #pair(place) {
-      const { prompt, source } = this.about.pairs[place];
-      this.choose({ prompt, source });
+      const { prompt, source, seed = this.state.seed } = this.about.pairs[place];
+      this.choose({ prompt, source, seed });
     }
 
     // -- words
@@ -351,6 +360,8 @@
         row.range.setAttribute("aria-valuetext", alpha === undefined ? "off" : `strength ${signed(alpha)}${this.#percent(row.concept, alpha)}`);
       }
       const unknown = [state.prompt, ...(patching ? [state.source] : [])].flatMap((text) => this.#unknown(text));
+      const [own, other] = difference(state.prompt, state.source);
+      parts.differing.textContent = !patching ? "" : own || other ? `“${own || "nothing"}” becomes “${other || "nothing"}”.` : "The prompts are the same.";
       parts.unknown.textContent = unknown.length ? `The model does not know: ${[...new Set(unknown)].join(", ")}.` : "";
       parts.code.textContent = this.python;
       parts.link.href = this.link;

@@ -99,6 +99,7 @@ def test_clips_are_those_of_python_plain_steered_and_patched(instrument: Page, m
         assert_same_clip(found, model.generate(PROMPT, 5, SECONDS))
 
     found = clip(instrument, mode="patch", layers=LAYERS, source=SOURCE)
+    assert instrument.text(".live-differing") == "“slow” becomes “very fast”."
     context, noise = model.encode([PROMPT, SOURCE]), model.noise(5, SECONDS)
     with tada.route(model, LAYERS, context[1]):
         assert_same_clip(found, model.decode(model.sample(context[0], noise)))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from IPython.display import HTML
 
@@ -27,6 +28,7 @@ from tada.display.players import data_attributes, page_folder, require_name
 from tada.errors import InputError
 from tada.hooks import record
 from tada.io import atomic_write, slug, write_json
+from tada.metrics.judges import ATTRIBUTES
 from tada.minis.attributes import CLASSES
 from tada.models.ace_step import sampling as flow
 from tada.models.ace_step.adapter import AceStep, AceStepSampling
@@ -64,6 +66,8 @@ class Live:
         seconds: length of the clips.
         sampling: of the clips, with as many steps as vectors were fitted with; None for the model's own.
         vectors_folder: where a reader's Python finds the vectors.
+        pairs: to patch with, as from ``tada.pairs.build``, each with the noise of its own seed; None: prompts of the
+            concepts, with any noise.
     """
 
     vectors: Mapping[str, Vector]
@@ -71,6 +75,7 @@ class Live:
     seconds: float = MINI_SECONDS
     sampling: Sampling | str | None = None
     vectors_folder: str = "_build/vectors"
+    pairs: pd.DataFrame | None = None
 
 
 def export(model: Model, folder: str | Path, offer: Live) -> Path:
@@ -88,7 +93,8 @@ def export(model: Model, folder: str | Path, offer: Live) -> Path:
         InputError: a model or settings that no page computes, or a vector without some layer.
         MissingPackageError: onnx is not installed.
     """
-    folder, seeds = Path(folder), read_seeds(offer.seeds)
+    folder, pairs = Path(folder), _offered_pairs(offer)
+    seeds = sorted({*read_seeds(offer.seeds), *(pair["seed"] for pair in pairs if "seed" in pair)})
     model, sampling = require_runnable(model, offer.sampling)
     tokenizer = _tokenizer(model)
     noise = model.noise(seeds, offer.seconds).values
@@ -113,7 +119,7 @@ def export(model: Model, folder: str | Path, offer: Live) -> Path:
         "seeds": seeds,
         "concepts": concepts,
         "prompts": [steered.add_article(base) for base in steered.mini_bases()[:6]],
-        "pairs": [pair for name in offer.vectors or steered.TABLE_1 for pair in _pairs(name)],
+        "pairs": pairs,
         "vectors": offer.vectors_folder,
         "files": {name.partition(".")[0]: f"{name}.gz" for name in contents},
         "bytes": runtime + sum(packed.values()),
@@ -242,10 +248,23 @@ def _length(model: AceStep, offer: Live) -> float:
     return float(torch.stack([kept[site].mean() for site in model.sites]).median())
 
 
-def _pairs(name: str) -> list[dict[str, str]]:
-    """A prompt with a concept and its counterpart, to patch with, and what a judge hears of it."""
+def _offered_pairs(offer: Live) -> list[dict[str, Any]]:
+    """Prompts with a concept and their counterparts, to patch with, and what a judge hears of them."""
+    if offer.pairs is None:
+        return [pair for name in offer.vectors or steered.TABLE_1 for pair in _prompts(name)]
+    columns = ["concept", "source", "target", "seed"]
+    return [
+        {"concept": concept, "prompt": source, "source": target, "seed": int(seed), **_told(concept)}
+        for concept, source, target, seed in offer.pairs[columns].itertuples(index=False)
+    ]
+
+
+def _prompts(name: str) -> list[dict[str, str]]:
     if name not in steered.CONCEPTS:
         return []
     known, some = steered.get(name), steered.pairs(name, "mini", count=1)
-    told = {"attribute": known.attribute, "class": known.poles[0]}
-    return [{"concept": name, "prompt": some.negative[0], "source": some.positive[0], **told}]
+    return [{"concept": name, "prompt": some.negative[0], "source": some.positive[0], **_told(known.poles[0])}]
+
+
+def _told(name: str) -> dict[str, str]:
+    return {"attribute": ATTRIBUTES[name], "class": name} if name in ATTRIBUTES else {}
