@@ -72,9 +72,9 @@ plots.style()
 # %%
 config = Config(
     architecture, checkpoint, profile, tuple(concepts), functional, layer, words,
-    seconds=seconds, store=store, localisation=localisation,
+    seconds=seconds, store=store, localisation=localisation, slider_iterations=slider_iterations,
 )  # fmt: skip
-table = benchmark.open_benchmark(config, slider_iterations)
+table = benchmark.open_benchmark(config)
 model, names, size = table.work.model, table.config.concepts, benchmark.size_of(table)
 setting = table.work.setting
 

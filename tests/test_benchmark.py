@@ -154,8 +154,7 @@ def test_every_way_makes_its_rows_and_strangers_are_refused(table):
 
 
 def test_a_slider_is_trained_once_for_its_layers(table):
-    size = replace(benchmark.size_of(table), slider_iterations=2)
-    own = replace(table, work=replace(table.work, profile=replace(table.work.profile, benchmark=size)))
+    own = table_1.open_table(replace(table.config, slider_iterations=2))  # as a worker does
     way = benchmark.METHODS["Concept Sliders"](own, "mood", "functional")
     again = benchmark.METHODS["Concept Sliders"](own, "mood", "functional")
     assert len(way.slider.info["losses"]) == 2 and set(way.slider.down) == set(again.slider.down)

@@ -72,20 +72,16 @@ def default_concepts(mini: bool) -> tuple[str, ...]:
     return played() if mini else NINE
 
 
-def open_benchmark(config: Config, slider_iterations: int = 0) -> Table1:
+def open_benchmark(config: Config) -> Table1:
     """Load the model and the metrics, as ``tada.experiments.table_1.open_table``, for prompts in the later wording.
 
     Args:
         config: of the table; its scale and wording do not count. Without concepts it has as many of
             :func:`default_concepts` as the profile says.
-        slider_iterations: of the training of Concept Sliders; 0 for the profile's.
     """
     table = table_1.open_table(replace(config, wording="revised", scale="paper"))
-    size = size_of(table)
-    size = replace(size, slider_iterations=slider_iterations or size.slider_iterations)
-    concepts = config.concepts or default_concepts(table.work.vocabulary == "mini")[: size.concepts or None]
-    work = replace(table.work, profile=replace(table.work.profile, benchmark=size))
-    return replace(table, config=replace(table.config, concepts=concepts), work=work)
+    usual = default_concepts(table.work.vocabulary == "mini")[: size_of(table).concepts or None]
+    return replace(table, config=replace(table.config, concepts=config.concepts or usual))
 
 
 def size_of(table: Table1) -> Benchmark:

@@ -72,6 +72,7 @@ class Config:
         wording: of queries, templates and prompts: ``"paper"``, or ``"revised"`` as in the authors' later code.
         lyrics: csv file whose column ``lyrics`` has what the paper's prompts sing, in their order, for vocal concepts
             of models that sing.
+        slider_iterations: of the training of the benchmark's Concept Sliders; 0 for the profile's.
         origin: where the functional layers are known from, in words; set by :func:`resolve_layers`.
     """
 
@@ -91,6 +92,7 @@ class Config:
     aesthetics: bool = False
     wording: Wording = "paper"
     lyrics: str = ""
+    slider_iterations: int = 0
     origin: str = ""
 
 
@@ -126,13 +128,15 @@ def open_table(config: Config) -> Table1:
     """
     config, size = describe_tiny(config), get_profile(config.profile)
     table = replace(size.table, scale=config.scale or size.table.scale, prompts=config.prompts or size.table.prompts)
+    iterations = config.slider_iterations or size.benchmark.slider_iterations
+    size = replace(size, table=table, benchmark=replace(size.benchmark, slider_iterations=iterations))
     check_name("scale", table.scale, SCALES)
     words, captions = config.vocabulary, config.captions or None
     about = config.name, config.checkpoint, config.profile
     work = steering.plan(*about, functional=config.functional, vocabulary=words, captions=captions)
     setting = replace(work.setting, seconds=config.seconds or work.setting.seconds)
     lyrics = tuple(pd.read_csv(config.lyrics)["lyrics"]) if config.lyrics else ()
-    work = replace(work, setting=setting, profile=replace(size, table=table), wording=config.wording, lyrics=lyrics)
+    work = replace(work, setting=setting, profile=size, wording=config.wording, lyrics=lyrics)
     config = config if config.origin else resolve_layers(config, work)
     model = work.model.with_functional([int(layer) for layer in config.functional.split("+")])
     loudness = LOUDNESS if work.vocabulary == "mini" else None  # clips of minis are brought to that of the renders
