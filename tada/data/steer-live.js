@@ -390,7 +390,7 @@
       parts.file.href = made.url;
       this.now = made;
       this.#volume();
-      parts.said.textContent = `${this.#called}. ${signed(Number(made.level.toFixed(1)))} dB as made; it took ${made.seconds.toFixed(1)} s.`;
+      parts.said.textContent = `${this.#called}. ${signed(Number(made.level.toFixed(1)))} LUFS as made; it took ${made.seconds.toFixed(1)} s.`;
       const heard = Object.entries(made.verdict || {}).map(([name, [own, chance]]) => `${name} ${own} ${Math.round(100 * chance)} %`);
       parts.verdict.textContent = heard.length ? `The attribute probe hears: ${heard.join(" · ")}` : "";
       this.#paint(made);

@@ -17,6 +17,7 @@ from selenium.webdriver import Keys
 
 import tada
 from live import LAYERS, PROMPT, SECONDS, SOURCE, offer, small_model
+from tada.audio import filters, lufs
 from tada.display import live
 from tada.io import sha256
 from tada.minis.attributes import draw
@@ -194,6 +195,16 @@ def test_sound_of_magnitudes_is_the_phase_stage_s(page: Page, tmp_path: Path) ->
         found = page.driver.execute_async_script(script, magnitudes.flatten().tolist(), sizes)
     assert np.abs(wanted).max() > 0.1
     assert np.abs(np.float32(found) - wanted).max() < TOLERANCE
+
+
+def test_loudness_is_that_of_python(page: Page, tmp_path: Path) -> None:
+    weights = [[part.tolist() for part in each] for each in filters(16_000)]
+    clips = [render(draw(6), 6)[:24_000], render(draw(7), 7)[:3000], np.zeros(16_000, np.float32)]
+    script = """const [clips, weights, done] = arguments; import("./tools.mjs").then(({lufs}) => {
+        done(clips.map((clip) => lufs(Float32Array.from(clip), 16000, weights))); })"""
+    with tools(page, tmp_path):
+        found = page.driver.execute_async_script(script, [clip.tolist() for clip in clips], weights)
+    assert found == pytest.approx([lufs(clip, 16_000) for clip in clips], abs=1e-6)
 
 
 def test_what_cannot_run_says_why_and_leaves_what_is_there(page: Page, exported: Path, address: str) -> None:

@@ -3,6 +3,7 @@
 
 const { fround, PI } = Math;
 const FLAT = 0.1; // as tada.models.phase.FLAT
+const SILENCE = -70; // LUFS, as tada.audio.SILENCE
 
 // ---- text: a Unigram tokenizer over words, as the minis have
 
@@ -233,9 +234,23 @@ export function power(audio) {
   return { values, bins, time };
 }
 
-/** Root mean square in dB below full scale. */
-export function decibels(audio) {
-  return 10 * Math.log10(audio.reduce((sum, x) => sum + x * x, 0) / audio.length + 1e-12);
+/** Integrated loudness in LUFS, as `tada.audio.lufs`; `weights`: numerator and denominator of each filter of K-weighting. */
+export function lufs(audio, rate, weights) {
+  let heard = Float64Array.from(audio);
+  for (const [[b0, b1, b2], [, a1, a2]] of weights) {
+    let x1 = 0, x2 = 0, y1 = 0, y2 = 0;
+    heard = heard.map((x) => {
+      const y = b0 * x + b1 * x1 + b2 * x2 - a1 * y1 - a2 * y2;
+      (x2 = x1), (x1 = x), (y2 = y1), (y1 = y);
+      return y;
+    });
+  }
+  const size = Math.min(heard.length, Math.round(0.4 * rate)), hop = Math.round(0.1 * rate), blocks = [];
+  for (let start = 0; start + size <= heard.length; start += hop) blocks.push(heard.subarray(start, start + size));
+  const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const level = (power) => -0.691 + 10 * Math.log10(Math.max(power, 1e-20));
+  const loud = blocks.map((block) => block.reduce((sum, x) => sum + x * x, 0) / size).filter((power) => level(power) > SILENCE);
+  return loud.length ? level(mean(loud.filter((power) => level(power) > level(mean(loud)) - 10))) : SILENCE;
 }
 
 /** A mono wav file, 16 bits a sample. */

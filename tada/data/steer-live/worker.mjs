@@ -3,7 +3,7 @@
    Messages in: {id, kind: "load", from}, {id, kind: "make", request}. Messages out: {id, progress}, {id, done} or
    {id, error}. The last request wins: one that is being made stops where the next arrives. */
 import * as ort from "./ort.wasm.bundle.min.mjs";
-import { decibels, picture, power, resample, sound, tokenise } from "./tools.mjs";
+import { lufs, picture, power, resample, sound, tokenise } from "./tools.mjs";
 
 const GZIP = [0x1f, 0x8b];
 let model = null; // {about, sessions, texts, noise, vectors}
@@ -126,7 +126,7 @@ async function make(request, tell, stale) {
   const heard = about.phase ? sound(decoded.data, about.phase) : Float32Array.from(decoded.data);
   const audio = resample(heard, about.resample).slice(0, Math.round(about.seconds * about.sample_rate));
   const seconds = (performance.now() - began) / 1000;
-  const made = { audio, rate: about.sample_rate, level: decibels(audio), seconds };
+  const made = { audio, rate: about.sample_rate, level: lufs(audio, about.sample_rate, about.loudness), seconds };
   return { ...made, picture: picture(heard, about.phase_rate), verdict: await judge(heard) };
 }
 

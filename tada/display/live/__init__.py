@@ -22,6 +22,7 @@ from IPython.display import HTML
 
 from tada import escape
 from tada.arguments import seeds as read_seeds
+from tada.audio import filters
 from tada.concepts import steered
 from tada.display.live.graphs import make_graphs, require_runnable
 from tada.display.players import data_attributes, page_folder, require_name
@@ -188,18 +189,19 @@ def _schedule(sampling: AceStepSampling) -> dict[str, Any]:
 
 
 def _sound(model: AceStep) -> dict[str, Any]:
-    """What the page does after the last graph: the constants of the phase stage and of resampling."""
+    """What the page does after the last graph: the constants of the phase stage, of resampling and of loudness."""
     stage, rate = model.codec.vocoder, model.codec.vocoder.config.sampling_rate
     common = int(np.gcd(rate, SAMPLE_RATE))
-    filters, reach = sinc_kernels(rate // common, SAMPLE_RATE // common)
+    kernels, reach = sinc_kernels(rate // common, SAMPLE_RATE // common)
     sizes = {"window": stage.config.window, "hop": stage.config.hop, "rounds": stage.config.rounds} if isinstance(
         stage, PhaseStage
     ) else None  # fmt: skip
     return {
         "sample_rate": SAMPLE_RATE,
         "phase_rate": rate,
+        "loudness": [[part.tolist() for part in each] for each in filters(SAMPLE_RATE)],
         "phase": sizes and {**sizes, "momentum": MOMENTUM},
-        "resample": {"filters": filters[:, 0].float().tolist(), "reach": reach, "stride": rate // common},
+        "resample": {"filters": kernels[:, 0].float().tolist(), "reach": reach, "stride": rate // common},
     }
 
 
