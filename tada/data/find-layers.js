@@ -22,12 +22,7 @@
   }
 
   const listed = (layers) => (layers.length ? layers.join(", ") : "none");
-  function make(tag, attributes = {}, ...children) {
-    const node = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) name === "onclick" ? (node.onclick = value) : node.setAttribute(name, value);
-    node.append(...children);
-    return node;
-  }
+  const make = (...given) => customElements.get("steer-live").make(...given);
 
   class FindLayers extends HTMLElement {
     connectedCallback() {

@@ -44,6 +44,7 @@
   }
 
   class SteerLive extends HTMLElement {
+    static make = make;
     status = "idle"; // idle, loading, ready, making, failed
     made = new Map(); // request as JSON -> clip
     allowed = null; // layers that a choice can reach; null: all
