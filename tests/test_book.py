@@ -130,12 +130,18 @@ def test_a_notebook_becomes_the_pages_it_is_given(checkout: Checkout) -> None:
     assert checkout.specs()[-1].after == ("01_one",)
 
 
+def test_a_page_may_have_other_parameters_at_smoke(checkout: Checkout) -> None:
+    checkout.write("notebooks/pages.yml", "01_one:\n  01_one: {parameters: {steps: 9}, smoke: {steps: 2}}\n")
+    assert [book.parameters(checkout.specs()[0], profile)["steps"] for profile in ("smoke", "mini")] == [2, 9]
+
+
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
         ("01_on:\n  01_on: {}\n", "did you mean '01_one'"),
         ("01_one:\n  one: {}\n", "does not begin with '01_one'"),
         ("01_one:\n  01_one: {parameters: {stps: 1}}\n", "did you mean 'steps'"),
+        ("01_one:\n  01_one: {smoke: {stps: 1}}\n", "did you mean 'steps'"),
         ("01_one:\n  01_one: {parameters: {profile: smok}}\n", "did you mean 'smoke'"),
         ("01_one:\n  01_one: {titel: One}\n", "did you mean 'title'"),
         ("01_one:\n  01_one: {after: [03_x]}\n", "no page '03_x'"),

@@ -165,7 +165,8 @@ def sort_pages(specs: Sequence[PageSpec]) -> TopologicalSorter[str]:
 def parameters(spec: PageSpec, profile: str) -> dict[str, object]:
     """Return the values that a page is executed with: the profile, where its notebook has one, and its own."""
     declared = {parameter.name for parameter in notebooks.parameters(spec.path)}
-    return {**({"profile": profile} if "profile" in declared else {}), **spec.parameters}
+    own = {**spec.parameters, **(spec.smoke if profile == "smoke" else {})}
+    return {**({"profile": profile} if "profile" in declared else {}), **own}
 
 
 def _keep(folder: Path, name: str, key: str, seconds: float, read: str) -> Page:

@@ -3,8 +3,10 @@
 Jupyter Book knows a page a file, and no page that is a notebook run with other values. Every page begins with the name
 of its notebook; `after` names pages whose results it reads:
 
-    notebook:
-      page: {title: ..., parameters: {name: value}, after: [other pages, * for any letters], about: ...}
+  notebook:
+    page: {title: ..., parameters: {name: value}, smoke: {name: value}, after: [others, * for any letters], about: ...}
+
+where `smoke` are parameters of the smoke profile, beside the page's own or in their place.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from tada.errors import BookError, NotebookError, unknown
 
 PROFILES = ("smoke", "mini", "colab", "paper")
 PAGES = "pages.yml"
-ENTRIES = ("title", "parameters", "after", "about")
+ENTRIES = ("title", "parameters", "smoke", "after", "about")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class PageSpec:
         name: of the page.
         path: of its notebook.
         parameters: those that make it another page than the notebook's own.
+        smoke: others, at the smoke profile.
         title: in place of the notebook's, if given.
         about: a sentence below the title.
         after: names of the pages whose results it reads.
@@ -41,6 +44,7 @@ class PageSpec:
     name: str
     path: Path
     parameters: Mapping[str, object] = field(default_factory=dict)
+    smoke: Mapping[str, object] = field(default_factory=dict)
     title: str = ""
     about: str = ""
     after: tuple[str, ...] = ()
@@ -86,7 +90,7 @@ def select(folder: Path, only: Sequence[str] = ()) -> list[PageSpec]:
 def _specs(path: Path, pages: Mapping[str, Any]) -> list[PageSpec]:
     """Return the pages of one notebook."""
     pages = {name: entry or {} for name, entry in pages.items()}
-    has_values = any(entry.get("parameters") for entry in pages.values())
+    has_values = any(entry.get(kind) for entry in pages.values() for kind in ("parameters", "smoke"))
     declared = [parameter.name for parameter in notebooks.parameters(path)] if has_values else []
     for name, entry in pages.items():
         chosen = entry.get("parameters", {})
@@ -94,7 +98,7 @@ def _specs(path: Path, pages: Mapping[str, Any]) -> list[PageSpec]:
             raise BookError(f"{PAGES}: page {name!r} of {path.name} does not begin with {path.stem!r}.")
         for kind, given, valid in (
             ("entry", entry, ENTRIES),
-            (f"parameter of {path.name}", chosen, declared),
+            (f"parameter of {path.name}", [*chosen, *entry.get("smoke", ())], declared),
             ("profile", [chosen.get("profile", PROFILES[0])], PROFILES),
         ):
             for one in given:
