@@ -146,7 +146,7 @@ def test_a_rule_that_calls_every_layer_is_found_out(answers):
 def test_plants_of_a_model_are_built_and_graded(tiny_folder):
     work = localisation.plan("ace-step", tiny_folder("ace-step"), "smoke", judge=Ears(), steps=1, seconds=SECONDS)
     pairs = plants.build_plants(work, ["happy"], drawn=1)
-    assert pairs["plant"].tolist() == [0] * 14 + [1] * 14 and pairs["pair"].is_unique
+    assert pairs["plant"].tolist() == [0] * 11 + [1] * 11 and pairs["pair"].is_unique
     scores = localisation.sweep(work, pairs, controls=True)
     grades = plants.grade(scores, pairs)
     with pytest.raises(ValueError, match="expected 20 or more"):
