@@ -290,12 +290,9 @@ for name in list(best.index[:heard]) or list(prompts["concept"].unique()[:1]):
 # listen; or type two prompts of your own.
 
 # %%
-if architecture == "ace-step" and model.is_mini and profile != "smoke":
-    first_pairs = prompts.drop_duplicates("concept")
-    offer = live.Live({}, seconds=setting.seconds, sampling=setting.sampling, pairs=first_pairs)
-    display(live.show(model, "live", offer))
-else:
-    display(Markdown("The page runs the mini of ACE-Step only, and not at the smoke profile."))
+first_pairs = prompts.drop_duplicates("concept")
+offer = live.Live({}, seconds=setting.seconds, sampling=setting.sampling, pairs=first_pairs)
+live.show(model, "live", offer, profile)
 
 # %% [markdown]
 # ## All values

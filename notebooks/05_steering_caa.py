@@ -262,13 +262,10 @@ else:
 # same call makes in Python.
 
 # %%
-if architecture == "ace-step" and model.is_mini and profile != "smoke":
-    offer = instrument.Live(
-        vectors, seconds=setting.seconds, sampling=setting.sampling, vectors_folder="_build/steering/vectors"
-    )
-    display(instrument.show(model, "live", offer))
-else:
-    display(Markdown("The page runs the mini of ACE-Step only, and not at the smoke profile."))
+offer = instrument.Live(
+    vectors, seconds=setting.seconds, sampling=setting.sampling, vectors_folder="_build/steering/vectors"
+)
+instrument.show(model, "live", offer, profile)
 
 # %% [markdown]
 # ## Several at once, and variants

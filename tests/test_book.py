@@ -142,6 +142,7 @@ def test_a_page_may_have_other_parameters_at_smoke(checkout: Checkout) -> None:
         ("01_one:\n  one: {}\n", "does not begin with '01_one'"),
         ("01_one:\n  01_one: {parameters: {stps: 1}}\n", "did you mean 'steps'"),
         ("01_one:\n  01_one: {smoke: {stps: 1}}\n", "did you mean 'steps'"),
+        ("01_one:\n  01_one: {smoke: {profile: mini}}\n", "no parameter of 01_one.py at smoke 'profile'"),
         ("01_one:\n  01_one: {parameters: {profile: smok}}\n", "did you mean 'smoke'"),
         ("01_one:\n  01_one: {titel: One}\n", "did you mean 'title'"),
         ("01_one:\n  01_one: {after: [03_x]}\n", "no page '03_x'"),

@@ -148,3 +148,11 @@ def test_what_no_page_computes_is_refused(exported, tiny_model, tmp_path):
     three = tada.steering.Vector({site: vector.directions[site].repeat(3, 1) for site in model.sites})
     with pytest.raises(InputError, match="has 3 steps; expected 1 or 4"):
         live.export(model, tmp_path, live.Live({"piano": three}))
+
+
+def test_what_no_page_runs_is_said_in_its_place(tiny_model, tmp_path):
+    model = small_model(tmp_path)
+    model.is_mini = True
+    shown = [(model, "mini"), (model, "smoke"), (tiny_model("ace-step"), "mini"), (tiny_model("stable-audio"), "mini")]
+    told = ["of ACE-Step only" in live.show(one, "live", live.Live({}), profile).data for one, profile in shown]
+    assert told == [False, True, True, True]

@@ -93,12 +93,13 @@ def _specs(path: Path, pages: Mapping[str, Any]) -> list[PageSpec]:
     has_values = any(entry.get(kind) for entry in pages.values() for kind in ("parameters", "smoke"))
     declared = [parameter.name for parameter in notebooks.parameters(path)] if has_values else []
     for name, entry in pages.items():
-        chosen = entry.get("parameters", {})
+        chosen, smoke = (entry.get(kind, {}) for kind in ("parameters", "smoke"))
         if not name.startswith(path.stem):
             raise BookError(f"{PAGES}: page {name!r} of {path.name} does not begin with {path.stem!r}.")
         for kind, given, valid in (
             ("entry", entry, ENTRIES),
-            (f"parameter of {path.name}", [*chosen, *entry.get("smoke", ())], declared),
+            (f"parameter of {path.name}", chosen, declared),
+            (f"parameter of {path.name} at smoke", smoke, [name for name in declared if name != "profile"]),
             ("profile", [chosen.get("profile", PROFILES[0])], PROFILES),
         ):
             for one in given:

@@ -142,15 +142,18 @@ def write_page(folder: str | Path) -> Path:
     return atomic_write(folder / "index.html", PAGE.format(title=title, element=element(".", about["bytes"])))
 
 
-def show(model: Model, name: str, offer: Live) -> HTML:
+def show(model: Model, name: str, offer: Live, profile: str = "mini") -> HTML:
     """Show the instrument on the page that is being built, with its files beside it.
 
     Args:
-        model: as for :func:`export`.
+        model: as for :func:`export`; of others than the mini of ACE-Step a sentence says that no page runs them.
         name: of the files, letters, digits and hyphens; once a page.
         offer: what the page offers.
+        profile: that the page is run at; ``"smoke"`` leaves the instrument out.
     """
     require_name(name)
+    if not (isinstance(model, AceStep) and model.is_mini) or profile == "smoke":
+        return HTML("<p>The page runs the mini of ACE-Step only, and not at the smoke profile.</p>")
     page = page_folder()
     if page is None:
         return HTML("<p>The live instrument is part of a built page; here <code>live=True</code> shows widgets.</p>")
