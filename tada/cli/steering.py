@@ -142,7 +142,7 @@ def fit(
     """Fit the vector of each concept (CAA) and keep it."""
     from tada.concepts import steered
     from tada.experiments.profiles import first_seed
-    from tada.metrics.judges import steering_judge
+    from tada.metrics.steering_judges import steering_judge
     from tada.steering import Arm, Trial, calibrate, library, seeded
 
     options.when_stopped(f"Vectors that were fitted are in {folder}: the same command goes on from there.")
@@ -262,7 +262,7 @@ def _train(
     from tada import pairs
     from tada.experiments import autoencoder, profiles
     from tada.experiments.experiment import Experiment, parse_layers
-    from tada.metrics.judges import steering_judge
+    from tada.metrics.steering_judges import steering_judge
 
     options.when_stopped(f"What was recorded is kept in {out}: the same command goes on from there.")
     texts = None if captions is None else pairs.read(captions)

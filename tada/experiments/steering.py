@@ -18,7 +18,7 @@ from tada.errors import UnknownNameError, unknown
 from tada.experiments import experiment
 from tada.experiments.experiment import Experiment, check_disjoint, load_model, parse_layers
 from tada.experiments.profiles import first_seed, get_profile
-from tada.metrics.judges import steering_judge
+from tada.metrics.steering_judges import steering_judge
 from tada.models.base import MINI_SECONDS, Model
 from tada.pairs import Captions, read
 from tada.stats import ABOVE, BELOW, MIN_UNITS, TOO_FEW, UNDECIDED, decide, difference_interval, mean_interval

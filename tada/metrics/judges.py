@@ -217,7 +217,7 @@ class ProbeJudge(ConceptJudge):
 
     def score(self, clips: Clips, names: Sequence[str]) -> Values:
         chances = self.probe.probabilities(clips.audio, clips.sample_rate)
-        return np.stack([_chance(chances, name) for name in names], 1)
+        return np.stack([class_probability(chances, name) for name in names], 1)
 
 
 class SignalJudge(ConceptJudge):
@@ -309,47 +309,6 @@ class EarJudge(ConceptJudge):
         return self._models[ear]
 
 
-# ---- judges of clips that are steered along one concept, with what a range of strengths is found by
-
-
-class ProbeSteeringJudge(ProbeJudge):
-    """Measures clips steered along one concept by the attribute probe.
-
-    ``concept`` is the probability of the concept's positive pole, ``against`` that of the negative one, and ``sound``
-    how sure the probe is of the other attributes (mean of its top probabilities, 0 to 1: noise leaves it undecided).
-    """
-
-    rule = "mini judge 3"
-
-    def knows(self, concept: str) -> bool:
-        return concept in CONCEPTS and CONCEPTS[concept].attribute in CLASSES
-
-    def __call__(self, clips: Clips, rows: pd.DataFrame) -> dict[str, Values]:
-        """Judge clips of at least a second, all of one concept; ValueError for several."""
-        concept = CONCEPTS[only(by_concept(self, rows))]
-        chances = self.probe.probabilities(clips.audio, clips.sample_rate)
-        pole, other = concept.poles
-        positive = _chance(chances, pole)
-        sure = [values.amax(1).double().numpy() for name, values in chances.items() if name != concept.attribute]
-        against = _chance(chances, other) if other else 1 - positive
-        return {"concept": positive, "against": against, "sound": np.mean(sure, axis=0)}
-
-
-class EarSteeringJudge(EarJudge):
-    """Measures clips of public checkpoints steered along one concept.
-
-    ``concept`` is the similarity to the concept's query, ``sound`` 1 where the level of a clip is between -60 and 0 dB
-    of full scale and 0 elsewhere.
-    """
-
-    rule = "public judge 2 {ear}"
-
-    def __call__(self, clips: Clips, rows: pd.DataFrame) -> dict[str, Values]:
-        level = 10 * np.log10(clips.audio.double().square().mean((1, 2)).numpy() + 1e-12)
-        (value,) = super().__call__(clips, rows).values()
-        return {"concept": value, "sound": ((level > -60) & (level < 0)).astype(float)}
-
-
 # ---- by name
 
 
@@ -388,15 +347,6 @@ def make_judge(name: str = "", checkpoint: str | Path | None = None) -> Judge:
     return as_judge(score)
 
 
-def steering_judge(vocabulary: str) -> Judge:
-    """Make the judge of steered clips: what finds their range, with signal and tags beside it.
-
-    Args:
-        vocabulary: of the prompts: ``"mini"`` for the probe, else CLAP.
-    """
-    return Panel(ProbeSteeringJudge() if vocabulary == "mini" else EarSteeringJudge(), SignalJudge(), OutsideJudge())
-
-
 def load_ear(ear: str, weights: str) -> Any:
     """Load the audio-text model in CLAP's or MuQ-MuLan's place."""
     return (clap if ear == "clap" else muq).load("mini" if weights == "mini" else None)
@@ -428,7 +378,7 @@ def _place(name: str) -> tuple[str, str]:
     return ATTRIBUTES.get(name, name.removeprefix("no ")), name if name in ATTRIBUTES else "none"
 
 
-def _chance(chances: Mapping[str, Any], name: str) -> Values:
+def class_probability(chances: Mapping[str, Any], name: str) -> Values:
     """The probability of one class, ``[clips]``."""
     attribute, own = _place(name)
     return chances[attribute][:, CLASSES[attribute].index(own)].double().numpy()

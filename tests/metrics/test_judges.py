@@ -16,18 +16,16 @@ import tada
 from tada.metrics import preservation
 from tada.metrics.judges import (
     EarJudge,
-    EarSteeringJudge,
     FunctionJudge,
     Judge,
     OutsideJudge,
     Panel,
     ProbeJudge,
-    ProbeSteeringJudge,
     SignalJudge,
     as_judge,
     make_judge,
-    steering_judge,
 )
+from tada.metrics.steering_judges import EarSteeringJudge, ProbeSteeringJudge, steering_judge
 from tada.metrics.suite import MetricSuite
 from tada.minis.attributes import Attributes
 
