@@ -1,4 +1,4 @@
-"""The six attributes of a synthetic clip, which are the paper's concepts.
+"""The seven attributes of a synthetic clip, which are the paper's concepts.
 
 Drums and maracas are instruments in the paper. Here they are an attribute of their own, ``percussion``, since a band
 has a tune and a beat at once; ``instrument`` is the one that plays the tune. An open field (None) is drawn from the
@@ -21,16 +21,20 @@ CLASSES: Mapping[str, tuple[str, ...]] = {
     "instrument": ("piano", "guitar", "flute", "trumpet", "violin"),
     "percussion": ("drums", "maracas", "none"),
     "genre": ("jazz", "techno", "reggae"),
+    "timbre": ("bright", "dark"),
 }
 """Attribute -> its classes, in the order of the probe's outputs."""
 
 TEMPI: Mapping[str, tuple[float, float]] = {"slow": (64.0, 78.0), "fast": (166.0, 186.0)}
 """Beats per minute of each tempo class. No tempo of one class is a tempo of the other doubled or halved."""
 
+CENTROIDS: Mapping[str, tuple[float, float]] = {"bright": (1700.0, 2300.0), "dark": (600.0, 900.0)}
+"""Mean spectral centroid in Hz of each class of timbre: clips are equalised to have it, whatever plays."""
+
 BOUNDARY = 114.0
 """Beats per minute between slow and fast: the geometric mean of the two ranges' near ends."""
 
-OPEN = ("tempo", "mood", "instrument", "genre")
+OPEN = ("tempo", "mood", "instrument", "genre", "timbre")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Attributes:
         instrument: of the tune: ``"piano"``, ``"guitar"``, ``"flute"``, ``"trumpet"``, ``"violin"``, or None: drawn.
         percussion: ``"drums"``, ``"maracas"``, or None: no percussion.
         genre: ``"jazz"``, ``"techno"``, ``"reggae"``, or None: drawn.
+        timbre: ``"bright"``, ``"dark"``, or None: drawn.
 
     Raises:
         ValueError: a value that is none of these.
@@ -55,6 +60,7 @@ class Attributes:
     instrument: str | None = None
     percussion: str | None = None
     genre: str | None = None
+    timbre: str | None = None
 
     def __post_init__(self) -> None:
         for name in CLASSES:

@@ -39,7 +39,12 @@ SENTENCES: Mapping[str, tuple[str, ...]] = TABLES["sentences"]
 ITEMS: Mapping[str, tuple[str, ...]] = TABLES["items"]
 """Attribute -> what a song may be said to have."""
 
-QUALITIES: Mapping[str, tuple[str, ...]] = {"mood": ("{mood}",), "tempo": ("{tempo}",), "genre": ("{genre}",)}
+QUALITIES: Mapping[str, tuple[str, ...]] = {
+    "mood": ("{mood}",),
+    "tempo": ("{tempo}",),
+    "genre": ("{genre}",),
+    "timbre": ("{timbre}",),
+}
 """Attribute -> adjectives before the noun, in this order."""
 
 TAGS: Mapping[str, tuple[str, ...]] = TABLES["tags"]

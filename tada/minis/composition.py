@@ -50,20 +50,17 @@ TONICS = (0, 2, 4, 5, 7, 9)
 SCALES = {"happy": (0, 2, 4, 5, 7, 9, 11), "sad": (0, 2, 3, 5, 7, 8, 10)}
 
 PROGRESSIONS = {
-    "happy": (("I", "IV", "V", "I"), ("I", "vi", "IV", "I"), ("I", "IV", "I", "V"), ("I", "ii", "V", "I")),
-    "sad": (("i", "iv", "v", "i"), ("i", "VI", "iv", "i"), ("i", "iv", "i", "v"), ("i", "v", "iv", "i")),
+    "happy": (("I", "IV", "V", "I"), ("I", "V", "IV", "I"), ("I", "IV", "I", "V"), ("I", "V", "I", "IV")),
+    "sad": (("i", "iv", "v", "i"), ("i", "v", "iv", "i"), ("i", "iv", "i", "v"), ("i", "v", "i", "iv")),
 }
 
 CHORDS = {
-    "I": (0, 4, 7, 11),
-    "ii": (2, 5, 9, 12),
-    "IV": (5, 9, 12, 16),
-    "V": (7, 11, 14, 17),
-    "vi": (9, 12, 16, 19),
-    "i": (0, 3, 7, 10),
-    "iv": (5, 8, 12, 15),
-    "v": (7, 10, 14, 17),
-    "VI": (8, 12, 15, 19),
+    "I": (0, 4, 7, 14),
+    "IV": (5, 9, 12, 19),
+    "V": (7, 11, 14, 21),
+    "i": (0, 3, 7, 14),
+    "iv": (5, 8, 12, 19),
+    "v": (7, 10, 14, 19),
 }
 
 RANGES = {
@@ -87,6 +84,9 @@ TUNES = {
     ("reggae", "slow"): ((0, 0.5, 1, 1.5), (0, 1, 1.5), (0.5, 1, 1.5)),
     ("reggae", "fast"): ((0, 1, 2, 2.5, 3), (0, 1.5, 2, 3), (0, 0.5, 1, 2, 3)),
 }
+
+MOVES = {"happy": (1, 2, 2, 4, 5, -1), "sad": (-1, -2, -2, -3, -4, 1)}
+"""Steps in semitones from a note of a melody to the next: they rise, or fall, over each chord."""
 
 SONGS = {"slow": ((0, 0.5, 1), (0, 1), (0, 0.5, 1, 1.5)), "fast": ((0, 1, 2), (0, 2), (0, 1, 2, 3))}
 """The same for what is sung, in every genre."""
@@ -141,7 +141,7 @@ def tune(attributes: Attributes, harmony: Harmony, seed: int) -> Iterator[Event]
     """The instrument's line, and the left hand or the strum of those that have one."""
     rng, name = generator(seed, "tune"), str(attributes.instrument)
     low, high = RANGES[name]
-    room = (high - 13, high) if attributes.mood == "happy" else (low, low + 13)
+    room = ((low + high) // 2 - 7, (low + high) // 2 + 7)
     gate = 0.62 if attributes.mood == "happy" else 1.0
     cells = TUNES[str(attributes.genre), speed(attributes)]
     for beat, length, pitch in _line(attributes, harmony, cells, room, rng):
@@ -175,11 +175,14 @@ def _line(
 ) -> Iterator[tuple[float, float, int]]:
     """A melody: beat, length and pitch of each note; chord tones where chords begin, steps of the scale between."""
     starts = list(_onsets(cells, harmony.span, beats(attributes), rng))
-    pitch = (room[0] + room[1]) // 2
+    moves, middle = MOVES[str(attributes.mood)], (room[0] + room[1]) // 2
+    pitch = middle
     for beat, after in zip(starts, [*starts[1:], max(beats(attributes), starts[-1] + 0.5)], strict=True):
         strong = beat % (harmony.span / 2) < 1e-6
+        if beat % harmony.span < 1:
+            pitch = middle - 2 * int(np.sign(sum(moves)))
         allowed = harmony.at(beat)[:3] if strong else harmony.scale
-        pitch = _near(allowed, harmony.tonic, pitch + int(rng.choice((-4, -2, -1, 1, 2, 4))), pitch, room)
+        pitch = _near(allowed, harmony.tonic, pitch + int(rng.choice(moves)), pitch, room)
         yield beat, after - beat, pitch
 
 
@@ -216,9 +219,9 @@ def _bars(attributes: Attributes, rhythm: Rhythm) -> Iterator[tuple[float, ...]]
 
 BASSES: dict[tuple[str, str], tuple[str, Rhythm]] = {
     ("jazz", "slow"): ("double bass", ((0, 0.95, 0), (1, 0.95, 2), (2, 0.95, 0), (3, 0.95, 1))),
-    ("jazz", "fast"): ("double bass", ((0, 0.95, 0), (1, 0.95, 1), (2, 0.95, 2), (3, 0.95, 1))),
+    ("jazz", "fast"): ("double bass", ((0, 0.95, 0), (1, 0.95, 0), (2, 0.95, 2), (3, 0.95, 1))),
     ("techno", "slow"): ("synth bass", tuple((b + s, 0.2, 0) for b in range(4) for s in (0.25, 0.5, 0.75))),
-    ("techno", "fast"): ("synth bass", tuple((b + 0.5, 0.4, 0) for b in range(4))),
+    ("techno", "fast"): ("synth bass", ((0, 0.4, 0), *((b + 0.5, 0.4, 0) for b in range(4)))),
     ("reggae", "slow"): (
         "dub bass",
         ((0, 0.7, 0), (0.75, 0.25, 0), (1.5, 0.5, 2), (2, 0.7, 0), (3, 0.5, 2), (3.5, 0.5, 1)),
@@ -239,8 +242,8 @@ def bass(attributes: Attributes, harmony: Harmony, seed: int) -> Iterator[Event]
 # Comping: (beat, length)
 
 COMPS: dict[tuple[str, str], tuple[str, tuple[Rhythm, ...]]] = {
-    ("jazz", "slow"): ("organ", (((0, 0.9), (1.66, 0.3), (2.66, 0.8)), ((0.66, 0.3), (2, 0.9), (3.66, 0.3)))),
-    ("jazz", "fast"): ("organ", (((0, 0.9), (1.62, 0.35)), ((0.62, 0.35), (2.62, 0.35)))),
+    ("jazz", "slow"): ("reeds", (((0, 0.9), (1.66, 0.3), (2.66, 0.8)), ((0.66, 0.3), (2, 0.9), (3.66, 0.3)))),
+    ("jazz", "fast"): ("reeds", (((0, 0.9), (1.62, 0.35)), ((0.62, 0.35), (2.62, 0.35)))),
     ("techno", "slow"): ("stab", (tuple((beat, 0.25) for beat in (0, 0.75, 1.5, 2, 2.75, 3.5)),)),
     ("techno", "fast"): ("stab", (((0, 0.4), (1.5, 0.4), (3, 0.4)),)),
     ("reggae", "slow"): ("bubble", (tuple((beat + 0.5, 0.25) for beat in range(4)),)),
@@ -248,14 +251,18 @@ COMPS: dict[tuple[str, str], tuple[str, tuple[Rhythm, ...]]] = {
 }
 
 
+LEVELS = {"reeds": 1.0, "stab": 0.55, "bubble": 0.35}
+"""How loud the keyboard of each genre is."""
+
+
 def comping(attributes: Attributes, harmony: Harmony, seed: int) -> Iterator[Event]:
-    """The chords of the genre's keyboard: on the organ for jazz, as stabs for techno, off the beat for reggae."""
+    """The chords of the genre's keyboard: by the reeds for jazz, as stabs for techno, off the beat for reggae."""
     rng = generator(seed, "comping")
     name, rhythms = COMPS[str(attributes.genre), speed(attributes)]
     tones = 4 if attributes.genre == "jazz" else 3
-    lowest = 55 if attributes.mood == "happy" else 52
+    lowest = 54
     for beat, length in _bars(attributes, rhythms[rng.integers(len(rhythms))]):
-        level = _accent(beat, rng)
+        level = LEVELS[name] * _accent(beat, rng)
         for pitch in voicing(harmony, harmony.at(beat)[:tones], lowest):
             yield Event(name, pitch, beat, length, level, "comping")
 
@@ -284,26 +291,27 @@ def _kit(attributes: Attributes, rng: np.random.Generator) -> dict[str, Rhythm]:
 
 
 def _jazz_kit(swing: float, ghost: float) -> dict[str, Rhythm]:
-    ride = [(0.0, 1.0), (1, 0.9), (1 + swing, 0.6), (2, 1), (3, 0.9), (3 + swing, 0.6)]
-    kick = [(beat, 0.55) for beat in range(4)]
-    return {"ride": ride, "closed hat": [(1, 0.8), (3, 0.8)], "kick": kick, "snare": [(ghost + swing, 0.4)]}
+    ride = [(0.0, 0.8), (1, 0.7), (1 + swing, 0.5), (2, 0.8), (3, 0.7), (3 + swing, 0.5)]
+    stick = [(1.0, 0.8), (3, 0.8), (ghost + swing, 0.5)]
+    kick, toms = [(beat, 0.6) for beat in (0, 2)], [(2 + swing, 0.5)]
+    return {"ride": ride, "closed hat": [(1, 0.5), (3, 0.5)], "kick": kick, "rim": stick, "low tom": toms}
 
 
 def _techno_kit(pace: str) -> dict[str, Rhythm]:
-    soft = [(beat + part, 0.4) for beat in range(4) for part in (0.25, 0.75)] if pace == "slow" else []
-    hats = [(beat + 0.5, 0.8) for beat in range(4)]
+    sticks = (0.75, 1.5, 2.75, 3.25, 3.75) if pace == "slow" else (1.5, 3.5)
     return {
         "deep kick": [(beat, 1) for beat in range(4)],
-        "open hat": hats,
-        "closed hat": soft,
+        "open hat": [(beat + 0.5, 0.6) for beat in range(4)],
         "clap": [(1, 0.8), (3, 0.8)],
+        "rim": [(beat, 0.5) for beat in sticks],
     }
 
 
 def _reggae_kit(pace: str, one_drop: bool) -> dict[str, Rhythm]:
     kick = [(0, 0.5), (2, 1.0)] if one_drop else [(beat, 0.8) for beat in range(4)]
-    hats = [(beat + part, 0.7 if part else 0.5) for beat in range(4) for part in (0, 0.5)]
-    return {"kick": kick, "rim": [(2, 0.9)] if pace == "fast" else [(1, 0.8), (3, 0.8)], "closed hat": hats}
+    hats = [(beat + part, 0.5 if part else 0.3) for beat in range(4) for part in (0, 0.5)]
+    stick = [(2, 1.0), (3.5, 0.6)] if pace == "fast" else [(1, 1.0), (3, 1.0), (1.5, 0.5)]
+    return {"kick": kick, "rim": stick, "closed hat": hats, "high tom": [(2.5, 0.6)], "low tom": [(3.5, 0.7)]}
 
 
 def _maracas(attributes: Attributes) -> dict[str, Rhythm]:
@@ -313,4 +321,4 @@ def _maracas(attributes: Attributes) -> dict[str, Rhythm]:
         parts = (0, SWING[pace])
     elif attributes.genre == "techno" and pace == "slow":
         parts = (0, 0.25, 0.5, 0.75)
-    return {"shake": [(beat + part, 0.6 if part else 1.0) for beat in range(4) for part in parts]}
+    return {"shake": [(beat + part, 0.15 if part else 0.25) for beat in range(4) for part in parts]}

@@ -13,23 +13,24 @@ from numpy.typing import NDArray
 from scipy.fft import irfft, rfft
 
 from tada.errors import InputError
-from tada.minis.attributes import Attributes, settle
+from tada.minis.attributes import CENTROIDS, Attributes, settle
 from tada.minis.composition import SECONDS, Event, generator, write
 from tada.minis.singing import sing
-from tada.minis.sounds import SAMPLE_RATE, VARIANTS, Audio, sound
+from tada.minis.sounds import SAMPLE_RATE, VARIANTS, Audio, Signal, sound
 
 FRAMES = round(SECONDS * SAMPLE_RATE)
 
 LOUDNESS = -18.0
 """Loudness of every clip before the limiter, in LUFS without gates."""
 
+_SPECTRUM = 1024
 _PADDED = 81_920  # room for the reverb's tail, and a quick length for FFT
 
-GAINS = {"tune": 0.9, "song": 1.15, "comping": 0.26, "bass": 0.7, "percussion": 1.3}
+GAINS = {"tune": 0.9, "song": 1.7, "comping": 0.9, "bass": 0.7, "percussion": 2.8}
 SENDS = {"tune": 0.55, "song": 0.55, "comping": 0.45, "bass": 0.0, "percussion": 0.2}
 """Part -> its gain, and how much of it goes to the reverb."""
 
-_BACKING = 0.6
+_BACKING = 0.5
 """Gain of the tune while somebody sings."""
 
 RELEASES = {"piano": 0.12, "guitar": 0.1, "flute": 0.07, "violin": 0.09}
@@ -129,11 +130,26 @@ def _song(attributes: Attributes, events: Sequence[Event], seed: int) -> Audio:
 def master(dry: Audio, wet: Audio, attributes: Attributes, rng: np.random.Generator) -> Audio:
     """Finish a clip: reverb, tilt, loudness, limiter, ends without clicks."""
     room, amount = int(rng.integers(_ROOMS)), rng.uniform(0.15, 0.4)
-    tilt = (0.1 if attributes.mood == "happy" else -0.15) + rng.uniform(-0.05, 0.05)
-    spectrum = (rfft(dry, _PADDED) + amount * rfft(wet, _PADDED) * _room(room)) * _colour(tilt)
+    spectrum = rfft(dry, _PADDED) + amount * rfft(wet, _PADDED) * _room(room)
+    tilt = find_tilt(irfft(spectrum, _PADDED)[:FRAMES], rng.uniform(*CENTROIDS[str(attributes.timbre)]))
+    spectrum *= _colour(tilt)
     power = 2 * np.sum(np.abs(spectrum) ** 2 * _hearing()) / _PADDED / FRAMES
     gain = 10 ** ((LOUDNESS + 0.691) / 20) / np.sqrt(power)
     return limit(irfft(spectrum, _PADDED)[:FRAMES] * gain) * _edges()
+
+
+def find_tilt(audio: Signal, hertz: float) -> float:
+    """Find the tilt that gives audio a mean spectral centroid: up to 6 dB an octave, by halving."""
+    frames = np.lib.stride_tricks.sliding_window_view(audio, _SPECTRUM)[:: _SPECTRUM // 2]
+    levels = np.abs(rfft(frames * np.hanning(_SPECTRUM), axis=1)).sum(0)
+    f = np.fft.rfftfreq(_SPECTRUM, 1 / SAMPLE_RATE)
+    octaves = np.log(np.maximum(f, 40) / 1000)
+    low, high = -1.0, 1.0
+    for _ in range(12):
+        tilt = (low + high) / 2
+        weights = levels * np.exp(tilt * octaves)
+        low, high = (low, tilt) if weights @ f > hertz * weights.sum() else (tilt, high)
+    return (low + high) / 2
 
 
 def limit(audio: Audio, knee: float = 0.6, ceiling: float = 0.98) -> Audio:

@@ -1,4 +1,4 @@
-"""The voices: a pulse train with glides and vibrato through the formants of vowels."""
+"""The voices: a pulse train with glides and vibrato through the formants of vowels, notes begun by consonants."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, rfft
+from scipy.signal import butter, sosfilt
 
 from tada.minis.sounds import SAMPLE_RATE, Audio, Signal
 
@@ -52,10 +53,35 @@ def sing(
     spectrum = rfft(source)
     vowels = [str(one) for one in rng.choice(list(VOWELS), 2, replace=False)]
     masks = _masks(starts, lengths, [i % 2 for i in range(len(starts))], frames)
-    return sum(
+    sung = sum(
         irfft(spectrum * _response(voice, vowel, frames), frames) * mask
         for vowel, mask in zip(vowels, masks, strict=True)
-    ).astype(np.float32)
+    )
+    return (sung + _consonants(starts, frames, rng)).astype(np.float32)
+
+
+CONSONANTS = {"s": (4500, 7500, 0.07), "sh": (2200, 5500, 0.07), "t": (2500, 7000, 0.02), "k": (1200, 3000, 0.025)}
+"""Noise of a consonant: lowest and highest frequency in Hz, and seconds."""
+
+
+def _consonants(starts: Sequence[float], frames: int, rng: np.random.Generator) -> Signal:
+    """A consonant before each note but where the seed leaves it out, ``[frames]``."""
+    out = np.zeros(frames)
+    for start, name in zip(starts, rng.choice([*CONSONANTS, ""], len(starts)), strict=True):
+        if not name:
+            continue
+        low, high, seconds = CONSONANTS[name]
+        count = round(seconds * SAMPLE_RATE)
+        last = min(round(start * SAMPLE_RATE) + count // 2, frames)
+        first = max(0, last - count)
+        noise = sosfilt(_band(low, high), rng.standard_normal(count + 200))[200:]
+        out[first:last] += (0.5 * np.hanning(count) * noise / noise.std())[: last - first]
+    return out
+
+
+@lru_cache
+def _band(low: float, high: float) -> NDArray[np.float64]:
+    return butter(2, [low, high], "bandpass", fs=SAMPLE_RATE, output="sos")
 
 
 def _glide(starts: Sequence[float], pitches: Sequence[int], frames: int, rng: np.random.Generator) -> Signal:

@@ -124,10 +124,11 @@ def _dub_bass(f: float, rng: np.random.Generator) -> Signal:
     return _rise(_partials(n * f, np.array([1, 0.5, 0.18, 0.05]), _decay(1.1 / n**0.5), rng), 0.012)
 
 
-def _organ(f: float, rng: np.random.Generator) -> Signal:
-    n = np.array([0.5, 1, 1.5, 2, 3, 4])
-    level = np.array([0.5, 1, 0.25, 0.5, 0.2, 0.12])
-    return _rise(_partials(n * f, level, 1.0, rng, vibrato=0.002, rate=6.5), 0.01)
+def _reeds(f: float, rng: np.random.Generator) -> Signal:
+    n = _orders(f)
+    level = (0.4 + 1.6 * _hump(n * f, 900, 500) + 0.7 * _hump(n * f, 2100, 900)) / n**0.6
+    tone = _partials(n * f, level, 1 - np.exp(-_TIME / 0.02), rng)
+    return _rise(tone + 0.05 * _noise(rng, 1000, 5000), 0.03)
 
 
 def _bubble(f: float, rng: np.random.Generator) -> Signal:
@@ -154,7 +155,7 @@ NOTES: dict[str, Callable[[float, np.random.Generator], Signal]] = {
     "double bass": _double_bass,
     "synth bass": _synth_bass,
     "dub bass": _dub_bass,
-    "organ": _organ,
+    "reeds": _reeds,
     "bubble": _bubble,
     "stab": _stab,
 }
@@ -164,9 +165,9 @@ NOTES: dict[str, Callable[[float, np.random.Generator], Signal]] = {
 
 
 def _kick(rng: np.random.Generator) -> Signal:
-    phase = np.cumsum(48 + 90 * np.exp(-_TIME / 0.025)) / SAMPLE_RATE
-    beater = 0.25 * _noise(rng, 1500, 4000) * np.exp(-_TIME / 0.005)
-    return _stroke(np.sin(2 * np.pi * phase) * np.exp(-_TIME / 0.11) + beater, 0.5)
+    phase = np.cumsum(52 + 110 * np.exp(-_TIME / 0.02)) / SAMPLE_RATE
+    beater = 0.5 * _noise(rng, 1500, 4500) * np.exp(-_TIME / 0.006)
+    return _stroke(np.sin(2 * np.pi * phase) * np.exp(-_TIME / 0.16) + beater, 0.5)
 
 
 def _deep_kick(rng: np.random.Generator) -> Signal:
@@ -176,8 +177,18 @@ def _deep_kick(rng: np.random.Generator) -> Signal:
 
 
 def _snare(rng: np.random.Generator) -> Signal:
-    shell = np.sin(2 * np.pi * 185 * _TIME) * np.exp(-_TIME / 0.05)
-    return _stroke(shell + 1.2 * _noise(rng, 1200, 7000) * np.exp(-_TIME / 0.075), 0.4)
+    shell = np.sin(2 * np.pi * 190 * _TIME) * np.exp(-_TIME / 0.09)
+    upper = 0.6 * np.sin(2 * np.pi * 335 * _TIME) * np.exp(-_TIME / 0.06)
+    return _stroke(shell + upper + 0.9 * _noise(rng, 800, 7500) * np.exp(-_TIME / 0.12), 0.5)
+
+
+def _tom(hertz: float) -> Callable[[np.random.Generator], Signal]:
+    def stroke(rng: np.random.Generator) -> Signal:
+        phase = np.cumsum(hertz * (1 + 0.6 * np.exp(-_TIME / 0.03))) / SAMPLE_RATE
+        stick = 0.2 * _noise(rng, 500, 4000) * np.exp(-_TIME / 0.02)
+        return _stroke(np.sin(2 * np.pi * phase) * np.exp(-_TIME / 0.18) + stick, 0.6)
+
+    return stroke
 
 
 def _rim(rng: np.random.Generator) -> Signal:
@@ -199,8 +210,9 @@ def _open_hat(rng: np.random.Generator) -> Signal:
 
 
 def _ride(rng: np.random.Generator) -> Signal:
-    bell = _partials(np.array([3140, 4230, 5170, 6310]), np.ones(4), 1.0, rng)
-    return _stroke(0.25 * bell * np.exp(-_TIME / 0.22) + 0.8 * _noise(rng, 5000, 7900) * np.exp(-_TIME / 0.07), 0.8)
+    wash = _partials(rng.uniform(2500, 7500, 40), rng.uniform(0.3, 1, 40), np.exp(-_TIME / 0.5), rng)
+    ping = _partials(np.array([2900, 4100]), np.array([0.5, 0.4]), np.exp(-_TIME / 0.15), rng)
+    return _stroke(wash / 4 + ping + 0.5 * _noise(rng, 4000, 7900) * np.exp(-_TIME / 0.02), 1.2)
 
 
 def _shake(rng: np.random.Generator) -> Signal:
@@ -214,6 +226,8 @@ STROKES: dict[str, Callable[[np.random.Generator], Signal]] = {
     "snare": _snare,
     "rim": _rim,
     "clap": _clap,
+    "low tom": _tom(110.0),
+    "high tom": _tom(165.0),
     "closed hat": _closed_hat,
     "open hat": _open_hat,
     "ride": _ride,
