@@ -39,7 +39,15 @@ from tada.store import UNIT, Store
 
 BLOCK = SEEDS["cards"]
 """Seeds of captions and noise."""
-ASKED: Mapping[str, int] = {"voice": 96, "tempo": 96, "mood": 96, "instrument": 100, "percussion": 64, "genre": 96}
+ASKED: Mapping[str, int] = {
+    "voice": 96,
+    "tempo": 96,
+    "mood": 96,
+    "instrument": 100,
+    "percussion": 64,
+    "genre": 96,
+    "timbre": 64,
+}
 """Attribute -> clips that are asked for one of its classes, and for nothing else."""
 REAL = {"female": "voice", "male": "voice", "slow": "tempo", "fast": "tempo", "happy": "mood", "sad": "mood"}
 """Word of a real caption, a class -> its attribute."""

@@ -17,7 +17,7 @@ from scipy.ndimage import convolve1d
 from scipy.signal import find_peaks
 
 from tada.errors import InputError
-from tada.minis.attributes import TEMPI
+from tada.minis.attributes import CENTROIDS, TEMPI
 from tada.minis.sounds import SAMPLE_RATE, Audio, Signal
 
 SHORTEST = 3.0
@@ -200,6 +200,19 @@ def _median_pitch(clear: Signal, pitch: Signal) -> Signal:
     return 2 ** (np.nanmedian(kept, 1) / 12)
 
 
+def sung_pitch(audio: Audio, band: str) -> Signal:
+    """Estimate the pitch of the clearest harmonic series where a voice sings, in semitones (MIDI), 25 times a second.
+
+    Args:
+        audio: float ``[rows, frames]`` at 16 kHz.
+        band: ``"female"`` or ``"male"``.
+
+    Returns:
+        ``[rows, time]``, of frames that are 80 ms long and begin 40 ms after each other.
+    """
+    return _series(_level(audio), _BANDS[band])[1] - 12 * np.log2(440) + 69
+
+
 # Mode and brightness
 
 _SCALES = {
@@ -216,12 +229,17 @@ def mode(audio: Audio) -> list[str]:
     Args:
         audio: float ``[rows, frames]`` at 16 kHz.
     """
+    return ["major" if better > 0 else "minor" for better in major(audio)]
+
+
+def major(audio: Audio) -> Signal:
+    """Measure how much better the best major scale fits than the best minor one, ``[rows]``; see :func:`mode`."""
     spectrum = _magnitudes(audio, 4096, 1024, 8192) ** 2
     scales = [np.roll(_standard(np.array(scale)), place) for scale in _SCALES.values() for place in range(12)]
     fit = _standard(_chroma(spectrum.mean(1), 100, 1000)) @ np.stack(scales).T / 12
     tonic = _standard(_chroma(spectrum[:, :10].mean(1), 45, 110)) / 6
-    best = (fit + np.tile(tonic, (1, 2))).argmax(1)
-    return ["major" if index < 12 else "minor" for index in best]
+    scores = fit + np.tile(tonic, (1, 2))
+    return scores[:, :12].max(1) - scores[:, 12:].max(1)
 
 
 def brightness(audio: Audio) -> Signal:
@@ -270,16 +288,24 @@ def tempo_class(audio: Audio) -> list[str]:
     return [next((name for name in TEMPI if away[name][row] <= reach[name]), "none") for row in range(len(beats))]
 
 
+def timbre_class(audio: Audio) -> list[str]:
+    """Name the timbre by the spectral centroid; the border lies between the renderer's classes."""
+    border = np.sqrt(CENTROIDS["dark"][1] * CENTROIDS["bright"][0])
+    return ["bright" if hertz > border else "dark" for hertz in brightness(audio)]
+
+
 CLASSIFIED: Mapping[str, Callable[[Audio], list[str]]] = {
     "tempo": tempo_class,
     "voice": lambda audio: voice(audio).label,
     "mood": lambda audio: [{"major": "happy", "minor": "sad"}[name] for name in mode(audio)],
+    "timbre": timbre_class,
 }
 """Attribute -> the estimator of its class."""
 
 MEASURED: Mapping[str, tuple[str, Callable[[Audio], Signal]]] = {
     "tempo": ("onsets", onset_rate),
-    "mood": ("brightness", brightness),
+    "mood": ("major", major),
     "voice": ("pitch", pitch),
+    "timbre": ("brightness", brightness),
 }
 """Attribute -> a metric of results that knows no class, and its estimator."""

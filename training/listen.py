@@ -1,0 +1,126 @@
+"""What an untrained listener finds in clips whose attributes are known: the bars of every decision in training.
+
+Tempo, voice, mode and timbre by signal estimators, how far what is sung is off the tune, onsets, and the tags of the
+ear from outside. On renders this is what a listener can find at all; through a codec, and generated, what is left of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.signal import find_peaks
+from scipy.stats import mannwhitneyu
+
+from tada.metrics import musicnn, signals
+from tada.minis.attributes import CLASSES, Attributes
+from tada.minis.composition import write
+from tada.minis.sounds import SAMPLE_RATE, Audio
+from tada.stats import bootstrap, draws, proportion
+
+NEAR = 0.05
+"""Seconds within which an onset is the one that was written."""
+Row = tuple[str, float, float, float, int]
+
+
+def listen(audio: Audio, played: Sequence[Attributes], seeds: Sequence[int] | None = None) -> pd.DataFrame:
+    """Measure what can be heard in clips.
+
+    Args:
+        audio: float32 ``[rows, frames]`` at 16 kHz.
+        played: what each is a clip of, with no open field.
+        seeds: of the renders that they were made of; None where they are of none, and have no tune that is known.
+
+    Returns:
+        One row a bar: ``bar, value, low, high, clips``.
+    """
+    labels = pd.DataFrame([each.labels() for each in played])
+    rows = [*_classes(audio, labels), *_tags(audio, labels)]
+    if seeds is not None:
+        rows += _tunes(audio, played, seeds)
+    return pd.DataFrame(rows, columns=["bar", "value", "low", "high", "clips"])
+
+
+def _classes(audio: Audio, labels: pd.DataFrame) -> Iterator[Row]:
+    """How often the estimators name the class that was asked for."""
+    found = {name: np.array(estimate(audio)) for name, estimate in signals.CLASSIFIED.items()}
+    sung = (labels["voice"] != "none").to_numpy()
+    hertz = signals.pitch(audio)
+    yield _share("tempo right", found["tempo"] == labels["tempo"])
+    yield _share("sung voice found", found["voice"][sung] != "none")
+    yield _share("no voice found where there is none", found["voice"][~sung] == "none")
+    border = np.sqrt(signals._BANDS["male"][1] * signals._BANDS["female"][0])
+    yield _share("female or male by pitch", ((hertz > border) == (labels["voice"] == "female"))[sung])
+    yield _share("mode right", found["mood"] == labels["mood"])
+    yield _share("timbre right by centroid", found["timbre"] == labels["timbre"])
+    fast, slow = (_density(signals.pulse(audio)[(labels["tempo"] == name).to_numpy()]) for name in ("fast", "slow"))
+    yield "overlap of slow and fast pulses", float(np.minimum(fast, slow).sum()), np.nan, np.nan, len(audio)
+
+
+def _share(name: str, right: NDArray[np.bool_] | pd.Series) -> Row:
+    hits = int(np.sum(right))
+    return name, hits / len(right), *proportion(hits, len(right)), len(right)
+
+
+def _density(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    counts, _ = np.histogram(values, np.geomspace(60, 120, 31))
+    return counts / max(len(values), 1)
+
+
+def _tags(audio: Audio, labels: pd.DataFrame) -> Iterator[Row]:
+    """How well the tag of a class tells its clips from all others (area under the curve), and the mean of them."""
+    heard = {name: musicnn.load(name).probabilities(torch.from_numpy(audio), SAMPLE_RATE) for name in musicnn.NAMES}
+    areas = []
+    for attribute, classes in CLASSES.items():
+        for value in classes:
+            name = f"no {attribute}" if value == "none" else value
+            if tags := musicnn.find_tags(name):
+                scores = torch.stack([heard[network][:, tag].logit(1e-6) for network, tag in tags]).mean(0).numpy()
+                areas.append(_area(f"tag {name}", scores, (labels[attribute] == value).to_numpy()))
+                yield areas[-1]
+    yield "tags, mean", float(np.mean([area[1] for area in areas])), np.nan, np.nan, len(audio)
+
+
+def _area(name: str, scores: NDArray[np.floating], own: NDArray[np.bool_]) -> Row:
+    """The area under the curve, with its interval by resampling clips."""
+    ranks = np.array([_auc(scores[rows], own[rows]) for rows in _resampled(len(scores))])
+    low, high = bootstrap(ranks, len(scores))
+    return name, float(ranks[0]), float(low), float(high), int(own.sum())
+
+
+def _auc(scores: NDArray[np.floating], own: NDArray[np.bool_]) -> float:
+    if own.all() or not own.any():
+        return float("nan")
+    return float(mannwhitneyu(scores[own], scores[~own]).statistic / own.sum() / (~own).sum())
+
+
+def _resampled(count: int, resamples: int = 200) -> Iterator[NDArray[np.intp]]:
+    for weights in draws(count, resamples):
+        yield np.repeat(np.arange(count), np.round(weights * count).astype(int))
+
+
+def _tunes(audio: Audio, played: Sequence[Attributes], seeds: Sequence[int]) -> Iterator[Row]:
+    """How far what is sung is off the tune in cents, and which share of the onsets found were written."""
+    cents, written, found = [], 0, 0
+    flux = signals.onsets(audio).sum(1)
+    for row, (attributes, seed) in enumerate(zip(played, seeds, strict=True)):
+        beat = 60 / float(attributes.tempo or 1)
+        events = write(attributes, seed)
+        starts = np.array([event.beat * beat for event in events])
+        peaks, _ = find_peaks(flux[row], prominence=0.2 * np.percentile(flux[row], 98))
+        times = (peaks + 2) * signals.HOP / SAMPLE_RATE
+        written += int(sum(np.abs(starts - time).min() <= NEAR for time in times))
+        found += len(times)
+        if attributes.voice:
+            heard = signals.sung_pitch(audio[row : row + 1], attributes.voice)[0]
+            for event in events:
+                if event.part == "song":
+                    first, last = ((event.beat * beat + shift) / 0.04 for shift in (0.08, event.length * beat - 0.12))
+                    if (some := heard[int(first) : max(int(last), int(first))]).size:
+                        cents.append(100 * abs(float(np.median(some)) - event.pitch))
+    if cents:
+        yield "cents off the tune, median", float(np.median(cents)), np.nan, np.nan, len(cents)
+    yield "onsets that were written", written / max(found, 1), *proportion(written, found), found
