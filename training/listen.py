@@ -1,7 +1,7 @@
 """What an untrained listener finds in clips whose attributes are known: the bars of every decision in training.
 
 Tempo, voice, mode and timbre by signal estimators, how far what is sung is off the tune, onsets, and the tags of the
-ear from outside. On renders this is what a listener can find at all; through a codec, and generated, what is left of it.
+ear from outside. On renders this is what a listener can find at all; through a codec, and generated, what is left.
 """
 
 from __future__ import annotations
