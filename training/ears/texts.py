@@ -33,6 +33,7 @@ QUERIES: Mapping[str, Mapping[str, tuple[str, str, str]]] = {
         "none": ("no percussion", "Music without percussion", "percussion-free"),
     },
     "genre": {name: (name, f"a {name} song", name) for name in CLASSES["genre"]},
+    "timbre": {name: (f"{name} sound", f"a {name} song", name) for name in CLASSES["timbre"]},
 }
 """Attribute -> class -> what it is called: in our words, in the paper's for CLAP, in the paper's for MuQ-MuLan."""
 
