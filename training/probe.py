@@ -1,14 +1,18 @@
-"""The recipe of the attribute probe: cross-entropy on renders, each seen once."""
+"""The recipe of the attribute probe: cross-entropy on renders, each seen once, and on some through the minis' codecs.
+
+A probe that knew renders alone would miss what a codec leaves of them; one that knew a codec alone would hear it
+instead of the music.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tada.io import atomic_write, sha256, write_json
@@ -19,14 +23,31 @@ from tada.minis.render import render_batch
 from tada.stats import proportion
 from training.fit import Loss, describe, finished, fit
 
+FIRST = 650_000_000
+"""Seed of the first clip that goes through a codec."""
+CODED = 1024
+"""Clips that go through each codec."""
+SHARE = 1 / 8
+"""Of a step's clips, for each codec."""
+
+Codec = Callable[[Tensor], Tensor]
+"""Renders ``[rows, frames]`` at 16 kHz to what a codec makes of them."""
+
 
 def train(
-    folder: str | Path, seed: int = 0, steps: int = 1000, batch: int = 48, limit: float = math.inf
+    folder: str | Path,
+    codecs: Mapping[str, Codec],
+    seed: int = 0,
+    steps: int = 1000,
+    batch: int = 48,
+    limit: float = math.inf,
 ) -> pd.DataFrame:
-    """Train a probe on renders, each seen once; a killed run goes on where its last checkpoint was.
+    """Train a probe on renders, each seen once, and on some through codecs; a killed run goes on where it was.
 
     Args:
-        folder: of checkpoint and curve, and at the end of ``probe.safetensors`` (fp16) and ``card.json``.
+        folder: of checkpoint, curve and what the codecs made, and at the end of ``probe.safetensors`` (fp16) and
+            ``card.json``.
+        codecs: by name.
         seed: of weights, clips and augmentation.
         steps: how many.
         batch: clips in a step.
@@ -37,32 +58,58 @@ def train(
     """
     torch.manual_seed(seed)
     probe = Probe()
-    curve = fit(probe, loss_fn(probe, seed, batch), folder, steps, rate=3e-3, limit=limit)
+    coded = [through(folder, name, codec) for name, codec in codecs.items()]
+    curve = fit(probe, loss_fn(probe, coded, seed, batch), folder, steps, rate=3e-3, limit=limit)
     if finished(curve, steps):
         _write(probe, Path(folder), {"seed": seed, "steps": steps, "batch": batch}, curve)
     return curve
 
 
-def loss_fn(probe: Probe, seed: int, batch: int) -> Loss:
-    """The loss of a step: mean cross-entropy of the heads on the step's own clips."""
+def through(folder: str | Path, name: str, codec: Codec) -> Tensor:
+    """Load log-mels ``[CODED, 64, time]``, fp16, of clips that went through a codec; made where they are missing."""
+    path = Path(folder) / "codecs" / f"{name}.safetensors"
+    if not path.is_file():
+        parts = [range(first, first + 16) for first in range(FIRST, FIRST + CODED, 16)]
+        mels = torch.cat([log_mel(codec(_render(part))).half() for part in parts])
+        atomic_write(path, lambda draft: save_file({"mel": mels}, draft))
+    return load_file(path)["mel"]
+
+
+def loss_fn(probe: Probe, coded: Sequence[Tensor], seed: int, batch: int) -> Loss:
+    """The loss of a step: mean cross-entropy of the heads on the step's own clips.
+
+    Args:
+        probe: what learns.
+        coded: log-mels of :func:`through`, one tensor a codec.
+        seed: of the draws.
+        batch: clips in a step.
+    """
+    each = round(SHARE * batch)
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
         first = seed * 10_000_000 + step * batch
-        mel, truth = examples(range(first, first + batch))
-        logits = probe(augment(mel, torch.Generator().manual_seed(first)))
+        draws = torch.Generator().manual_seed(first)
+        seeds = [*range(first, first + batch - each * len(coded))]
+        mels = [log_mel(_render(seeds))]
+        for mel in coded:
+            rows = torch.randint(len(mel), (each,), generator=draws)
+            mels.append(mel[rows].float())
+            seeds += (FIRST + rows).tolist()
+        truth, logits = classes(seeds), probe(augment(torch.cat(mels), draws))
         losses = {name: nn.functional.cross_entropy(logits[name], truth[name]) for name in CLASSES}
         return torch.stack(list(losses.values())).mean(), {f"loss_{n}": value.item() for n, value in losses.items()}
 
     return at
 
 
-def examples(seeds: Sequence[int]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Render the clips that the seeds draw: log-mel ``[rows, 64, time]``, and class indices ``[rows]`` by attribute."""
-    drawn = [draw(seed) for seed in seeds]
-    audio = torch.from_numpy(render_batch(drawn, seeds))
-    labels = [attributes.labels() for attributes in drawn]
-    truth = {name: torch.tensor([classes.index(row[name]) for row in labels]) for name, classes in CLASSES.items()}
-    return log_mel(audio), truth
+def _render(seeds: Sequence[int]) -> Tensor:
+    return torch.from_numpy(render_batch([draw(seed) for seed in seeds], seeds))
+
+
+def classes(seeds: Sequence[int]) -> dict[str, Tensor]:
+    """Class indices ``[rows]`` by attribute, of the clips that the seeds draw."""
+    labels = [draw(seed).labels() for seed in seeds]
+    return {name: torch.tensor([known.index(row[name]) for row in labels]) for name, known in CLASSES.items()}
 
 
 def augment(mel: Tensor, generator: torch.Generator) -> Tensor:
@@ -85,7 +132,7 @@ def _write(probe: Probe, folder: Path, recipe: Mapping[str, int], curve: pd.Data
     path = atomic_write(folder / "probe.safetensors", lambda draft: save_file(tensors, draft))
     content = {
         "what": "attribute probes on log-mel",
-        "data": "synthetic renders, every clip seen once",
+        "data": "synthetic renders, every clip seen once, and renders through the codecs of the minis",
         **recipe,
         **describe(curve),
         "sha256": {path.name: sha256(path)},
@@ -98,9 +145,10 @@ def accuracy(probe: Probe, clips: int = 1024) -> pd.DataFrame:
     """Measure a probe on renders it never saw: attribute -> accuracy, 95 % interval (Wilson), clips."""
     right: dict[str, list[Tensor]] = {name: [] for name in CLASSES}
     for first in range(0, clips, 64):
-        mel, truth = examples(range(TEST_SEED + first, TEST_SEED + min(first + 64, clips)))
+        seeds = range(TEST_SEED + first, TEST_SEED + min(first + 64, clips))
+        truth = classes(seeds)
         with torch.no_grad():
-            for name, logits in probe(mel).items():
+            for name, logits in probe(log_mel(_render(seeds))).items():
                 right[name].append(logits.argmax(1) == truth[name])
     hits = {name: int(torch.cat(parts).sum()) for name, parts in right.items()}
     rows = {name: (hit / clips, *proportion(hit, clips), clips) for name, hit in hits.items()}

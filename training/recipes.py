@@ -6,6 +6,7 @@ import json
 import math
 import platform
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,9 @@ def train(
         if start is not None:
             raise InputError(f"{name!r} is an ear, which learns in one go: leave out the start, or name a mini")
         if name == "probe":
-            probe.train(folder, limit=limit)
+            if not all(diffusion.prepare(mini, home, limit) for mini in RECIPES):
+                return False
+            probe.train(folder, {mini: partial(diffusion.through_codec, mini, home) for mini in RECIPES}, limit=limit)
         else:
             ears.train(name, folder, limit=limit, spectrograms=Path(home) / "spectrograms")
         return (folder / "card.json").is_file()

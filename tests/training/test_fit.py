@@ -95,7 +95,11 @@ def test_the_schedule_rises_and_falls() -> None:
 def test_probe_training_writes_weights_that_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measure = recipe.accuracy
     monkeypatch.setattr(recipe, "accuracy", lambda probe: measure(probe, 2))
-    curve = recipe.train(tmp_path, steps=2, batch=2)
+    monkeypatch.setattr(recipe, "CODED", 16)
+    heard: list[int] = []
+    codecs = {"quiet": lambda audio: heard.append(len(audio)) or audio / 2}
+    curve = recipe.train(tmp_path, codecs, steps=2, batch=8)
+    assert heard == [16] and recipe.through(tmp_path, "quiet", codecs["quiet"]).shape[0] == 16 and heard == [16]
     card = json.loads((tmp_path / "card.json").read_text())
     assert len(curve) == 1 and card["steps"] == 2 and card["accuracy"].keys() == CLASSES.keys()
     assert set(card["sha256"]) == {"probe.safetensors"}
@@ -104,12 +108,23 @@ def test_probe_training_writes_weights_that_load(tmp_path: Path, monkeypatch: py
 
 
 def test_training_and_test_clips_do_not_meet(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, original = [], recipe.examples
-    monkeypatch.setattr(recipe, "examples", lambda seeds: seen.extend(seeds) or original([0]))
+    seen, original = [], recipe._render
+    monkeypatch.setattr(recipe, "_render", lambda seeds: seen.extend(seeds) or original([0] * len(seeds)))
     for seed in (0, 3):
-        loss = recipe.loss_fn(probes.Probe(), seed, 4)
+        loss = recipe.loss_fn(probes.Probe(), [torch.randn(4, 64, 257).half()], seed, 8)
         loss(7), loss(8)
-    assert len(set(seen)) == 16 and max(seen) < probes.TEST_SEED
+    assert len(set(seen)) == 28 and max(seen) < recipe.FIRST < recipe.FIRST + recipe.CODED < probes.TEST_SEED
+
+
+def test_a_step_hears_what_codecs_made_with_its_own_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[torch.Tensor] = []
+    monkeypatch.setattr(recipe, "augment", lambda mel, draws: given.append(mel) or mel)
+    truths, classes = [], recipe.classes
+    monkeypatch.setattr(recipe, "classes", lambda seeds: truths.append(list(seeds)) or classes(seeds))
+    coded = torch.arange(5).half()[:, None, None].expand(5, 64, 257)
+    recipe.loss_fn(probes.Probe(), [coded, coded], 0, 16)(1)
+    assert given[0].shape == (16, 64, 257)
+    assert [recipe.FIRST + int(row) for row in given[0][12:, 0, 0]] == truths[0][12:]
 
 
 def test_augmentation_keeps_rows_apart_and_can_be_repeated() -> None:

@@ -1,5 +1,5 @@
 """The recipes of the minis: text encoders, latents, denoisers."""
 
-from training.diffusion.recipe import RECIPES, train, train_further
+from training.diffusion.recipe import RECIPES, prepare, through_codec, train, train_further
 
-__all__ = ["RECIPES", "train", "train_further"]
+__all__ = ["RECIPES", "prepare", "through_codec", "train", "train_further"]

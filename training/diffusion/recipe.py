@@ -7,7 +7,7 @@ import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import tada
+from tada.audio import Clips
 from tada.errors import InputError, MissingFileError, UnknownNameError, unknown
+from tada.experiments import agreement
 from tada.io import atomic_write, write_json
-from tada.metrics.audio import prepare
+from tada.metrics.audio import prepare as resample
 from tada.minis.attributes import Attributes
+from tada.minis.mel import listenable
 from tada.minis.sounds import SAMPLE_RATE
 from training.codecs import recipe as codecs
 from training.codecs.material import renders
@@ -49,8 +52,8 @@ RECIPES = {
         stable_audio.ARCH,
         steps=8000,
     ),
-    "ace-step": Recipe(ace_step.ARCH, steps=12000, further=7000),
-    "audioldm2": Recipe(audioldm2.ARCH, steps=8000, further=3600),
+    "ace-step": Recipe(ace_step.ARCH, steps=8000, further=4000),
+    "audioldm2": Recipe(audioldm2.ARCH, steps=5000, further=3000),
 }
 """Mini -> how it is trained."""
 
@@ -81,12 +84,30 @@ def train(name: str, home: str | Path, device: str = "cpu", limit: float = math.
         UnknownNameError: no such recipe.
     """
     recipe, folder = find(name), Path(home) / name
-    arch = recipe.arch
-    if not (folder / "untrained").is_dir():
-        codec = codecs.train(arch.codec, folder / "codec", renders(Path(home) / "renders.npy"), limit)
-        if codec is None or not train_text(arch, folder, codec, limit):
-            return False
+    if not prepare(name, home, limit):
+        return False
     return _train_from(recipe, folder, folder / "untrained", device, limit, compiled)
+
+
+def prepare(name: str, home: str | Path, limit: float = math.inf) -> bool:
+    """Train a mini's codec and text encoder, and write its untrained checkpoint; False if the limit came first."""
+    arch, folder = find(name).arch, Path(home) / name
+    if (folder / "untrained").is_dir():
+        return True
+    codec = codecs.train(arch.codec, folder / "codec", renders(Path(home) / "renders.npy"), limit)
+    return codec is not None and train_text(arch, folder, codec, limit)
+
+
+def through_codec(name: str, home: str | Path, audio: Tensor) -> Tensor:
+    """Encode renders ``[rows, frames]`` at 16 kHz by a mini's codec, and decode them again."""
+    model = _untrained(name, str(home))
+    clips = agreement.through_codec(model, Clips(audio[:, None], SAMPLE_RATE))
+    return listenable(clips.audio, clips.sample_rate)
+
+
+@cache
+def _untrained(name: str, home: str) -> Any:
+    return tada.load(name, Path(home) / name / "untrained", "cpu", torch.float32)
 
 
 def train_further(
@@ -136,7 +157,7 @@ def _train_from(
 
 def encode(model: Any, audio: Tensor) -> Tensor:
     """Encode renders ``[rows, frames]`` at 16 kHz as a model does."""
-    heard = prepare(audio, SAMPLE_RATE, model.sample_rate)
+    heard = resample(audio, SAMPLE_RATE, model.sample_rate)
     return model.to_latents(heard[:, None].to(model.device)).cpu()
 
 

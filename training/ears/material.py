@@ -56,7 +56,13 @@ def make(folder: str | Path, number: int) -> Path:
     return path
 
 
-def load(folder: str | Path, parts: int, ear: str) -> tuple[Tensor, Tensor]:
-    """Load spectrograms of an ear, fp16 ``[clips, time, 64]``, and class indices ``[clips, attributes]``."""
-    seen = torch.cat([load_file(make(folder, number))[ear] for number in range(parts)])
-    return seen, truth(range(FIRST, FIRST + parts * PART))
+def load(folder: str | Path, parts: range, ear: str) -> tuple[Tensor, Tensor]:
+    """Load spectrograms of an ear, fp16 ``[clips, time, 64]``, and class indices ``[clips, attributes]``.
+
+    Args:
+        folder: of the parts, which are made where they are missing.
+        parts: their numbers.
+        ear: ``"clap"`` or ``"second"``.
+    """
+    seen = torch.cat([load_file(make(folder, number))[ear] for number in parts])
+    return seen, truth(range(FIRST + parts.start * PART, FIRST + parts.stop * PART))

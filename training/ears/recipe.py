@@ -1,14 +1,17 @@
-"""The recipe of both ears: clips and texts that fit each other belong together, and truth is known.
+"""The recipes of both ears: clips and texts that fit each other belong together.
 
-Losses add up. Of a few texts that differ in one class alone the right one must be nearest to a clip
-(cross-entropy, for each attribute); and of captions that promise anything all clips that keep it must be near, all
-others far (a sigmoid loss as in Zhai et al. 2023, with as many right answers as there are).
+The CLAP-class ear knows the truth, and its losses add up: of a few texts that differ in one class alone the right one
+must be nearest to a clip (cross-entropy, for each attribute); and of captions that promise anything all clips that keep
+it must be near, all others far (a sigmoid loss as in Zhai et al. 2023, with as many right answers as there are).
+
+The second ear is told no class. It hears other clips, distorted in another way, and is to find each one's caption
+among the captions of a batch, and each caption's clip (Radford et al. 2021), as public ears learnt to.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +23,8 @@ from torch import Tensor, nn
 from tada.errors import UnknownNameError, unknown
 from tada.io import sha256, write_json
 from tada.minis import ears
-from tada.minis.attributes import CLASSES
+from tada.minis.attributes import CLASSES, of_labels
+from tada.minis.captions import caption
 from tada.minis.ears.ear import DIM, Ear
 from training.ears import material
 from training.ears.accuracy import accuracy, counterfactuals, summary
@@ -28,23 +32,6 @@ from training.ears.models import build, save
 from training.ears.texts import ANY, about, contrast, fits
 from training.fit import describe, finished, fit
 from training.probe import augment
-
-
-class Recipe(NamedTuple):
-    """How an ear is trained: seed of all draws, steps, peak learning rate, and its spectrogram's units in a natural
-    logarithm."""
-
-    seed: int
-    steps: int
-    rate: float
-    unit: float
-
-
-RECIPES: Mapping[str, Recipe] = {
-    "clap": Recipe(seed=0, steps=2400, rate=1.2e-3, unit=10 / math.log(10)),
-    "second": Recipe(seed=1, steps=1200, rate=1.2e-3, unit=1.0),
-}
-"""Ear -> the recipe of the one in the package."""
 
 
 class EarTrainer(nn.Module):
@@ -122,12 +109,74 @@ def agreement(logits: Tensor, target: Tensor) -> Tensor:
     return (each[0] + each[1]) / 2
 
 
+class CaptionTrainer(nn.Module):
+    """An ear that learns from clips and their captions alone, and how sharply similarities count."""
+
+    def __init__(self, ear: Ear) -> None:
+        super().__init__()
+        self.ear, self.scale = ear, nn.Parameter(torch.tensor(math.log(10.0)))
+
+    def forward(self, spectrograms: Tensor, truth: Tensor, step: int) -> tuple[Tensor, dict[str, float]]:
+        """Compute the step's loss and figures; arguments as for :class:`EarTrainer`."""
+        drawn = [{n: c[index] for index, (n, c) in zip(row, CLASSES.items(), strict=True)} for row in truth.tolist()]
+        texts = [caption(of_labels(labels), step * len(drawn) + row).text for row, labels in enumerate(drawn)]
+        scores = self.ear.encode_audio(spectrograms) @ embed_texts(self.ear, texts).T
+        scores, own = self.scale.exp().clamp(max=100) * scores, torch.arange(len(drawn))
+        loss = (cross_entropy(scores, own) + cross_entropy(scores.T, own)) / 2
+        return loss, {"right_caption": hit_share(scores, own)}
+
+
+def augment_spectrograms(spectrograms: Tensor, unit: float, generator: torch.Generator) -> Tensor:
+    """Change every row's gain, and distort half of the rows as a codec may; ``unit``: of a natural logarithm."""
+    each = (len(spectrograms), 1, 1)
+    gain, coin = 0.5 * torch.randn(each, generator=generator), torch.rand(each, generator=generator)
+    mel = (spectrograms / unit + gain).transpose(1, 2)
+    return torch.where(coin < 0.5, augment(mel, generator), mel).transpose(1, 2) * unit
+
+
+def mask_spectrograms(spectrograms: Tensor, unit: float, generator: torch.Generator) -> Tensor:
+    """Change every row's gain, and hide up to a fifth of its time and of its bands (Park et al. 2019)."""
+    rows = len(spectrograms)
+    heard = spectrograms + 0.5 * unit * torch.randn((rows, 1, 1), generator=generator)
+    mean = heard.mean((1, 2), keepdim=True)
+    for axis in (1, 2):
+        place = torch.linspace(0, 1, heard.shape[axis])
+        first, share = torch.rand((2, rows, 1), generator=generator)
+        hidden = (place >= 0.8 * first) & (place < 0.8 * first + 0.2 * share)
+        heard = torch.where(hidden.unsqueeze(3 - axis), mean, heard)
+    return heard
+
+
+class Recipe(NamedTuple):
+    """How an ear is trained: what computes its loss and what distorts its clips, seed of all draws, steps, clips in a
+    step, the first of its parts of clips, and its spectrogram's units in a natural logarithm."""
+
+    trainer: Callable[[Ear], nn.Module]
+    augment: Callable[[Tensor, float, torch.Generator], Tensor]
+    seed: int
+    steps: int
+    batch: int
+    first: int
+    unit: float
+
+
+PARTS = 20
+"""Parts of clips that an ear learns from."""
+RECIPES: Mapping[str, Recipe] = {
+    "clap": Recipe(EarTrainer, augment_spectrograms, 0, steps=2400, batch=32, first=0, unit=10 / math.log(10)),
+    "second": Recipe(CaptionTrainer, mask_spectrograms, 1, steps=3000, batch=64, first=PARTS, unit=1.0),
+}
+"""Ear -> the recipe of the one in the package."""
+RATE, DECAY = 1.2e-3, 0.05
+"""Peak learning rate and weight decay of both."""
+
+
 def train(
     name: str,
     folder: str | Path,
     steps: int | None = None,
-    batch: int = 32,
-    parts: int = 20,
+    batch: int | None = None,
+    parts: int = PARTS,
     limit: float = math.inf,
     spectrograms: str | Path | None = None,
 ) -> pd.DataFrame:
@@ -137,7 +186,7 @@ def train(
         name: ``"clap"`` or ``"second"``.
         folder: of checkpoint and curve, and at the end of the ear and ``card.json``.
         steps: how many; None: as many as the package's ear took.
-        batch: clips in a step.
+        batch: clips in a step; None: as many as the package's ear took.
         parts: of 1,024 clips to learn from.
         limit: seconds after which this call stops; call again to go on.
         spectrograms: folder in which the clips are kept, 66 MB a part; None: inside ``folder``.
@@ -151,34 +200,27 @@ def train(
     if name not in RECIPES:
         raise UnknownNameError(unknown("ear", name, RECIPES))
     recipe, folder = RECIPES[name], Path(folder)
-    seed, steps = recipe.seed, recipe.steps if steps is None else steps
+    steps, batch = steps or recipe.steps, batch or recipe.batch
     folder.mkdir(parents=True, exist_ok=True)
-    inputs, truth = material.load(spectrograms or folder / "material", parts, name)
-    torch.manual_seed(seed)
-    trainer = EarTrainer(build(name, folder))
+    kept = range(recipe.first, recipe.first + parts)
+    inputs, truth = material.load(spectrograms or folder / "material", kept, name)
+    torch.manual_seed(recipe.seed)
+    trainer = recipe.trainer(build(name, folder))
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
-        generator = torch.Generator().manual_seed(seed * 10_000_000 + step)
+        generator = torch.Generator().manual_seed(recipe.seed * 10_000_000 + step)
         rows = torch.randint(len(inputs), (batch,), generator=generator)
-        batch_inputs = augment_spectrograms(inputs[rows].float(), recipe.unit, generator)
-        return trainer(batch_inputs, truth[rows], seed * 1_000_000 + step)
+        heard = recipe.augment(inputs[rows].float(), recipe.unit, generator)
+        return trainer(heard, truth[rows], recipe.seed * 1_000_000 + step)
 
-    curve = fit(trainer, loss, folder, steps, rate=recipe.rate, decay=0.05, limit=limit)
+    curve = fit(trainer, loss, folder, steps, rate=RATE, decay=DECAY, limit=limit)
     if finished(curve, steps):
-        about_run = {"seed": seed, "steps": steps, "batch": batch, "clips": parts * material.PART}
+        about_run = {"seed": recipe.seed, "steps": steps, "batch": batch, "clips": parts * material.PART}
         write(name, trainer, folder, {**about_run, **describe(curve)})
     return curve
 
 
-def augment_spectrograms(spectrograms: Tensor, unit: float, generator: torch.Generator) -> Tensor:
-    """Change every row's gain, and distort half of the rows as a codec may; ``unit``: of a natural logarithm."""
-    each = (len(spectrograms), 1, 1)
-    gain, coin = 0.5 * torch.randn(each, generator=generator), torch.rand(each, generator=generator)
-    mel = (spectrograms / unit + gain).transpose(1, 2)
-    return torch.where(coin < 0.5, augment(mel, generator), mel).transpose(1, 2) * unit
-
-
-def write(name: str, trainer: EarTrainer, folder: Path, about_run: Mapping[str, Any]) -> None:
+def write(name: str, trainer: Any, folder: Path, about_run: Mapping[str, Any]) -> None:
     """Write the ear and its card, with the accuracy of the ear as written."""
     save(name, trainer.ear, folder, trainer.scale)
     ear = ears.load(name, folder)
