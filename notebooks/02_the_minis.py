@@ -33,7 +33,7 @@ tada.book.colab.setup()
 
 # %% tags=["parameters"]
 device: str = "cpu"  # where clips are made: cpu, cuda or mps
-heard: int = 4  # prompts to play, each by the renderer and by every mini
+heard: int = 3  # prompts to play, each by the renderer and by every mini
 profile: str = "mini"  # smoke plays and judges fewer
 again: int = 12  # clips an attribute that judges are compared on; 0 for none
 seed: int = 2_000_900_000  # of prompts and noise; nothing was trained on seeds from 2,000,000,000 on
@@ -41,11 +41,9 @@ seed: int = 2_000_900_000  # of prompts and noise; nothing was trained on seeds 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import pandas as pd
-import torch
 from IPython.display import Markdown, display
 
 import tada
-from tada.audio import Clip
 from tada.display import minis as figures
 from tada.display import players, plots, tables, validity
 from tada.experiments import agreement
@@ -53,8 +51,6 @@ from tada.experiments import minis as measured
 from tada.minis import cards as shipped
 from tada.minis.attributes import CLASSES, draw
 from tada.minis.captions import caption
-from tada.minis.render import render
-from tada.minis.sounds import SAMPLE_RATE
 
 plots.style()
 if profile == "smoke":
@@ -66,8 +62,8 @@ minis = [name for name in shipped.MINIS if name in cards]
 # %% [markdown]
 # ## The music they learnt from
 #
-# The renderer plays a tune, a bass, perhaps a voice and a beat, from six attributes. Two of a kind are never mixed: what a caption
-# says of a clip is true of it.
+# The renderer plays a tune, a bass, perhaps a voice and a beat, from seven attributes. Two of a kind are never mixed: what a
+# caption says of a clip is true of it. Mood is mode and melody alone, and a clip is equalised to be bright or dark whatever it plays.
 
 # %%
 pd.Series({name: ", ".join(classes) for name, classes in CLASSES.items()}, name="classes").to_frame()
@@ -103,24 +99,28 @@ if notes:
 # ## To hear
 #
 # The same prompts, once by the renderer, which knows the attributes they came from, and by every mini, which has the words alone.
+# Between them is the render as each mini's codec leaves it: the best that its denoiser could do. The figures are of signal
+# estimators that learnt nothing.
 
 # %%
 models = {name: tada.load(name, "mini", device=device) for name in minis}
 
 
 def sounds(row):
-    """One prompt by the renderer and by every mini."""
+    """One prompt by the renderer, through every codec, and by every mini."""
     wanted = draw(row)
     text = caption(wanted, row).text
-    about = {"model": "renderer", "checkpoint": "renders", "prompt": text, "seed": row}
-    rendered = Clip(torch.from_numpy(render(wanted, row))[None], SAMPLE_RATE, about)
-    made = {name: model.generate(text, row, measured.SECONDS)[0] for name, model in models.items()}
-    return [players.Sound(clip, name) for name, clip in {"renderer": rendered, **made}.items()]
+    render = agreement.render(wanted, row, text)
+    made = {"renderer": render}
+    for name, model in models.items():
+        made[f"renderer, codec of {name}"] = agreement.through_codec(model, render)
+        made[name] = model.generate(text, row, measured.SECONDS)
+    return [players.Sound(clips[0], name, scores=measured.signal_figures(clips[0])) for name, clips in made.items()]
 
 
 for row in range(seed, seed + heard):
-    command = "tada run notebooks/02_the_minis.py" + (f" -p heard {heard}" if heard != 4 else "")
-    display(players.show(sounds(row), f"prompt-{row - seed}", command))
+    command = "tada run notebooks/02_the_minis.py" + (f" -p heard {heard}" if heard != 3 else "")
+    display(players.show(sounds(row), f"prompt-{row - seed}", command, pictures=True))
 
 # %% [markdown]
 # ## Do they do what they are asked?

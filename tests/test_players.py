@@ -68,6 +68,14 @@ def test_the_table_says_what_each_clip_is(page):
     assert 'preload="none"' in text and "aria-label=" in text and "<song>" not in text
 
 
+def test_spectrograms_stand_under_their_players_where_asked_for(page):
+    text = players.show([Sound(tone(), "base <0>")], "drawn", pictures=True).data
+    (entry,) = json.loads((page / "drawn" / "manifest.json").read_text())["clips"]
+    assert (page / "drawn" / entry["spectrogram"]).is_file()
+    assert f'src="04_page/drawn/{entry["spectrogram"]}"' in text and 'alt="Spectrogram: base &lt;0&gt;"' in text
+    assert "<img" not in players.show([Sound(tone(), "base")], "plain").data
+
+
 def test_in_a_live_notebook_the_sound_travels_with_the_output(monkeypatch, tmp_path):
     monkeypatch.delenv(players.PAGE, raising=False)
     monkeypatch.chdir(tmp_path)

@@ -14,7 +14,7 @@ import torch
 from bs4 import BeautifulSoup
 
 from tada.audio import Clip, filters, lufs
-from tada.display import slider
+from tada.display import players, slider
 from tada.display.players import Sound
 
 
@@ -153,7 +153,7 @@ def test_a_picture_shows_a_tone_where_it_is(tmp_path: Path) -> None:
 
     time = np.arange(32000) / 16000
     tone = np.where(time < 1, np.sin(2 * np.pi * 700 * time), 0).astype(np.float32)
-    path = slider.spectrogram(tone, 16000, tmp_path / "tone.png", 100, 50)
+    path = players.spectrogram(tone, 16000, tmp_path / "tone.png", 100, 50)
     shade = np.asarray(Image.open(path)).sum(-1).astype(float)
     assert shade.shape == (50, 100)
     row = int(shade[:, 25].argmax())

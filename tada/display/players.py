@@ -69,13 +69,14 @@ class Sound:
         return self.clip.samples.double().mean(0).numpy()
 
 
-def show(sounds: Sequence[Sound], name: str, command: str = "") -> HTML:
+def show(sounds: Sequence[Sound], name: str, command: str = "", pictures: bool = False) -> HTML:
     """Show a table of players; all are matched in loudness, and what each was before is said.
 
     Args:
         sounds: one a row.
         name: of the group, which names its folder; once a page.
         command: that makes these clips again.
+        pictures: whether each clip's spectrogram is shown under its player.
 
     Raises:
         InputError: no sounds, or a name with characters other than letters, digits and hyphens.
@@ -85,6 +86,8 @@ def show(sounds: Sequence[Sound], name: str, command: str = "") -> HTML:
     with clip_folder(name) as (folder, locate):
         gains = [matching_gain(sound.samples, sound.clip.sample_rate, LEVEL, CEILING) for sound in sounds]
         clips = [write_clip(sound, folder, gain) for sound, gain in zip(sounds, gains, strict=True)]
+        if pictures:
+            clips = [draw_clip(sound, clip, folder) for sound, clip in zip(sounds, clips, strict=True)]
         metrics = metric_names(sounds)
         write_json(folder / "manifest.json", {"command": command, "metrics": metrics, "clips": clips})
         rows = clip_table(clips, metrics, locate)
@@ -160,6 +163,39 @@ def write_clip(sound: Sound, folder: Path, gain: float = 0.0) -> dict[str, Any]:
     }
 
 
+def draw_clip(sound: Sound, clip: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Write a clip's spectrogram beside it, and return its entry in a manifest with the picture's name."""
+    picture = (folder / clip["file"]).with_suffix(".webp")
+    spectrogram(sound.samples, sound.clip.sample_rate, picture)
+    return {**clip, "spectrogram": picture.name}
+
+
+def spectrogram(samples: Any, sample_rate: int, path: str | Path, width: int = 480, height: int = 128) -> Path:
+    """Write a picture of a clip, time to the right and pitch upwards, 80 dB from black to white; return its path.
+
+    Args:
+        samples: float ``[frames]``, full scale at 1.0.
+        sample_rate: in Hz.
+        path: of the picture; its suffix is the format, webp or png.
+        width: in pixels.
+        height: in pixels, one per band; bands are as wide as a fraction of an octave above 60 Hz.
+    """
+    from matplotlib import colormaps
+    from PIL import Image
+    from scipy.signal import stft
+
+    audio = np.asarray(samples, np.float32)
+    size = min(2048, 2 ** int(np.log2(len(audio))))
+    hop = max(1, len(audio) // width)
+    f, _, spectrum = stft(audio, sample_rate, nperseg=size, noverlap=size - hop)
+    level = 20 * np.log10(np.abs(spectrum) + 1e-6)
+    bands = np.geomspace(60, sample_rate / 2, height)
+    rows = np.stack([np.interp(bands, f, level[:, column]) for column in range(level.shape[1])], axis=1)
+    shade = np.clip((rows - rows.max()) / 80 + 1, 0, 1)[::-1, :]
+    picture = Image.fromarray((colormaps["magma"](shade)[..., :3] * 255).astype(np.uint8)).resize((width, height))
+    return atomic_write(path, lambda draft: picture.save(draft, quality=60))
+
+
 def _finite(scores: Mapping[str, Any]) -> dict[str, float]:
     """Keep the scores that are numbers: a player shows a dash for others."""
     return {name: float(value) for name, value in scores.items() if value is not None and np.isfinite(value)}
@@ -203,7 +239,8 @@ def clip_table(
     for clip in clips:
         first = f"{signed(clip['percent'])} %" if concept else str(clip["title"])
         name, player = escape.html(first), _player(clip, locate, f"{concept} at {first}" if concept else first)
-        cells = f"<th scope=row>{name}</th><td>{player}</td>" if concept else f"<td><b>{name}</b><br>{player}</td>"
+        title = f"<b>{name}</b><br>{player}{_picture(clip, locate, name)}"
+        cells = f"<th scope=row>{name}</th><td>{player}</td>" if concept else f"<td>{title}</td>"
         values = [number(clip["alpha"])] * raw + [f"{signed(clip.get('lufs_before', clip['lufs']), 1)} LUFS"]
         values += [number(clip.get("metrics", {}).get(metric)) for metric in metrics]
         prompt = f"{escape.html(clip['prompt'] or '–')} <i>Seed {escape.html(clip.get('seed'))}.</i>"
@@ -218,6 +255,13 @@ def clip_table(
 def _player(clip: Mapping[str, Any], locate: Locate, name: str) -> str:
     label = escape.html(f"{name}: {clip['prompt'] or 'no prompt'}")
     return f'<audio controls preload="none" src="{escape.html(locate(clip["file"]))}" aria-label="{label}"></audio>'
+
+
+def _picture(clip: Mapping[str, Any], locate: Locate, name: str) -> str:
+    if not clip.get("spectrogram"):
+        return ""
+    address = escape.html(locate(clip["spectrogram"]))
+    return f'<br><img src="{address}" width=300 height=80 loading=lazy alt="Spectrogram: {name}">'
 
 
 def _row_data(clip: Mapping[str, Any], metrics: Mapping[str, str], locate: Locate) -> str:

@@ -33,13 +33,14 @@ from tada.display.players import (
     clip_folder,
     clip_table,
     data_attributes,
+    draw_clip,
     metric_names,
     page_folder,
     require_name,
     write_clip,
 )
 from tada.errors import InputError, MissingFileError
-from tada.io import atomic_write, write_json
+from tada.io import write_json
 
 Manifest = Mapping[str, Any]
 ASSETS = {"style": "steer-slider.css", "script": "steer-slider.js"}
@@ -134,12 +135,7 @@ def _require_alike(sweeps: Sequence[AlphaSweep], sounds: Sequence[Sound]) -> Non
 
 
 def _write_sweep(sweep: AlphaSweep, folder: Path, gain: float) -> dict[str, Any]:
-    clips = []
-    for sound in sweep.sounds:
-        clip = write_clip(sound, folder, gain)
-        picture = folder / Path(clip["file"]).with_suffix(".webp")
-        spectrogram(sound.samples * 10 ** (gain / 20), sound.clip.sample_rate, picture)
-        clips.append({**clip, "spectrogram": picture.name})
+    clips = [draw_clip(sound, write_clip(sound, folder, gain), folder) for sound in sweep.sounds]
     return {
         **{name: getattr(sweep, name) for name in ("concept", "method", "low", "high")},
         "label": sweep.label or sweep.method,
@@ -221,29 +217,3 @@ def _sweep(sweep: Mapping[str, Any], metrics: Mapping[str, str], locate: Locate,
         f'<div class="steer-scroll" role="group" aria-label="{name.replace(": ", ", ", 1)}" tabindex="0">'
         f"{clip_table(clips, metrics, locate, caption, sweep['concept'])}</div></details>\n"
     )
-
-
-def spectrogram(samples: Any, sample_rate: int, path: str | Path, width: int = 480, height: int = 128) -> Path:
-    """Write a picture of a clip, time to the right and pitch upwards, 80 dB from black to white; return its path.
-
-    Args:
-        samples: float ``[frames]``, full scale at 1.0.
-        sample_rate: in Hz.
-        path: of the picture; its suffix is the format, webp or png.
-        width: in pixels.
-        height: in pixels, one per band; bands are as wide as a fraction of an octave above 60 Hz.
-    """
-    from matplotlib import colormaps
-    from PIL import Image
-    from scipy.signal import stft
-
-    audio = np.asarray(samples, np.float32)
-    size = min(2048, 2 ** int(np.log2(len(audio))))
-    hop = max(1, len(audio) // width)
-    f, _, spectrum = stft(audio, sample_rate, nperseg=size, noverlap=size - hop)
-    level = 20 * np.log10(np.abs(spectrum) + 1e-6)
-    bands = np.geomspace(60, sample_rate / 2, height)
-    rows = np.stack([np.interp(bands, f, level[:, column]) for column in range(level.shape[1])], axis=1)
-    shade = np.clip((rows - rows.max()) / 80 + 1, 0, 1)[::-1, :]
-    picture = Image.fromarray((colormaps["magma"](shade)[..., :3] * 255).astype(np.uint8)).resize((width, height))
-    return atomic_write(path, lambda draft: picture.save(draft, quality=60))

@@ -13,7 +13,7 @@ from tada.audio import Clips
 from tada.experiments.minis import SECONDS, draw_with
 from tada.metrics.audio import prepare
 from tada.metrics.judges import ConceptJudge, EarJudge, OutsideJudge, ProbeJudge, SignalJudge
-from tada.minis.attributes import CLASSES
+from tada.minis.attributes import CLASSES, Attributes
 from tada.minis.render import render_batch
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.base import Model
@@ -112,6 +112,12 @@ def render_asked(asked: pd.DataFrame) -> Clips:
     return Clips(torch.from_numpy(render_batch(drawn, asked["seed"].tolist()))[:, None], SAMPLE_RATE)
 
 
+def render(attributes: Attributes, seed: int, text: str) -> Clips:
+    """Render one clip, and say so in its record; ``text`` is the caption that it goes with."""
+    about = {"model": "renderer", "checkpoint": "renders", "prompt": text, "seed": seed}
+    return Clips(torch.from_numpy(render_batch([attributes], [seed]))[:, None], SAMPLE_RATE, [about])
+
+
 def generate_asked(model: Model, asked: pd.DataFrame, steps: int | None = None, batch: int = 16) -> Clips:
     """Generate a clip for each row of ``prompt, seed``, in so many denoising steps; None for the model's own."""
     sampling = model.sampling(steps=steps)
@@ -127,4 +133,5 @@ def through_codec(model: Model, clips: Clips, batch: int = 16) -> Clips:
     for audio in prepare(clips.audio, clips.sample_rate, model.sample_rate)[:, None].split(batch):
         latents = Latents(model.to_latents(audio), tuple(range(len(audio))), seconds)
         made.append(model.to_audio(latents)[..., : round(seconds * model.sample_rate)])
-    return Clips(torch.cat(made), model.sample_rate)
+    records = [{**record, "model": model.name, "checkpoint": f"{model.checkpoint}, codec"} for record in clips.records]
+    return Clips(torch.cat(made), model.sample_rate, records)

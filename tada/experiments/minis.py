@@ -21,7 +21,7 @@ from torch import Tensor
 
 import tada
 from tada import engine
-from tada.audio import Clips
+from tada.audio import Clip, Clips
 from tada.engine import Job, Setting
 from tada.experiments.profiles import PROFILES, SEEDS
 from tada.metrics import signals
@@ -140,6 +140,19 @@ def accuracy(answers: pd.DataFrame, by: str = "attribute") -> dict[str, dict[str
         low, high = proportion(right.sum(), len(right))
         rows[str(name)] = {"accuracy": float(right.mean()), "low": low, "high": high, "clips": len(right)}
     return rows
+
+
+def signal_figures(clip: Clip) -> dict[str, float]:
+    """Measure what no judge of ours learnt to hear: beats a minute, pitch sung in Hz (NaN where nobody sings), how much
+    better a major scale fits than a minor one, spectral centroid in Hz."""
+    audio = _mono(Clips(clip.samples[None], clip.sample_rate)).numpy()
+    measures = {
+        "beats a minute": signals.pulse,
+        "pitch sung, Hz": lambda audio: signals.voice(audio).hertz,
+        "major over minor": signals.major,
+        "centroid, Hz": signals.brightness,
+    }
+    return {name: float(measure(audio)[0]) for name, measure in measures.items()}
 
 
 def tempo(answers: pd.DataFrame) -> dict[str, float]:

@@ -51,7 +51,8 @@ def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path: Path, monkeypatch: py
 
 
 def test_what_a_killed_run_was_writing_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "train", lambda folder, limit: None)
+    monkeypatch.setattr(recipe, "train", lambda folder, codecs, limit: None)
+    monkeypatch.setattr(recipes.diffusion, "prepare", lambda mini, home, limit: True)
     names = f".{'0' * 12}.renders.npy.part.npy", ".mine.part", "curve.csv"
     for name in names:
         (tmp_path / "probe" / "codec").mkdir(parents=True, exist_ok=True)
