@@ -23,7 +23,7 @@ def fingerprint(owner: object) -> str:
         owner: a model, or an audio-text model of a metric.
 
     Returns:
-        The sha256, hexadecimal, of up to 256 values from every tensor and of the noise schedule.
+        The sha256, hexadecimal, of up to 256 values from every tensor, our own networks' sizes and the noise schedule.
     """
     digest = sha256()
     for module in _modules(vars(owner).values()):
@@ -31,6 +31,9 @@ def fingerprint(owner: object) -> str:
             flat = tensor.detach().flatten()
             some = flat[:: max(1, len(flat) // 256)].cpu().double()
             digest.update(f"{name}{tuple(tensor.shape)}".encode() + some.numpy().tobytes())
+        for part in module.modules():
+            if is_dataclass(sizes := getattr(part, "config", None)):  # of our own networks: some show in no tensor
+                digest.update(repr(sizes).encode())
     scheduler = getattr(getattr(owner, "pipeline", None), "scheduler", None)
     digest.update(repr(sorted(getattr(scheduler, "config", {}).items())).encode())
     return digest.hexdigest()

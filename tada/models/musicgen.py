@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from tada.arguments import integer, number
 from tada.errors import CheckpointError, InputError
-from tada.models import hub
+from tada.models import hub, phase
 from tada.models.base import Model
 from tada.models.context import Conditioning, Context, Stream
+from tada.models.phase import PhaseStage
 from tada.models.pipeline import quiet_loading
 from tada.models.run import Latents, Pass, Sampling, SamplingState, whole_frames
 
@@ -45,10 +46,11 @@ class MusicGenSampling(Sampling):
 
 
 class Parts(NamedTuple):
-    """The networks, and the tokenizer of the text encoder."""
+    """The networks, the tokenizer of the text encoder, and what makes sound where the codec ends at spectra."""
 
     network: Any
     tokenizer: Any
+    phase: PhaseStage | None = None
 
 
 class MusicGen(Model):
@@ -74,8 +76,11 @@ class MusicGen(Model):
         self.residuals = tuple(f"layers.{layer}" for layer in range(self.config.num_hidden_layers))
         self.sites = tuple(f"{layer}.encoder_attn" for layer in self.residuals)
         self.streams = dict.fromkeys(self.sites, "text")
-        self.sample_rate = self.network.config.audio_encoder.sampling_rate
-        self.frame_rate = self.sample_rate / math.prod(self.network.config.audio_encoder.upsampling_ratios)
+        self.codec, sizes = self.network.audio_encoder, self.network.config.audio_encoder
+        self.phase = parts.phase.to(device) if parts.phase else None
+        self.sample_rate = self.phase.config.sampling_rate if self.phase else sizes.sampling_rate
+        hop = math.prod(sizes.upsampling_ratios) * (self.phase.hop if self.phase else 1)
+        self.frame_rate = self.sample_rate / hop
 
     @classmethod
     def find(cls, checkpoint: str) -> Path:
@@ -96,7 +101,7 @@ class MusicGen(Model):
 
         with quiet_loading():
             network = hub.read_part(MusicgenForConditionalGeneration, folder, "", dtype)
-            return Parts(network, T5TokenizerFast.from_pretrained(folder))
+            return Parts(network, T5TokenizerFast.from_pretrained(folder), phase.read(folder))
 
     # ---- text
 
@@ -191,13 +196,19 @@ class MusicGen(Model):
         if not is_code.all():
             rows = (~is_code).flatten(1).any(1).nonzero().flatten().tolist()
             raise InputError(f"got latents that are no codes, rows {rows}; expected 0 to {self.config.vocab_size - 1}")
-        channels, codes = self.config.audio_channels, latents.values.long()[None]
-        sides = [codes[:, :, channel::channels] for channel in range(channels)]
-        decoded = [self.network.audio_encoder.decode(side, [None]).audio_values for side in sides]
-        return torch.cat(decoded, dim=1)
+        codes = latents.values.long()
+        if self.phase:
+            image = self.codec.decoder(self.codec.quantizer.decode(codes.transpose(0, 1)))
+            return self.phase.audio(image[:, :, None])[:, None]
+        channels = self.config.audio_channels
+        sides = [codes[None, :, channel::channels] for channel in range(channels)]
+        return torch.cat([self.codec.decode(side, [None]).audio_values for side in sides], dim=1)
 
     def to_latents(self, audio: Tensor) -> Tensor:
-        codes = self.network.audio_encoder.encode(audio).audio_codes[0]
+        if self.phase:
+            image = self.phase.image(audio[:, 0], self.phase.hop)[:, :, 0]
+            return self.codec.quantizer.encode(self.codec.encoder(image)).transpose(0, 1).float()
+        codes = self.codec.encode(audio).audio_codes[0]
         return codes.repeat_interleave(self.config.audio_channels, dim=1).float()
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tada.models.phase import PhaseConfig, PhaseStage, cut, join
-from training.codecs import blocks, linear, recipe
+from training.codecs import blocks, books, linear, recipe
 from training.codecs.material import crops, renders
 from training.codecs.recipe import CodecRecipe
 
@@ -79,6 +79,32 @@ def test_autoencoders_of_one_level_are_the_code_of_blocks(spectra, kind):
             decoded = left
     assert torch.allclose(found, codes, atol=2e-2)
     assert torch.allclose(join(decoded.permute(0, 2, 3, 1), 4, 4), wanted, atol=2e-2)
+
+
+def test_books_know_points_that_are_sums_of_few(spectra):
+    draws = torch.Generator().manual_seed(0)
+    first, second = 9 * torch.randn(4, 6, generator=draws), torch.randn(4, 6, generator=draws)
+    pick = torch.randint(4, (2, 400), generator=draws)
+    points = first[pick[0]] + second[pick[1]]
+    found = books.fit(points, 3, 8)
+    assert found.shape == (3, 8, 6)
+    errors = [(books.quantise(points, found[:count]) - points).square().mean() for count in (1, 2, 3)]
+    assert errors[0] > errors[1] >= errors[2] and errors[2] < 0.05 * points.var()
+
+
+def test_encodec_is_the_code_in_codebooks(spectra):
+    code = blocks.fit([spectra], 16, 4, 6)
+    points = recipe.points_of(code.encode(spectra))
+    own = books.fit(points, 2, 16)
+    codec = linear.make_encodec(code, own).eval()
+    assert codec.config.num_quantizers == 2
+    image = cut(spectra, 16, 4).permute(0, 3, 1, 2)[:, :, 0]
+    with torch.no_grad():
+        found = codec.quantizer.decode(codec.quantizer.encode(codec.encoder(image)))
+        wanted = recipe.spoil(code.encode(spectra), own, 0)
+        assert torch.allclose(found[:, :, None], wanted, atol=1e-3)
+        decoded = codec.decoder(found)[:, :, None].permute(0, 2, 3, 1)
+    assert torch.allclose(join(decoded, 16, 4), code.decode(wanted), atol=1e-3)
 
 
 def test_training_a_phase_stage_lowers_its_loss_and_goes_on_where_it_stopped(audio, tmp_path):

@@ -28,7 +28,7 @@ from training import recipes
 from training.__main__ import main
 from training.codecs import blocks
 from training.codecs import recipe as codecs
-from training.diffusion import RECIPES, ace_step, audioldm2, material, recipe, words
+from training.diffusion import RECIPES, ace_step, audioldm2, material, musicgen, recipe, words
 from training.diffusion import captions as caption_module
 from training.diffusion.captions import Captions, captions
 from training.diffusion.loss import loss_fn
@@ -44,7 +44,9 @@ def assemble(arch, folder):
     """Write an untrained mini, the codec included."""
     torch.manual_seed(0)
     code = blocks.fit([torch.randn(64, 128, 64)], *arch.codec.block, arch.codec.codes)
-    arch.assemble(folder, words.encoder(arch.text_encoder), codecs.Trained(codecs.make_stage(arch.codec), code))
+    own = torch.randn(*arch.codec.books, arch.codec.codes)
+    trained = codecs.Trained(codecs.make_stage(arch.codec), code, own)
+    arch.assemble(folder, words.encoder(arch.text_encoder), trained)
 
 
 @pytest.fixture(scope="module", params=list(RECIPES))
@@ -129,17 +131,37 @@ def _pairs(arch, model, given, side):
     if arch is ace_step.ARCH:
         stream = model.denoiser.encode(given["text"], given["lyrics"])
         return [(stream.states, side["text"].states, side["text"].mask)]
+    if arch is musicgen.ARCH:
+        states = model.network.enc_to_dec_proj(given["text"]) * given["flags"][..., None]
+        return [(states, side["text"].states, side["text"].mask)]
     return [(given["text"], side["text"].states, None)]
 
 
 def test_predictions_and_targets_have_the_latents_shape(student):
     arch, model = student.arch, student.model
+    if arch is musicgen.ARCH:
+        pytest.skip("predicts which codes, not velocities: see the next test")
     draws = torch.Generator().manual_seed(0)
     x, noise = (torch.randn(2, *arch.latents, generator=draws) for _ in range(2))
     given = arch.conditioning(model, Captions(TEXTS, torch.tensor([True, True])))
     prediction, target = arch.predict(model, x, noise, arch.levels(2, draws), given)
     assert prediction.shape == target.shape == x.shape
     assert target.std() > 0.5
+
+
+@pytest.mark.parametrize("student", ["musicgen"], indirect=True)
+def test_musicgen_learns_to_predict_each_code_from_what_sampling_knows_then(student):
+    arch, model = student.arch, student.model
+    with torch.no_grad():
+        for given in model.network.enc_to_dec_proj.parameters():
+            given.normal_(std=0.5)
+    noise, greedy = model.noise((1, 2), measured.SECONDS), model.sampling(guidance=1.0, top_k=1)
+    codes = model.sample(model.encode(TEXTS), noise, greedy).values
+    given = arch.conditioning(model, Captions(TEXTS, torch.tensor([True, True])))
+    with torch.no_grad():
+        logits, wanted = arch.predict(model, codes, codes, torch.zeros(2), given)
+    assert torch.equal(wanted, codes.long().flatten())
+    assert (logits.argmax(1) == wanted).float().mean() > 0.99 and len(wanted.unique()) > 4
 
 
 def test_stable_audio_velocity_leads_the_scheduler_to_the_data():
@@ -165,21 +187,11 @@ def test_ace_step_learns_details_too():
 
 
 def test_a_loss_depends_on_the_steps_number_alone(student):
-    latents, clips = torch.randn(8, *student.arch.latents).half(), [draw(row) for row in range(8)]
+    latents, clips = torch.randint(8, (8, *student.arch.latents)).half(), [draw(row) for row in range(8)]
     loss = loss_fn(student.arch, student.model, latents, clips, batch=2)
     with torch.no_grad():
         first, second, again = loss(0)[0], loss(1)[0], loss(0)[0]
     assert first == again != second
-
-
-def test_clips_of_some_classes_are_repeated_with_their_latents():
-    clips, latents = [draw(row) for row in range(64)], torch.arange(64)
-    rows, repeated = material.repeat_clips(latents, clips, {"trumpet": 3, "slow": 2})
-    for row, clip in enumerate(clips):
-        times = (3 if clip.instrument == "trumpet" else 1) * (2 if clip.labels()["tempo"] == "slow" else 1)
-        assert (rows == row).sum() == times
-    assert repeated == [clips[row] for row in rows.tolist()]
-    assert material.repeat_clips(latents, clips, {}) == (latents, clips)
 
 
 def test_latents_are_made_once(tmp_path, monkeypatch):
@@ -249,21 +261,24 @@ def test_sampling_of_a_checkpoint_is_its_own(tmp_path):
     assert plain.sampling().steps == 60
 
 
-@pytest.mark.parametrize("name", RECIPES)
+SHIPPED = [name for name in RECIPES if (cards.WEIGHTS / name).is_dir()]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_mini_describes_itself_as_its_recipe_does(name):
     content = json.loads((cards.WEIGHTS / name / "tada.json").read_text())
     assert content.pop("functional").keys() == set(Functional._fields), "by tada minis functional --write"
     assert content == recipe.describe_mini(RECIPES[name].arch)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", SHIPPED)
 def test_a_finished_mini_goes_on_and_its_card_tells_of_both(name, tmp_path, monkeypatch):
     shipped = cards.WEIGHTS / name
     monkeypatch.setattr(recipe, "PARTS", 1)
     monkeypatch.setattr(material, "PART", 32)
     monkeypatch.setattr(recipe, "compile_blocks", lambda *_: None)
     monkeypatch.setattr(recipes, "measure", lambda *_: {"figure": 1 / 3})
-    monkeypatch.setitem(RECIPES, name, replace(RECIPES[name], further=2, batch=2, repeated={}))
+    monkeypatch.setitem(RECIPES, name, replace(RECIPES[name], further=2, batch=2))
     assert recipes.train(name, tmp_path, start=shipped)
     one, other = (json.loads((path / "card.json").read_text()) for path in (shipped, tmp_path / name / "trained"))
     assert {file for file in one["sha256"] if one["sha256"][file] != other["sha256"][file]} == {_denoiser_of(shipped)}

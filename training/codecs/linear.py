@@ -6,6 +6,7 @@ where they are straight, by constant channels beside which everything else is sm
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ CONSTANT = 300.0
 """Value of constant channels."""
 OFFSET = 10.0
 """Above which an activation passes what it gets."""
+STRAIGHT_ELU = 100.0
+"""Offset that no code is far enough from its mean to make negative."""
 
 
 def make_oobleck(code: BlockCode) -> Any:
@@ -39,6 +42,32 @@ def make_oobleck(code: BlockCode) -> Any:
         )
     write_oobleck(vae, code)
     return vae
+
+
+def make_encodec(code: BlockCode, books: Tensor) -> Any:
+    """Make an ``EncodecModel`` whose channels are the places of a block, and whose codebooks are given."""
+    from transformers import EncodecConfig, EncodecModel
+
+    size, codes = code.analysis.shape
+    rate, bits = 31, math.ceil(math.log2(books.shape[1]))  # of blocks: the class counts in whole hertz
+    codec = EncodecModel(
+        EncodecConfig(
+            sampling_rate=rate,
+            target_bandwidths=[(len(books) + 0.5) * rate * bits / 1000],  # from which the class counts its codebooks
+            audio_channels=size,
+            num_filters=codes,
+            hidden_size=codes,
+            upsampling_ratios=[],
+            codebook_size=books.shape[1],
+            codebook_dim=codes,
+            num_lstm_layers=1,
+            kernel_size=1,
+            last_kernel_size=1,
+            use_causal_conv=False,
+        )
+    )
+    write_encodec(codec, code, books)
+    return codec
 
 
 def make_kl(code: BlockCode) -> Any:
@@ -110,6 +139,29 @@ def write_oobleck(vae: Any, code: BlockCode) -> None:
         _set(decoder.conv1, _passing(decoder.conv1))
         _set(up.conv_t1, synthesis, code.mean.unflatten(0, (bands, frames)).mean(1))
         _set(decoder.conv2, _passing(decoder.conv2))
+
+
+def write_encodec(codec: Any, code: BlockCode, books: Tensor) -> None:
+    """Write a code and codebooks into an ``EncodecModel`` that does not sample down."""
+    codes = code.synthesis.shape[0]
+    with torch.no_grad():
+        for side, first, bias, last, rest in (
+            (codec.encoder, code.analysis.T, -code.mean @ code.analysis, torch.eye(codes), torch.zeros(codes)),
+            (codec.decoder, torch.eye(codes), torch.zeros(codes), code.synthesis.T, code.mean),
+        ):
+            enter, memory, _, leave = side.layers
+            for value in memory.parameters():
+                value.zero_()
+            _write_kernel(enter.conv, first, bias + STRAIGHT_ELU)
+            _write_kernel(leave.conv, last, rest - STRAIGHT_ELU * last.sum(1))
+        for layer, entries in zip(codec.quantizer.layers, books, strict=True):
+            layer.codebook.embed.copy_(entries)
+
+
+def _write_kernel(conv: Any, maps: Tensor, bias: Tensor) -> None:
+    """Write a map into a convolution of kernel 1 under weight norm."""
+    conv.weight = maps[:, :, None]
+    conv.bias.copy_(bias)
 
 
 def write_kl(vae: Any, code: BlockCode) -> None:

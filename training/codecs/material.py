@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,7 @@ from torch import Tensor
 
 from tada.errors import InputError
 from tada.io import atomic_write
-from tada.minis.attributes import Attributes, draw
+from tada.minis.attributes import draw
 from tada.minis.render import FRAMES, render_batch
 
 FIRST = 500_000_000
@@ -50,12 +48,6 @@ def _render(path: Path, clips: int, first: int) -> None:
         seeds = range(first + start, first + min(start + 64, clips))
         out[start : start + 64] = render_batch([draw(seed) for seed in seeds], seeds)
     out.flush()
-
-
-def repeat_classes(clips: Iterable[Attributes], times: Mapping[str, int]) -> list[int]:
-    """Number clips in order, repeating those of some classes (class -> times; of several classes, the product)."""
-    counts = [math.prod(times.get(value, 1) for value in clip.labels().values()) for clip in clips]
-    return [row for row, count in enumerate(counts) for _ in range(count)]
 
 
 def crops(audio: Clips, step: int, batch: int, frames: int, hop: int = 1) -> Tensor:

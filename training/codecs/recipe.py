@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tada.io import atomic_write
 from tada.models.phase import FLOOR, PhaseConfig, PhaseStage
-from training.codecs import blocks
+from training.codecs import blocks, books
 from training.codecs.blocks import BlockCode
 from training.codecs.material import Clips, crops
 from training.fit import Loss, bf16_autocast, train_and_freeze
@@ -20,24 +22,29 @@ STEPS, RATE, CROPS, FRAMES = 4000, 1.5e-3, 4, 24_576
 """Of the phase stage: steps, peak learning rate, crops a step and their length in samples."""
 FITTED = 1024
 """Clips that a code is found from."""
+POINTS = 65_536
+"""Codes that codebooks are found from."""
 NOISE = 0.15
 """Standard deviation of what is added to codes: those of a diffusion model are not exact."""
 
 
 @dataclass(frozen=True)
 class CodecRecipe:
-    """What a codec is: bands and frames of a block, its codes, and whether the autoencoder sees blocks as channels."""
+    """What a codec is: bands and frames of a block, its codes, whether the autoencoder sees blocks as channels, and how
+    many codebooks there are and entries in each, if latents are numbers of entries."""
 
     block: tuple[int, int]
     codes: int
     folded: bool = True
+    books: tuple[int, int] = (0, 0)
 
 
 class Trained(NamedTuple):
-    """A finished codec: its phase stage and its code."""
+    """A finished codec: its phase stage, its code, and its codebooks if it has any."""
 
     stage: PhaseStage
     code: BlockCode
+    books: Tensor | None = None
 
 
 def make_stage(recipe: CodecRecipe, seed: int = 0) -> PhaseStage:
@@ -66,22 +73,47 @@ def train(
         parts = torch.from_numpy(audio[:FITTED].astype("float32")).split(16)
         blocks.save(blocks.fit((stage.spectra(part) for part in parts), *recipe.block, recipe.codes), path)
     code = blocks.load(path)
-    done = train_and_freeze(stage, sound_loss(stage, code, audio), folder / "phase", steps, RATE, limit)
-    return Trained(stage, code) if done else None
+    found = find_books(recipe, stage, code, audio, folder / "books.safetensors")
+    done = train_and_freeze(stage, sound_loss(stage, code, audio, found), folder / "phase", steps, RATE, limit)
+    return Trained(stage, code, found) if done else None
 
 
-def sound_loss(stage: PhaseStage, code: BlockCode, audio: Clips) -> Loss:
+def find_books(recipe: CodecRecipe, stage: PhaseStage, code: BlockCode, audio: Clips, path: Path) -> Tensor | None:
+    """Find the codebooks ``[books, entries, codes]`` of a code, or read them from ``path``; None: it has none."""
+    if not recipe.books[0]:
+        return None
+    if not path.is_file():
+        parts = torch.from_numpy(audio[:FITTED].astype("float32")).split(16)
+        points = torch.cat([points_of(code.encode(stage.spectra(part))) for part in parts])
+        found = books.fit(points[torch.randperm(len(points), generator=_draws(0))[:POINTS]], *recipe.books)
+        atomic_write(path, lambda draft: save_file({"books": found}, draft))
+    return load_file(path)["books"]
+
+
+def points_of(codes: Tensor) -> Tensor:
+    """Codes ``[rows, codes, down, along]`` as points ``[rows * down * along, codes]``."""
+    return codes.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def spoil(codes: Tensor, found: Tensor | None, step: int) -> Tensor:
+    """Codes as a model makes them: a little wrong, or of codebooks."""
+    if found is None:
+        return codes + NOISE * torch.randn(codes.shape, generator=_draws(step))
+    rows, width, *places = codes.shape
+    return books.quantise(points_of(codes), found).view(rows, *places, width).permute(0, 3, 1, 2)
+
+
+def sound_loss(stage: PhaseStage, code: BlockCode, audio: Clips, own: Tensor | None = None) -> Loss:
     """The loss of a phase stage: its magnitudes, of spectra as they are and through the code, against the true ones.
 
-    Logarithms tell faint partials apart, roots weigh what is heard.
+    Logarithms tell faint partials apart, roots weigh what is heard. ``own``: codebooks ``[books, entries, codes]``.
     """
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
         truth = crops(audio, step, CROPS, FRAMES)
         with torch.no_grad():
             magnitudes, spectra = stage.transform(truth).abs(), stage.spectra(truth)
-            codes = code.encode(spectra[::2])
-            spectra[::2] = code.decode(codes + NOISE * torch.randn(codes.shape, generator=_draws(step)))
+            spectra[::2] = code.decode(spoil(code.encode(spectra[::2]), own, step))
         with bf16_autocast(truth.device):
             hidden = stage.blocks(stage.enter(spectra))
         found = stage.levels(spectra) + stage.leave(hidden.float())

@@ -57,6 +57,15 @@ class Arch(ABC):
     ) -> tuple[Tensor, Tensor]:
         """Predict the velocity of noisy latents, and compute the true one."""
 
+    def loss(self, model: Any, x: Tensor, noise: Tensor, level: Tensor, given: Conditioning) -> Tensor:
+        """What a step makes smaller: the mean squared error of the velocity."""
+        prediction, target = self.predict(model, x, noise, level, given)
+        return (prediction.float() - target).square().mean()
+
+    def learner(self, model: Any) -> nn.Module:
+        """What learns: the denoiser."""
+        return model.denoiser
+
     def blocks(self, model: Any) -> list[nn.Module]:
         """The parts of the denoiser that are compiled."""
         return list(model.denoiser.transformer_blocks)

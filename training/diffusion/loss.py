@@ -33,8 +33,7 @@ def loss_fn(arch: Arch, model: Any, latents: Tensor, clips: Sequence[Attributes]
         level = arch.levels(batch, draws).to(model.device)
         conditioning = arch.conditioning(model, captions([clips[row] for row in rows.tolist()], step))
         with bf16_autocast(model.device):
-            prediction, target = arch.predict(model, x, noise, level, conditioning)
-        return (prediction.float() - target).square().mean(), {}
+            return arch.loss(model, x, noise, level, conditioning), {}
 
     return at
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,7 +12,6 @@ from torch import Tensor
 from tada.io import atomic_write
 from tada.minis.attributes import Attributes, draw
 from tada.minis.render import render_batch
-from training.codecs.material import repeat_classes
 
 FIRST = 700_000_000
 """Seed of the first clip; probes, ears, codecs and tests use others."""
@@ -45,14 +44,6 @@ def load(folder: str | Path, parts: int, encode: Callable[[Tensor], Tensor]) -> 
     """Load latents, fp16 ``[clips, ...]``, and the attributes of each clip."""
     latents = torch.cat([load_file(make(folder, number, encode))["latents"] for number in range(parts)])
     return latents, [draw(seed) for seed in range(FIRST, FIRST + parts * PART)]
-
-
-def repeat_clips(
-    latents: Tensor, clips: Sequence[Attributes], times: Mapping[str, int]
-) -> tuple[Tensor, Sequence[Attributes]]:
-    """Repeat the latents and clips of some classes (class -> times)."""
-    rows = repeat_classes(clips, times)
-    return (latents[rows], [clips[row] for row in rows]) if times else (latents, clips)
 
 
 def sample_batch(

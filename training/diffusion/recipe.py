@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from tada.minis.sounds import SAMPLE_RATE
 from training.codecs import recipe as codecs
 from training.codecs.material import renders
 from training.codecs.recipe import Trained
-from training.diffusion import ace_step, audioldm2, material, stable_audio, words
+from training.diffusion import ace_step, audioldm2, material, musicgen, stable_audio, words
 from training.diffusion.arch import Arch
 from training.diffusion.loss import compile_blocks, loss_fn
 from training.fit import restore, train_and_freeze
@@ -43,17 +43,13 @@ class Recipe:
     """Steps of a further cycle of the learning rate."""
     rate: float = 1e-3
     batch: int = 32
-    repeated: Mapping[str, int] = field(default_factory=dict)
-    """Class -> how often its clips count, if not once."""
 
 
 RECIPES = {
-    "stable-audio": Recipe(
-        stable_audio.ARCH,
-        steps=8000,
-    ),
+    "stable-audio": Recipe(stable_audio.ARCH, steps=8000),
     "ace-step": Recipe(ace_step.ARCH, steps=8000, further=4000),
     "audioldm2": Recipe(audioldm2.ARCH, steps=5000, further=3000),
+    "musicgen": Recipe(musicgen.ARCH, steps=5000, further=3000),
 }
 """Mini -> how it is trained."""
 
@@ -224,13 +220,12 @@ def train_denoiser(
     seed: int = 0,
 ) -> bool:
     """Train the denoiser on latents and their clips; False if the limit came first."""
-    model.denoiser.requires_grad_(True)
+    learner = recipe.arch.learner(model).requires_grad_(True)
     if compiled:
         compile_blocks(recipe.arch, model)
-    latents, clips = material.repeat_clips(*data, recipe.repeated)
-    loss = loss_fn(recipe.arch, model, latents, clips, recipe.batch, seed)
+    loss = loss_fn(recipe.arch, model, *data, recipe.batch, seed)
     with sdpa_kernel(SDPBackend.MATH):  # the fused kernel's backward pass takes half of a step on CPUs
-        return train_and_freeze(model.denoiser, loss, folder / "denoiser", recipe.steps, recipe.rate, limit)
+        return train_and_freeze(learner, loss, folder / "denoiser", recipe.steps, recipe.rate, limit)
 
 
 def write_trained(arch: Arch, start: str | Path, folder: Path) -> Path:
@@ -246,7 +241,7 @@ def write_trained(arch: Arch, start: str | Path, folder: Path) -> Path:
     """
     draft, done = folder / "trained.partial", folder / "trained"
     model = tada.load(arch.name, start, "cpu", torch.float32)  # as it was before anything was compiled
-    restore(model.denoiser, folder / "denoiser")
+    restore(arch.learner(model), folder / "denoiser")
     arch.finish(model, draft)
     for config in [*draft.rglob("config.json"), *draft.glob("model_index.json")]:
         content = json.loads(config.read_text())
