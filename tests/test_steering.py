@@ -99,6 +99,17 @@ def test_only_the_chosen_layers_steps_and_pass_are_steered(model, vectors):
     assert not torch.allclose(steered[LAYERS[0]][1], plain[LAYERS[0]][1], atol=1e-3)
 
 
+def test_directions_are_weighed_step_by_step(model, vectors):
+    whole = vectors(model)
+    one = whole.step_mean(unit=False)
+    for site, direction in whole.directions.items():
+        assert torch.allclose(one.directions[site][0], direction.mean(0))
+        weighed = one.over_steps([1.0, 0.0]).directions[site]
+        assert torch.equal(weighed, torch.stack([one.directions[site][0], torch.zeros_like(one.directions[site][0])]))
+    with pytest.raises(ValueError, match="one a step"):
+        whole.over_steps([1.0] * (whole.steps + 1))
+
+
 def test_removal_leaves_nothing_along_the_direction(model, vectors):
     layer = LAYERS[0]
     with vectors(model).remove(model, 1.0, layer), tada.record(model, layer) as kept:

@@ -118,9 +118,12 @@ class Model(ABC):
         return "+".join(named.get(site, site) for site in self.resolve(layers))
 
     def with_functional(self, layers: Layers) -> Self:
-        """The same model, sharing all weights, with other functional layers."""
+        """The same model, sharing all weights, with other functional layers; InputError for a residual stream."""
+        chosen = self.resolve(layers)
+        if others := [place for place in chosen if place not in self.sites]:
+            raise InputError(f"got {others[0]}; functional layers are cross-attention sites, such as {self.sites[0]}")
         other = copy.copy(self)
-        other.functional = tuple(self.sites.index(site) for site in self.resolve(layers))
+        other.functional = tuple(map(self.sites.index, chosen))
         other.functional_origin = "given"
         return other
 

@@ -75,9 +75,21 @@ class Vector:
         """Scale every direction to length 1; a direction of length 0 stays."""
         return self._each(_unit)
 
-    def step_mean(self) -> Vector:
-        """Average the directions over steps to one unit direction per site, which serves all steps."""
-        return self._each(lambda direction: _unit(direction.mean(dim=0, keepdim=True)))
+    def step_mean(self, unit: bool = True) -> Vector:
+        """Average the directions over steps to one per site, which serves all steps; ``unit``: of length 1."""
+        mean = self._each(lambda direction: direction.mean(dim=0, keepdim=True))
+        return mean.unit() if unit else mean
+
+    def over_steps(self, weights: Sequence[float]) -> Vector:
+        """Weigh the directions step by step: as many weights as a run has steps, of which one direction serves all.
+
+        Raises:
+            ValueError: another number of weights than of steps that have directions.
+        """
+        if self.steps not in (1, len(weights)):
+            raise InputError(f"got {len(weights)} weights for {self.steps} steps; expected one a step")
+        factors = torch.tensor([number("weight", weight) for weight in weights])[:, None]
+        return self._each(lambda direction: direction * factors)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Vector:
         return replace(self, directions={site: change(direction) for site, direction in self.directions.items()})
