@@ -216,7 +216,7 @@ figures.movement_table(moves)
 
 # %% [markdown]
 # The same clips by judges that nobody here trained. **Signal estimators** look for the beat, the mode, a voice (1: found in all
-# clips, -1: its opposite in all), and count onsets, or measure brightness or pitch. The tags of **musicnn** {cite:p}`musicnn` that
+# clips, -1: its opposite in all), and count onsets, or measure how much better major fits than minor, or pitch. The tags of **musicnn** {cite:p}`musicnn` that
 # have the concept's name come from recorded music. They had no say in the range.
 
 # %%

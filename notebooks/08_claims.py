@@ -130,12 +130,12 @@ else:
 
 # %% [markdown]
 # Where they differ, a verdict above is one of its judge. Now all are held against judges that nobody here trained: musicnn, the
-# signal estimators, and what these measure without classes: onsets a second, brightness (the authors' second code validates mood so)
+# signal estimators, and what these measure without classes: onsets a second, major over minor, brightness
 # and pitch. Estimators look for major and minor, and for a voice whose pitch moves: where they agree with nobody, a listener who
 # listens for that would not hear it either.
 
 # %%
-for other in ("musicnn", "signal", "onsets", "brightness", "pitch"):
+for other in ("musicnn", "signal", "onsets", "major", "brightness", "pitch"):
     agreed = claims.agreement(steered, other)
     if len(agreed):
         display(

@@ -72,7 +72,7 @@ def test_a_run_has_every_clip_and_metric_once(run: pd.DataFrame) -> None:
     assert clips["unit_hash"].nunique() == len(PROMPTS) * (1 + 2 * 4)
     assert not clips.duplicated(["prompt", "layers", "alpha", "metric"]).any()
     similar = {f"{ear}{side}" for ear in ("mini-clap", "mini-second") for side in ("", "-opposite")}
-    judged = {"probe", "musicnn", "signal", "brightness"}
+    judged = {"probe", "musicnn", "signal", "major"}
     assert set(clips["metric"]) == {*similar, *judged, "lpaps", "lpaps-token", *preservation.AXES}
     assert sorted(clips[clips["layers"] == "all"]["alpha"].unique()) == [-20, -10, 20, 40]
     assert sorted(clips[clips["layers"] == "all"]["percent"].unique()) == [-100, -50, 50, 100]

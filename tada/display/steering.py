@@ -50,6 +50,7 @@ METRICS = {
     "signal": "signal estimators: found",
     "musicnn": "musicnn, log-odds",
     "onsets": "onsets a second",
+    "major": "major over minor",
     "brightness": "brightness, Hz",
     "pitch": "pitch, Hz",
 }

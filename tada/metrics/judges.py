@@ -224,10 +224,11 @@ class SignalJudge(ConceptJudge):
     """Says by estimators that nobody trained whether a clip has the class of its row's concept: 1, 0, or -1.
 
     For clips of one attribute there is a second metric, which knows no classes: ``onsets`` a second for tempo,
-    ``brightness`` in Hz for mood, ``pitch`` in Hz for voices.
+    ``major`` (how much better a major scale fits than a minor one) for mood, ``pitch`` in Hz for voices and
+    ``brightness`` in Hz for timbre.
     """
 
-    label, unit, metric, key = "signal estimators", "found or not", "signal", "signal estimators 1"
+    label, unit, metric, key = "signal estimators", "found or not", "signal", "signal estimators 2"
     names = (*(name for attribute in signals.CLASSIFIED for name in CLASSES[attribute] if name != "none"), "no voice")
 
     def score(self, clips: Clips, names: Sequence[str]) -> Values:

@@ -39,8 +39,9 @@ class Recipe:
         sites: layers to fit; None for all.
         shared_noise: give all pairs the noise of ``seed``, as in the authors' code.
         method: ``"caa"``, ``"austeer"`` (see ``tada.steering.sign_consistency``), ``"probe"`` (see
-            ``tada.steering.probe_direction``), ``"shuffled"`` (CAA of pairs half of which are swapped), or
-            ``"difference"`` (that of the concept's prompts and neutral ones, with its length).
+            ``tada.steering.probe_direction``), ``"shuffled"`` (CAA of pairs half of which are swapped), or a
+            difference as long as it is: ``"difference"`` (of the concept's prompts and neutral ones), ``"poles"`` (of
+            the concept's and its counterpart's) or ``"opposite"`` (of the counterpart's and neutral ones).
     """
 
     concept: str
@@ -54,7 +55,7 @@ class Recipe:
     method: str = "caa"
 
 
-METHODS = ("caa", "austeer", "probe", "shuffled", "difference")
+METHODS = ("caa", "austeer", "probe", "shuffled", "difference", "poles", "opposite")
 """How a vector can be fitted."""
 
 
@@ -106,13 +107,16 @@ def _seeds(recipe: Recipe) -> Seeds:
 
 
 def _fit(model: Model, recipe: Recipe, pairs: prompts.Pairs, setting: Setting) -> Vector:
-    others = {"austeer": sign_consistency, "probe": probe_direction, "difference": difference}
+    others = {"austeer": sign_consistency, "probe": probe_direction}
+    others |= dict.fromkeys(("difference", "poles", "opposite"), difference)
     by, sides = others.get(recipe.method, contrast), (pairs.positive, pairs.negative)
     match recipe.method:
         case "shuffled":
             sides = shuffle_labels(*sides, recipe.seed)
         case "difference":
             sides = pairs.positive, pairs.neutral
+        case "opposite":
+            sides = pairs.negative, pairs.neutral
     return by(model, *sides, _seeds(recipe), setting, recipe.sites)
 
 
