@@ -35,18 +35,13 @@ tada.book.colab.setup()
 checkpoint: str = "mini"  # mini, public, a hub id or a folder; tiny builds a random one
 profile: str = "mini"  # how much to run: smoke, mini, colab or paper
 concepts: list[str] = ["tempo", "timbre"]  # what is steered
-functional: str = (
-    ""  # functional cross-attention layers such as 6+7; empty: what the checkpoint says, or a localisation found
-)
+functional: str = ""  # functional layers such as 6+7; empty: what the checkpoint says, or a localisation found
 words: str = ""  # vocabulary of the prompts: mini or public; empty: the checkpoint's
 seconds: float = 0.0  # length of the clips; 0 for the profile's
-store: str = ""  # where results are kept; empty: ../_build/steering
-localisation: str = ""  # where the scores of localisation are; empty: ../_build/localisation
+store: str = "../_build/steering"  # where results are kept
+localisation: str = "../_build/localisation"  # where the scores of localisation are
 
 # %% tags=["hide-input"]
-import tempfile
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import pandas as pd
 
@@ -55,6 +50,7 @@ from tada import patching
 from tada.display import localisation as maps
 from tada.display import plots, tables
 from tada.display import residual_stream as figures
+from tada.display.table_1 import model_facts
 from tada.experiments import benchmark, residual_stream
 from tada.experiments import localisation as localise
 from tada.experiments.table_1 import Config
@@ -67,21 +63,11 @@ plots.style()
 # Prompts of either pole, the mean of the residual stream after one layer over all frames, and the difference of the two:
 
 # %%
-scratch = tempfile.TemporaryDirectory()
-tiny = checkpoint == "tiny"
-table = benchmark.open_benchmark(
-    Config(
-        "musicgen",
-        str(tada.tiny.build("musicgen", Path(scratch.name) / "tiny")) if tiny else checkpoint,
-        profile,
-        tuple(concepts),
-        functional=functional or ("6+7" if tiny else ""),
-        vocabulary=words or ("mini" if tiny else ""),
-        seconds=seconds or (1.2 if tiny else 0.0),
-        store=store or "../_build/steering",
-        localisation=localisation or "../_build/localisation",
-    )
-)
+config = Config(
+    "musicgen", checkpoint, profile, tuple(concepts), functional, vocabulary=words,
+    seconds=seconds, store=store, localisation=localisation,
+)  # fmt: skip
+table = benchmark.open_benchmark(config)
 model, setting = table.work.model, table.work.setting
 layer = model.residuals[len(model.residuals) // 2]
 
@@ -107,9 +93,8 @@ pd.DataFrame(
 ).rename_axis("length of the difference after")
 
 # %% tags=["hide-input"]
-facts = {
-    "checkpoint": model.checkpoint + (" (random weights: nothing here says anything about music)" if tiny else ""),
-    "layers": f"{len(model.residuals)}; cross-attention at {table.config.functional.replace('+', ', ')} is called functional ({table.config.origin})",
+facts = model_facts(table) | {
+    "layers": len(model.residuals),
     "prompts": f"{benchmark.size_of(table).prompts} a concept, none of which names a pole; others find the ranges",
     "clips": f"{setting.seconds:g} s, top-k {setting.sampling.top_k}, guidance {setting.sampling.guidance:g}; all strengths of a prompt share their noise",
 }
@@ -166,14 +151,8 @@ plt.show()
 # share of the prompt's whole effect (eq. 9).
 
 # %% mystnb={"image": {"alt": "A map of impacts: concepts down, cross-attention layers of MusicGen across."}}
-plan = localise.plan(
-    "musicgen",
-    table.config.checkpoint,
-    profile,
-    judge="probe" if tiny else "",
-    seconds=seconds or (1.2 if tiny else None),
-)
-scores = localise.sweep(plan, localise.build_pairs(plan), store=table.config.localisation)
+plan = localise.plan("musicgen", checkpoint, profile, seconds=table.config.seconds or None)
+scores = localise.sweep(plan, localise.build_pairs(plan), store=localisation)
 impacts = patching.impact(scores)
 maps.impact_map(impacts, len(model.sites), f"{model.checkpoint}, eq. 9")
 plt.show()
