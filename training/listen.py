@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.fft import irfft, rfft
 from scipy.signal import find_peaks
 from scipy.stats import mannwhitneyu
 
@@ -57,7 +58,26 @@ def _classes(audio: Audio, labels: pd.DataFrame) -> Iterator[Row]:
     yield _share("mode right", found["mood"] == labels["mood"])
     yield _share("timbre right by centroid", found["timbre"] == labels["timbre"])
     fast, slow = (_density(signals.pulse(audio)[(labels["tempo"] == name).to_numpy()]) for name in ("fast", "slow"))
+    noise = harmonic_to_noise(audio[sung])
+    yield "harmonics above noise where a voice sings, dB", float(np.median(noise)), np.nan, np.nan, len(noise)
     yield "overlap of slow and fast pulses", float(np.minimum(fast, slow).sum()), np.nan, np.nan, len(audio)
+
+
+def harmonic_to_noise(audio: Audio) -> NDArray[np.float64]:
+    """Estimate how far harmonics stand above noise in dB, ``[rows]``: median of the louder half of all 80 ms.
+
+    The share of a frame that repeats itself at the best period of a voice is that of its autocorrelation, divided by
+    the window's own (Boersma 1993).
+    """
+    window = np.hanning(1280)
+    frames = np.lib.stride_tricks.sliding_window_view(audio, 1280, axis=-1)[:, ::640] * window
+    own = irfft(np.abs(rfft(window, 4096)) ** 2)
+    alike = irfft(np.abs(rfft(frames, 4096)) ** 2)
+    lags = slice(SAMPLE_RATE // 345, SAMPLE_RATE // 92)
+    share = alike[..., lags] / np.maximum(alike[..., :1], 1e-12) / (own[lags] / own[0])
+    best = share.max(-1).clip(1e-4, 1 - 1e-4)
+    loud = alike[..., 0] >= np.median(alike[..., 0], 1, keepdims=True)
+    return np.nanmedian(np.where(loud, 10 * np.log10(best / (1 - best)), np.nan), 1)
 
 
 def _share(name: str, right: NDArray[np.bool_] | pd.Series) -> Row:
