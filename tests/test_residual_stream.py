@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import torch
 
-import tada
 from tada.audio import Clips
 from tada.experiments import benchmark, residual_stream
 from tada.experiments.residual_stream import METHOD, rises, spill
@@ -18,10 +17,8 @@ OWN, OTHER = residual_stream.MEASURES["tempo"], residual_stream.MEASURES["timbre
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("residual")
-    checkpoint = str(tada.tiny.build("musicgen", folder / "tiny"))
-    about = {"functional": "6+7", "vocabulary": "mini", "seconds": 0.5, "store": str(folder / "store")}
-    return benchmark.open_benchmark(Config("musicgen", checkpoint, "smoke", ("tempo",), **about))
+    store = str(tmp_path_factory.mktemp("residual"))
+    return benchmark.open_benchmark(Config("musicgen", "tiny", "smoke", ("tempo",), "6+7", seconds=0.5, store=store))
 
 
 def rows(rise: float, other: float, prompts: int = 12) -> pd.DataFrame:
