@@ -31,11 +31,11 @@ SAMPLING: Mapping[str, Any] = {
     "erg_lyric": False,
     "erg_diffusion": False,
 }
-CODEC = CodecRecipe(block=(8, 4), codes=12)
-LATENTS = (12, 16, FRAMES // 1024)
+CODEC = CodecRecipe(block=(8, 4), codes=8)
+LATENTS = (8, 16, FRAMES // 1024)
 DENOISER = TransformerConfig(
-    in_channels=12,
-    out_channels=12,
+    in_channels=8,
+    out_channels=8,
     num_layers=12,
     inner_dim=192,
     num_attention_heads=3,
@@ -93,7 +93,7 @@ class AceStep(Arch):
     def predict(
         self, model: Any, x: Tensor, noise: Tensor, level: Tensor, given: Mapping[str, Any]
     ) -> tuple[Tensor, Tensor]:
-        """The denoiser's velocity ``[rows, 12, 16, T]`` and the true one."""
+        """The denoiser's velocity ``[rows, 8, 16, T]`` and the true one."""
         sigma = level[:, None, None, None]
         encoder = model.denoiser.encode(given["text"], given["lyrics"])
         return model.denoiser(sigma * noise + (1 - sigma) * x, 1000 * level, encoder), noise - x
