@@ -24,8 +24,8 @@ WIDTH = 64
 """Of both text streams."""
 CLAP_TOKENS = 77
 """To which CLAP's text is cut and padded."""
-CODEC = CodecRecipe(block=(8, 8), codes=24)
-LATENTS = (24, FRAMES // 2048, 16)
+CODEC = CodecRecipe(block=(8, 8), codes=16)
+LATENTS = (16, FRAMES // 2048, 16)
 DENOISER: Mapping[str, Any] = {
     "sample_size": LATENTS[1],
     "in_channels": LATENTS[0],

@@ -48,7 +48,7 @@ class Recipe:
 RECIPES = {
     "stable-audio": Recipe(stable_audio.ARCH, steps=8000),
     "ace-step": Recipe(ace_step.ARCH, steps=8000, further=4000),
-    "audioldm2": Recipe(audioldm2.ARCH, steps=3000, further=3000),
+    "audioldm2": Recipe(audioldm2.ARCH, steps=8000, further=3000),
     "musicgen": Recipe(musicgen.ARCH, steps=5000, further=3000),
 }
 """Mini -> how it is trained."""
