@@ -164,7 +164,7 @@ PARTS = 20
 """Parts of clips that an ear learns from."""
 RECIPES: Mapping[str, Recipe] = {
     "clap": Recipe(EarTrainer, augment_spectrograms, 0, steps=2400, batch=32, first=0, unit=10 / math.log(10)),
-    "second": Recipe(CaptionTrainer, mask_spectrograms, 1, steps=3000, batch=64, first=PARTS, unit=1.0),
+    "second": Recipe(CaptionTrainer, mask_spectrograms, 1, steps=8000, batch=64, first=PARTS, unit=1.0),
 }
 """Ear -> the recipe of the one in the package."""
 RATE, DECAY = 1.2e-3, 0.05
