@@ -210,8 +210,8 @@ judges = [name for name in shipped.EARS if name in cards]
 figures.accuracy_table(figures.accuracies(cards, judges, "accuracy"), clips=False)
 
 # %% [markdown]
-# Probe and ears learnt from the same renders and the same labels. Do judges that nobody here trained hear the same, also in clips
-# that no renderer made? **Signal estimators** find the beat (up to doubling and halving), a voice by its moving pitch, and major or
+# Probe and CLAP-class ear learnt from the same renders and their labels, the second ear from captions of other renders alone. Do
+# judges that nobody here trained hear the same, also in clips that no renderer made? **Signal estimators** find the beat (up to doubling and halving), a voice by its moving pitch, and major or
 # minor. **musicnn** {cite:p}`musicnn` was trained by others on recorded music; a tag with the class's own name has to be likelier
 # than for the other clips. Share of clips in which a judge names the class asked for, with its 95 % interval: on renders, on renders
 # that went through a mini's codec, as if its denoiser were perfect, and on clips that minis made.
