@@ -24,13 +24,13 @@ WIDTH = 64
 """Of both text streams."""
 CLAP_TOKENS = 77
 """To which CLAP's text is cut and padded."""
-CODEC = CodecRecipe(block=(8, 8), codes=16)
-LATENTS = (16, FRAMES // 2048, 16)
+CODEC = CodecRecipe(block=(32, 8), codes=64)
+LATENTS = (64, FRAMES // 2048, 4)
 DENOISER: Mapping[str, Any] = {
     "sample_size": LATENTS[1],
     "in_channels": LATENTS[0],
     "out_channels": LATENTS[0],
-    "block_out_channels": (48, 96, 128),
+    "block_out_channels": (128, 128, 128),
     "layers_per_block": 1,
     "transformer_layers_per_block": 1,
     "attention_head_dim": 2,
@@ -116,7 +116,7 @@ class AudioLDM2(PipelineArch):
     def predict(
         self, model: Any, x: Tensor, noise: Tensor, level: Tensor, given: Mapping[str, Any]
     ) -> tuple[Tensor, Tensor]:
-        """The denoiser's velocity ``[rows, 24, 32, 16]`` and the true one."""
+        """The denoiser's velocity ``[rows, 64, 32, 4]`` and the true one."""
         scheduler = model.pipeline.scheduler
         predicted = model.denoiser(
             scheduler.add_noise(x, noise, level),
