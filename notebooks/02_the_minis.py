@@ -163,6 +163,25 @@ figures.accuracy_table(
 )
 
 # %% [markdown]
+# ## What a listener without training finds
+#
+# A judge that learnt from renders may hear what only renders have. Here prompts name every attribute, and estimators that learnt
+# nothing look for it: in the renders that such prompts describe, in the same through the codec, and in what the mini makes, at its
+# own number of steps and at that of [steering](05_steering_caa). Tags are those of musicnn {cite:p}`musicnn`: how well a tag of that
+# name tells such clips from the others (area under the curve).
+
+# %% tags=["hide-output"]
+for name in minis:
+    if "signals" in cards[name]:
+        display(Markdown(f"**{name}**"), figures.signals_table(cards[name]))
+
+# %% [markdown]
+# What is found more rarely than was aimed at, so that one cannot rely on hearing it:
+
+# %%
+Markdown(figures.missed_lines(cards, minis))
+
+# %% [markdown]
 # ## Tempo, measured
 #
 # A probe might hear something that goes with a tempo. The beats themselves are counted by an autocorrelation of onsets, which was

@@ -1,4 +1,4 @@
-"""What an untrained listener finds in clips whose attributes are known: the bars of every decision in training.
+"""What an untrained listener finds in clips whose attributes are known: the bars that training is decided by.
 
 Tempo, voice, mode and timbre by signal estimators, how far what is sung is off the tune, onsets, and the tags of the
 ear from outside. On renders this is what a listener can find at all; through a codec, and generated, what is left.
@@ -7,6 +7,7 @@ ear from outside. On renders this is what a listener can find at all; through a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,10 +17,15 @@ from scipy.fft import irfft, rfft
 from scipy.signal import find_peaks
 from scipy.stats import mannwhitneyu
 
+from tada.audio import Clips
+from tada.experiments import agreement, minis
 from tada.metrics import musicnn, signals
-from tada.minis.attributes import CLASSES, Attributes
+from tada.minis.attributes import CLASSES, Attributes, draw
+from tada.minis.captions import caption
 from tada.minis.composition import write
+from tada.minis.render import render_batch
 from tada.minis.sounds import SAMPLE_RATE, Audio
+from tada.models.base import Model
 from tada.stats import bootstrap, draws, proportion
 
 NEAR = 0.05
@@ -43,6 +49,37 @@ def listen(audio: Audio, played: Sequence[Attributes], seeds: Sequence[int] | No
     if seeds is not None:
         rows += _tunes(audio, played, seeds)
     return pd.DataFrame(rows, columns=["bar", "value", "low", "high", "clips"])
+
+
+def measure_bars(model: Model, clips: int = 256) -> dict[str, dict[str, Any]]:
+    """Listen to new renders, to the same through a mini's codec, and to what it makes when all of them is asked for.
+
+    Returns:
+        ``renders``, ``codec``, ``generated`` (in as many steps as the mini's own) and ``generated, steering`` -> bar ->
+        ``value, low, high, clips``, what there is of them.
+    """
+    seeds = minis.BLOCK[400_000 : 400_000 + clips]
+    played = [draw(seed) for seed in seeds]
+    parts = [slice(start, start + 64) for start in range(0, clips, 64)]
+    renders = Clips(
+        torch.from_numpy(np.concatenate([render_batch(played[p], seeds[p]) for p in parts]))[:, None], SAMPLE_RATE
+    )
+    asked = pd.DataFrame({"prompt": [describe(*each) for each in zip(played, seeds, strict=True)], "seed": seeds})
+    found = {"renders": listen(minis.mono(renders).numpy(), played, seeds)}
+    found["codec"] = listen(minis.mono(agreement.through_codec(model, renders)).numpy(), played, seeds)
+    for ending in ("", ", steering"):
+        made = agreement.generate_asked(model, asked, minis.STEPS[ending])
+        found[f"generated{ending}"] = listen(minis.mono(made).numpy(), played)
+    return {
+        source: {row.pop("bar"): row for row in (row.dropna().to_dict() for _, row in rows.iterrows())}
+        for source, rows in found.items()
+    }
+
+
+def describe(attributes: Attributes, seed: int) -> str:
+    """Write a caption that names all attributes, but for percussion where there is none."""
+    named = [name for name, value in attributes.labels().items() if (name, value) != ("percussion", "none")]
+    return caption(attributes, seed, mention=named).text
 
 
 def _classes(audio: Audio, labels: pd.DataFrame) -> Iterator[Row]:

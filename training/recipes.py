@@ -22,6 +22,7 @@ from training import diffusion, ears, probe
 from training.diffusion import RECIPES
 from training.diffusion.material import PART
 from training.diffusion.recipe import PARTS, START, describe_mini
+from training.listen import measure_bars
 
 NAMES = (*EARS, *RECIPES)
 
@@ -108,6 +109,7 @@ def write_card(name: str, home: str | Path, captions: str | Path | None = None) 
         "sampling": describe_mini(recipe.arch)["sampling"],
         "sha256": hashes(done),
         **measure(model, captions, folder / "measured"),
+        "signals": measure_bars(model),
         "speed": speed(model),
     }
     write_json(done / "card.json", _rounded(content))
@@ -124,7 +126,8 @@ def update_card(name: str, home: str | Path, captions: str | Path | None = None,
         folder: of finished minis.
     """
     path = folder / name / "card.json"
-    found = measure(tada.load(name, folder / name), captions, Path(home) / name / "measured")
+    model = tada.load(name, folder / name)
+    found = measure(model, captions, Path(home) / name / "measured") | {"signals": measure_bars(model)}
     write_json(path, json.loads(path.read_text()) | _rounded(found))
 
 

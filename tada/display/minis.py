@@ -15,6 +15,16 @@ from tada.minis.attributes import CLASSES
 Cards = Mapping[str, Mapping[str, Any]]
 """Name of a mini, an ear or the probe -> its card."""
 
+AIMED: Mapping[str, float] = {
+    "tempo right": 0.95,
+    "sung voice found": 0.8,
+    "no voice found where there is none": 0.8,
+    "female or male by pitch": 0.9,
+    "mode right": 0.75,
+    "timbre right by centroid": 0.9,
+}
+"""What is found in clips that a listener need not doubt, at least: what training went on for."""
+
 
 def card_table(cards: Cards, megabytes: Mapping[str, float]) -> Any:
     """Tabulate what there is: size, sites and training of each, a row a card."""
@@ -85,6 +95,29 @@ def accuracy_table(found: pd.DataFrame, what: str = "attribute", clips: bool = T
 def measures(cards: Cards, names: Iterable[str], part: str) -> pd.DataFrame:
     """Gather a part of some cards as it stands, such as ``tempo``, a row a mini; cards without it have no row."""
     return pd.DataFrame([{"mini": name, **cards[name][part]} for name in names if part in cards[name]])
+
+
+def signals_table(card: Mapping[str, Any]) -> Any:
+    """Tabulate what estimators that learnt nothing find, a row a figure: in renders, through the codec, generated."""
+    rows = pd.DataFrame(
+        [{"found": bar, "in": source, **row} for source, bars in card["signals"].items() for bar, row in bars.items()]
+    )
+    texts = [whole if "nan" not in whole else whole.partition(" ")[0] for whole in interval_texts(rows, "value")]
+    return table(cross_texts(rows, texts, "found", "in").fillna(""))
+
+
+def missed_lines(cards: Cards, names: Iterable[str]) -> str:
+    """List, as Markdown, what is found more rarely in generated clips than :data:`AIMED` says, a line a mini."""
+    lines = []
+    for name in names:
+        found = cards[name].get("signals", {}).get("generated", {})
+        short = [
+            f"{bar} {found[bar]['value']:.2f} (aimed at {least:.2f})"
+            for bar, least in AIMED.items()
+            if bar in found and found[bar]["value"] < least
+        ]
+        lines.append(f"- **{name}**: {'; '.join(short) or 'nothing' if found else 'not measured'}")
+    return "\n".join(lines)
 
 
 def loss_curves(losses: Mapping[str, pd.DataFrame]) -> Figure:

@@ -97,10 +97,10 @@ def ask(model: Model, asked: pd.DataFrame, steps: int | None = None, store: Stor
     In so many denoising steps, None for the mini's own; answers are kept in the store, and found again.
 
     Returns:
-        What was asked, with ``right`` (whether the probe hears the wanted class) and ``bpm``, both as numbers.
+        What was asked, with what :func:`hear` says of each clip.
     """
     found = _judged(model, asked, hear, steps, store)
-    return asked.assign(**{name: found[found["metric"] == name]["value"].to_numpy() for name in ("right", "bpm")})
+    return asked.assign(**{str(name): part["value"].to_numpy() for name, part in found.groupby("metric")})
 
 
 def _judged(
@@ -114,29 +114,38 @@ def _judged(
 
 
 def hear(clips: Clips, rows: pd.DataFrame) -> dict[str, Any]:
-    """Say whether each clip is of the class that was asked for, by the probe, and its beats per minute, by signal."""
-    audio = _mono(clips)
-    labels, pairs = probe.load().labels(audio, SAMPLE_RATE), zip(rows["attribute"], rows["wanted"], strict=True)
-    right = [labels[name][row] == wanted for row, (name, wanted) in enumerate(pairs)]
+    """Say whether each clip is of the class that was asked for, and how fast it is.
+
+    Returns:
+        ``right`` by the probe and ``signal`` by estimators (NaN where these know no such class), 1 or 0, and ``bpm``.
+    """
+    audio = mono(clips)
+    labels, wanted = probe.load().labels(audio, SAMPLE_RATE), rows["wanted"].to_numpy()
+    named = {name: np.array(estimate(audio.numpy())) for name, estimate in signals.CLASSIFIED.items()}
+    found: dict[str, Any] = {"right": np.zeros(len(rows)), "signal": np.full(len(rows), np.nan)}
+    for name, places in rows.reset_index(drop=True).groupby("attribute").indices.items():
+        found["right"][places] = np.array(labels[name])[places] == wanted[places]
+        if name in named:
+            found["signal"][places] = named[name][places] == wanted[places]
     pulse = signals.pulse(audio.numpy())
-    return {"right": np.array(right, np.float64), "bpm": np.where(pulse < FOLD, pulse, 2 * pulse)}
+    return found | {"bpm": np.where(pulse < FOLD, pulse, 2 * pulse)}
 
 
 def embed(clips: Clips, rows: pd.DataFrame) -> dict[str, Any]:
     """Embed clips, brought to one loudness, by the CLAP-class ear."""
-    return {"embedding": _embedded(_mono(clips)).numpy()}
+    return {"embedding": _embedded(mono(clips)).numpy()}
 
 
-def _mono(clips: Clips) -> Tensor:
-    """Clips as judges take them, mono ``[rows, 65536]`` at 16 kHz."""
+def mono(clips: Clips) -> Tensor:
+    """Make clips as judges take them, mono ``[rows, 65536]`` at 16 kHz."""
     audio = listenable(clips.audio, clips.sample_rate)[:, :FRAMES]
     return torch.nn.functional.pad(audio, (0, FRAMES - audio.shape[1]))
 
 
-def accuracy(answers: pd.DataFrame, by: str = "attribute") -> dict[str, dict[str, float]]:
-    """Share of right :func:`ask` answers by attribute, with its 95 % interval (Wilson)."""
+def accuracy(answers: pd.DataFrame, by: str = "attribute", judge: str = "right") -> dict[str, dict[str, float]]:
+    """Share of right :func:`ask` answers by attribute, with its 95 % interval (Wilson), by probe or ``"signal"``."""
     rows = {}
-    for name, right in answers.groupby(by, sort=False)["right"]:
+    for name, right in answers.dropna(subset=[judge]).groupby(by, sort=False)[judge]:
         low, high = proportion(right.sum(), len(right))
         rows[str(name)] = {"accuracy": float(right.mean()), "low": low, "high": high, "clips": len(right)}
     return rows
@@ -145,7 +154,7 @@ def accuracy(answers: pd.DataFrame, by: str = "attribute") -> dict[str, dict[str
 def signal_figures(clip: Clip) -> dict[str, float]:
     """Measure what no judge of ours learnt to hear: beats a minute, pitch sung in Hz (NaN where nobody sings), how much
     better a major scale fits than a minor one, spectral centroid in Hz."""
-    audio = _mono(Clips(clip.samples[None], clip.sample_rate)).numpy()
+    audio = mono(Clips(clip.samples[None], clip.sample_rate)).numpy()
     measures = {
         "beats a minute": signals.pulse,
         "pitch sung, Hz": lambda audio: signals.voice(audio).hertz,
@@ -216,12 +225,14 @@ def measure(model: Model, captions: str | Path | None = None, store: str | Path 
     for ending, steps in STEPS.items():
         answers = ask(model, questions(), steps, kept)
         content[f"one concept{ending}"] = accuracy(answers)
+        content[f"one concept{ending}, by signal"] = accuracy(answers, judge="signal")
         content[f"by class{ending}"] = accuracy(answers.assign(of=answers["attribute"] + " " + answers["wanted"]), "of")
         content[f"tempo{ending}"] = tempo(answers) | {"steps": steps or model.sampling(None).steps}
     content["frechet"] = frechet(model, store=kept)
     if captions is not None:
         answers = ask(model, select_captions(pd.read_csv(captions)["caption"].tolist()), store=kept)
         content["real captions"], content["real captions by word"] = accuracy(answers), accuracy(answers, "word")
+        content["real captions, by signal"] = accuracy(answers, judge="signal")
     return content
 
 
