@@ -67,8 +67,10 @@ def measure_bars(model: Model, clips: int = 256) -> dict[str, dict[str, Any]]:
     asked = pd.DataFrame({"prompt": [describe(*each) for each in zip(played, seeds, strict=True)], "seed": seeds})
     found = {"renders": listen(minis.mono(renders).numpy(), played, seeds)}
     found["codec"] = listen(minis.mono(agreement.through_codec(model, renders)).numpy(), played, seeds)
-    for ending in ("", ", steering"):
-        made = agreement.generate_asked(model, asked, minis.STEPS[ending])
+    for ending, steps in minis.heeded_steps(model).items():
+        if ending == ", localisation":  # nobody listens to those
+            continue
+        made = agreement.generate_asked(model, asked, steps)
         found[f"generated{ending}"] = listen(minis.mono(made).numpy(), played)
     return {
         source: {row.pop("bar"): row for row in (row.dropna().to_dict() for _, row in rows.iterrows())}

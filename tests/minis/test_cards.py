@@ -51,6 +51,11 @@ def test_accuracy_is_one_for_renders_and_tempi_do_not_overlap():
     assert measured.tempo(answers)["overlap"] == 1
 
 
+def test_musicgen_takes_a_step_a_frame_whatever_is_asked(tiny_model):
+    endings = {name: list(measured.heeded_steps(tiny_model(name))) for name in ("musicgen", "stable-audio")}
+    assert endings == {"musicgen": [""], "stable-audio": [*measured.STEPS]}
+
+
 def test_a_card_is_measured_at_the_steps_of_pages_and_a_stopped_run_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(measured, "questions", partial(measured.questions, {"tempo": 2, "genre": 3}))
     monkeypatch.setattr(measured, "frechet", partial(measured.frechet, clips=4))
