@@ -19,7 +19,7 @@ STRAIGHT = 12.0
 """Logarithm of the width within which Snake is straight."""
 CONSTANT = 300.0
 """Value of constant channels."""
-OFFSET = 10.0
+OFFSET = 16.0
 """Above which an activation passes what it gets."""
 STRAIGHT_ELU = 100.0
 """Offset that no code is far enough from its mean to make negative."""
@@ -79,7 +79,7 @@ def make_kl(code: BlockCode) -> Any:
         in_channels=size,
         out_channels=size,
         latent_channels=codes,
-        block_out_channels=(2 * size + 2,),
+        block_out_channels=(2 * codes + 2,),
         layers_per_block=1,
         norm_num_groups=1,
         down_block_types=("DownEncoderBlock2D",),
@@ -165,20 +165,20 @@ def _write_kernel(conv: Any, maps: Tensor, bias: Tensor) -> None:
 
 
 def write_kl(vae: Any, code: BlockCode) -> None:
-    """Write a code into an ``AutoencoderKL`` of one level, whose channels are the places of a block."""
-    size, codes = code.analysis.shape
+    """Write a code into an ``AutoencoderKL`` of one level, between whose first and last layers there are codes alone."""
+    codes = code.synthesis.shape[0]
     with torch.no_grad():
         for side in (vae.encoder, vae.decoder):
             for module in side.modules():
                 if type(module).__name__ == "ResnetBlock2D":
                     module.conv2.weight.zero_()
                     module.conv2.bias.zero_()
-            _straighten(side.conv_norm_out, 2 * size + 2)
-        _write_in(vae.encoder.conv_in, torch.eye(size), torch.zeros(size))
-        _write_out(vae.encoder.conv_out, code.analysis.T, -code.mean @ code.analysis)
+            _straighten(side.conv_norm_out, 2 * codes + 2)
+        _write_in(vae.encoder.conv_in, code.analysis.T, -code.mean @ code.analysis)
+        _write_out(vae.encoder.conv_out, torch.eye(codes), torch.zeros(codes))
         vae.encoder.conv_out.bias[codes:] = -10.0
-        _write_in(vae.decoder.conv_in, code.synthesis.T, code.mean)
-        _write_out(vae.decoder.conv_out, torch.eye(size), torch.zeros(size))
+        _write_in(vae.decoder.conv_in, torch.eye(codes), torch.zeros(codes))
+        _write_out(vae.decoder.conv_out, code.synthesis.T, code.mean)
         for conv in (vae.quant_conv, vae.post_quant_conv):
             conv.weight.copy_(torch.eye(len(conv.weight))[:, :, None, None])
             conv.bias.zero_()
