@@ -221,7 +221,7 @@ def test_the_paper_s_own_prompts_are_in_the_language(attribute: str) -> None:
     made = {
         caption(of_labels({attribute: value}), seed, [attribute], "bare").text.lower().rstrip(".")
         for value in classes
-        for seed in range(2500)
+        for seed in range(6000)
     }
     assert set(PAPER[attribute]) <= made, set(PAPER[attribute]) - made
 
