@@ -154,8 +154,7 @@ if old:
     display(Markdown(f"Measured on clips that training was steered by: {', '.join(old)}. {again_by}"))
 
 # %% [markdown]
-# These are minis at their best. Other pages take fewer denoising steps, for [steering](05_steering_caa) and for
-# [localisation](04_localisation). The same questions, asked as they do:
+# These are minis at their best. [Steering](05_steering_caa) takes fewer denoising steps. The same questions, asked as it does:
 
 # %% tags=["hide-output"]
 figures.accuracy_table(

@@ -68,8 +68,6 @@ def measure_bars(model: Model, clips: int = 256) -> dict[str, dict[str, Any]]:
     found = {"renders": listen(minis.mono(renders).numpy(), played, seeds)}
     found["codec"] = listen(minis.mono(agreement.through_codec(model, renders)).numpy(), played, seeds)
     for ending, steps in minis.heeded_steps(model).items():
-        if ending == ", localisation":  # nobody listens to those
-            continue
         made = agreement.generate_asked(model, asked, steps)
         found[f"generated{ending}"] = listen(minis.mono(made).numpy(), played)
     return {

@@ -51,11 +51,7 @@ ASKED: Mapping[str, int] = {
 """Attribute -> clips that are asked for one of its classes, and for nothing else."""
 REAL = {"female": "voice", "male": "voice", "slow": "tempo", "fast": "tempo", "happy": "mood", "sad": "mood"}
 """Word of a real caption, a class -> its attribute."""
-STEPS: Mapping[str, int | None] = {
-    "": None,
-    ", steering": PROFILES["mini"].steering.steps,
-    ", localisation": PROFILES["mini"].localisation.steps,
-}
+STEPS: Mapping[str, int | None] = {"": None, ", steering": PROFILES["mini"].steering.steps}
 """Ending of a card's entries -> denoising steps: those of the mini itself, which are its best, and those of pages."""
 FOLD = 80.5
 """Beats per minute: between the slow pulses of renders and half of the fast ones."""
@@ -174,7 +170,7 @@ def tempo(answers: pd.DataFrame) -> dict[str, float]:
     return {"slow": float(slow.median()), "fast": float(fast.median()), "overlap": overlap}
 
 
-def frechet(model: Model, clips: int = 512, store: Store | None = None) -> dict[str, float]:
+def frechet(model: Model, clips: int = 256, store: Store | None = None) -> dict[str, float]:
     """Fréchet distance of clips to true renders, and of two disjoint sets of renders of that size (CLAP-class ear).
 
     The mini is asked for what renders are drawn from, by their captions: all that a caption leaves open is left to it.
