@@ -165,7 +165,7 @@ def _write_kernel(conv: Any, maps: Tensor, bias: Tensor) -> None:
 
 
 def write_kl(vae: Any, code: BlockCode) -> None:
-    """Write a code into an ``AutoencoderKL`` of one level, between whose first and last layers there are codes alone."""
+    """Write a code into an ``AutoencoderKL`` of one level; between its first and last layers there are codes alone."""
     codes = code.synthesis.shape[0]
     with torch.no_grad():
         for side in (vae.encoder, vae.decoder):
