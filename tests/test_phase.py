@@ -85,3 +85,11 @@ def test_a_damaged_stage_is_refused_by_its_file(stage, tmp_path):
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=phase.WEIGHTS):
         phase.read(tmp_path)
+
+
+def test_wild_spectra_make_a_loud_sound_and_none_that_is_broken(stage):
+    wild = 100 * torch.randn(1, 128, 32, generator=torch.Generator().manual_seed(0))
+    loud = stage(wild)
+    assert loud.isfinite().all() and 1 < loud.abs().max() < 500
+    tone = stage.spectra(sine(300))
+    assert stage.magnitudes(tone).max() < stage.config.window / 2, "what can be is as it was"

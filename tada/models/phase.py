@@ -141,8 +141,13 @@ class PhaseStage(nn.Module):
         return self.overlap_add(magnitudes * turns)
 
     def magnitudes(self, spectra: Tensor) -> Tensor:
-        """Estimate magnitudes ``[rows, window / 2 + 1, time]`` of spectra ``[rows, bands, time]``."""
-        return (self.log_magnitudes(spectra).exp() - FLOOR).clamp_min(1e-6)
+        """Estimate magnitudes ``[rows, window / 2 + 1, time]`` of spectra ``[rows, bands, time]``.
+
+        No band and no magnitude is larger than that of audio within full scale: vocoders put out no sample beyond it.
+        """
+        largest = self.config.window / 2
+        spectra = spectra.clamp_max((math.log(largest) - self.config.mean) / self.config.spread)
+        return (self.log_magnitudes(spectra).exp() - FLOOR).clamp(1e-6, largest)
 
     def log_magnitudes(self, spectra: Tensor) -> Tensor:
         """Estimate log-magnitudes ``[rows, window / 2 + 1, time]``, floor added: the bands' own, and a correction."""
