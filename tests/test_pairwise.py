@@ -13,7 +13,7 @@ import tada
 from checks import SECONDS
 from tada import steering
 from tada.errors import InputError
-from tada.steering import Arm, ClampArm, PromptArm, TokenArm, Trial, Vector, ranges, seeded
+from tada.steering import Arm, ClampArm, PromptArm, TokenArm, Trial, Vector, pairwise, ranges, seeded
 from tada.steering.arms import steer
 from tada.store import Store
 
@@ -80,6 +80,13 @@ def test_a_probe_is_ridge_regression(model_, heard, ridge):
             weights = np.linalg.solve(x.T @ x + penalty, x.T @ np.tile([1.0, -1.0], len(HAPPY)))
             found = vector.directions[site][step].double().numpy()
             np.testing.assert_allclose(found, weights / np.linalg.norm(weights), atol=1e-6)
+
+
+def test_a_probe_of_a_step_in_which_nothing_differs_is_zero():
+    same = torch.ones(1, 2, 2, 3).double()
+    means = torch.cat([same, same + torch.eye(4).view(1, 2, 2, 4)[..., :3]])
+    found = pairwise._probe(means, 1.0)
+    assert (found[0] == 0).all() and found[1].isfinite().all() and found[1].any()
 
 
 def test_a_probe_of_great_penalty_is_the_mean_difference(model_):

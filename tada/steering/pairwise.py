@@ -268,11 +268,11 @@ def probe_direction(
 
 
 def _probe(means: Tensor, ridge: float) -> Tensor:
-    """Weights ``[steps, dim]`` for frame means ``[steps, pairs, 2, dim]``, the positive side first."""
+    """Weights ``[steps, dim]`` for means ``[steps, pairs, 2, dim]``, the positive side first; 0 where none differ."""
     x = means.flatten(1, 2)
     x = x - x.mean(1, keepdim=True)
     gram = x @ x.mT
-    penalty = ridge * gram.diagonal(dim1=1, dim2=2).mean(1)
+    penalty = (ridge * gram.diagonal(dim1=1, dim2=2).mean(1)).clamp_min(1e-30)
     labels = torch.tensor([1.0, -1.0]).to(x).repeat(x.shape[1] // 2).expand(len(x), -1)
     weights = torch.linalg.solve(gram + penalty[:, None, None] * torch.eye(x.shape[1]).to(x), labels)
     return (weights[:, None] @ x)[:, 0]
