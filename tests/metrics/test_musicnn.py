@@ -9,15 +9,16 @@ import torch
 
 from tada.metrics import musicnn
 from tada.minis import cards
-from tada.minis.attributes import Attributes
+from tada.minis.attributes import draw
 from tada.minis.render import render_batch
 from training.musicnn import entries, parse, varint
 
 
 @pytest.fixture(scope="module")
 def clips() -> torch.Tensor:
-    genres = [Attributes(genre=genre, instrument="violin") for genre in ("techno", "jazz") for _ in range(6)]
-    return torch.from_numpy(render_batch(genres, range(12)))
+    drawn = {seed: draw(seed) for seed in range(700_000_000, 700_000_120)}
+    seeds = [seed for genre in ("techno", "jazz") for seed in [s for s in drawn if drawn[s].genre == genre][:12]]
+    return torch.from_numpy(render_batch([drawn[seed] for seed in seeds], seeds))
 
 
 def test_a_clip_is_tagged_by_itself_whatever_it_lies_beside(clips):
@@ -35,7 +36,7 @@ def test_windows_follow_each_other_and_short_spectra_are_repeated():
 def test_the_shipped_networks_hear_techno_in_renders(clips):
     tagger = musicnn.load("MTT")
     chances = tagger.probabilities(clips, 16_000)[:, tagger.tags.index("techno")]
-    assert (chances[:6, None] > chances[6:]).float().mean() > 0.8
+    assert (chances[:12, None] > chances[12:]).float().mean() > 0.7
     with pytest.raises(KeyError, match="MSD"):
         musicnn.load("MSDD")
 
