@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import tada
 from tada.concepts import steered as prompts
 from tada.minis.lexicon import find
 
@@ -74,6 +75,8 @@ def test_mini_prompts_name_everything_but_the_concept(concept):
     texts = prompts.neutral(concept, 100, "mini")
     assert len(set(texts)) == 100
     assert texts[:7] == prompts.neutral(concept, 7, "mini") and texts[4:7] == prompts.neutral(concept, 3, "mini", 4)
+    model = tada.load("audioldm2", "mini")
+    assert all(model.heard(text) == text for text in texts), "read to the end"
     said = [attributes(text) for text in texts]
     assert not any(attribute in names for names in said)
     assert all(sum(other in names for names in said) > 10 for other in {"genre", "tempo", "percussion"} - {attribute})

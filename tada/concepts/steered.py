@@ -36,6 +36,9 @@ COUNT = 50
 HELD_OUT = 1_900_000_000
 """Seed of the first prompt for minis; no recipe uses seeds from here on."""
 
+LONGEST_CAPTION = 240
+"""Characters of a caption that every mini reads to its end."""
+
 
 class Pairs(NamedTuple):
     """Prompts of both poles, in the same order.
@@ -199,6 +202,7 @@ def _mini_captions(silent: str, count: int, form: str | None = None) -> list[str
             if coin and name != silent and (name, labels[name]) != ("percussion", "none")
         ]
         text = caption(attributes, seed, mention=mention, form=form).text
-        texts[text.rstrip(".") if form else text] = None  # what is put behind a phrase goes on from it
         seed += 1
+        if len(text) <= LONGEST_CAPTION:
+            texts[text.rstrip(".") if form else text] = None  # what is put behind a phrase goes on from it
     return list(texts)
