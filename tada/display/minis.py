@@ -71,7 +71,7 @@ def accuracy_points(found: pd.DataFrame, title: str) -> Figure:
     for place, key in enumerate(names):
         chance = 1 / sum(kind != "none" for kind in CLASSES[key])
         axis.hlines(chance, place - 0.4, place + 0.4, color="0.6", linewidth=1)
-    axis.set_xticks(range(len(names)), names, fontsize=7.5)
+    axis.set_xticks(range(len(names)), names, fontsize=6.5)
     axis.set(ylim=(0, 1.02), ylabel="share of clips that are as asked")
     plots.set_heading(axis, title)
     figure.legend(frameon=False, fontsize=8.5, loc="outside lower left", ncols=3)

@@ -149,13 +149,13 @@ def accuracy(answers: pd.DataFrame, by: str = "attribute", judge: str = "right")
 
 def signal_figures(clip: Clip) -> dict[str, float]:
     """Measure what no judge of ours learnt to hear: beats a minute, pitch sung in Hz (NaN where nobody sings), how much
-    better a major scale fits than a minor one, spectral centroid in Hz."""
+    better a major scale fits than a minor one, spectral centroid in kHz."""
     audio = mono(Clips(clip.samples[None], clip.sample_rate)).numpy()
     measures = {
         "beats a minute": signals.pulse,
         "pitch sung, Hz": lambda audio: signals.voice(audio).hertz,
         "major over minor": signals.major,
-        "centroid, Hz": signals.brightness,
+        "centroid, kHz": lambda audio: signals.brightness(audio) / 1000,
     }
     return {name: float(measure(audio)[0]) for name, measure in measures.items()}
 
