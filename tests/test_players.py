@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from PIL import Image
 
 from tada.audio import Clip, lufs, matching_gain, source
 from tada.display import players
@@ -74,6 +75,15 @@ def test_spectrograms_stand_under_their_players_where_asked_for(page):
     assert (page / "drawn" / entry["spectrogram"]).is_file()
     assert f'src="04_page/drawn/{entry["spectrogram"]}"' in text and 'alt="Spectrogram: base &lt;0&gt;"' in text
     assert "<img" not in players.show([Sound(tone(), "base")], "plain").data
+
+
+def test_a_tone_stands_at_one_height_whatever_the_sample_rate(tmp_path):
+    heights = []
+    for rate in (16_000, 44_100):
+        path = players.spectrogram(tone(rate=rate).samples[0].numpy(), rate, tmp_path / f"{rate}.png")
+        heights.append(np.asarray(Image.open(path).convert("L"), float)[:, 240].argmax())
+    assert abs(heights[0] - heights[1]) <= 1
+    assert heights[0] == pytest.approx(127 * (1 - np.log(440 / 60) / np.log(8000 / 60)), abs=2)
 
 
 def test_in_a_live_notebook_the_sound_travels_with_the_output(monkeypatch, tmp_path):

@@ -39,6 +39,9 @@ LEVEL = -20.0
 CEILING = 0.98
 """Largest sample of a clip that was made louder."""
 
+HIGHEST = 8000.0
+"""Hz that pictures of clips reach up to."""
+
 MEDIA_TYPES = {".mp3": "audio/mpeg", ".webp": "image/webp", ".png": "image/png"}
 
 Locate = Callable[[str], str]
@@ -173,6 +176,8 @@ def draw_clip(sound: Sound, clip: Mapping[str, Any], folder: Path) -> dict[str, 
 def spectrogram(samples: Any, sample_rate: int, path: str | Path, width: int = 480, height: int = 128) -> Path:
     """Write a picture of a clip, time to the right and pitch upwards, 80 dB from black to white; return its path.
 
+    Clips of any sample rate look alike: windows last about a tenth of a second, and bands reach up to 8 kHz.
+
     Args:
         samples: float ``[frames]``, full scale at 1.0.
         sample_rate: in Hz.
@@ -185,11 +190,11 @@ def spectrogram(samples: Any, sample_rate: int, path: str | Path, width: int = 4
     from scipy.signal import stft
 
     audio = np.asarray(samples, np.float32)
-    size = min(2048, 2 ** int(np.log2(len(audio))))
+    size = 2 ** min(round(np.log2(0.1 * sample_rate)), int(np.log2(len(audio))))
     hop = max(1, len(audio) // width)
     f, _, spectrum = stft(audio, sample_rate, nperseg=size, noverlap=size - hop)
     level = 20 * np.log10(np.abs(spectrum) + 1e-6)
-    bands = np.geomspace(60, sample_rate / 2, height)
+    bands = np.geomspace(60, min(HIGHEST, sample_rate / 2), height)
     rows = np.stack([np.interp(bands, f, level[:, column]) for column in range(level.shape[1])], axis=1)
     shade = np.clip((rows - rows.max()) / 80 + 1, 0, 1)[::-1, :]
     picture = Image.fromarray((colormaps["magma"](shade)[..., :3] * 255).astype(np.uint8)).resize((width, height))
