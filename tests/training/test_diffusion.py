@@ -278,6 +278,7 @@ def test_a_finished_mini_goes_on_and_its_card_tells_of_both(name, tmp_path, monk
     monkeypatch.setattr(material, "PART", 32)
     monkeypatch.setattr(recipe, "compile_blocks", lambda *_: None)
     monkeypatch.setattr(recipes, "measure", lambda *_: {"figure": 1 / 3})
+    monkeypatch.setattr(recipes, "measure_bars", lambda *_: {})
     monkeypatch.setitem(RECIPES, name, replace(RECIPES[name], further=2, batch=2))
     assert recipes.train(name, tmp_path, start=shipped)
     one, other = (json.loads((path / "card.json").read_text()) for path in (shipped, tmp_path / name / "trained"))
