@@ -110,7 +110,7 @@ def sounds(row):
     """One prompt by the renderer, through every codec, and by every mini."""
     wanted = draw(row)
     text = caption(wanted, row).text
-    render = agreement.render(wanted, row, text)
+    render = agreement.render([wanted], [row], [text])
     made = {"renderer": render}
     for name, model in models.items():
         made[f"renderer, codec of {name}"] = agreement.through_codec(model, render)
@@ -181,19 +181,15 @@ for name in minis:
 Markdown(figures.missed_lines(cards, minis))
 
 # %% [markdown]
-# ## Tempo, measured
-#
-# A probe might hear something that goes with a tempo. The beats themselves are counted by an autocorrelation of onsets, which was
-# not trained at all.
+# The probe above might hear something that goes with a tempo, and not the tempo. Here is what the estimators find in the same clips,
+# of prompts that mention one attribute each, for those attributes that they know:
 
 # %%
-formats = {"slow": "{:.0f}", "fast": "{:.0f}", "overlap": "{:.1%}", "steps": "{:.0f}"}
-tables.table(pd.concat([figures.measures(cards, minis, f"tempo{use}") for use in measured.STEPS]), formats)
+figures.accuracy_table(
+    pd.concat([figures.accuracies(cards, minis, f"one concept{use}, by signal", use) for use in measured.STEPS])
+)
 
 # %% [markdown]
-# *Slow* and *fast* are the medians, in beats per minute, of clips that were asked to be so; the *overlap* is the share of either
-# distribution that no threshold can tell from the other, at as many denoising *steps*.
-#
 # ## Captions nobody here wrote
 #
 # Captions of MusicCaps {cite:p}`musiclm` that have exactly one of the words female, male, slow, fast, happy and sad, as they
@@ -204,6 +200,8 @@ others = figures.accuracies(cards, minis, "real captions")
 if len(others):
     display(figures.accuracy_table(others))
     display(figures.accuracy_table(figures.accuracies(cards, minis, "real captions by word"), "word"))
+    display(Markdown("The attributes again, by signal estimators:"))
+    display(figures.accuracy_table(figures.accuracies(cards, minis, "real captions, by signal")))
 else:
     display(Markdown("Not measured: the captions were not at hand when the cards were written."))
 

@@ -124,14 +124,14 @@ def test_sites_are_bars_in_order_with_their_blocks(tiny_model):
 
 def test_cards_become_points_with_intervals():
     value = {"accuracy": 0.9, "low": 0.8, "high": 0.95, "clips": 96}
-    cards = {"one": {"part": {"tempo": value}, "tempo": {"slow": 70.2}}, "two": {}}
+    cards = {"one": {"part": {"tempo": value}, "speed": {"seconds": 7.2}}, "two": {}}
     found = minis.accuracies(cards, cards, "part")
     assert found.to_dict("records") == [{"mini": "one", "attribute": "tempo", **value}]
     assert minis.accuracies(cards, cards, "part", ", steering")["attribute"].tolist() == ["tempo, steering"]
     axis = minis.accuracy_points(found, "title").axes[0]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["tempo"]
     assert "0.900 [0.800, 0.950]" in minis.accuracy_table(found).to_html()
-    assert minis.measures(cards, cards, "tempo").to_dict("records") == [{"mini": "one", "slow": 70.2}]
+    assert minis.measures(cards, cards, "speed").to_dict("records") == [{"mini": "one", "seconds": 7.2}]
 
 
 def test_verdicts_are_worded_and_effects_scaled():

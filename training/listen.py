@@ -19,11 +19,11 @@ from scipy.stats import mannwhitneyu
 
 from tada.audio import Clips
 from tada.experiments import agreement, minis
-from tada.metrics import musicnn, signals
-from tada.minis.attributes import CLASSES, Attributes, draw
-from tada.minis.captions import caption
+from tada.metrics import signals
+from tada.metrics.judges import OutsideJudge, class_of
+from tada.minis.attributes import Attributes, draw
+from tada.minis.captions import caption, mentionable
 from tada.minis.composition import write
-from tada.minis.render import render_batch
 from tada.minis.sounds import SAMPLE_RATE, Audio
 from tada.models.base import Model
 from tada.stats import bootstrap, draws, proportion
@@ -60,11 +60,8 @@ def measure_bars(model: Model, clips: int = 256) -> dict[str, dict[str, Any]]:
     """
     seeds = minis.BLOCK[400_000 : 400_000 + clips]
     played = [draw(seed) for seed in seeds]
-    parts = [slice(start, start + 64) for start in range(0, clips, 64)]
-    renders = Clips(
-        torch.from_numpy(np.concatenate([render_batch(played[p], seeds[p]) for p in parts]))[:, None], SAMPLE_RATE
-    )
     asked = pd.DataFrame({"prompt": [describe(*each) for each in zip(played, seeds, strict=True)], "seed": seeds})
+    renders = agreement.render(played, seeds, asked["prompt"].tolist())
     found = {"renders": listen(minis.mono(renders).numpy(), played, seeds)}
     found["codec"] = listen(minis.mono(agreement.through_codec(model, renders)).numpy(), played, seeds)
     for ending, steps in minis.heeded_steps(model).items():
@@ -78,8 +75,7 @@ def measure_bars(model: Model, clips: int = 256) -> dict[str, dict[str, Any]]:
 
 def describe(attributes: Attributes, seed: int) -> str:
     """Write a caption that names all attributes, but for percussion where there is none."""
-    named = [name for name, value in attributes.labels().items() if (name, value) != ("percussion", "none")]
-    return caption(attributes, seed, mention=named).text
+    return caption(attributes, seed, mention=mentionable(attributes.labels())).text
 
 
 def _classes(audio: Audio, labels: pd.DataFrame) -> Iterator[Row]:
@@ -90,7 +86,7 @@ def _classes(audio: Audio, labels: pd.DataFrame) -> Iterator[Row]:
     yield _share("tempo right", found["tempo"] == labels["tempo"])
     yield _share("sung voice found", found["voice"][sung] != "none")
     yield _share("no voice found where there is none", found["voice"][~sung] == "none")
-    border = np.sqrt(signals._BANDS["male"][1] * signals._BANDS["female"][0])
+    border = np.sqrt(signals.PITCHES["male"][1] * signals.PITCHES["female"][0])
     yield _share("female or male by pitch", ((hertz > border) == (labels["voice"] == "female"))[sung])
     yield _share("mode right", found["mood"] == labels["mood"])
     yield _share("timbre right by centroid", found["timbre"] == labels["timbre"])
@@ -110,7 +106,7 @@ def harmonic_to_noise(audio: Audio) -> NDArray[np.float64]:
     frames = np.lib.stride_tricks.sliding_window_view(audio, 1280, axis=-1)[:, ::640] * window
     own = irfft(np.abs(rfft(window, 4096)) ** 2)
     alike = irfft(np.abs(rfft(frames, 4096)) ** 2)
-    lags = slice(SAMPLE_RATE // 345, SAMPLE_RATE // 92)
+    lags = slice(int(SAMPLE_RATE // signals.PITCHES["female"][1]), int(SAMPLE_RATE // signals.PITCHES["male"][0]))
     share = alike[..., lags] / np.maximum(alike[..., :1], 1e-12) / (own[lags] / own[0])
     best = share.max(-1).clip(1e-4, 1 - 1e-4)
     loud = alike[..., 0] >= np.median(alike[..., 0], 1, keepdims=True)
@@ -129,15 +125,11 @@ def _density(values: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def _tags(audio: Audio, labels: pd.DataFrame) -> Iterator[Row]:
     """How well the tag of a class tells its clips from all others (area under the curve), and the mean of them."""
-    heard = {name: musicnn.load(name).probabilities(torch.from_numpy(audio), SAMPLE_RATE) for name in musicnn.NAMES}
-    areas = []
-    for attribute, classes in CLASSES.items():
-        for value in classes:
-            name = f"no {attribute}" if value == "none" else value
-            if tags := musicnn.find_tags(name):
-                scores = torch.stack([heard[network][:, tag].logit(1e-6) for network, tag in tags]).mean(0).numpy()
-                areas.append(_area(f"tag {name}", scores, (labels[attribute] == value).to_numpy()))
-                yield areas[-1]
+    judge, clips, areas = OutsideJudge(), Clips(torch.from_numpy(audio)[:, None], SAMPLE_RATE), []
+    for name, scores in zip(judge.names, judge.score(clips, judge.names).T, strict=True):
+        attribute, own = class_of(name)
+        areas.append(_area(f"tag {name}", scores, (labels[attribute] == own).to_numpy()))
+        yield areas[-1]
     yield "tags, mean", float(np.mean([area[1] for area in areas])), np.nan, np.nan, len(audio)
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 from tada.concepts.table import DATA, STEERED, TABLE_1, Concept
 from tada.errors import InputError, check_name
 from tada.minis.attributes import CLASSES, draw
-from tada.minis.captions import FILLER, caption
+from tada.minis.captions import FILLER, caption, mentionable
 from tada.models.base import Vocabulary
 
 __all__ = [
@@ -194,13 +194,9 @@ def _mini_captions(silent: str, count: int, form: str | None = None) -> list[str
     seed = HELD_OUT
     while len(texts) < count:
         attributes = draw(seed)
-        labels = attributes.labels()
+        said = mentionable(attributes.labels())
         coins = np.random.default_rng([seed, 3]).random(len(CLASSES)) < 0.5
-        mention = [
-            name
-            for name, coin in zip(CLASSES, coins, strict=True)
-            if coin and name != silent and (name, labels[name]) != ("percussion", "none")
-        ]
+        mention = [name for name, coin in zip(CLASSES, coins, strict=True) if coin and name != silent and name in said]
         text = caption(attributes, seed, mention=mention, form=form).text
         seed += 1
         if len(text) <= LONGEST_CAPTION:

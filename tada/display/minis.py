@@ -93,7 +93,7 @@ def accuracy_table(found: pd.DataFrame, what: str = "attribute", clips: bool = T
 
 
 def measures(cards: Cards, names: Iterable[str], part: str) -> pd.DataFrame:
-    """Gather a part of some cards as it stands, such as ``tempo``, a row a mini; cards without it have no row."""
+    """Gather a part of some cards as it stands, such as ``speed``, a row a mini; cards without it have no row."""
     return pd.DataFrame([{"mini": name, **cards[name][part]} for name in names if part in cards[name]])
 
 
@@ -107,17 +107,20 @@ def signals_table(card: Mapping[str, Any]) -> Any:
 
 
 def missed_lines(cards: Cards, names: Iterable[str]) -> str:
-    """List, as Markdown, what is found more rarely in generated clips than :data:`AIMED` says, a line a mini."""
-    lines = []
-    for name in names:
-        found = cards[name].get("signals", {}).get("generated", {})
-        short = [
-            f"{bar} {found[bar]['value']:.2f} (aimed at {least:.2f})"
-            for bar, least in AIMED.items()
-            if bar in found and found[bar]["value"] < least
-        ]
-        lines.append(f"- **{name}**: {'; '.join(short) or 'nothing' if found else 'not measured'}")
-    return "\n".join(lines)
+    """List, as Markdown, what is found more rarely in generated clips than :data:`AIMED` says, a line a mini.
+
+    Raises:
+        KeyError: signals were measured in a mini's clips, but not one that is aimed at.
+    """
+    return "\n".join(f"- **{name}**: {_missed(cards[name])}" for name in names)
+
+
+def _missed(card: Mapping[str, Any]) -> str:
+    if "signals" not in card:
+        return "not measured"
+    found = {bar: card["signals"]["generated"][bar]["value"] for bar in AIMED}
+    short = [f"{bar} {found[bar]:.2f} (aimed at {least:.2f})" for bar, least in AIMED.items() if found[bar] < least]
+    return "; ".join(short) or "nothing"
 
 
 def loss_curves(losses: Mapping[str, pd.DataFrame]) -> Figure:

@@ -12,7 +12,7 @@ import torch
 from tada.audio import Clips
 from tada.experiments.minis import SECONDS, draw_with
 from tada.metrics.audio import prepare
-from tada.metrics.judges import ConceptJudge, EarJudge, OutsideJudge, ProbeJudge, SignalJudge
+from tada.metrics.judges import ConceptJudge, EarJudge, OutsideJudge, ProbeJudge, SignalJudge, class_of
 from tada.minis.attributes import CLASSES, Attributes
 from tada.minis.render import render_batch
 from tada.minis.sounds import SAMPLE_RATE
@@ -70,7 +70,7 @@ def name_classes(judge: ConceptJudge, clips: Clips, wanted: pd.Series) -> list[s
         return None
     own = wanted.isin(known).to_numpy()
     some = Clips(clips.audio[own.tolist()], clips.sample_rate)
-    attribute = next(name for name, classes in CLASSES.items() if known[0] in classes)
+    attribute, _ = class_of(known[0])
     names = [name for name in CLASSES[attribute] if judge.absolute and name != "none"] or known
     names += [f"no {attribute}"] if judge.absolute and judge.knows(f"no {attribute}") else []
     scores = judge.score(some, names)
@@ -106,16 +106,16 @@ def compare(models: Mapping[str, Model], asked: pd.DataFrame, steps: Sequence[in
 
 
 def render_asked(asked: pd.DataFrame) -> Clips:
-    """Render a clip for each row of ``attribute, wanted, seed``."""
-    rows = asked[["attribute", "wanted", "seed"]].itertuples(index=False)
-    drawn = [draw_with(*row) for row in rows]
-    return Clips(torch.from_numpy(render_batch(drawn, asked["seed"].tolist()))[:, None], SAMPLE_RATE)
+    """Render a clip for each row of ``attribute, wanted, prompt, seed``."""
+    drawn = [draw_with(*row) for row in asked[["attribute", "wanted", "seed"]].itertuples(index=False)]
+    return render(drawn, asked["seed"].tolist(), asked["prompt"].tolist())
 
 
-def render(attributes: Attributes, seed: int, text: str) -> Clips:
-    """Render one clip, and say so in its record; ``text`` is the caption that it goes with."""
-    about = {"model": "renderer", "checkpoint": "renders", "prompt": text, "seed": seed}
-    return Clips(torch.from_numpy(render_batch([attributes], [seed]))[:, None], SAMPLE_RATE, [about])
+def render(attributes: Sequence[Attributes], seeds: Sequence[int], texts: Sequence[str]) -> Clips:
+    """Render clips, and say so in their records; ``texts`` are the captions that they go with."""
+    about = {"model": "renderer", "checkpoint": "renders"}
+    records = [{**about, "prompt": text, "seed": seed} for text, seed in zip(texts, seeds, strict=True)]
+    return Clips(torch.from_numpy(render_batch(attributes, seeds))[:, None], SAMPLE_RATE, records)
 
 
 def generate_asked(model: Model, asked: pd.DataFrame, steps: int | None = None, batch: int = 16) -> Clips:

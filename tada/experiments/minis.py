@@ -1,4 +1,4 @@
-"""Measure a mini: accuracy by the probe, tempo, real captions, Fréchet distance, speed; and check it against its card.
+"""Measure a mini: accuracy by probe and signals, real captions, Fréchet distance, speed; and check it against its card.
 
 All captions and noise are of a block of seeds by which nothing was trained and nothing was chosen: whoever tries things
 until a card looks better needs another block.
@@ -53,8 +53,6 @@ REAL = {"female": "voice", "male": "voice", "slow": "tempo", "fast": "tempo", "h
 """Word of a real caption, a class -> its attribute."""
 STEPS: Mapping[str, int | None] = {"": None, ", steering": PROFILES["mini"].steering.steps}
 """Ending of a card's entries -> denoising steps: those of the mini itself, which are its best, and those of pages."""
-FOLD = 80.5
-"""Beats per minute: between the slow pulses of renders and half of the fast ones."""
 SECONDS = FRAMES / SAMPLE_RATE
 
 Report = Callable[[str], None]
@@ -110,10 +108,10 @@ def _judged(
 
 
 def hear(clips: Clips, rows: pd.DataFrame) -> dict[str, Any]:
-    """Say whether each clip is of the class that was asked for, and how fast it is.
+    """Say whether each clip is of the class that was asked for.
 
     Returns:
-        ``right`` by the probe and ``signal`` by estimators (NaN where these know no such class), 1 or 0, and ``bpm``.
+        ``right`` by the probe and ``signal`` by estimators (NaN where these know no such class), 1 or 0.
     """
     audio = mono(clips)
     labels, wanted = probe.load().labels(audio, SAMPLE_RATE), rows["wanted"].to_numpy()
@@ -123,8 +121,7 @@ def hear(clips: Clips, rows: pd.DataFrame) -> dict[str, Any]:
         found["right"][places] = np.array(labels[name])[places] == wanted[places]
         if name in named:
             found["signal"][places] = named[name][places] == wanted[places]
-    pulse = signals.pulse(audio.numpy())
-    return found | {"bpm": np.where(pulse < FOLD, pulse, 2 * pulse)}
+    return found
 
 
 def embed(clips: Clips, rows: pd.DataFrame) -> dict[str, Any]:
@@ -158,16 +155,6 @@ def signal_figures(clip: Clip) -> dict[str, float]:
         "centroid, kHz": lambda audio: signals.brightness(audio) / 1000,
     }
     return {name: float(measure(audio)[0]) for name, measure in measures.items()}
-
-
-def tempo(answers: pd.DataFrame) -> dict[str, float]:
-    """Median measured beats per minute of slow and fast clips, and how far the two distributions overlap (0 to 1)."""
-    from scipy.stats import ks_2samp
-
-    pulses = answers[answers["attribute"] == "tempo"].groupby("wanted")["bpm"]
-    slow, fast = pulses.get_group("slow"), pulses.get_group("fast")
-    overlap = 1 - float(ks_2samp(slow, fast, "greater").statistic)
-    return {"slow": float(slow.median()), "fast": float(fast.median()), "overlap": overlap}
 
 
 def frechet(model: Model, clips: int = 256, store: Store | None = None) -> dict[str, float]:
@@ -229,7 +216,6 @@ def measure(model: Model, captions: str | Path | None = None, store: str | Path 
         content[f"one concept{ending}"] = accuracy(answers)
         content[f"one concept{ending}, by signal"] = accuracy(answers, judge="signal")
         content[f"by class{ending}"] = accuracy(answers.assign(of=answers["attribute"] + " " + answers["wanted"]), "of")
-        content[f"tempo{ending}"] = tempo(answers) | {"steps": steps or model.sampling(None).steps}
     content["frechet"] = frechet(model, store=kept)
     if captions is not None:
         answers = ask(model, select_captions(pd.read_csv(captions)["caption"].tolist()), store=kept)

@@ -19,7 +19,7 @@ from tada.experiments.profiles import SEEDS
 from tada.metrics import embedding, fad, lpaps, signals
 from tada.metrics.clap import Clap
 from tada.metrics.embedding import AudioTextModel
-from tada.metrics.judges import ATTRIBUTES
+from tada.metrics.judges import class_of, class_probability
 from tada.minis import probe
 from tada.minis.attributes import CLASSES, Attributes, draw
 from tada.minis.render import render_batch
@@ -117,11 +117,11 @@ def hearing(renders: Renders, ears: Ears, embeddings: Mapping[str, Tensor], rng:
     rows = []
     for concept in concepts.TABLE_1:
         wanted, against = concepts.judged(concept).poles
-        attribute = ATTRIBUTES[wanted]
+        attribute, _ = class_of(wanted)
         positive = (renders.labels[attribute] == wanted).to_numpy()
         negative = (renders.labels[attribute] == against).to_numpy() if against else ~positive
         answers = {ears[name].name: _answers(ears, name, embeddings[name], concept) for name in ears}
-        answers["probe"] = chances[attribute][:, CLASSES[attribute].index(wanted)].numpy()
+        answers["probe"] = class_probability(chances, wanted)
         for name, values in answers.items():
             area = _roc_area(values[positive], values[negative], rng)
             rows.append((concept, name, *area, int((positive | negative).sum())))
@@ -167,8 +167,7 @@ def tempo_answers(renders: Renders, ears: Ears, tempi: Sequence[float], takes: i
     found = {
         one.name: _answers(ears, name, embedding.embed(one, audio, SAMPLE_RATE), "tempo") for name, one in ears.items()
     }
-    chances = probe.load().probabilities(audio, SAMPLE_RATE)["tempo"]
-    found["probe"] = chances[:, CLASSES["tempo"].index("fast")].numpy()
+    found["probe"] = class_probability(probe.load().probabilities(audio, SAMPLE_RATE), "fast")
     means = {name: values.reshape(len(tempi), takes).mean(1) for name, values in found.items()}
     return pd.DataFrame(means, index=pd.Index(tempi, name="tempo"))
 

@@ -234,16 +234,16 @@ class SignalJudge(ConceptJudge):
     def score(self, clips: Clips, names: Sequence[str]) -> Values:
         """Score clips for each of some names, ``[clips, names]``; clips under 3 s have no tempo."""
         audio = _listenable(clips)
-        places = [_place(name) for name in names]
+        places = [class_of(name) for name in names]
         found = {one: np.array(signals.CLASSIFIED[one](audio)) for one in {attribute for attribute, _ in places}}
         return np.stack([found[attribute] == own for attribute, own in places], 1).astype(float)
 
     def hears(self, concept: str, clips: Clips) -> bool:
-        timed = self.knows(concept) and _place(self.sides(concept)[0])[0] == "tempo"
+        timed = self.knows(concept) and class_of(self.sides(concept)[0])[0] == "tempo"
         return self.knows(concept) and not (timed and clips[0].seconds < signals.SHORTEST)
 
     def __call__(self, clips: Clips, rows: pd.DataFrame) -> dict[str, Values]:
-        attributes = {_place(self.sides(concept)[0])[0] for concept in rows["concept"]}
+        attributes = {class_of(self.sides(concept)[0])[0] for concept in rows["concept"]}
         short = any(self.knows(concept) and not self.hears(concept, clips) for concept in rows["concept"].unique())
         found = {} if short else super().__call__(clips, rows)
         if len(attributes) == 1:
@@ -374,14 +374,14 @@ def only(concepts: Iterable[str]) -> str:
     return names[0]
 
 
-def _place(name: str) -> tuple[str, str]:
-    """The attribute that a class, or ``no voice``, is of, and the class in it."""
+def class_of(name: str) -> tuple[str, str]:
+    """Tell the attribute that a class, or ``no voice``, is of, and the class in it."""
     return ATTRIBUTES.get(name, name.removeprefix("no ")), name if name in ATTRIBUTES else "none"
 
 
 def class_probability(chances: Mapping[str, Any], name: str) -> Values:
     """The probability of one class, ``[clips]``."""
-    attribute, own = _place(name)
+    attribute, own = class_of(name)
     return chances[attribute][:, CLASSES[attribute].index(own)].double().numpy()
 
 

@@ -117,8 +117,10 @@ def _at(values: Signal, places: Signal) -> Signal:
 
 # Voice
 
-_BANDS = {"female": (200.0, 345.0), "male": (92.0, 165.0)}
-_RANGE = (92.0, 345.0)
+PITCHES: Mapping[str, tuple[float, float]] = {"female": (200.0, 345.0), "male": (92.0, 165.0)}
+"""Hz between which each voice of the synthetic music sings."""
+
+_RANGE = (PITCHES["male"][0], PITCHES["female"][1])
 _STEPS = 200
 _SUNG = {"female": 1.7, "male": 1.15}
 """How clear a moving pitch must be to count as a voice: between what renders with and without one show."""
@@ -142,7 +144,7 @@ def voice(audio: Audio) -> Voices:
         audio: float ``[rows, frames]`` at 16 kHz.
     """
     level = _level(audio)
-    series = {name: _series(level, band) for name, band in _BANDS.items()}
+    series = {name: _series(level, band) for name, band in PITCHES.items()}
     clear = {name: _moving(*pair) - _SUNG[name] for name, pair in series.items()}
     best = np.stack([np.zeros(len(audio)), clear["female"], clear["male"]]).argmax(0)
     medians = {name: _median_pitch(*pair) for name, pair in series.items()}
@@ -210,7 +212,7 @@ def sung_pitch(audio: Audio, band: str) -> Signal:
     Returns:
         ``[rows, time]``, of frames that are 80 ms long and begin 40 ms after each other.
     """
-    return _series(_level(audio), _BANDS[band])[1] - 12 * np.log2(440) + 69
+    return _series(_level(audio), PITCHES[band])[1] - 12 * np.log2(440) + 69
 
 
 # Mode and brightness

@@ -71,7 +71,7 @@ def caption(
         ValueError: an unknown form, or an attribute that does not exist or cannot be mentioned.
     """
     rng = np.random.default_rng([seed, 77])
-    labels = {name: value for name, value in attributes.labels().items() if (name, value) != ("percussion", "none")}
+    labels = mentionable(attributes.labels())
     names = _chosen(labels, mention, rng)
     if form is not None and form not in FORMS:
         raise InputError(unknown("form", form, FORMS))
@@ -79,6 +79,11 @@ def caption(
     said = {name: labels[name] for name in CLASSES if name in names}
     text = _finish(FORMS[shape](_Speaker(said, rng)), rng)
     return Caption(text, said)
+
+
+def mentionable(labels: Mapping[str, str]) -> dict[str, str]:
+    """Keep of attributes with their classes what a caption can mention: all but the absence of percussion."""
+    return {name: value for name, value in labels.items() if (name, value) != ("percussion", "none")}
 
 
 def _chosen(labels: Mapping[str, str], mention: Iterable[str] | None, rng: np.random.Generator) -> set[str]:

@@ -31,4 +31,7 @@ def test_bars_are_reached_by_renders_and_not_by_a_model_that_learnt_nothing(tiny
     cards = {name: {"signals": {"generated": found[of]}} for name, of in (("good", "renders"), ("bad", "generated"))}
     lines = missed_lines(cards | {"new": {}}, [*cards, "new"]).splitlines()
     assert "(aimed at 0.95)" in lines[1] and lines[2].endswith("not measured")
+    del found["renders"]["mode right"]
+    with pytest.raises(KeyError, match="mode right"):
+        missed_lines(cards, cards)
     assert "generated, steering" in signals_table({"signals": found}).data

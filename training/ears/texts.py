@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tada.errors import UnknownNameError, unknown
 from tada.minis.attributes import CLASSES, of_labels
-from tada.minis.captions import Caption, caption
+from tada.minis.captions import Caption, caption, mentionable
 
 ANY = -1
 """What a text promises of an attribute that it does not mention."""
@@ -91,7 +91,7 @@ def contrast(attribute: str, seed: int) -> list[Text]:
 
 
 def _about(attribute: str, name: str, seed: int, form: str | None) -> str:
-    if (attribute, name) == ("percussion", "none"):
+    if not mentionable({attribute: name}):
         base = caption(of_labels({}), seed, mention=(), form="bare").text.rstrip(".")
         return _QUIET[seed % len(_QUIET)].format(base=base)
     return caption(of_labels({attribute: name}), seed, mention=(attribute,), form=form).text
@@ -116,16 +116,13 @@ def counterfactual(promised: Sequence[int], seed: int) -> tuple[Text, Text]:
         return _text(true), _text(true)
     rng = np.random.default_rng([seed, 8])
     attribute = str(rng.choice(list(true.mentioned)))
-    others = [name for name in CLASSES[attribute] if name != labels[attribute] and (attribute, name) != _UNSAID]
+    others = [name for name in CLASSES[attribute] if name != labels[attribute] and mentionable({attribute: name})]
     changed = caption(of_labels({**labels, attribute: str(rng.choice(others))}), seed, mention=true.mentioned)
     return _text(true), _text(changed)
 
 
 def _text(written: Caption) -> Text:
     return Text(written.text, promise(written.mentioned))
-
-
-_UNSAID = ("percussion", "none")
 
 
 def promise(mentioned: Mapping[str, str]) -> tuple[int, ...]:
