@@ -14,6 +14,9 @@ from typing import Any
 
 import torch
 
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+"""Signals that interrupt where a handler is set for them."""
+
 
 @contextmanager
 def processes(workers: int) -> Iterator[Executor | None]:
@@ -41,7 +44,7 @@ class Processes(ProcessPoolExecutor):
 
     def submit(self, work: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
         """Hand on a call, for which a process may have to start."""
-        with _interrupts_blocked():  # which processes inherit
+        with _interrupts_held():  # a process that is half begun could not be ended
             return super().submit(work, *args, **options)
 
     def __exit__(self, kind: type[BaseException] | None, *about: Any) -> None:
@@ -52,15 +55,28 @@ class Processes(ProcessPoolExecutor):
 
 
 @contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    if not hasattr(signal, "pthread_sigmask"):  # on Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _interrupts_held() -> Iterator[None]:
+    """Hold interrupts until the block is left, and let processes that start in it ignore that of the keyboard.
+
+    To block a signal is not enough: another thread takes it, and the main one is interrupted all the same.
+    """
+    held: list[int] = []
+    main = threading.current_thread() is threading.main_thread()
+    heeded = [number for number in _ENDING if main and callable(signal.getsignal(number))]
+    before: dict[int, Any] = {
+        number: signal.signal(number, lambda number, frame: held.append(number)) for number in heeded
+    }
+    blockable = hasattr(signal, "pthread_sigmask")  # not on Windows
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if blockable else set()
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if blockable:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in held:
+            signal.raise_signal(number)
 
 
 def _begin(parent: int) -> None:
