@@ -25,7 +25,7 @@ import nbformat
 import yaml
 
 from tada import escape
-from tada.book import checks, colab, notebooks, provenance, results
+from tada.book import checks, colab, forks, notebooks, provenance, results
 from tada.book.pages import PageSpec, check_profile, load_yaml, select
 from tada.book.provenance import Provenance
 from tada.book.results import Kept, folder_hash
@@ -125,6 +125,7 @@ def execute(
         end = f"executed in {done.seconds:.1f} s ({len(pages)} of {len(specs)})"
         tell(f"{spec.name}: {said + '; ' if said else ''}{end}")
 
+    forks.preload()
     _run_side_by_side([spec for spec in specs if spec.name not in pages], jobs or default_jobs(profile), run)
     if failures:
         raise BookError("\n\n".join(failures))

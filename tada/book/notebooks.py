@@ -12,13 +12,13 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +31,8 @@ try:
     import nbformat
     import papermill
     import yaml
+
+    from tada.book import forks
 except ModuleNotFoundError as error:
     raise MissingPackageError(f"{error.name} is not installed. {colab.INSTALL_HINT}") from None
 
@@ -48,14 +50,6 @@ PATH_WORDS = re.compile(r"\b(files?|folders?|paths?|kept|written|saved)\b|\bwher
 
 STOP_SECONDS = 3.0
 """Seconds that a notebook is given to stop; what it executed before is saved."""
-
-WATCHED = """
-import os, threading
-threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
-from papermill.cli import papermill
-papermill()
-"""
-"""papermill, which ends when its standard input does: with the process that started it, even where that was killed."""
 
 DEAD_KERNEL = 138
 """papermill's exit code where the kernel was killed, as for lack of memory."""
@@ -297,12 +291,12 @@ def execute(
         folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="tada-run-", ignore_cleanup_errors=True) as place:
-        with _start(path, output, chosen, environment or {}, Path(place), home) as process:
-            try:
-                code = _wait(process, stop or threading.Event())
-            except BaseException:
-                _stop(process)
-                raise
+        process = _start(path, output, chosen, environment or {}, Path(place), home)
+        try:
+            code = _wait(process, stop or threading.Event())
+        except BaseException:
+            _stop(process)
+            raise
         seconds = time.monotonic() - start
         errors = (Path(place) / "errors.txt").read_text(encoding="utf-8", errors="replace")
     return Execution(output, seconds, describe_failure(path, output, code, errors) if code else "")
@@ -310,36 +304,27 @@ def execute(
 
 def _start(
     path: Path, output: Path, chosen: Mapping[str, object], environment: Mapping[str, str], folder: Path, home: Path
-) -> subprocess.Popen[bytes]:
+) -> BaseProcess:
     values = folder / "parameters.yml"
     atomic_write(values, yaml.safe_dump(dict(chosen), allow_unicode=True))
-    command = [sys.executable, "-c", WATCHED, str(_as_ipynb(path, folder)), str(output.resolve())]
-    command += ["--parameters_file", str(values), "--kernel", KERNEL["name"], "--cwd", str(home.resolve())]
-    with (folder / "errors.txt").open("wb") as errors:
-        return subprocess.Popen(
-            [*command, "--no-progress-bar", "--log-level", "ERROR"],
-            env={**KERNEL_ENVIRONMENT, **os.environ, **environment},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            start_new_session=True,  # an interrupt from the keyboard reaches us alone, and we stop what we started
-        )
+    arguments = [str(_as_ipynb(path, folder)), str(output.resolve()), "--parameters_file", str(values)]
+    arguments += ["--kernel", KERNEL["name"], "--cwd", str(home.resolve()), "--no-progress-bar", "--log-level", "ERROR"]
+    return forks.start(arguments, {**KERNEL_ENVIRONMENT, **os.environ, **environment}, folder / "errors.txt")
 
 
-def _wait(process: subprocess.Popen[bytes], stop: threading.Event) -> int:
-    while not stop.is_set():
-        with suppress(subprocess.TimeoutExpired):
-            return process.wait(0.2)
-    raise KeyboardInterrupt
+def _wait(process: BaseProcess, stop: threading.Event) -> int:
+    while process.exitcode is None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        process.join(0.2)
+    return process.exitcode
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()  # the kernel looks for its parent every second
-        process.wait()
+def _stop(process: BaseProcess) -> None:
+    os.kill(process.pid or 0, signal.SIGINT if os.name == "posix" else signal.SIGTERM)
+    process.join(STOP_SECONDS)
+    process.kill()  # the kernel looks for its parent every second
+    process.join()
 
 
 def describe_failure(path: Path, output: Path, code: int, errors: str) -> str:
