@@ -147,7 +147,8 @@ def check(site: Path) -> list[str]:
     """List all problems of a built site; an empty site is one too."""
     if not _pages(site):
         return [f"{site}: holds no page"]
-    _soup.cache_clear()
+    for read in (_soup, _anchors):
+        read.cache_clear()
     return [problem for one in CHECKS for problem in one(site)]
 
 
@@ -234,5 +235,10 @@ def _resolves(site: Path, page: Path, target: str) -> bool:
     file = file / "index.html" if file.is_dir() else file
     if not file.is_file() or not parts.fragment or file.suffix != ".html" or file.name in _UNREAD:
         return file.is_file()
-    name = unquote(parts.fragment)
-    return bool(_soup(file).find(id=name) or _soup(file).find("a", attrs={"name": name}))
+    return unquote(parts.fragment) in _anchors(file)
+
+
+@lru_cache(maxsize=512)
+def _anchors(page: Path) -> set[str]:
+    nodes = _soup(page).find_all(True)
+    return {node.get("id") for node in nodes} | {node.get("name") for node in nodes if node.name == "a"}
