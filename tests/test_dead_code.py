@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-CALLED_BY_OTHERS = {"construct_mapping", "invoke", "resolve_command", "emit", "_repr_html_"}
+CALLED_BY_OTHERS = {"construct_mapping", "invoke", "resolve_command", "emit", "_repr_html_", "poll", "send_signal"}
 """Methods that click, logging, Jupyter and YAML call."""
 
 
