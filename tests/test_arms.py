@@ -223,7 +223,7 @@ def test_guide_apart_adds_the_difference_of_two_predictions(tiny_model, monkeypa
                 guided(x, t, step, run) + alpha * (model.denoise(x, t, runs[0]) - model.denoise(x, t, runs[1]))
             ),
         )
-    assert_same(sample(model, poles(model).neutral), steered, 1e-6)
+    assert_same(sample(model, poles(model).neutral), steered, 2e-6)  # some CPUs round to 1.07e-6
 
 
 def test_clamp_sets_the_share_along_the_direction(model):

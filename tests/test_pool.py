@@ -5,10 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from tada.engine import pool
+
+
+@pytest.fixture(autouse=True)
+def _heeded() -> Iterator[None]:
+    """Interrupts are heeded, also where the tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def interrupted(done: list[str], fails: bool = False) -> None:

@@ -27,6 +27,7 @@ class Arch(ABC):
         text_encoder: kind of its text encoder, ``"t5"`` or ``"umt5"``.
         sampling: the mini's own, in place of the architecture's.
         latents: shape of a clip's latents.
+        bf16: whether it learns in bfloat16 where that is fast.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Arch(ABC):
     sampling: Mapping[str, Any]
     latents: tuple[int, ...]
     codec: CodecRecipe
+    bf16: bool = True
 
     @abstractmethod
     def assemble(self, folder: Path, text_encoder: nn.Module, codec: Trained) -> None:

@@ -63,6 +63,9 @@ class AudioLDM2(PipelineArch):
 
     name, text_encoder = "audioldm2", "t5"
     sampling, latents, codec = SAMPLING, LATENTS, CODEC
+    bf16 = (
+        False  # torch's strided convolutions of maps that narrow read memory not theirs on CPUs with AMX: NaN at times
+    )
 
     def assemble(self, folder: Path, text_encoder: nn.Module, codec: Trained) -> None:
         """Write a pipeline whose denoiser, language model and CLAP are untrained."""

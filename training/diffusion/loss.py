@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ def loss_fn(arch: Arch, model: Any, latents: Tensor, clips: Sequence[Attributes]
         rows, x, noise = sample_batch(latents, batch, draws, model.device)
         level = arch.levels(batch, draws).to(model.device)
         conditioning = arch.conditioning(model, captions([clips[row] for row in rows.tolist()], step))
-        with bf16_autocast(model.device):
+        with bf16_autocast(model.device) if arch.bf16 else nullcontext():
             return arch.loss(model, x, noise, level, conditioning), {}
 
     return at
