@@ -152,13 +152,23 @@ plt.show()
 
 # %% mystnb={"image": {"alt": "A map of impacts: concepts down, cross-attention layers of MusicGen across."}}
 plan = localise.plan("musicgen", checkpoint, profile, seconds=table.config.seconds or None)
-scores = localise.sweep(plan, localise.build_pairs(plan), store=localisation)
-impacts = patching.impact(scores)
+scores = localise.sweep(
+    plan, localise.build_pairs(plan), store=localise.scores_folder(localisation, "musicgen", checkpoint)
+)
+impacts = patching.functional(patching.impact(scores))
 maps.impact_map(impacts, len(model.sites), f"{model.checkpoint}, eq. 9")
 plt.show()
 
 # %%
 maps.pooled_table(patching.pooled_impact(scores))
+
+# %% [markdown]
+# Beside it the diffusion models, as far as [localisation](04_localisation) has been run for them with the same checkpoint and profile.
+
+# %% mystnb={"image": {"alt": "Mean impact over concepts, over the depth of the layer, one line with its interval for each architecture."}}
+pooled = localise.pooled_by_model(tada.ARCHITECTURES, localisation, checkpoint, profile)
+maps.depth_lines(pooled)
+plt.show()
 
 # %% [markdown]
 # ## Limits
@@ -173,5 +183,5 @@ maps.pooled_table(patching.pooled_impact(scores))
 #
 # ```shell
 # tada run notebooks/13_musicgen.py --profile paper -p checkpoint public -p functional 6+7
-# tada localise --model musicgen --checkpoint mini
+# tada sweep --model musicgen --checkpoint mini --concept slow
 # ```

@@ -192,6 +192,22 @@ def pooled_table(impacts: pd.DataFrame) -> Any:
     return table(shown)
 
 
+def depth_lines(pooled: pd.DataFrame) -> Figure:
+    """Draw mean impacts over the depth of their layers, a line an architecture with intervals.
+
+    Args:
+        pooled: as from ``tada.experiments.localisation.pooled_by_model``.
+    """
+    figure, (axis,) = plots.panels(1, 2.6)
+    for colour, (name, part) in zip(plots.OKABE_ITO, pooled.groupby("architecture", sort=False), strict=False):
+        values = part.sort_values("depth").set_index("depth")[["impact", "low", "high"]]
+        plots.line_with_band(axis, values.index, values, colour, f"{name}, {len(values)} layers")
+    axis.axhline(0, color="0.35", linewidth=0.6)
+    axis.set(xlabel="depth of the layer, from the first to the last", ylabel="mean impact")
+    axis.legend(fontsize=8.5, frameon=False)
+    return figure
+
+
 def control_values(impacts: pd.DataFrame) -> pd.DataFrame:
     """Lay out controls as from ``tada.experiments.localisation.add_controls``: impacts, and margins over each."""
     controls = impacts[impacts["method"] != "patch"]

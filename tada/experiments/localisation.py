@@ -201,6 +201,34 @@ def load_finished(work: Experiment, pairs: pd.DataFrame, store: str | Path) -> p
     return None
 
 
+def pooled_by_model(
+    names: Iterable[str], store: str | Path, checkpoint: str = "mini", profile: str = "mini"
+) -> pd.DataFrame:
+    """Average the impacts of each layer over concepts, for all architectures of whose sweep a store has scores.
+
+    Args:
+        names: architectures.
+        store: folder in which :func:`scores_folder` has a folder for each.
+        checkpoint, profile: as for :func:`plan`.
+
+    Returns:
+        As from ``tada.patching.pooled_impact``, with ``architecture`` and ``depth``, where in the model the layer is, 0
+        to 1.
+    """
+    parts = [pd.DataFrame(columns=["architecture", "depth", "impact", "low", "high"])]
+    for name in names:
+        place = scores_folder(store, name, checkpoint)
+        if not place.is_dir():  # public models are large
+            continue
+        work = plan(name, checkpoint, profile)
+        scores = load_finished(work, build_pairs(work), place)
+        if scores is not None:
+            found = patching.pooled_impact(scores)
+            depth = found["layers"].astype(int) / (len(work.model.sites) - 1)
+            parts.append(found.assign(architecture=name, depth=depth))
+    return pd.concat(parts[1:] or parts, ignore_index=True)
+
+
 def _unmade(work: Experiment, pairs: pd.DataFrame, layer_sets: patching.LayerSets, store: str | Path) -> pd.DataFrame:
     """The clips of a sweep that a store has no score of."""
     units = patching.plan_sweep(work.model, pairs, seeds_of(pairs), layer_sets, work.setting, work.judge)
