@@ -57,7 +57,7 @@ if profile == "smoke":
     heard, again = min(heard, 1), min(again, 2)
 sizes = {row["name"]: row["megabytes"] for row in shipped.shipped()}
 cards = {name: shipped.read(name) for name in sizes}
-minis = [name for name in shipped.MINIS if name in cards]
+minis = [name for name in tada.ARCHITECTURES if name in cards]
 
 # %% [markdown]
 # ## The music they learnt from
@@ -84,7 +84,7 @@ told.text, dict(told.mentioned)
 
 # %%
 display(figures.card_table(cards, sizes))
-absent = [name for name in shipped.MINIS if name not in cards]
+absent = [name for name in tada.ARCHITECTURES if name not in cards]
 if absent:
     display(Markdown(f"Not trained yet: {', '.join(absent)}. `make train NAME={absent[0]}` does it."))
 notes = [f"- **{name}**: {card['note']}" for name, card in cards.items() if card.get("note")]

@@ -33,6 +33,7 @@ from tada.minis.captions import caption
 from tada.minis.mel import listenable
 from tada.minis.render import FRAMES, render_batch
 from tada.minis.sounds import SAMPLE_RATE
+from tada.models import ARCHITECTURES
 from tada.models.base import Model
 from tada.stats import proportion
 from tada.store import UNIT, Store
@@ -241,7 +242,7 @@ def verify(names: Sequence[str] = (), clips: int = 128, report: Report = lambda 
     trouble = []
     for name in cards.selected(names):
         wrong = cards.check_files(name, report)
-        whole = clips and name in cards.MINIS and not wrong
+        whole = clips and name in ARCHITECTURES and not wrong
         trouble += _measure_again(name, clips, report) if whole else wrong
     return trouble
 

@@ -14,7 +14,8 @@ WEIGHTS = Path(__file__).parent / "weights"
 """Folder of the shipped weights, one folder a name."""
 EARS = ("probe", "clap", "second")
 MINIS = ("audioldm2", "stable-audio", "ace-step")
-NAMES = (*EARS, "musicnn", *MINIS)
+"""Of the paper's architectures."""
+NAMES = (*EARS, "musicnn", *MINIS, "musicgen")
 UNHASHED = ("card.json", "curve.csv", "tada.json")
 """Files whose hashes no card tells."""
 
