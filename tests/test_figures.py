@@ -229,6 +229,17 @@ def test_published_values_have_a_look_of_their_own_and_an_unknown_layer_is_a_cro
     assert axis.lines[0].get_xdata().tolist() == [1] and axis.lines[0].get_marker() == "x"
 
 
+def test_depths_of_models_of_different_size_share_an_axis():
+    rows = [("one", depth, 0.1, 0.0, 0.2) for depth in (1.0, 0.0)]
+    rows += [("two", depth, 0.3, 0.2, 0.4) for depth in (0.0, 0.5, 1.0)]
+    columns = ["architecture", "depth", "impact", "low", "high"]
+    (axis,) = localisation.depth_lines(pd.DataFrame(rows, columns=columns)).axes
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["one, 2 layers", "two, 3 layers"]
+    assert axis.lines[0].get_xdata().tolist() == [0, 1] and len(axis.lines[1].get_xdata()) == 3
+    (axis,) = localisation.depth_lines(pd.DataFrame(columns=columns)).axes
+    assert not axis.get_legend().get_texts(), "nothing has been localised"
+
+
 def test_the_curve_is_the_mean_of_what_is_known():
     rows = [
         (name, size, added, value, name != "c")

@@ -139,6 +139,19 @@ def test_of_a_localisation_with_fewer_seeds_all_that_is_there_is_loaded(tiny_fol
     pd.testing.assert_frame_equal(localisation.load_finished(work, pairs.assign(seeds=2), tmp_path), scores)
 
 
+def test_models_are_compared_by_what_a_store_has_of_them(monkeypatch, tmp_path, tiny_folder):
+    work, pairs = plan(tiny_folder("ace-step"))
+    monkeypatch.setattr(localisation, "plan", lambda *_: work)
+    monkeypatch.setattr(localisation, "build_pairs", lambda _: pairs)
+    place = localisation.scores_folder(tmp_path, "ace-step", "mini")
+    scores = localisation.sweep(work, pairs, store=place)
+    found = localisation.pooled_by_model(["ace-step", "stable-audio"], tmp_path)
+    assert set(found["architecture"]) == {"ace-step"} and len(found) == len(work.model.sites)
+    assert found["depth"].min() == 0 and found["depth"].max() == 1
+    pd.testing.assert_frame_equal(found[["layers", "impact"]], patching.pooled_impact(scores)[["layers", "impact"]])
+    assert localisation.pooled_by_model(["stable-audio"], tmp_path).empty
+
+
 def power(clips, rows):
     return clips.audio.double().square().mean(dim=(1, 2)).numpy()
 

@@ -202,9 +202,9 @@ def depth_lines(pooled: pd.DataFrame) -> Figure:
     for colour, (name, part) in zip(plots.OKABE_ITO, pooled.groupby("architecture", sort=False), strict=False):
         values = part.sort_values("depth").set_index("depth")[["impact", "low", "high"]]
         plots.line_with_band(axis, values.index, values, colour, f"{name}, {len(values)} layers")
+    axis.legend(handles=list(axis.lines), fontsize=8.5, frameon=False)
     axis.axhline(0, color="0.35", linewidth=0.6)
     axis.set(xlabel="depth of the layer, from the first to the last", ylabel="mean impact")
-    axis.legend(fontsize=8.5, frameon=False)
     return figure
 
 
