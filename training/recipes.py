@@ -157,8 +157,12 @@ def stages(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def _parameters(model: Any) -> dict[str, int]:
-    parts = getattr(model, "parts", None)
-    named = vars(parts) if parts is not None else model.pipeline.components
+    if hasattr(model, "parts"):
+        named = vars(model.parts)
+    elif hasattr(model, "pipeline"):
+        named = model.pipeline.components
+    else:
+        named = dict(model.network.named_children(), phase=model.phase)
     return {n: sum(v.numel() for v in part.parameters()) for n, part in named.items() if hasattr(part, "parameters")}
 
 
