@@ -42,18 +42,23 @@ store: str = "../_build/steering"  # where results are kept
 localisation: str = "../_build/localisation"  # where the scores of localisation are
 
 # %% tags=["hide-input"]
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import pandas as pd
 
 import tada
 from tada import patching
+from tada.book.provenance import rerun_command
+from tada.concepts import steered as prompts
 from tada.display import localisation as maps
-from tada.display import plots, tables
+from tada.display import players, plots, slider, tables
 from tada.display import residual_stream as figures
 from tada.display.table_1 import model_facts
 from tada.experiments import benchmark, residual_stream
 from tada.experiments import localisation as localise
 from tada.experiments.table_1 import Config
+from tada.steering import ranges
 
 plots.style()
 
@@ -89,7 +94,10 @@ f"after {layer} of {len(model.residuals)}: a direction of length {by_hand.norm()
 # %%
 vectors = {concept: residual_stream.direction(table, concept) for concept in concepts}
 pd.DataFrame(
-    {concept: {place: float(d.norm()) for place, d in vector.directions.items()} for concept, vector in vectors.items()}
+    {
+        concept: {place: round(float(d.norm()), 2) for place, d in vector.directions.items()}
+        for concept, vector in vectors.items()
+    }
 ).rename_axis("length of the difference after")
 
 # %% tags=["hide-input"]
@@ -133,6 +141,34 @@ tables.folded(figures.rise_table(found), "All rises, in percent")
 
 # %%
 figures.spill_table(residual_stream.spill(found))
+
+# %% [markdown]
+# ## To hear
+#
+# One prompt and one noise for all strengths; the direction is added after the middle third of the layers.
+
+# %% tags=["hide-input"]
+again = rerun_command("13_musicgen", "checkpoint profile concepts functional words seconds", globals())
+
+
+# %%
+def sweep(concept):
+    """Clips of a concept over its range."""
+    arm, trial = residual_stream.ways(table, concept)[1], benchmark.result_trial(table, concept)
+    percents = [-100, -50, 0, 50, 100]
+    alphas = [arm.raw(percent) for percent in percents]
+    made = ranges.clips(model, arm, replace(trial, rows=trial.rows[:1]), alphas, table.kept("clips"))
+    sounds = [
+        players.Sound(clip, f"{concept} at {percent:+g} %", alpha, percent)
+        for clip, alpha, percent in zip(made, alphas, percents, strict=True)
+    ]
+    poles, layers = prompts.get(concept), [model.residuals.index(site) for site in arm.sites(model)]
+    return slider.AlphaSweep(
+        concept, "residual", sounds, "residual stream, middle third", poles.negative, poles.positive, layers
+    )
+
+
+slider.steer([sweep(concept) for concept in concepts], "residual", again)
 
 # %% [markdown]
 # ## One layer at a time

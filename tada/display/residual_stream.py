@@ -65,12 +65,17 @@ def layer_lines(found: pd.DataFrame) -> Figure:
 def rise_table(found: pd.DataFrame) -> pd.DataFrame:
     """Tabulate rises with their intervals, measures across."""
     rows = found.assign(**{name: 100 * found[name] for name in ("rise", "low", "high")})
-    rows = rows.assign(method=rows["method"].str.removeprefix(METHOD), known=rows["low"].notna())
+    rows = _short(rows).assign(known=rows["low"].notna())
     texts = interval_texts(rows, "rise", form="+.0f")
     return cross_texts(rows, texts, ["concept", "method", "layers"], "measure")
 
 
 def spill_table(shares: pd.DataFrame) -> Any:
     """Tabulate how much the other measure moves for one of the concept's own, of shares as from ``spill``."""
-    rows = shares.assign(method=shares["method"].str.removeprefix(METHOD))
-    return table(rows, {"own": "{:+.0%}", "other": "{:+.0%}", "share": "{:.2f}"})
+    return table(_short(shares), {"own": "{:+.0%}", "other": "{:+.0%}", "share": "{:.2f}"})
+
+
+def _short(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows whose methods and layers are named without what all of them share."""
+    layers = rows["layers"].str.replace("layers.", "", regex=False)
+    return rows.assign(method=rows["method"].str.removeprefix(METHOD), layers=layers)
