@@ -137,7 +137,8 @@ for concept in concepts:
 tables.folded(figures.rise_table(found), "All rises, in percent")
 
 # %% [markdown]
-# What comes along: how much the other measure moves for one of the concept's own, both as logarithms.
+# What comes along: how much the other measure moves for one of the concept's own, both as logarithms; a dash where the own may not
+# have moved.
 
 # %%
 figures.spill_table(residual_stream.spill(found))

@@ -44,6 +44,11 @@ def test_rises_are_those_that_were_put_in_whatever_the_level_of_a_prompt():
     assert spill(found.reset_index())["share"].item() == pytest.approx(0.195, abs=0.08)
 
 
+def test_where_the_own_measure_may_not_have_moved_nothing_is_shared():
+    still = spill(rises(rows(0.0, 0.3)))
+    assert np.isnan(still["share"].item()) and still["other"].item() == pytest.approx(0.3, abs=0.05)
+
+
 def test_a_silent_clip_says_nothing_of_a_rise():
     silent = rows(0.3, 0.0)
     silent.loc[silent["prompt"] == "prompt 3", "value"] = 0.0

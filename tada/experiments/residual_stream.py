@@ -144,8 +144,15 @@ def spill(found: pd.DataFrame) -> pd.DataFrame:
         found: as from :func:`rises`.
 
     Returns:
-        ``concept, method, layers, own, other`` (rises) and ``share``, how much the other moves for the own's one.
+        ``concept, method, layers, own, other`` (rises) and ``share``, how much the other moves for the own's one; NaN
+        where the own's interval holds 0, for there is nothing to take a share of.
     """
-    wide = found.pivot_table("rise", ["concept", "method", "layers"], "own", sort=False)
-    wide = wide.rename(columns={True: "own", False: "other"}).reset_index()
-    return wide.assign(share=np.abs(np.log1p(wide["other"])) / np.abs(np.log1p(wide["own"])))
+    case = ["concept", "method", "layers"]
+    own, other = (
+        found[found["own"] == one].rename(columns={"rise": name})
+        for one, name in ((True, "own_rise"), (False, "other"))
+    )
+    wide = own.merge(other[[*case, "other"]], on=case).drop(columns="own").rename(columns={"own_rise": "own"})
+    moved = (wide["low"] > 0) | (wide["high"] < 0)
+    share = np.abs(np.log1p(wide["other"])) / np.abs(np.log1p(wide["own"]))
+    return wide[[*case, "own", "other"]].assign(share=share.where(moved))
