@@ -48,7 +48,7 @@ $(METRICS)/.installed: $(READY) tada/metrics/packages.py
 test-metrics: $(METRICS)/.installed  ## test laion-clap, MuQ-MuLan and Audiobox on random weights, without a hub
 	HF_HUB_OFFLINE=1 TADA_TEST_METRICS=1 $(METRICS)/bin/python -m pytest tests/metrics
 
-train: $(READY)  ## train a mini, an ear or the probe anew, or go on with it (NAME=stable-audio|ace-step|audioldm2|clap|second|probe)
+train: $(READY)  ## train a mini, an ear or the probe anew, or go on with it (NAME=stable-audio|ace-step|audioldm2|musicgen|clap|second|probe)
 	$(BIN)/python -m training $(NAME)
 
 pair: $(READY)  ## write notebooks/*.ipynb from notebooks/*.py

@@ -155,7 +155,8 @@ again = rerun_command("13_musicgen", "checkpoint profile concepts functional wor
 # %%
 def sweep(concept):
     """Clips of a concept over its range."""
-    arm, trial = residual_stream.ways(table, concept)[1], benchmark.result_trial(table, concept)
+    arm = next(way for way in residual_stream.ways(table, concept) if way.method.endswith("middle third"))
+    trial = benchmark.result_trial(table, concept)
     percents = [-100, -50, 0, 50, 100]
     alphas = [arm.raw(percent) for percent in percents]
     made = ranges.clips(model, arm, replace(trial, rows=trial.rows[:1]), alphas, table.kept("clips"))

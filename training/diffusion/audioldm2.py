@@ -63,9 +63,7 @@ class AudioLDM2(PipelineArch):
 
     name, text_encoder = "audioldm2", "t5"
     sampling, latents, codec = SAMPLING, LATENTS, CODEC
-    bf16 = (
-        False  # torch's strided convolutions of maps that narrow read memory not theirs on CPUs with AMX: NaN at times
-    )
+    bf16 = False  # on CPUs with AMX, torch's strided convolution of narrow maps reads memory that is not its own
 
     def assemble(self, folder: Path, text_encoder: nn.Module, codec: Trained) -> None:
         """Write a pipeline whose denoiser, language model and CLAP are untrained."""
