@@ -85,18 +85,14 @@ def require_writable(folder: str | Path) -> Path:
         InputError: it cannot be made or written.
     """
     folder = Path(folder)
-    made = [place for place in (folder, *folder.parents) if not os.path.exists(place)]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
+    there = next(place for place in (folder, *folder.parents) if os.path.exists(place))
+    try:  # under a name that nobody else takes for a folder of results
+        with tempfile.TemporaryDirectory(dir=there) as trial:
+            Path(trial, folder.relative_to(there)).mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"cannot write into {folder} ({reason}): choose another folder") from None
-    finally:
-        for place in made:
-            with suppress(OSError):
-                place.rmdir()
+    return folder
 
 
 def write_json(path: str | Path, value: Any) -> Path:

@@ -54,6 +54,17 @@ def test_a_folder_is_tried_before_it_is_needed_and_left_as_it_was(tmp_path):
     assert names(tmp_path) == ["file"]
 
 
+def _try(folder: Path) -> None:
+    for _ in range(100):
+        require_writable(folder)
+
+
+def test_a_folder_is_tried_by_many_at_once(tmp_path):
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        pool.map(_try, [tmp_path / "a" / "b"] * 4)
+    assert names(tmp_path) == []
+
+
 def _write(path: Path, digit: int) -> None:
     for _ in range(20):
         atomic_write(path, str(digit) * 100_000)
