@@ -15,6 +15,7 @@ import torch
 import tada
 from live import LAYERS, PROMPT, SAMPLING, SECONDS, SOURCE, offer, small_model
 from tada.display import live
+from tada.display.live import graphs
 from tada.errors import InputError
 from tada.hooks import route
 from tada.minis import probe
@@ -34,11 +35,19 @@ def exported(request, tmp_path_factory):
     return model, live.export(model, folder / "page", offered)
 
 
+def unpacked(path):
+    """A packed file as the page reads it: of its bytes every other one comes first."""
+    split = np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8)
+    whole = np.empty_like(split)
+    whole[::2], whole[1::2] = np.split(split, [(len(split) + 1) // 2])
+    return whole.tobytes()
+
+
 @lru_cache
 def session(path):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
-    return onnxruntime.InferenceSession(gzip.decompress(path.read_bytes()), options)
+    return onnxruntime.InferenceSession(unpacked(path), options)
 
 
 def run(folder, name, **inputs):
@@ -54,7 +63,7 @@ def read(model, folder, prompt):
 
 def sample(folder, about, text, push):
     """The loop of the page."""
-    noise = np.frombuffer(gzip.decompress((folder / "noise.f32.gz").read_bytes()), np.float32)
+    noise = np.frombuffer(unpacked(folder / "noise.f32.gz"), np.float32)
     x = noise.reshape(-1, *about["latents"][1:])[1:2]
     given = dict(zip(("keys", "values", "used"), text, strict=True))
     for step, (high, low) in enumerate(zip(about["sigmas"], about["sigmas"][1:], strict=False)):
@@ -91,6 +100,16 @@ def test_latents_are_the_model_s_plain_steered_and_patched(exported):
     with route(model, LAYERS, context[1]):
         patched = model.sample(context[0], noise).values
     assert_close(sample(folder, about, mixed, none), patched)
+
+
+def test_weights_are_exact_in_two_bytes():
+    draws = np.random.default_rng(0)
+    half = draws.normal(size=300).astype(np.float16).astype(np.float32)
+    whole = draws.integers(-900, 900, 300).astype(np.float32) * 2.0**-9
+    for values, kind in ((half, np.float16), (whole, np.int16), (0 * whole, np.int16)):
+        small, moved, step = graphs.in_steps(values)
+        assert small.dtype == kind and ((small.astype(np.float32) + moved) * step == values).all()
+    assert graphs.in_steps(whole)[0].max() < 900 + 129, "the largest step"
 
 
 @pytest.mark.parametrize("exported", [False], indirect=True)

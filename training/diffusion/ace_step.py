@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,17 @@ DENOISER = TransformerConfig(
     patch_norm_groups=8,
 )
 
+STEPS = 40
+"""Steps that the spread of a weight has at least."""
+
+
+def keep_steps(weight: Tensor) -> None:
+    """Round a matrix in place to whole steps, the largest power of two of which :data:`STEPS` fit into its spread."""
+    spread = float(weight.std()) if weight.ndim > 1 else 0.0
+    if spread:
+        step = 2.0 ** math.floor(math.log2(spread / STEPS))
+        weight.copy_((weight / step).round() * step)
+
 
 class AceStep(Arch):
     """What the recipe of the mini needs to know of the architecture."""
@@ -66,8 +78,10 @@ class AceStep(Arch):
         write(Parts(denoiser, autoencoder, codec.stage, text_encoder, words.tokenizer()), folder)
 
     def finish(self, model: Any, folder: Path) -> None:
-        """Write the trained checkpoint in fp16."""
+        """Write the trained checkpoint in fp16, the denoiser's weights in whole steps: pages fetch them packed."""
         parts = model.parts
+        for weight in parts.transformer.parameters():
+            keep_steps(weight.data)
         for part in (parts.transformer, parts.autoencoder, parts.vocoder, parts.text_encoder):
             part.half()
         write(parts, folder)

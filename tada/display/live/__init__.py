@@ -102,7 +102,7 @@ def export(model: Model, folder: str | Path, offer: Live) -> Path:
     concepts = [_concept(model, name, vector, offer, folder) for name, vector in offer.vectors.items()]
     contents = {f"{name}.onnx": data for name, data in make_graphs(model, offer.seconds, TOKENS).items()}
     contents["noise.f32"] = noise.numpy().tobytes()
-    packed = {name: _pack(folder / f"{name}.gz", data) for name, data in contents.items()}
+    packed = {name: _pack(folder / f"{name}.gz", data[::2] + data[1::2]) for name, data in contents.items()}
     runtime = (ASSETS / "steer-live" / "ort-wasm-simd-threaded.wasm.gz").stat().st_size
     about = {
         "model": model.name,

@@ -1,4 +1,4 @@
-"""The parts of a mini as ONNX graphs, with weights in fp16 and arithmetic in float32: what a page runs.
+"""The parts of a mini as ONNX graphs, with weights in two bytes and arithmetic in float32: what a page runs.
 
 Three graphs make a clip. ``text`` reads a prompt once and gives the keys and values of every layer, in both guidance
 passes; a page exchanges those of a layer for another prompt's, which is what patching is. ``step`` predicts one guided
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tada.errors import InputError, MissingPackageError
@@ -166,7 +167,7 @@ def make_graphs(model: AceStep, seconds: float, tokens: int) -> dict[str, bytes]
 
 
 def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple[str, ...]) -> bytes:
-    """Trace a module on inputs by name, and return it as ONNX with weights in fp16."""
+    """Trace a module on inputs by name, and return it as ONNX with weights in two bytes."""
     try:
         import onnx
     except ModuleNotFoundError:
@@ -180,7 +181,7 @@ def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], outputs: tuple[str,
         export(module.eval(), tuple(inputs.values()), traced, dynamo=False, opset_version=OPSET, **names)
     model = onnx.load_from_string(traced.getvalue())
     _mend(model.graph)
-    _halve(model.graph)
+    _shrink(model.graph)
     return bytes(model.SerializeToString(deterministic=True))
 
 
@@ -198,17 +199,36 @@ def _mend(graph: Any) -> None:
             axes[:] = [axis % len(axes) for axis in axes]
 
 
-def _halve(graph: Any) -> None:
-    """Keep a graph's weights in fp16, with a cast to float32 in front of what reads them."""
+def _shrink(graph: Any) -> None:
+    """Keep a graph's weights in two bytes each, with what makes them float32 in front of what reads them."""
     from onnx import TensorProto, helper, numpy_helper
 
-    casts = []
+    nodes, numbers = [], []
     for weight in graph.initializer:
         values = numpy_helper.to_array(weight)
         if values.dtype == np.float32 and values.size >= SMALL:
-            name = weight.name
-            weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
-            casts.append(helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
+            name, (small, *steps) = weight.name, in_steps(values)
+            weight.CopyFrom(numpy_helper.from_array(small, f"{name}.small"))
+            numbers += [numpy_helper.from_array(part, f"{name}.{place}") for place, part in enumerate(steps)]
+            nodes.append(helper.make_node("Cast", [f"{name}.small"], [f"{name}.float"], to=TensorProto.FLOAT))
+            nodes.append(helper.make_node("Add", [f"{name}.float", f"{name}.0"], [f"{name}.whole"]))
+            nodes.append(helper.make_node("Mul", [f"{name}.whole", f"{name}.1"], [name]))
+    nodes = [*nodes, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
+    graph.initializer.extend(numbers)
+
+
+def in_steps(values: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.float32]]:
+    """Write weights as numbers of two bytes, what is added to them, and what they are multiplied with after that.
+
+    Whole numbers of the largest power of two that divides all weights, where there are such. Most lie from -128 to 127;
+    moved by 128 their second byte is the same, and they pack into half. Else fp16, which nothing is done to.
+    """
+    step = np.exp2(np.frexp(np.abs(values).max())[1] - np.float32(14))
+    numbers = (values / step).astype(np.int64)
+    if (numbers * step != values).any():
+        return values.astype(np.float16), np.float32([0]), np.float32([1])
+    bits = int(np.bitwise_or.reduce(np.abs(numbers), axis=None))
+    common = max(bits & -bits, 1)
+    return (numbers // common + 128).astype(np.int16), np.float32([-128]), np.float32([step * common])
