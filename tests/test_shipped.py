@@ -203,6 +203,19 @@ def test_a_value_that_was_changed_is_found_by_a_sample_that_holds_it(
     assert wrong.startswith(f"unit {unit}, score: 0.987654 ships, ") and " computed here" in wrong
 
 
+def test_of_a_model_that_draws_tokens_few_clips_may_be_others(
+    results: Path, packed: tuple[Path, pd.DataFrame], events: Events
+) -> None:
+    again = packed[1][["unit_hash", "metric", "value"]]
+    for apart, others, wrong in ((1, 1, 0), (4, 4, 0), (5, 0, 5)):
+        moved = again.assign(value=again["value"] + np.where(np.arange(len(again)) < apart, 1.0, 0.0))
+        shipped.layer().compare(moved, draws_tokens=True)
+        assert events.found[-1]["others"] == others and len(events.found[-1]["wrong"]) == wrong
+        assert events.found[-1]["largest"] == (1.0 if wrong else 0.0)
+    shipped.layer().compare(again.head(1).assign(value=7.0), draws_tokens=True)
+    assert (events.found[-1]["others"], events.found[-1]["largest"]) == (1, 0.0)
+
+
 def test_differences_know_gaps_and_rounding() -> None:
     def rows(*values: float) -> pd.DataFrame:
         units = [f"unit {place}" for place in range(len(values))]

@@ -72,7 +72,8 @@ def take_used(output: Path) -> dict[str, Any]:
     Returns:
         `shipped`: numbers of the units that ship and were read. `own`: the units of its own store, and which of them
         ship, too, by their numbers: `both`. `made`: key of a vector or an autoencoder -> where it lies. `checked`: how
-        many units that ship were computed again, the `largest` difference, and what is `wrong`.
+        many units that ship were computed again, how many of them drew `others` tokens, the `largest` difference of the
+        rest, and what is `wrong`.
     """
     events = provenance.take(output, "used")
     used: dict[str, Any] = {
@@ -80,7 +81,7 @@ def take_used(output: Path) -> dict[str, Any]:
         for name in ("shipped", "own", "both", "wrong")
     }
     used["made"] = dict(event["made"] for event in events if "made" in event)
-    used["checked"] = sum(event.get("checked", 0) for event in events)
+    used |= {name: sum(event.get(name, 0) for event in events) for name in ("checked", "others")}
     return used | {"largest": max((event.get("largest", 0.0) for event in events), default=0.0)}
 
 
@@ -89,7 +90,7 @@ def count(used: Mapping[str, Any], page: str, kept: Kept) -> dict[str, Any]:
 
     Returns:
         `scores` that were read, those that are `stale`, made for the page and not asked for, and the page's `own`;
-        `checked, largest, seed`; `date` and `command` of the results.
+        `checked, others, largest, seed`; `date` and `command` of the results.
     """
     if kept.shipped is None:
         return {}
@@ -97,7 +98,7 @@ def count(used: Mapping[str, Any], page: str, kept: Kept) -> dict[str, Any]:
     made = {unit for span in about["pages"].get(page, {"units": []})["units"] for unit in range(*span)}
     own = sum(not unit.startswith("setting ") for unit in used["own"])
     found = {"scores": len(used["shipped"]), "stale": len(made - {*used["shipped"], *used["both"]}), "own": own}
-    found |= {name: used[name] for name in ("checked", "largest")}
+    found |= {name: used[name] for name in ("checked", "others", "largest")}
     return found | {"seed": kept.seed, "date": about["date"], "command": about["command"]}
 
 
@@ -108,7 +109,8 @@ def describe(counts: Mapping[str, Any]) -> str:
     said = [f"{counts['scores']:,} scores from results/ made on {counts['date']} by `{counts['command']}`"]
     if counts["scores"]:
         again = f"{counts['checked']:,} computed again here (seed {counts['seed']})"
-        said.append(f"{again}, largest difference {counts['largest']:.1g}")
+        others = f", {counts['others']:,} of which drew other tokens" if counts["others"] else ""
+        said.append(f"{again}{others}, largest difference {counts['largest']:.1g}")
     if counts["stale"]:
         said.append(f"{counts['stale']:,} made for this page by other code, weights or settings, and not used")
     return "; ".join([*said, *([f"{counts['own']:,} computed here"] if counts["own"] else [])])

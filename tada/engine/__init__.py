@@ -320,7 +320,7 @@ def _check_shipped(model: Model, plan: pd.DataFrame, job: Job, sample: set[str])
     limit, chunks = _Limit(job.setting.batch), plan["chunk"][plan[UNIT].isin(sample)]
     for _, chunk in plan[plan["chunk"].isin(chunks)].groupby("chunk", sort=False):
         for rows, clips in _clips(model, job, chunk, _with_references(chunk, sample), limit):
-            shipped.layer().compare(_judge(model, job.judge, clips, rows))
+            shipped.layer().compare(_judge(model, job.judge, clips, rows), model.draws_tokens)
 
 
 def _return_memory() -> None:

@@ -51,6 +51,7 @@ class Model(ABC):
         functional_origin: where these are known from, in words.
         is_mini: whether it is the architecture's mini, which comes with the package.
         sings: whether it sings from lyrics.
+        draws_tokens: whether rounding may make another token of a draw, and of the clip from there on.
         reload: loads the same checkpoint again, in another process; None of a model that ``tada.load`` did not load.
         live: the sampling run in progress and the interventions in force.
     """
@@ -58,6 +59,7 @@ class Model(ABC):
     name: ClassVar[str]
     reload: Callable[[], Model] | None = None
     sings: ClassVar[bool] = False
+    draws_tokens: ClassVar[bool] = False
     public_seconds: ClassVar[float] = 10.0
     presets: Mapping[str, Sampling]
     sites: tuple[str, ...]

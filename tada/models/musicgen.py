@@ -62,7 +62,7 @@ class MusicGen(Model):
     draws from them the noise of its choices.
     """
 
-    name = "musicgen"
+    name, draws_tokens = "musicgen", True
     presets: Mapping[str, Sampling] = dict.fromkeys(("default", "localisation", "steering"), MusicGenSampling())
     projections: ClassVar = {"keys": "k_proj", "values": "v_proj"}
 

@@ -45,6 +45,9 @@ SHARE, LEAST, RUN = 0.01, 16, 8
 TOLERANCE = 1e-3
 """The largest difference of a value that counts as rounding, relative to the value where that is above 1."""
 
+OTHERWISE = 0.25
+"""Of the units of a model that draws tokens this share may differ: rounding makes another clip of one in a hundred."""
+
 log = logging.getLogger("tada.results")
 """Told at level INFO what is read and how it compares, for whoever builds a page."""
 
@@ -124,12 +127,19 @@ class Shipped:
         """Tell whether a vector is the one of the page that is fitted again."""
         return vector == self._vector and log.isEnabledFor(logging.INFO)
 
-    def compare(self, again: pd.DataFrame) -> None:
-        """Compare rows that were made again with those that ship, and tell what was found."""
+    def compare(self, again: pd.DataFrame, draws_tokens: bool = False) -> None:
+        """Compare rows that were made again with those that ship, and tell what was found.
+
+        Args:
+            again: rows as of a store.
+            draws_tokens: whether rounding may make other clips of their model, see :func:`other_draws`.
+        """
         again = again[again[UNIT].isin(self.places) & (again["metric"] != "embedding")]
         units = again[UNIT].unique().tolist()
         ours = pd.concat([table.to_pandas() for table in self.tables(units)])
-        self._tell(units, differences(again, ours, [UNIT, "metric"], "outer"))
+        found = differences(again, ours, [UNIT, "metric"], "outer")
+        others = other_draws(found) if draws_tokens else set()
+        self._tell(units, found[~found[UNIT].isin(others)], len(others))
 
     def compare_vectors(self, unit: str, again: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> None:
         """Compare a vector's directions that were fitted again with those that ship, and tell what was found."""
@@ -137,14 +147,15 @@ class Shipped:
         row = {UNIT: unit, "metric": "vector", "here": largest, "shipped": 0.0, "difference": largest}
         self._tell([unit], pd.DataFrame([{**row, "wrong": largest > TOLERANCE}]))
 
-    def _tell(self, units: Sequence[str], found: pd.DataFrame) -> None:
+    def _tell(self, units: Sequence[str], found: pd.DataFrame, others: int = 0) -> None:
         self._checked.update(units)
         wrong = [
             f"unit {row.unit_hash}, {row.metric}: {row.shipped:.6g} ships, {row.here:.6g} computed here, "
             f"apart by {row.difference:.3g}"
             for row in found[found["wrong"]].itertuples()
         ]
-        log.info("%s", {"checked": len(units), "largest": float(found["difference"].max()), "wrong": wrong})
+        largest = float(found["difference"].max()) if len(found) else 0.0
+        log.info("%s", {"checked": len(units), "others": others, "largest": largest, "wrong": wrong})
 
 
 def layer() -> Shipped:
@@ -206,3 +217,10 @@ def differences(here: pd.DataFrame, ours: pd.DataFrame, by: Sequence[str], how: 
     apart = (both["here"] - both["shipped"]).abs().fillna(math.inf).where(~unknown, 0.0)
     allowed = TOLERANCE * both["shipped"].abs().clip(lower=1.0).fillna(1.0)
     return both.assign(difference=apart, wrong=apart > allowed)
+
+
+def other_draws(found: pd.DataFrame) -> set[str]:
+    """Find the units of a model that draws tokens of which rounding made another clip: those that differ, where they
+    are few, one or :data:`OTHERWISE` of all that were compared; none where more do."""
+    apart = set(found.loc[found["wrong"], UNIT])
+    return apart if len(apart) <= max(1, OTHERWISE * found[UNIT].nunique()) else set()
