@@ -225,10 +225,11 @@ def in_steps(values: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[np.floa
     Whole numbers of the largest power of two that divides all weights, where there are such. Most lie from -128 to 127;
     moved by 128 their second byte is the same, and they pack into half. Else fp16, which nothing is done to.
     """
-    step = np.exp2(np.frexp(np.abs(values).max())[1] - np.float32(14))
+    step = 2.0 ** float(np.frexp(np.abs(values).max())[1] - 14)
     numbers = (values / step).astype(np.int64)
     if (numbers * step != values).any():
-        return values.astype(np.float16), np.float32([0]), np.float32([1])
+        return values.astype(np.float16), np.zeros(1, np.float32), np.ones(1, np.float32)
     bits = int(np.bitwise_or.reduce(np.abs(numbers), axis=None))
     common = max(bits & -bits, 1)
-    return (numbers // common + 128).astype(np.int16), np.float32([-128]), np.float32([step * common])
+    moved, scale = np.full(1, -128, np.float32), np.full(1, step * common, np.float32)
+    return (numbers // common + 128).astype(np.int16), moved, scale
