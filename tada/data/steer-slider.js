@@ -114,7 +114,7 @@
     }
     async start(url, gain, position) {
       const audio = context();
-      await Promise.race([audio.resume(), new Promise((done) => setTimeout(done, 1000))]);
+      await Promise.race([audio.resume(), new Promise((done) => setTimeout(done, 3000))]);
       if (audio.state !== "running") throw new Error("the browser did not allow sound yet, press play again");
       const buffer = await fetched(url);
       return () => this.#swap(audio, buffer, gain, position);
