@@ -18,7 +18,7 @@ OWN, OTHER = residual_stream.MEASURES["tempo"], residual_stream.MEASURES["timbre
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     store = str(tmp_path_factory.mktemp("residual"))
-    return benchmark.open_benchmark(Config("musicgen", "tiny", "smoke", ("tempo",), "6+7", seconds=0.5, store=store))
+    return benchmark.open_benchmark(Config("musicgen", "tiny", "smoke", ("tempo",), "6+7", seconds=1.0, store=store))
 
 
 def rows(rise: float, other: float, prompts: int = 12) -> pd.DataFrame:
@@ -55,6 +55,13 @@ def test_a_silent_clip_says_nothing_of_a_rise():
     assert set(rises(silent)["prompts"]) == {11}
 
 
+def test_distances_are_means_over_both_ends_and_prompts():
+    about = {"concept": "tempo", "method": "m", "layers": "l", "metric": "lpaps"}
+    values = [(f"prompt {n}", percent, n + percent / 1000) for n in range(9) for percent in (-100.0, 50.0, 100.0)]
+    found = residual_stream.distances(pd.DataFrame(values, columns=["prompt", "percent", "value"]).assign(**about))
+    assert found["value"].item() == pytest.approx(4.0) and found["low"].item() < 4 < found["high"].item()
+
+
 def test_sound_is_measured_by_the_signal():
     time = torch.arange(64_000) / 16_000
     clicks = torch.sin(2 * torch.pi * 3000 * time) * (time % 0.5 < 0.05)
@@ -75,6 +82,15 @@ def test_strategies_say_where_when_and_how(table):
     steps = benchmark.count_steps(table)
     assert len(first) == steps and (first.norm(dim=1) > 0).sum() == np.ceil(steps / 4)
     assert (ways[f"{METHOD}fading"].vector.directions["layers.9"].norm(dim=1).diff() < 0).all()
+
+
+def test_all_metrics_are_there_beside_the_sound(table, monkeypatch):
+    arm = residual_stream.strategies(table, "tempo")[1]
+    monkeypatch.setattr(residual_stream, "ways", lambda *_: [benchmark.range_way(table, "tempo", arm)])
+    found = residual_stream.curves(table, "tempo", (-100.0, 100.0))
+    assert {*residual_stream.MEASURED, *residual_stream.DISTANCES} < set(found["metric"])
+    assert set(residual_stream.rises(found)["measure"]) == {OWN, OTHER}
+    assert (residual_stream.distances(found).query("metric == 'lpaps'")["value"] > 0).all()
 
 
 def test_a_layer_at_a_time_is_steered_and_kept(table):

@@ -70,6 +70,11 @@ def rise_table(found: pd.DataFrame) -> pd.DataFrame:
     return cross_texts(rows, texts, ["concept", "method", "layers"], "measure")
 
 
+def distance_table(found: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate distances from the unsteered clips, as from ``tada.experiments.residual_stream.distances``."""
+    return cross_texts(_short(found), interval_texts(found, "value"), ["concept", "method", "layers"], "metric")
+
+
 def spill_table(shares: pd.DataFrame) -> Any:
     """Tabulate how much the other measure moves for one of the concept's own, of shares as from ``spill``."""
     return table(_short(shares), {"own": "{:+.0%}", "other": "{:+.0%}", "share": "{:.2f}"})

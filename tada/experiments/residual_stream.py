@@ -19,6 +19,8 @@ from tada.audio import Clips
 from tada.experiments import benchmark, steering
 from tada.experiments.table_1 import Table1
 from tada.metrics import signals
+from tada.metrics.judges import FunctionJudge, JudgeLike, Panel
+from tada.metrics.preservation import AXES
 from tada.minis.mel import listenable
 from tada.stats import mean_interval
 from tada.steering import Arm, ClampArm, Vector, library, steer
@@ -37,6 +39,9 @@ PERCENTS = (-100.0, -50.0, 50.0, 100.0)
 """Strengths of the curves, beside 0."""
 MEASURES = {"tempo": "onsets a second", "timbre": "centroid, Hz"}
 """Concept -> what its strength is measured by."""
+MEASURED = tuple(MEASURES.values())
+DISTANCES = ("lpaps", *AXES)
+"""Metrics that are distances from the unsteered clip."""
 
 
 def sound(clips: Clips, rows: pd.DataFrame) -> dict[str, Any]:
@@ -98,8 +103,9 @@ def layer_ways(table: Table1, concept: str) -> list[Way]:
 
 
 def curves(table: Table1, concept: str, percents: Sequence[float] = PERCENTS) -> pd.DataFrame:
-    """Steer the prompts of results by every way at every strength; rows as from ``tada.steering.steer``."""
-    return _steer(table, concept, ways(table, concept), percents)
+    """Steer the prompts of results by every way at every strength; rows as from ``tada.steering.steer``, of
+    :func:`sound` and of all metrics of the evaluation."""
+    return _steer(table, concept, ways(table, concept), percents, Panel(table.suite, FunctionJudge(sound)))
 
 
 def by_layer(table: Table1, concept: str) -> pd.DataFrame:
@@ -107,9 +113,11 @@ def by_layer(table: Table1, concept: str) -> pd.DataFrame:
     return _steer(table, concept, layer_ways(table, concept), (-100.0, 100.0))
 
 
-def _steer(table: Table1, concept: str, arms: Sequence[Way], percents: Sequence[float]) -> pd.DataFrame:
+def _steer(
+    table: Table1, concept: str, arms: Sequence[Way], percents: Sequence[float], judge: JudgeLike = sound
+) -> pd.DataFrame:
     trial, store = benchmark.result_trial(table, concept), Store(table.kept("residual"))
-    return steer(table.work.model, arms, trial, percents, sound, store)
+    return steer(table.work.model, arms, trial, percents, judge, store)
 
 
 def rises(rows: pd.DataFrame) -> pd.DataFrame:
@@ -122,7 +130,7 @@ def rises(rows: pd.DataFrame) -> pd.DataFrame:
         ``concept, method, layers, measure, own`` (whether it is the concept's), ``rise, low, high`` (of the geometric
         mean over prompts) and ``prompts``.
     """
-    found, steered = [], rows[rows["method"] != BASELINE]
+    found, steered = [], rows[(rows["method"] != BASELINE) & rows["metric"].isin(MEASURED)]
     for case, part in steered.groupby(["concept", "method", "layers", "metric"], sort=False):
         low, high = (part[part["percent"] == end].set_index(["prompt", "seed"])["value"] for end in _ends(part))
         ratios = np.log((high / low).where(lambda ratio: (ratio > 0) & np.isfinite(ratio)).dropna())
@@ -135,6 +143,23 @@ def rises(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _ends(rows: pd.DataFrame) -> tuple[float, float]:
     return float(rows["percent"].min()), float(rows["percent"].max())
+
+
+def distances(rows: pd.DataFrame) -> pd.DataFrame:
+    """Average how far clips at the lowest and at the highest strength are from the unsteered ones.
+
+    Args:
+        rows: as from :func:`curves`, of one or several concepts.
+
+    Returns:
+        ``concept, method, layers, metric`` (one of :data:`DISTANCES`), ``value, low, high``: the mean over both ends,
+        with its interval over prompts.
+    """
+    steered = rows[(rows["method"] != BASELINE) & rows["metric"].isin(DISTANCES)]
+    ends = steered[steered["percent"].isin(_ends(steered))]
+    cases = ends.groupby(["concept", "method", "layers", "metric"], sort=False)
+    found = [(*case, *mean_interval(part.groupby("prompt")["value"].mean())) for case, part in cases]
+    return pd.DataFrame(found, columns=["concept", "method", "layers", "metric", "value", "low", "high"])
 
 
 def spill(found: pd.DataFrame) -> pd.DataFrame:
