@@ -45,19 +45,15 @@ localisation: str = "../_build/localisation"  # where the scores of localisation
 heard: int = 2  # concepts whose clips can be played below
 
 # %% tags=["hide-input"]
-from dataclasses import replace
-
 import matplotlib.pyplot as plt
 from IPython.display import display
 
 from tada.book.provenance import rerun_command
-from tada.concepts import steered as prompts
 from tada.display import leakage as figures
-from tada.display import players, plots, slider, tables
+from tada.display import plots, tables, widgets
 from tada.display.table_1 import model_facts
 from tada.experiments import benchmark, leakage
 from tada.experiments.table_1 import Config
-from tada.steering import ranges
 
 plots.style()
 
@@ -145,24 +141,19 @@ again = rerun_command(
     globals() | {"layer": str(layer) if layer >= 0 else ""},
 )
 
-
 # %%
-def sweep(name):
-    """Clips of a concept over its range and beyond."""
-    arm, trial = benchmark.ranged_caa(table, name), benchmark.result_trial(table, name)
-    percents = [-size.leak[-1], *range(-100, 101, 50), size.leak[-1]]
-    alphas = [arm.raw(percent) for percent in percents]
-    made = ranges.clips(model, arm, replace(trial, rows=trial.rows[:1]), alphas, table.kept("clips"))
-    sounds = [
-        players.Sound(clip, f"{name} at {percent:+g} %", alpha, percent)
-        for clip, alpha, percent in zip(made, alphas, percents, strict=True)
+played = names[:heard]
+options = {
+    name: [
+        widgets.SteeringOption(
+            benchmark.ranged_caa(table, name), "caa", f"CAA, functional layers; {figures.span_label(spans, name)}"
+        )
     ]
-    poles, layers = prompts.get(name), sorted(model.sites.index(site) for site in arm.sites(model))
-    label = f"CAA, functional layers; {figures.span_label(spans, name)}"
-    return slider.AlphaSweep(name, "caa", sounds, label, poles.negative, poles.positive, layers)
-
-
-slider.steer([sweep(name) for name in names[:heard]], "leakage", again)
+    for name in played
+}
+trials = {name: benchmark.result_trial(table, name) for name in played}
+percents = [-size.leak[-1], *range(-100, 101, 50), size.leak[-1]]
+widgets.prepared_slider(model, options, trials, "leakage", percents, again, table.kept("clips"))
 
 # %% [markdown]
 # ## Limits

@@ -42,23 +42,19 @@ store: str = "../_build/steering"  # where results are kept
 localisation: str = "../_build/localisation"  # where the scores of localisation are
 
 # %% tags=["hide-input"]
-from dataclasses import replace
-
 import matplotlib.pyplot as plt
 import pandas as pd
 
 import tada
 from tada import patching
 from tada.book.provenance import rerun_command
-from tada.concepts import steered as prompts
 from tada.display import localisation as maps
-from tada.display import players, plots, slider, tables
+from tada.display import plots, tables, widgets
 from tada.display import residual_stream as figures
 from tada.display.table_1 import model_facts
 from tada.experiments import benchmark, residual_stream
 from tada.experiments import localisation as localise
 from tada.experiments.table_1 import Config
-from tada.steering import ranges
 
 plots.style()
 
@@ -158,26 +154,17 @@ tables.folded(figures.distance_table(residual_stream.distances(rows)), "Distance
 # %% tags=["hide-input"]
 again = rerun_command("13_musicgen", "checkpoint profile concepts functional words seconds", globals())
 
-
 # %%
-def sweep(concept):
-    """Clips of a concept over its range."""
-    arm = next(way for way in residual_stream.ways(table, concept) if way.method.endswith("middle third"))
-    trial = benchmark.result_trial(table, concept)
-    percents = [-100, -50, 0, 50, 100]
-    alphas = [arm.raw(percent) for percent in percents]
-    made = ranges.clips(model, arm, replace(trial, rows=trial.rows[:1]), alphas, table.kept("clips"))
-    sounds = [
-        players.Sound(clip, f"{concept} at {percent:+g} %", alpha, percent)
-        for clip, alpha, percent in zip(made, alphas, percents, strict=True)
-    ]
-    poles, layers = prompts.get(concept), [model.residuals.index(site) for site in arm.sites(model)]
-    return slider.AlphaSweep(
-        concept, "residual", sounds, "residual stream, middle third", poles.negative, poles.positive, layers
-    )
-
-
-slider.steer([sweep(concept) for concept in concepts], "residual", again)
+arms = {
+    concept: next(way for way in residual_stream.ways(table, concept) if way.method.endswith("middle third"))
+    for concept in concepts
+}
+options = {
+    concept: [widgets.SteeringOption(arm, "residual", "residual stream, middle third")] for concept, arm in arms.items()
+}
+trials = {concept: benchmark.result_trial(table, concept) for concept in concepts}
+percents = [-100, -50, 0, 50, 100]
+widgets.prepared_slider(model, options, trials, "residual", percents, again, table.kept("clips"))
 
 # %% [markdown]
 # ## One layer at a time

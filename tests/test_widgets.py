@@ -42,6 +42,13 @@ def test_on_a_page_prepared_clips_stand_in(options, page):
     assert shown.data.count("<audio") == 3
 
 
+def test_a_range_of_its_own_is_the_arm_s(options):
+    model, vector, some = options
+    assert some["mood"][0].raw(model, 50.0) == 2.0
+    ranged = option(vector, "all").arm.scaled(10.0, 3.0)
+    assert widgets.SteeringOption(ranged, "caa", "CAA").raw(model, -50.0) == -1.5
+
+
 def test_live_the_widgets_steer_and_say_what_goes_wrong(options, monkeypatch):
     pytest.importorskip("ipywidgets")
     model, vector, some = options

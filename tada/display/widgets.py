@@ -18,7 +18,7 @@ from tada.display import slider
 from tada.display.players import Sound
 from tada.errors import InputError, MissingPackageError, TadaError
 from tada.models.base import Model
-from tada.steering.arms import Arm, Trial
+from tada.steering.arms import Arm, Trial, Way
 from tada.steering.ranges import calibrated, clips
 
 
@@ -27,14 +27,21 @@ class SteeringOption:
     """A way to steer a concept that a reader can choose.
 
     Attributes:
-        arm: its vector is calibrated for these layers.
+        arm: it has a range of its own, or its vector is calibrated for these layers.
         name: short name, letters, digits and hyphens.
         label: in words.
     """
 
-    arm: Arm
+    arm: Way
     name: str
     label: str
+
+    def raw(self, model: Model, percent: float) -> float:
+        """The raw strength at a percentage of the range."""
+        arm = self.arm
+        if isinstance(arm, Arm) and arm.scale == Arm.scale:
+            arm = calibrated(model, arm)
+        return arm.raw(percent)
 
 
 Options = Mapping[str, Sequence[SteeringOption]]
@@ -76,7 +83,7 @@ def prepared_slider(
 def _sweep(
     model: Model, option: SteeringOption, trial: Trial, percents: Sequence[float], keep: str | Path | None
 ) -> slider.AlphaSweep:
-    alphas = [calibrated(model, option.arm).raw(percent) for percent in percents]
+    alphas = [option.raw(model, percent) for percent in percents]
     made = clips(model, option.arm, trial, alphas, keep)
     sounds = [
         Sound(clip, f"{trial.concept} at {percent:+g} %", alpha, percent)
@@ -84,7 +91,7 @@ def _sweep(
     ]
     poles = CONCEPTS.get(trial.concept)
     low, high = (poles.negative, poles.positive) if poles else ("", "")
-    layers = [int(part) for part in model.label(option.arm.sites(model)).split("+")]
+    layers = sorted(int(part.rpartition(".")[2]) for part in model.label(option.arm.sites(model)).split("+"))
     return slider.AlphaSweep(trial.concept, option.name, sounds, option.label, low, high, layers)
 
 
@@ -120,7 +127,7 @@ def live_panel(model: Model, options: Options, trial: Trial) -> Any:
         from IPython.display import Audio, display
 
         try:
-            alpha = calibrated(model, layers.arm).raw(percent)
+            alpha = layers.raw(model, percent)
             made = clips(model, layers.arm, replace(trial, rows=((prompt, seed),)), [alpha])
         except TadaError as error:
             display(str(error))
