@@ -172,6 +172,23 @@ def test_settings_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Store(tmp_path / "own").get_or_set("lengths", {}) == value
 
 
+def test_of_some_pages_alone_results_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pack(values: dict[str, float], pages: dict[str, str], date: str, keep: bool) -> shipped.Shipped:
+        rows = pd.DataFrame({"unit_hash": list(values), "metric": "m", "value": list(values.values())})
+        Store(tmp_path / date).add(rows)
+        used = {page: {"own": list(units), "made": {}, "seconds": 1.0} for page, units in pages.items()}
+        packing.pack(tmp_path / date, used, tmp_path / "results", {**ABOUT, "date": date}, keep)
+        return shipped.Shipped(tmp_path / "results")
+
+    pack(dict.fromkeys("abcde", 1.0), {"one": "ab", "two": "bcd", "three": "e"}, "March", keep=False)
+    found = pack(dict.fromkeys("bxy", 2.0), {"two": "xby"}, "April", keep=True)
+    assert set(found.places) == set("abexy") and found.about["date"] == "April"
+    assert [found.about["pages"][page]["date"] for page in ("one", "two", "three")] == ["March", "April", "March"]
+    for page, units in {"one": "ab", "two": "xby", "three": "e"}.items():
+        assert sorted(found.of_page(page)["unit_hash"]) == sorted(units)
+    assert set(pack({"z": 3.0}, {"two": "z"}, "May", keep=False).places) == {"z"}
+
+
 # ---- the sample
 
 

@@ -95,11 +95,12 @@ def count(used: Mapping[str, Any], page: str, kept: Kept) -> dict[str, Any]:
     if kept.shipped is None:
         return {}
     about = json.loads((kept.shipped / ABOUT).read_text(encoding="utf-8"))
-    made = {unit for span in about["pages"].get(page, {"units": []})["units"] for unit in range(*span)}
+    said = about | about["pages"].get(page, {"units": []})
+    made = {unit for span in said["units"] for unit in range(*span)}
     own = sum(not unit.startswith("setting ") for unit in used["own"])
     found = {"scores": len(used["shipped"]), "stale": len(made - {*used["shipped"], *used["both"]}), "own": own}
     found |= {name: used[name] for name in ("checked", "others", "largest")}
-    return found | {"seed": kept.seed, "date": about["date"], "command": about["command"]}
+    return found | {"seed": kept.seed, "date": said["date"], "command": said["command"]}
 
 
 def describe(counts: Mapping[str, Any]) -> str:

@@ -29,13 +29,16 @@ def results() -> None:
     "--out", type=options.FOLDER, metavar="FOLDER", help="What is replaced. Default: results/ of the checkout."
 )
 def make(profile: str, only: Sequence[str], jobs: int | None, out: str | None) -> None:
-    """Execute the notebooks from nothing and pack what they used; a run that was stopped goes on."""
+    """Execute the notebooks from nothing and pack what they used; a run that was stopped goes on.
+
+    What ships for pages that --only leaves out stays.
+    """
     from tada.store import packing
 
     root, home, used = _run_fresh(profile, only, jobs)
     command = " ".join(["tada results make --profile", profile, *(f"--only {name}" for name in only)])
     folder = Path(out) if out else root / "results"
-    units = packing.pack(home, used, folder, _about(root, command))
+    units = packing.pack(home, used, folder, _about(root, command), keep=bool(only))
     click.echo(
         f"{relative(folder)} holds {units:,} units and {len(list(folder.glob('made/*')))} vectors and autoencoders."
     )

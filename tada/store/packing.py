@@ -34,7 +34,7 @@ WHAT = ["model", "concept", "pair", "prompt", "seed", "method", "layers", "perce
 """Columns that say of which clip a value is, whatever its key."""
 
 
-def pack(stores: Path, pages: Mapping[str, Used], folder: Path, about: Mapping[str, Any]) -> int:
+def pack(stores: Path, pages: Mapping[str, Used], folder: Path, about: Mapping[str, Any], keep: bool = False) -> int:
     """Pack what pages used, in place of the results in a folder.
 
     Args:
@@ -42,6 +42,7 @@ def pack(stores: Path, pages: Mapping[str, Used], folder: Path, about: Mapping[s
         pages: page -> what it used.
         folder: of the shipped results.
         about: commit, command, machine and the like, to be written beside.
+        keep: whether what ships for other pages stays.
 
     Returns:
         How many units ship now.
@@ -51,9 +52,15 @@ def pack(stores: Path, pages: Mapping[str, Used], folder: Path, about: Mapping[s
     """
     if folder.is_dir() and any(folder.iterdir()) and not (folder / ABOUT).is_file():
         raise InputError(f"{folder} holds other things than shipped results, which would be lost: name another folder")
+    before = Shipped(folder if keep and (folder / ABOUT).is_file() else None)
+    others = {page: said for page, said in before.about["pages"].items() if page not in pages}
     rows, settings = gather(stores, [unit for used in pages.values() for unit in used["own"]])
+    kept = {page: before.of_page(page) for page in others}
+    rows = pd.concat([rows, *kept.values()], ignore_index=True)
+    rows = rows[~rows.duplicated([name for name in (UNIT, "metric") if name in rows])]
     places = {unit: place for place, unit in enumerate(rows[UNIT].unique())}
-    made = {unit: _files(unit, Path(place)) for used in pages.values() for unit, place in used["made"].items()}
+    made = {unit: before.files(unit) for said in others.values() for unit in said["made"]}
+    made |= {unit: _files(unit, Path(place)) for used in pages.values() for unit, place in used["made"].items()}
     draft = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
     atomic_write(draft / ROWS, partial(_write_rows, rows))
@@ -63,9 +70,13 @@ def pack(stores: Path, pages: Mapping[str, Used], folder: Path, about: Mapping[s
     said = {
         **about,
         "sha256": sha256(draft / ROWS),
-        "settings": settings,
+        "settings": before.about["settings"] | settings,
         "pages": {
+            page: said | {"units": spans(places[unit] for unit in kept[page][UNIT])} for page, said in others.items()
+        }
+        | {
             page: {
+                **about,
                 "seconds": used["seconds"],
                 "units": spans(places[unit] for unit in used["own"] if unit in places),
                 "made": list(used["made"]),

@@ -2,8 +2,8 @@
 
 A folder of them holds ``rows.parquet``, judged rows in the order in which pages ask for their units, but no embeddings;
 ``made/``, what was fitted, a folder each, by the first digits of the key of all that determines it; and ``about.json``:
-commit, command, machine, versions, hashes, settings of stores, and what each page read: what was fitted for it, and
-from which unit on up to which other, counted from 0.
+commit, command, machine, versions, hashes and settings of stores, and for each page the same of the run that it is from,
+and what it read: what was fitted for it, and from which unit on up to which other, counted from 0.
 """
 
 from __future__ import annotations
@@ -100,11 +100,15 @@ class Shipped:
         path = self._place(unit) / name
         return path if path.is_file() else None
 
+    def files(self, unit: str) -> dict[str, Path]:
+        """List the files of what was fitted under a key by their names."""
+        return {file.name: file for file in self._place(unit).glob("*")}
+
     def copy(self, unit: str, last: Path) -> None:
         """Copy what was fitted under a key, if it ships, unless its last file is there, which says that all are."""
-        ours = [] if last.is_file() else self._place(unit).glob("*")
-        for file in sorted(ours, key=lambda file: file.name == last.name):
-            atomic_write(last.with_name(file.name), file.read_bytes())
+        ours = {} if last.is_file() else self.files(unit)
+        for name, file in sorted(ours.items(), key=lambda one: one[0] == last.name):
+            atomic_write(last.with_name(name), file.read_bytes())
 
     def _place(self, unit: str) -> Path:
         return (self.folder or Path(os.devnull)) / MADE / unit[:16]
