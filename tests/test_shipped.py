@@ -8,6 +8,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tada import patching
 from tada.book import build, notebooks, pages
 from tada.book import results as kept_results
 from tada.errors import BookError, InputError
+from tada.experiments import experiment
 from tada.io import sha256, write_json
 from tada.models.base import Model
 from tada.steering import library
@@ -208,6 +210,17 @@ def test_a_sample_is_made_again_and_agrees(results: Path, tmp_path: Path, model:
     assert Store(tmp_path / "own").known() == set(), "what is compared is not kept"
     sweep(model, tmp_path / "own", score)
     assert sum(events.of("checked")) == score.heard <= len(found), "once a page"
+
+
+def test_where_results_ship_for_a_page_no_process_computes_ahead(
+    results: Path, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(experiment, "processes", lambda workers: asked.append(workers) or nullcontext())
+    for page in ("04_page 3", "05_page 3", ""):
+        monkeypatch.setenv("TADA_CHECK", page)
+        experiment.compute_ahead(2, [print, print])
+    assert asked == [1, 2, 2]
 
 
 def test_a_value_that_was_changed_is_found_by_a_sample_that_holds_it(

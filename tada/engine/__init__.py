@@ -14,6 +14,7 @@ import logging
 import sys
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, wait
@@ -318,9 +319,11 @@ def _with_references(chunk: pd.DataFrame, units: Iterable[str]) -> pd.DataFrame:
 def _check_shipped(model: Model, plan: pd.DataFrame, job: Job, sample: set[str]) -> None:
     """Make a sample of what was read from shipped results again, here, and compare."""
     limit, chunks = _Limit(job.setting.batch), plan["chunk"][plan[UNIT].isin(sample)]
-    for _, chunk in plan[plan["chunk"].isin(chunks)].groupby("chunk", sort=False):
-        for rows, clips in _clips(model, job, chunk, _with_references(chunk, sample), limit):
-            shipped.layer().compare(_judge(model, job.judge, clips, rows), model.draws_tokens)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of prompts that are cut off, as they were for whoever ships them
+        for _, chunk in plan[plan["chunk"].isin(chunks)].groupby("chunk", sort=False):
+            for rows, clips in _clips(model, job, chunk, _with_references(chunk, sample), limit):
+                shipped.layer().compare(_judge(model, job.judge, clips, rows), model.draws_tokens)
 
 
 def _return_memory() -> None:

@@ -23,6 +23,7 @@ from tada.metrics.judges import Judge
 from tada.models import tiny
 from tada.models.base import Layers, Model
 from tada.pairs.builder import Captions
+from tada.store import shipped
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +99,11 @@ def check_disjoint(what: str, **parts: Iterable[Hashable]) -> None:
 def compute_ahead(workers: int, *stages: Sequence[Callable[[], Any]]) -> None:
     """Run jobs that can be pickled in processes of one thread each, into their stores, one stage after the other.
 
-    With one worker, or for one job, nothing is done ahead: whoever asks for the results computes them.
+    With one worker, for one job, and where results ship for the page that is being built, nothing is done ahead:
+    whoever asks for the results computes them.
     """
-    with processes(workers if max(map(len, stages)) > 1 else 1) as executor:
+    alone = max(map(len, stages)) < 2 or shipped.layer().has_page
+    with processes(1 if alone else workers) as executor:
         for jobs in stages:
             for future in [executor.submit(job) for job in jobs] if executor else ():
                 future.result()

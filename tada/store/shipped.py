@@ -58,6 +58,7 @@ class Shipped:
     Attributes:
         about: what ``about.json`` says.
         places: unit -> its number, in the order of pages.
+        has_page: whether some were made for the page that is being built.
 
     Raises:
         InputError: no results there, or damaged ones.
@@ -72,6 +73,7 @@ class Shipped:
         self.places = {unit: place for place, unit in enumerate(self._rows[UNIT].unique().to_pylist())}
         self._settings = {SETTING + name: json.dumps(value) for name, value in self.about["settings"].items()}
         page = self.about["pages"].get(check.partition(" ")[0], {"units": [], "made": []})
+        self.has_page = bool(page["units"])
         self._sample = draw([place for span in page["units"] for place in range(*span)], check)
         vectors = [unit for unit in page["made"] if (self._place(unit) / VECTOR).is_file()]
         self._vector = Random(check).choice(vectors) if vectors else ""
