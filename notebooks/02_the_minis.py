@@ -35,7 +35,7 @@ tada.book.colab.setup()
 device: str = "cpu"  # where clips are made: cpu, cuda or mps
 heard: int = 3  # prompts to play, each by the renderer and by every mini
 profile: str = "mini"  # smoke plays and judges fewer
-again: int = 12  # clips an attribute that judges are compared on; 0 for none
+again: int = 8  # clips an attribute that judges are compared on; 0 for none
 seed: int = 2_000_900_000  # of prompts and noise; nothing was trained on seeds from 2,000,000,000 on
 
 # %% tags=["hide-input"]

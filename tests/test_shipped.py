@@ -183,6 +183,9 @@ def test_of_some_pages_alone_results_are_made_anew(tmp_path: Path, monkeypatch: 
         return shipped.Shipped(tmp_path / "results")
 
     pack(dict.fromkeys("abcde", 1.0), {"one": "ab", "two": "bcd", "three": "e"}, "March", keep=False)
+    about = json.loads((tmp_path / "results" / "about.json").read_text())
+    del about["pages"]["three"]["date"]
+    write_json(tmp_path / "results" / "about.json", about)
     found = pack(dict.fromkeys("bxy", 2.0), {"two": "xby"}, "April", keep=True)
     assert set(found.places) == set("abexy") and found.about["date"] == "April"
     assert [found.about["pages"][page]["date"] for page in ("one", "two", "three")] == ["March", "April", "March"]

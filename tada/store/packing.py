@@ -53,7 +53,8 @@ def pack(stores: Path, pages: Mapping[str, Used], folder: Path, about: Mapping[s
     if folder.is_dir() and any(folder.iterdir()) and not (folder / ABOUT).is_file():
         raise InputError(f"{folder} holds other things than shipped results, which would be lost: name another folder")
     before = Shipped(folder if keep and (folder / ABOUT).is_file() else None)
-    others = {page: said for page, said in before.about["pages"].items() if page not in pages}
+    run = {name: before.about[name] for name in about if name in before.about}  # of pages that do not say theirs
+    others = {page: run | said for page, said in before.about["pages"].items() if page not in pages}
     rows, settings = gather(stores, [unit for used in pages.values() for unit in used["own"]])
     kept = {page: before.of_page(page) for page in others}
     rows = pd.concat([rows, *kept.values()], ignore_index=True)
