@@ -245,6 +245,10 @@ def test_of_a_model_that_draws_tokens_few_clips_may_be_others(
         shipped.layer().compare(moved, draws_tokens=True)
         assert events.found[-1]["others"] == others and len(events.found[-1]["wrong"]) == wrong
         assert events.found[-1]["largest"] == (1.0 if wrong else 0.0)
+    for move, others in ((0.04, 1), (0.06, 0)):  # one clip by a phase stage, or an edited value
+        moved = again.assign(value=again["value"] + np.where(np.arange(len(again)) < 1, move, 0.0))
+        shipped.layer().compare(moved)
+        assert events.found[-1]["others"] == others and len(events.found[-1]["wrong"]) == 1 - others
     shipped.layer().compare(again.head(1).assign(value=7.0), draws_tokens=True)
     assert (events.found[-1]["others"], events.found[-1]["largest"]) == (1, 0.0)
 

@@ -72,8 +72,8 @@ def take_used(output: Path) -> dict[str, Any]:
     Returns:
         `shipped`: numbers of the units that ship and were read. `own`: the units of its own store, and which of them
         ship, too, by their numbers: `both`. `made`: key of a vector or an autoencoder -> where it lies. `checked`: how
-        many units that ship were computed again, how many of them drew `others` tokens, the `largest` difference of the
-        rest, and what is `wrong`.
+        many units that ship were computed again, how many of them rounding made `others` of, the `largest` difference
+        of the rest, and what is `wrong`.
     """
     events = provenance.take(output, "used")
     used: dict[str, Any] = {
@@ -110,7 +110,7 @@ def describe(counts: Mapping[str, Any]) -> str:
     said = [f"{counts['scores']:,} scores from results/ made on {counts['date']} by `{counts['command']}`"]
     if counts["scores"]:
         again = f"{counts['checked']:,} computed again here (seed {counts['seed']})"
-        others = f", {counts['others']:,} of which drew other tokens" if counts["others"] else ""
+        others = f", {counts['others']:,} of which rounding made others" if counts["others"] else ""
         said.append(f"{again}{others}, largest difference {counts['largest']:.1g}")
     if counts["stale"]:
         said.append(f"{counts['stale']:,} made for this page by other code, weights or settings, and not used")

@@ -45,8 +45,9 @@ SHARE, LEAST, RUN = 0.01, 16, 8
 TOLERANCE = 1e-3
 """The largest difference of a value that counts as rounding, relative to the value where that is above 1."""
 
-OTHERWISE = 0.25
-"""Of the units of a model that draws tokens this share may differ: rounding makes another clip of one in a hundred."""
+OTHERWISE, NEAR = 0.25, 0.05
+"""Rounding makes another clip of one in a hundred: a phase stage enlarges it, and of tokens others may be drawn. So
+this share of units may differ, by so much (relative to values above 1), or by any amount if the model draws tokens."""
 
 log = logging.getLogger("tada.results")
 """Told at level INFO what is read and how it compares, for whoever builds a page."""
@@ -138,13 +139,13 @@ class Shipped:
 
         Args:
             again: rows as of a store.
-            draws_tokens: whether rounding may make other clips of their model, see :func:`other_draws`.
+            draws_tokens: whether rounding may change a clip by any amount, see :func:`other_clips`.
         """
         again = again[again[UNIT].isin(self.places) & (again["metric"] != "embedding")]
         units = again[UNIT].unique().tolist()
         ours = pd.concat([table.to_pandas() for table in self.tables(units)])
         found = differences(again, ours, [UNIT, "metric"], "outer")
-        others = other_draws(found) if draws_tokens else set()
+        others = other_clips(found, draws_tokens)
         self._tell(units, found[~found[UNIT].isin(others)], len(others))
 
     def compare_vectors(self, unit: str, again: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> None:
@@ -225,8 +226,9 @@ def differences(here: pd.DataFrame, ours: pd.DataFrame, by: Sequence[str], how: 
     return both.assign(difference=apart, wrong=apart > allowed)
 
 
-def other_draws(found: pd.DataFrame) -> set[str]:
-    """Find the units of a model that draws tokens of which rounding made another clip: those that differ, where they
-    are few, one or :data:`OTHERWISE` of all that were compared; none where more do."""
-    apart = set(found.loc[found["wrong"], UNIT])
-    return apart if len(apart) <= max(1, OTHERWISE * found[UNIT].nunique()) else set()
+def other_clips(found: pd.DataFrame, draws_tokens: bool) -> set[str]:
+    """Find the units of which rounding made another clip: those that differ, if they are few, one or :data:`OTHERWISE`
+    of all that were compared, and by :data:`NEAR` at most if the model draws no tokens; none where more do."""
+    apart, limit = set(found.loc[found["wrong"], UNIT]), NEAR * found["shipped"].abs().clip(lower=1.0)
+    far = set() if draws_tokens else set(found.loc[found["wrong"] & ~(found["difference"] <= limit), UNIT])
+    return apart - far if len(apart) <= max(1, OTHERWISE * found[UNIT].nunique()) else set()
