@@ -178,8 +178,9 @@ def test_of_some_pages_alone_results_are_made_anew(tmp_path: Path, monkeypatch: 
     def pack(values: dict[str, float], pages: dict[str, str], date: str, keep: bool) -> shipped.Shipped:
         rows = pd.DataFrame({"unit_hash": list(values), "metric": "m", "value": list(values.values())})
         Store(tmp_path / date).add(rows)
+        before = tmp_path / "results" if keep else None
         used = {page: {"own": list(units), "made": {}, "seconds": 1.0} for page, units in pages.items()}
-        packing.pack(tmp_path / date, used, tmp_path / "results", {**ABOUT, "date": date}, keep)
+        packing.pack(tmp_path / date, used, tmp_path / "results", {**ABOUT, "date": date}, before)
         return shipped.Shipped(tmp_path / "results")
 
     pack(dict.fromkeys("abcde", 1.0), {"one": "ab", "two": "bcd", "three": "e"}, "March", keep=False)
@@ -399,6 +400,17 @@ def test_results_are_made_read_checked_and_go_stale(checkout: Path) -> None:
     assert page.provenance.results.endswith(
         "; 30 made for this page by other code, weights or settings, and not used; 30 computed here"
     )
+
+    shutil.rmtree(checkout / "_build" / "fresh")
+    write(checkout, NOTEBOOK.replace("range(40)", "range(60)"))
+    done = run("results", "make", "--profile", "smoke", "--grow", "--out", str(checkout / "grown"))
+    assert done.exit_code == 0 and "grown holds 60 units" in done.output, done.output
+    (grown,) = json.loads((checkout / "grown" / "about.json").read_text())["pages"].values()
+    assert grown["command"].endswith("--grow") and not grown["grown_from"]["command"].endswith("--grow")
+    assert sum(stop - start for start, stop in grown["units"]) == 60
+    (store,) = (checkout / "_build" / "fresh").glob("*/_build/scores")
+    assert len(Store(store).known()) == 20, "no more was computed than did not ship"
+    os.environ.pop("TADA_RESULTS")
 
     write(checkout, NOTEBOOK)
     unit = change(checkout / "results", min(shipped.draw(range(40), "04_page 5")), -1.0)

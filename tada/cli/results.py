@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import secrets
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,30 +29,37 @@ def results() -> None:
 @click.option(
     "--out", type=options.FOLDER, metavar="FOLDER", help="What is replaced. Default: results/ of the checkout."
 )
-def make(profile: str, only: Sequence[str], jobs: int | None, out: str | None) -> None:
+@click.option("--grow", is_flag=True, help="Compute what is missing from what ships, and a sample of that again.")
+def make(profile: str, only: Sequence[str], jobs: int | None, out: str | None, grow: bool) -> None:
     """Execute the notebooks from nothing and pack what they used; a run that was stopped goes on.
 
     What ships for pages that --only leaves out stays.
     """
+    from tada.book import pages
+    from tada.book import results as kept
     from tada.store import packing
 
-    root, home, used = _run_fresh(profile, only, jobs)
-    command = " ".join(["tada results make --profile", profile, *(f"--only {name}" for name in only)])
-    folder = Path(out) if out else root / "results"
-    units = packing.pack(home, used, folder, _about(root, command), keep=bool(only))
+    folder = Path(out) if out else pages.root() / "results"
+    before = kept.find(pages.root()).shipped if grow else folder if only and folder.is_dir() else None
+    root, home, used = _run_fresh(profile, only, jobs, before if grow else None)
+    asked = [*(f"--only {name}" for name in only), *(["--grow"] if grow else [])]
+    about = _about(root, " ".join(["tada results make --profile", profile, *asked]))
+    units = packing.pack(home, used, folder, about, before)
     click.echo(
         f"{relative(folder)} holds {units:,} units and {len(list(folder.glob('made/*')))} vectors and autoencoders."
     )
 
 
-def _run_fresh(profile: str, only: Sequence[str], jobs: int | None) -> tuple[Path, Path, dict[str, Any]]:
-    """Execute pages from nothing, or go on with that: the checkout, where results are kept, what each page used."""
+def _run_fresh(
+    profile: str, only: Sequence[str], jobs: int | None, shipped: Path | None = None
+) -> tuple[Path, Path, dict[str, Any]]:
+    """Execute pages from nothing, or from what ships, or go on: the checkout, the stores' folder, what each page used."""
     from tada.book import build, pages
     from tada.book import results as kept
     from tada.store.shipped import RESULTS
 
     root, profile = pages.root(), pages.check_profile(profile)
-    fresh = kept.find(root, fresh=True)
+    fresh = kept.find(root, fresh=True)._replace(shipped=shipped, seed=secrets.randbelow(10**6))
     options.when_stopped(f"What was computed is kept in {relative(fresh.home)}: the same command goes on from there.")
     specs = pages.select(root / "notebooks", only)
     done = build.execute(root, specs, profile, jobs=jobs, tell=click.echo, kept=fresh)

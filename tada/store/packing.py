@@ -22,7 +22,8 @@ from tada.store.shipped import ABOUT, MADE, ROWS, VECTOR, Shipped, differences
 log = logging.getLogger(__name__)
 
 Used = Mapping[str, Any]
-"""Of a page: its ``seconds``, its ``own`` units as it asked for them, and ``made``: key -> place of what it fitted."""
+"""Of a page: its ``seconds``, its ``own`` units as it asked for them, and ``made``: key -> place of what it fitted;
+where it grew, ``shipped``: the numbers of units that it read from what ships."""
 
 LIMIT = 12e6
 """Bytes that shipped results may take."""
@@ -34,7 +35,9 @@ WHAT = ["model", "concept", "pair", "prompt", "seed", "method", "layers", "perce
 """Columns that say of which clip a value is, whatever its key."""
 
 
-def pack(stores: Path, pages: Mapping[str, Used], folder: Path, about: Mapping[str, Any], keep: bool = False) -> int:
+def pack(
+    stores: Path, pages: Mapping[str, Used], folder: Path, about: Mapping[str, Any], before: Path | None = None
+) -> int:
     """Pack what pages used, in place of the results in a folder.
 
     Args:
@@ -42,7 +45,7 @@ def pack(stores: Path, pages: Mapping[str, Used], folder: Path, about: Mapping[s
         pages: page -> what it used.
         folder: of the shipped results.
         about: commit, command, machine and the like, to be written beside.
-        keep: whether what ships for other pages stays.
+        before: folder of shipped results, of which stays what is for other pages, and what these pages read of it.
 
     Returns:
         How many units ship now.
@@ -52,15 +55,17 @@ def pack(stores: Path, pages: Mapping[str, Used], folder: Path, about: Mapping[s
     """
     if folder.is_dir() and any(folder.iterdir()) and not (folder / ABOUT).is_file():
         raise InputError(f"{folder} holds other things than shipped results, which would be lost: name another folder")
-    before = Shipped(folder if keep and (folder / ABOUT).is_file() else None)
-    run = {name: before.about[name] for name in about if name in before.about}  # of pages that do not say theirs
-    others = {page: run | said for page, said in before.about["pages"].items() if page not in pages}
+    old = Shipped(before)
+    run = {name: old.about[name] for name in about if name in old.about}  # of pages that do not say theirs
+    others = {page: run | said for page, said in old.about["pages"].items() if page not in pages}
     rows, settings = gather(stores, [unit for used in pages.values() for unit in used["own"]])
-    kept = {page: before.of_page(page) for page in others}
-    rows = pd.concat([rows, *kept.values()], ignore_index=True)
+    names = list(old.places)
+    grown = {page: [names[place] for place in used.get("shipped", ())] for page, used in pages.items()}
+    kept = {page: old.of_page(page) for page in others}
+    rows = pd.concat([rows, *kept.values(), *map(old.rows, grown.values())], ignore_index=True)
     rows = rows[~rows.duplicated([name for name in (UNIT, "metric") if name in rows])]
     places = {unit: place for place, unit in enumerate(rows[UNIT].unique())}
-    made = {unit: before.files(unit) for said in others.values() for unit in said["made"]}
+    made = {unit: old.files(unit) for said in others.values() for unit in said["made"]}
     made |= {unit: _files(unit, Path(place)) for used in pages.values() for unit, place in used["made"].items()}
     draft = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
@@ -71,7 +76,7 @@ def pack(stores: Path, pages: Mapping[str, Used], folder: Path, about: Mapping[s
     said = {
         **about,
         "sha256": sha256(draft / ROWS),
-        "settings": before.about["settings"] | settings,
+        "settings": old.about["settings"] | settings,
         "pages": {
             page: said | {"units": spans(places[unit] for unit in kept[page][UNIT])} for page, said in others.items()
         }
@@ -79,8 +84,9 @@ def pack(stores: Path, pages: Mapping[str, Used], folder: Path, about: Mapping[s
             page: {
                 **about,
                 "seconds": used["seconds"],
-                "units": spans(places[unit] for unit in used["own"] if unit in places),
+                "units": spans(places[unit] for unit in [*used["own"], *grown[page]] if unit in places),
                 "made": list(used["made"]),
+                **({"grown_from": _last_run(old, page)} if grown[page] else {}),
             }
             for page, used in pages.items()
         },
@@ -94,6 +100,11 @@ def pack(stores: Path, pages: Mapping[str, Used], folder: Path, about: Mapping[s
     shutil.rmtree(folder, ignore_errors=True)
     draft.replace(folder)
     return len(places)
+
+
+def _last_run(old: Shipped, page: str) -> dict[str, Any]:
+    """Describe the run that a page's results are from, by ``about.json`` without its units."""
+    return {name: value for name, value in old.about["pages"][page].items() if name not in ("units", "made")}
 
 
 def _write_rows(rows: pd.DataFrame, path: Path) -> None:

@@ -92,11 +92,14 @@ class Shipped:
         settings = pa.table({UNIT: said, "value": [self._settings[unit] for unit in said]})
         return [table for table in (found, settings) if len(table)]
 
+    def rows(self, units: Iterable[str]) -> pd.DataFrame:
+        """Read all columns of units."""
+        return self._rows.filter(pc.is_in(self._rows[UNIT], pa.array(list(units), pa.string()))).to_pandas()
+
     def of_page(self, page: str) -> pd.DataFrame:
         """Read the rows that a page asks for."""
-        numbers = self._rows[UNIT].to_pandas().map(self.places)
-        inside = [numbers.between(start, stop - 1) for start, stop in self.about["pages"][page]["units"]]
-        return self._rows.filter(pa.array(np.any([np.zeros(len(numbers), bool), *inside], axis=0))).to_pandas()
+        names = list(self.places)
+        return self.rows(name for start, stop in self.about["pages"][page]["units"] for name in names[start:stop])
 
     def find(self, unit: str, name: str) -> Path | None:
         """Find a file of a vector or an autoencoder by the key of what determines it; None if it does not ship."""
