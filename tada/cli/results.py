@@ -53,7 +53,7 @@ def make(profile: str, only: Sequence[str], jobs: int | None, out: str | None, g
 def _run_fresh(
     profile: str, only: Sequence[str], jobs: int | None, shipped: Path | None = None
 ) -> tuple[Path, Path, dict[str, Any]]:
-    """Execute pages from nothing, or from what ships, or go on: the checkout, the stores' folder, what each page used."""
+    """Execute pages from nothing, or from what ships: the checkout, the folder of stores, what each page used."""
     from tada.book import build, pages
     from tada.book import results as kept
     from tada.store.shipped import RESULTS
