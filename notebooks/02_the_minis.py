@@ -36,6 +36,7 @@ device: str = "cpu"  # where clips are made: cpu, cuda or mps
 heard: int = 3  # prompts to play, each by the renderer and by every mini
 profile: str = "mini"  # smoke plays and judges fewer
 again: int = 8  # clips an attribute that judges are compared on; 0 for none
+store: str = "../_build/agreement"  # where scores by several judges are kept
 seed: int = 2_000_900_000  # of prompts and noise; nothing was trained on seeds from 2,000,000,000 on
 
 # %% tags=["hide-input"]
@@ -235,7 +236,7 @@ figures.accuracy_table(figures.accuracies(cards, judges, "accuracy"), clips=Fals
 # %%
 if again:
     asked = measured.questions(dict.fromkeys(("tempo", "voice", "mood", "instrument"), again))
-    found = agreement.compare(models, asked, (measured.STEPS[", steering"],))
+    found = agreement.compare(models, asked, (measured.STEPS[", steering"],), store)
     display(Markdown(validity.disagreement_lines(found)), *validity.agreement_tables(found))
 
 # %% [markdown]

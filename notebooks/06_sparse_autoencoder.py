@@ -59,7 +59,8 @@ from tada.display.features import feature_table
 from tada.experiments import autoencoder, localisation
 from tada.experiments import steering as steer
 from tada.sae import features
-from tada.steering import library
+from tada.steering import library, ranges
+from tada.store import Store
 
 plots.style()
 
@@ -172,16 +173,16 @@ best = features.top(table, 2)
 some = autoencoder.browser_trial(experiment)
 keep = kept / "sae" / found.key[:16] / f"browser-{profile}"
 heard = features.listen(model, found.sae, site, some, sorted(set(best["feature"])), keep=keep)
-unit = steering.lengths(model, features.single(found.sae, site, 0), some, None)
+scores = Store(kept / "features")
+unit = steering.lengths(model, features.single(found.sae, site, 0), some, None, scores)
+arms = {row.feature: features.arm(found.sae, site, row.feature, model.checkpoint) for row in best.itertuples()}
+trials = {name: steer.range_trial(experiment, name) for name in concepts}
 effects = pd.concat(
-    [
-        features.effect(
-            model, found.sae, site, row.feature, [-unit, 0.0, unit], steer.range_trial(experiment, row.concept),
-            experiment.judge,
-        )
-        for row in best.itertuples()
-    ]
-)  # fmt: skip
+    ranges.grid(model, arms[row.feature], trials[row.concept], [-unit, 0.0, unit], experiment.judge, scores).assign(
+        feature=row.feature
+    )
+    for row in best.itertuples()
+)
 
 # %%
 feature_table(heard, best, "feature", 2, effects)

@@ -233,7 +233,7 @@ Markdown(told)
 if model is not None and checkpoint == "mini":
     asked = questions(dict.fromkeys(("tempo", "voice", "mood", "instrument"), max(2, size.renders // 64)))
     few = (3,) if profile == "smoke" else tuple(STEPS.values())
-    found = agreement.compare({architecture: model}, asked, few)
+    found = agreement.compare({architecture: model}, asked, few, "../_build/agreement")
     display(Markdown(figures.disagreement_lines(found)), *figures.agreement_tables(found))
 else:
     display(Markdown("Not asked: this is no model of synthetic music that ships with the package."))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 import tada
 from tada.audio import Clips
@@ -13,33 +12,30 @@ from tada.display import validity as figures
 from tada.experiments import agreement
 from tada.experiments.minis import questions
 from tada.metrics.judges import ConceptJudge
+from tada.store import Store
 
 
 class Fixed(ConceptJudge):
-    """Says what it was told to, whatever it hears."""
+    """Knows two classes; its scores are given."""
 
-    metric = label = unit = key = "fixed"
+    label = unit = key = metric = "fixed"
     names = ("slow", "fast")
 
-    def __init__(self, scores: list[list[float]], absolute: bool = True) -> None:
-        self.scores, self.absolute = np.array(scores), absolute
-
     def score(self, clips, names):
-        return self.scores[:, ["slow", "fast"].index(names[0]) :][:, : len(names)]
+        raise NotImplementedError
 
 
-def asked(*wanted: str) -> pd.DataFrame:
-    return pd.DataFrame({"attribute": "tempo", "wanted": wanted})
-
-
-def clips(count: int) -> Clips:
-    return Clips(torch.zeros(count, 1, 16_000), 16_000)
+def scored(**judges: list[list[float]]) -> pd.DataFrame:
+    """Scores of slow and fast by judges."""
+    parts = [pd.DataFrame(scores, columns=[f"{judge}: slow", f"{judge}: fast"]) for judge, scores in judges.items()]
+    return pd.concat(parts, axis=1)
 
 
 def test_shares_count_equal_answers():
-    right = Fixed([[1, 0], [0, 1], [1, 0], [0, 1]])
-    half = Fixed([[1, 0], [1, 0], [1, 0], [0, 0]])
-    found = agreement.agreement(clips(4), asked("slow", "fast", "slow", "fast"), {"probe": right, "signal": half})
+    wanted = ["slow", "fast", "slow", "fast"]
+    scores = scored(probe=[[1, 0], [0, 1], [1, 0], [0, 1]], signal=[[1, 0], [1, 0], [1, 0], [0, 0]])
+    judges = {"probe": Fixed(), "signal": Fixed()}
+    found = agreement.agreement(scores, pd.DataFrame({"attribute": "tempo", "wanted": wanted}), judges)
     shares = found.set_index(["judge", "against"])["share"]
     assert shares["probe", "asked for"] == 1 and shares["signal", "asked for"] == 0.5 == shares["signal", "probe"]
     assert (found["low"] <= found["share"]).all() and (found["share"] <= found["high"]).all()
@@ -47,20 +43,34 @@ def test_shares_count_equal_answers():
 
 
 def test_scores_that_cannot_be_compared_are_centred():
-    scores = [[-5, 0], [-6, 2], [-5, 1], [-6, 3]]
+    scores = pd.DataFrame([[-5, 0], [-6, 2], [-5, 1], [-6, 3]], columns=["slow", "fast"])
     wanted = pd.Series(["slow", "fast", "slow", "fast"])
-    assert agreement.name_classes(Fixed(scores, False), clips(4), wanted) == wanted.tolist()
-    assert agreement.name_classes(Fixed(scores, True), clips(4), wanted) == ["fast"] * 4
+    assert agreement.name_classes(scores, wanted, absolute=False) == wanted.tolist()
+    assert agreement.name_classes(scores, wanted, absolute=True) == ["fast"] * 4
 
 
 def test_a_judge_is_silent_where_it_knows_no_class():
-    assert agreement.name_classes(Fixed([[1, 0]]), clips(1), pd.Series(["violin"])) is None
+    scores = pd.DataFrame([[1.0, 0.0]], columns=["slow", "fast"])
+    assert agreement.name_classes(scores, pd.Series(["violin"]), absolute=True) is None
+    some = agreement.name_classes(pd.concat([scores] * 3), pd.Series(["slow", "fast", "violin"]), absolute=True)
+    assert some == ["slow", "slow", None]
+
+
+def test_generated_clips_are_scored_as_they_are_heard_and_only_once(tmp_path, monkeypatch):
+    model, judges, some = tada.load("ace-step", "mini"), agreement.make_judges(), questions({"tempo": 2, "voice": 1})
+    heard = agreement.listen(agreement.generate_asked(model, some, 2), some, judges)
+    kept = agreement.generate_and_listen(model, some, judges, 2, Store(tmp_path))
+    assert heard["probe: slow"].isna().tolist() == [False, False, True]
+    assert np.allclose(heard, kept[heard.columns], atol=1e-3, equal_nan=True)
+    monkeypatch.setattr(model, "sample", None)
+    assert agreement.generate_and_listen(model, some, judges, 2, Store(tmp_path)).equals(kept)
 
 
 def test_renders_are_what_they_are_asked_to_be_and_codecs_keep_their_length():
     some = questions({"tempo": 4, "voice": 4})
     renders = agreement.render_asked(some)
-    found = agreement.agreement(renders, some, agreement.make_judges())
+    judges = agreement.make_judges()
+    found = agreement.agreement(agreement.listen(renders, some, judges), some, judges)
     told = found[found["against"] == agreement.ASKED].set_index(["attribute", "judge"])["share"]
     assert told["tempo", "probe"] == told["voice", "probe"] == told["tempo", "signal"] == told["voice", "signal"] == 1
     for name in ("ace-step", "stable-audio", "audioldm2"):

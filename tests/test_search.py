@@ -21,6 +21,7 @@ from tada.sae.search import choose, search
 from tada.sae.streams import epochs, keep_part, read_part
 from tada.sae.training import measure
 from tada.steering import Trial, seeded
+from tada.steering.ranges import grid
 
 DIM = 12
 
@@ -273,7 +274,7 @@ def test_one_feature_steers(sae_of):
         return {"concept": clips.audio.abs().mean((1, 2)).numpy()}
 
     score.key = "level"
-    rows = features.effect(model, sae, site, 4, [0.0, 30.0], TRIAL, score)
+    rows = grid(model, features.arm(sae, site, 4, model.checkpoint), TRIAL, [0.0, 30.0], score)
     means = rows.groupby("alpha")["value"].mean()
     assert not np.isclose(means[0.0], means[30.0])
     torch.testing.assert_close(features.single(sae, site, 4).directions[site][0], sae.W_dec[4].detach())

@@ -24,7 +24,7 @@ def feature_table(
         best: as from ``tada.sae.features.top``.
         name: of the group of players, letters, digits and hyphens; once a page.
         clips: players a feature.
-        effects: ``feature, alpha, metric, value`` as from ``tada.sae.features.effect``; None leaves the column out.
+        effects: ``feature`` beside rows as from ``tada.steering.ranges.grid``; None leaves the column out.
     """
     rows = [_row(heard, row, f"{name}-{place}", clips, effects) for place, row in enumerate(best.itertuples())]
     return HTML(plain_table(pd.DataFrame(rows), escape=False))

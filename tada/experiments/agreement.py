@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
 from tada.audio import Clips
-from tada.experiments.minis import SECONDS, draw_with
+from tada.experiments.minis import SECONDS, draw_with, judge_answers
 from tada.metrics.audio import prepare
-from tada.metrics.judges import ConceptJudge, EarJudge, OutsideJudge, ProbeJudge, SignalJudge, class_of
+from tada.metrics.judges import ConceptJudge, EarJudge, EveryConcept, OutsideJudge, ProbeJudge, SignalJudge
 from tada.minis.attributes import CLASSES, Attributes
 from tada.minis.render import render_batch
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.base import Model
 from tada.models.run import Latents
 from tada.stats import proportion
+from tada.store import Store
 
 ASKED = "asked for"
 """Stands for what a clip was asked to be; of renders it is what they are."""
@@ -30,11 +32,11 @@ def make_judges() -> dict[str, ConceptJudge]:
     return {judge.metric: judge for judge in every}
 
 
-def agreement(clips: Clips, asked: pd.DataFrame, judges: Mapping[str, ConceptJudge]) -> pd.DataFrame:
+def agreement(scores: pd.DataFrame, asked: pd.DataFrame, judges: Mapping[str, ConceptJudge]) -> pd.DataFrame:
     """Measure in how many clips judges name the same class.
 
     Args:
-        clips: one a row of ``asked``.
+        scores: as from :func:`listen`, one a row of ``asked``.
         asked: ``attribute, wanted``, as from ``tada.experiments.minis.questions``: about equally many clips a class.
         judges: by their names.
 
@@ -44,9 +46,14 @@ def agreement(clips: Clips, asked: pd.DataFrame, judges: Mapping[str, ConceptJud
     """
     rows = []
     for attribute, part in asked.groupby("attribute", sort=False):
-        some = Clips(clips.audio[part.index.tolist()], clips.sample_rate)
-        named = {name: name_classes(judge, some, part["wanted"]) for name, judge in judges.items()}
-        heard = pd.DataFrame({ASKED: part["wanted"].tolist()} | {name: own for name, own in named.items() if own})
+        heard = pd.DataFrame({ASKED: part["wanted"].tolist()})
+        for name, judge in judges.items():
+            own = {
+                one: scores.loc[part.index, f"{name}: {one}"] for one in class_names(str(attribute)) if judge.knows(one)
+            }
+            named = name_classes(pd.DataFrame(own), part["wanted"], judge.absolute)
+            if named:
+                heard[name] = named
         for against, other in combinations(heard, 2):
             both = heard[[against, other]].dropna()
             same, count = (both[against] == both[other]).sum(), len(both)
@@ -55,51 +62,95 @@ def agreement(clips: Clips, asked: pd.DataFrame, judges: Mapping[str, ConceptJud
     return pd.DataFrame(rows, columns=["attribute", "judge", "against", "share", "low", "high", "clips", "chance"])
 
 
-def name_classes(judge: ConceptJudge, clips: Clips, wanted: pd.Series) -> list[str | None] | None:
-    """Name the class of each clip by a judge.
+def class_names(attribute: str) -> list[str]:
+    """List the classes of an attribute, that of none as judges know it."""
+    return [f"no {attribute}" if name == "none" else name for name in CLASSES[attribute]]
+
+
+def name_classes(scores: pd.DataFrame, wanted: pd.Series, absolute: bool) -> list[str | None] | None:
+    """Name the class of each clip by a judge's scores.
 
     A judge whose scores are not comparable chooses among the classes that it knows and that were asked for, after each
     class's scores were brought to mean 0 and spread 1 over the clips.
+
+    Args:
+        scores: a row a clip, a column a class that the judge knows.
+        wanted: the class that each clip was asked for.
+        absolute: whether scores of different classes can be compared.
 
     Returns:
         One name a clip, None where the judge does not know the class that was asked for; no list where it knows fewer
         than two classes.
     """
-    known = [name for name in wanted.unique() if judge.knows(name)]
+    known = [name for name in wanted.unique() if name in scores]
     if len(known) < 2:
         return None
-    own = wanted.isin(known).to_numpy()
-    some = Clips(clips.audio[own.tolist()], clips.sample_rate)
-    attribute, _ = class_of(known[0])
-    names = [name for name in CLASSES[attribute] if judge.absolute and name != "none"] or known
-    names += [f"no {attribute}"] if judge.absolute and judge.knows(f"no {attribute}") else []
-    scores = judge.score(some, names)
-    if not judge.absolute:
-        scores = (scores - scores.mean(0)) / np.maximum(scores.std(0), 1e-9)
-    found = np.full(len(clips), None, object)
-    found[own] = np.where(scores.any(1), np.array(names, object)[scores.argmax(1)], "neither")
+    own, names = wanted.isin(known).to_numpy(), list(scores) if absolute else known
+    values = scores.loc[own, names].to_numpy()
+    if not absolute:
+        values = (values - values.mean(0)) / np.maximum(values.std(0), 1e-9)
+    found = np.full(len(wanted), None, object)
+    found[own] = np.where(values.any(1), np.array(names, object)[values.argmax(1)], "neither")
     return found.tolist()
 
 
-def compare(models: Mapping[str, Model], asked: pd.DataFrame, steps: Sequence[int | None] = (None,)) -> pd.DataFrame:
+def compare(
+    models: Mapping[str, Model],
+    asked: pd.DataFrame,
+    steps: Sequence[int | None] = (None,),
+    store: str | Path | None = None,
+) -> pd.DataFrame:
     """Measure :func:`agreement` on renders, on renders through each mini's codec, and on clips that it generates.
 
     Args:
         models: minis by their names.
         asked: as from ``tada.experiments.minis.questions``; renders are drawn by the same.
         steps: denoising steps of generated clips; None for a mini's own.
+        store: folder where scores of generated clips are kept.
 
     Returns:
         As from :func:`agreement`, with ``source``, whose clips they are.
     """
     judges, renders = make_judges(), render_asked(asked)
-    sources = {"renders": renders}
+    kept = None if store is None else Store(store)
+    sources = {"renders": listen(renders, asked, judges)}
     for name, model in models.items():
-        sources[f"renders, codec of {name}"] = through_codec(model, renders)
+        sources[f"renders, codec of {name}"] = listen(through_codec(model, renders), asked, judges)
         for count in steps:
-            sources[f"{name}, {count or model.sampling(None).steps} steps"] = generate_asked(model, asked, count)
-    parts = [agreement(clips, asked, judges).assign(source=source) for source, clips in sources.items()]
+            found = generate_and_listen(model, asked, judges, count, kept)
+            sources[f"{name}, {count or model.sampling(None).steps} steps"] = found
+    parts = [agreement(scores, asked, judges).assign(source=source) for source, scores in sources.items()]
     return pd.concat(parts, ignore_index=True)
+
+
+def listen(clips: Clips, asked: pd.DataFrame, judges: Mapping[str, ConceptJudge]) -> pd.DataFrame:
+    """Score clips, one a row of ``asked``, for every class of the attribute that each was asked for.
+
+    Returns:
+        The index of ``asked``, and columns such as ``"probe: slow"``; NaN for classes of other attributes.
+    """
+    parts = []
+    for attribute, part in asked.groupby("attribute", sort=False):
+        some = Clips(clips.audio[asked.index.get_indexer(part.index).tolist()], clips.sample_rate)
+        found = EveryConcept(list(judges.values()), class_names(str(attribute)))(some, part)
+        parts.append(pd.DataFrame(found, index=part.index))
+    return pd.concat(parts).loc[asked.index]
+
+
+def generate_and_listen(
+    model: Model,
+    asked: pd.DataFrame,
+    judges: Mapping[str, ConceptJudge],
+    steps: int | None = None,
+    store: Store | None = None,
+) -> pd.DataFrame:
+    """Generate a clip for each row of ``asked`` and score it as :func:`listen` does; scores are kept in the store."""
+    parts = []
+    for attribute, part in asked.groupby("attribute", sort=False):
+        judge = EveryConcept(list(judges.values()), class_names(str(attribute)))
+        found = judge_answers(model, part, judge, steps, store).groupby("metric", sort=False)["value"]
+        parts.append(pd.DataFrame({metric: values.to_numpy() for metric, values in found}, index=part.index))
+    return pd.concat(parts).loc[asked.index]
 
 
 # ---- clips

@@ -94,18 +94,24 @@ def ask(model: Model, asked: pd.DataFrame, steps: int | None = None, store: Stor
     Returns:
         What was asked, with what :func:`hear` says of each clip.
     """
-    found = _judged(model, asked, hear, steps, store)
+    found = judge_answers(model, asked, hear, steps, store, store is not None)
     return asked.assign(**{str(name): part["value"].to_numpy() for name, part in found.groupby("metric")})
 
 
-def _judged(
-    model: Model, asked: pd.DataFrame, judge: JudgeLike, steps: int | None, store: Store | None
+def judge_answers(
+    model: Model,
+    asked: pd.DataFrame,
+    judge: JudgeLike,
+    steps: int | None = None,
+    store: Store | None = None,
+    progress: bool = False,
 ) -> pd.DataFrame:
+    """Generate and judge one clip for each row of ``prompt, seed``: rows as from ``tada.engine.run``."""
     setting = Setting(SECONDS, model.sampling(steps=steps), batch=16)
     told = [{str(name): value for name, value in row.items()} for row in asked.to_dict("records")]
     units = engine.units(model, setting, judge, told)
     plan = asked.assign(chunk=np.arange(len(asked)) // setting.batch, **{UNIT: units})
-    return engine.run(model, plan, Job(replace(setting, progress=store is not None), judge), store)
+    return engine.run(model, plan, Job(replace(setting, progress=progress), judge), store)
 
 
 def hear(clips: Clips, rows: pd.DataFrame) -> dict[str, Any]:
@@ -166,7 +172,7 @@ def frechet(model: Model, clips: int = 256, store: Store | None = None) -> dict[
     """
     first, second, asked = (BLOCK[offset : offset + clips] for offset in (200_000, 250_000, 300_000))
     texts = [{"prompt": caption(draw(seed), seed).text, "seed": seed} for seed in asked]
-    made = _judged(model, pd.DataFrame(texts), embed, None, store)["embedding"]
+    made = judge_answers(model, pd.DataFrame(texts), embed, None, store, store is not None)["embedding"]
     known = _renders(first)
     of_mini, of_renders = distance(np.stack(made.to_list()), known), distance(_renders(second), known)
     return {"distance": of_mini, "renders": of_renders, "ratio": of_mini / of_renders, "clips": clips}

@@ -18,12 +18,11 @@ from tada.engine import Texts, generate
 from tada.errors import InputError, UnknownNameError, unknown
 from tada.hooks import record
 from tada.io import atomic_write
-from tada.metrics.judges import JudgeLike
 from tada.models.base import Model
 from tada.sae.model import SparseAutoencoder
 from tada.sae.streams import pieces
 from tada.steering.arms import Arm, Trial
-from tada.steering.ranges import grid, read_clips, write_clips
+from tada.steering.ranges import read_clips, write_clips
 from tada.steering.vector import Vector
 
 Activity = Literal["topk", "relu"]
@@ -240,18 +239,9 @@ def top(table: pd.DataFrame, count: int = 3) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["concept", "place", "feature", "score", "share"])
 
 
-def effect(
-    model: Model,
-    sae: SparseAutoencoder,
-    site: str,
-    feature: int,
-    alphas: Sequence[float],
-    trial: Trial,
-    judge: JudgeLike,
-) -> pd.DataFrame:
-    """Steer with one feature alone (eq. 8): rows as from ``tada.steering.ranges.grid``, with ``feature``."""
-    arm = Arm("SAE", single(sae, site, feature, {"checkpoint": model.checkpoint}), None, renorm=False)
-    return grid(model, arm, trial, alphas, judge).assign(feature=feature)
+def arm(sae: SparseAutoencoder, site: str, feature: int, checkpoint: str) -> Arm:
+    """Make the arm that steers with one feature alone (eq. 8)."""
+    return Arm("SAE", single(sae, site, feature, {"checkpoint": checkpoint}), None, renorm=False)
 
 
 def single(sae: SparseAutoencoder, site: str, feature: int, info: Mapping[str, Any] | None = None) -> Vector:

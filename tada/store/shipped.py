@@ -40,7 +40,8 @@ JUDGED = (UNIT, "metric", "value")
 ABOUT, ROWS, MADE, VECTOR = "about.json", "rows.parquet", "made", "vector.safetensors"
 
 SHARE, LEAST, RUN = 0.01, 16, 8
-"""Of the units that a page reads this share is made again, and so many at least, in runs that a model takes at once."""
+"""Of the units that a page is the first to read this share is made again, and so many at least, in runs that a model
+takes at once; where all were read by pages before it, so many of these."""
 TOLERANCE = 1e-3
 """The largest difference of a value that counts as rounding, relative to the value where that is above 1."""
 
@@ -72,9 +73,12 @@ class Shipped:
             self.about, self._rows = _read(folder)
         self.places = {unit: place for place, unit in enumerate(self._rows[UNIT].unique().to_pylist())}
         self._settings = {SETTING + name: json.dumps(value) for name, value in self.about["settings"].items()}
-        page = self.about["pages"].get(check.partition(" ")[0], {"units": [], "made": []})
+        name = check.partition(" ")[0]
+        page = self.about["pages"].get(name, {"units": [], "made": []})
         self.has_page = bool(page["units"])
-        self._sample = draw([place for span in page["units"] for place in range(*span)], check)
+        earlier = {place for other in self.about["pages"] if other < name for place in self._places(other)}
+        own = [place for place in self._places(name) if place not in earlier]
+        self._sample = draw(own, check) if own else draw(self._places(name), check, share=0.0)
         vectors = [unit for unit in page["made"] if (self._place(unit) / VECTOR).is_file()]
         self._vector = Random(check).choice(vectors) if vectors else ""
         self._checked: set[str] = set()
@@ -98,7 +102,7 @@ class Shipped:
     def of_page(self, page: str) -> pd.DataFrame:
         """Read the rows that a page asks for."""
         names = list(self.places)
-        return self.rows(name for start, stop in self.about["pages"][page]["units"] for name in names[start:stop])
+        return self.rows(names[place] for place in self._places(page))
 
     def find(self, unit: str, name: str) -> Path | None:
         """Find a file of a vector or an autoencoder by the key of what determines it; None if it does not ship."""
@@ -114,6 +118,11 @@ class Shipped:
         ours = {} if last.is_file() else self.files(unit)
         for name, file in sorted(ours.items(), key=lambda one: one[0] == last.name):
             atomic_write(last.with_name(name), file.read_bytes())
+
+    def _places(self, page: str) -> list[int]:
+        """The numbers of the units that a page asks for."""
+        spans = self.about["pages"].get(page, {"units": []})["units"]
+        return [place for span in spans for place in range(*span)]
 
     def _place(self, unit: str) -> Path:
         return (self.folder or Path(os.devnull)) / MADE / unit[:16]
@@ -189,13 +198,13 @@ def _read(folder: Path) -> tuple[dict[str, Any], pa.Table]:
     return about, pq.read_table(folder / ROWS)
 
 
-def draw(places: Sequence[int], seed: str) -> set[int]:
+def draw(places: Sequence[int], seed: str, share: float = SHARE) -> set[int]:
     """Draw the sample of a page's units: runs of neighbours, each as likely as any other."""
     runs = [places[start : start + RUN] for start in range(0, len(places), RUN)]
     Random(seed).shuffle(runs)
     sample: set[int] = set()
     for run in runs:
-        if len(sample) < max(LEAST, SHARE * len(places)):
+        if len(sample) < max(LEAST, share * len(places)):
             sample.update(run)
     return sample
 
