@@ -266,6 +266,19 @@ def test_of_a_model_that_draws_tokens_few_clips_may_be_others(
     assert (events.found[-1]["others"], events.found[-1]["largest"]) == (1, 0.0)
 
 
+def test_a_whole_run_may_have_few_other_clips(tmp_path: Path) -> None:
+    about = {"concept": "c", "pair": "1", "prompt": "p", "seed": range(8), "method": "m", "layers": "1", "percent": 1.0}
+    rows = pd.DataFrame({"unit_hash": list("abcdefgh"), "model": "ace-step", **about, "metric": "m", "value": 0.5})
+    used = {"04": {"own": list("abcdefgh"), "made": {}, "seconds": 1.0}}
+    Store(tmp_path / "then").add(rows)
+    packing.pack(tmp_path / "then", used, tmp_path / "results", ABOUT)
+    for apart, far, model, wrong in ((2, 0.04, "", 0), (3, 0.04, "", 3), (2, 0.06, "", 2), (2, 0.06, "ace-step", 0)):
+        place = tmp_path / f"{apart} {far} {model}"
+        Store(place).add(rows.assign(value=0.5 + far * (np.arange(8) < apart)))
+        found = packing.compare(place, used, tmp_path / "results", [model])
+        assert found["wrong"].sum() == wrong and (found["difference"] > 1e-3).sum() == apart
+
+
 def test_differences_know_gaps_and_rounding() -> None:
     def rows(*values: float) -> pd.DataFrame:
         units = [f"unit {place}" for place in range(len(values))]
