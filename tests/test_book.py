@@ -252,6 +252,16 @@ def test_two_notebooks_run_side_by_side(checkout: Checkout) -> None:
     assert checkout.lines[3].endswith("(2 of 2)")
 
 
+def test_pages_that_others_wait_for_come_first(checkout: Checkout) -> None:
+    for name in ("03_three", "04_four", "05_five"):
+        checkout.write(f"notebooks/{name}.py", "# %%\n1\n")
+    later = "04_four:\n  04_four: {after: [03_three]}\n05_five:\n  05_five: {after: [04_four]}\n"
+    checkout.write("notebooks/pages.yml", later)
+    checkout.run(jobs=1)
+    begun = [line.partition("_")[0] for line in checkout.lines if line.endswith("begun")]
+    assert begun == ["03", "04", "01", "02", "05"]
+
+
 def test_after_a_failure_what_is_under_way_is_finished_and_no_other_is_begun(checkout: Checkout) -> None:
     for name, code in (("01_one", "1 / 0"), ("02_two", "import time\ntime.sleep(4)"), ("03_three", "3")):
         checkout.write(f"notebooks/{name}.py", f"# %%\n{code}\n")

@@ -141,15 +141,22 @@ def default_jobs(profile: str) -> int:
 
 
 def _run_side_by_side(specs: Sequence[PageSpec], jobs: int, run: Callable[[PageSpec, threading.Event], None]) -> None:
-    """Run pages in threads, each after those whose results it reads; an exception stops all that run."""
+    """Run pages in threads, each after those whose results it reads; an exception stops all that run.
+
+    Of pages that could begin, those that most others wait for come first.
+    """
     known, order, stop = {spec.name: spec for spec in specs}, sort_pages(specs), threading.Event()
     running: dict[Future[None], str] = {}
+    ready: list[str] = []
     order.prepare()
     with ThreadPoolExecutor(jobs) as pool:
         try:
             while order.is_active():
-                ready = sorted(order.get_ready(), key=lambda name: -sum(name in spec.after for spec in specs))
-                running |= {pool.submit(run, known[name], stop): name for name in ready}
+                ready += order.get_ready()
+                ready.sort(key=lambda name: -sum(name in spec.after for spec in specs))
+                while ready and len(running) < jobs:
+                    name = ready.pop(0)
+                    running[pool.submit(run, known[name], stop)] = name
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     future.result()
                     order.done(running.pop(future))
