@@ -129,7 +129,7 @@ def test_a_command_leaves_its_tables_and_a_second_one_computes_nothing(tiny_fold
     impacts = sweep()
     assert list(impacts["layers"]) == ["1", "3+4"]
     assert (tmp_path / "pairs.parquet").is_file() and (tmp_path / "scores.parquet").is_file()
-    monkeypatch.setattr("tada.engine._batches", lambda *_: pytest.fail("a clip was made again"))
+    monkeypatch.setattr("tada.engine.chunks._batches", lambda *_: pytest.fail("a clip was made again"))
     pd.testing.assert_frame_equal(sweep(), impacts)
 
 
@@ -268,7 +268,7 @@ def test_what_another_process_is_making_is_waited_for_not_made_again(tiny_folder
 
     other = threading.Thread(target=finish)
     other.start()
-    monkeypatch.setattr("tada.engine._clips", lambda model, job, chunk, missing, limit: _none(missing))
+    monkeypatch.setattr("tada.engine.chunks.make_clips", lambda model, job, chunk, missing, limit: _none(missing))
     start = time.monotonic()
     frame = localisation.sweep(work, pairs, [1, 2], store=mine)
     other.join()
