@@ -11,12 +11,14 @@ import time
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
 
 import tada
+from tada.display.live.graphs import in_steps
 from tada.experiments import minis as measured
 from tada.minis import cards
 from tada.minis.attributes import CLASSES, draw
@@ -322,3 +324,19 @@ def test_the_command_explains_itself_and_never_clears_its_start(tmp_path):
     inside.mkdir(parents=True)
     assert "of its own" in refused("ace-step", "--afresh", "--start", inside)
     assert inside.is_dir()
+
+
+def test_weights_are_kept_in_whole_steps() -> None:
+    weight, bias = torch.randn(64, 48, generator=torch.Generator().manual_seed(0)), torch.full((3,), 0.1)
+    kept, same = weight.clone(), bias.clone()
+    for value in (kept, same):
+        ace_step.keep_steps(value)
+    assert torch.equal(same, bias), "vectors stay as they are"
+    step = 1 / 64  # the largest power of two of which 40 fit into a spread of about 1
+    assert set((kept / step % 2).unique().tolist()) == {0.0, 1.0}, "whole, and no larger step would do"
+    assert float((kept - weight).abs().max()) <= step / 2
+    again = kept.clone()
+    ace_step.keep_steps(again)
+    assert torch.equal(again, kept)
+    numbers, moved, scale = in_steps(kept.numpy())
+    assert numbers.dtype == np.int16 and np.array_equal((numbers + moved) * scale, kept.numpy())
