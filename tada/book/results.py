@@ -25,18 +25,19 @@ class Kept(NamedTuple):
     Attributes:
         home: pages are run in its folder `notebooks`, and keep their results in `_build` beside it.
         shipped: folder of results that ship; None for none.
-        seed: of the sample of those that is computed again.
+        seed: of the sample of those that is computed again; None for no sample.
     """
 
     home: Path
     shipped: Path | None = None
-    seed: int = 0
+    seed: int | None = 0
 
     def environment(self, page: str, output: Path) -> dict[str, str]:
         """Return the variables of a kernel that executes a page into `output`."""
         folder = "" if self.shipped is None else str(self.shipped.resolve())
         notes = str(provenance.notes(output, "used"))
-        return {"TADA_RESULTS": folder, "TADA_CHECK": f"{page} {self.seed}", "TADA_USED": notes}
+        check = "" if self.seed is None else f"{page} {self.seed}"
+        return {"TADA_RESULTS": folder, "TADA_CHECK": check, "TADA_USED": notes}
 
 
 def find(book: Path, fresh: bool = False, seed: int | None = None) -> Kept:

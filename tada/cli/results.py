@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pkgutil
 import platform
-import secrets
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +29,7 @@ def results() -> None:
 @click.option(
     "--out", type=options.FOLDER, metavar="FOLDER", help="What is replaced. Default: results/ of the checkout."
 )
-@click.option("--grow", is_flag=True, help="Compute what is missing from what ships, and a sample of that again.")
+@click.option("--grow", is_flag=True, help="Compute only what is missing from what ships.")
 def make(profile: str, only: Sequence[str], jobs: int | None, out: str | None, grow: bool) -> None:
     """Execute the notebooks from nothing and pack what they used; a run that was stopped goes on.
 
@@ -60,7 +59,7 @@ def _run_fresh(
     from tada.store.shipped import RESULTS
 
     root, profile = pages.root(), pages.check_profile(profile)
-    fresh = kept.find(root, fresh=True)._replace(shipped=shipped, seed=secrets.randbelow(10**6))
+    fresh = kept.find(root, fresh=True)._replace(shipped=shipped, seed=None)
     options.when_stopped(f"What was computed is kept in {relative(fresh.home)}: the same command goes on from there.")
     specs = pages.select(root / "notebooks", only)
     done = build.execute(root, specs, profile, jobs=jobs, tell=click.echo, kept=fresh)
