@@ -1,7 +1,8 @@
-# Two commands: `make book` and `make test`. Both set up .venv first; a second run finds it ready.
+# Two commands: `make book` and `make test`. Both set up .venv first, the second with more; a second run finds it ready.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BOOK := $(VENV)/.book
 READY := $(VENV)/.installed
 PROFILE ?= mini
 JOBS ?=
@@ -17,15 +18,19 @@ export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-$(READY): pyproject.toml constraints.txt
+$(BOOK): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed, $(PYTHON) is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.11 ...")'
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian: python3-venv)." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[book]'
+	@touch $@
+
+$(READY): $(BOOK)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[book,dev]'
 	@touch $@
 
-book: $(READY)  ## execute the notebooks and build the site, warnings are errors (PROFILE=smoke|mini|colab|paper, JOBS=N, FRESH=1)
+book: $(BOOK)  ## execute the notebooks and build the site, warnings are errors (PROFILE=smoke|mini|colab|paper, JOBS=N, FRESH=1)
 	$(BIN)/tada book --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS)) $(if $(FRESH),--fresh)
 
 lint: $(READY)  ## ruff, mypy and import-linter only
@@ -48,10 +53,10 @@ $(METRICS)/.installed: $(READY) tada/metrics/packages.py
 test-metrics: $(METRICS)/.installed  ## test laion-clap, MuQ-MuLan and Audiobox on random weights, without a hub
 	HF_HUB_OFFLINE=1 TADA_TEST_METRICS=1 $(METRICS)/bin/python -m pytest tests/metrics
 
-train: $(READY)  ## train a mini, an ear or the probe anew, or go on with it (NAME=stable-audio|ace-step|audioldm2|musicgen|clap|second|probe)
+train: $(BOOK)  ## train a mini, an ear or the probe anew, or go on with it (NAME=stable-audio|ace-step|audioldm2|musicgen|clap|second|probe)
 	$(BIN)/python -m training $(NAME)
 
-pair: $(READY)  ## write notebooks/*.ipynb from notebooks/*.py
+pair: $(BOOK)  ## write notebooks/*.ipynb from notebooks/*.py
 	$(BIN)/tada pair
 
 look: $(READY)  ## photograph the built site in headless Chromium and check it (needs chromium and chromedriver)
