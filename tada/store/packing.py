@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from tada.errors import InputError
 from tada.io import atomic_write, sha256, write_json
 from tada.store import SETTING, UNIT, Store
-from tada.store.shipped import ABOUT, MADE, ROWS, VECTOR, Shipped, differences, other_clips
+from tada.store.shipped import ABOUT, DIGITS, MADE, ROWS, VECTOR, Shipped, differences, other_clips
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +62,7 @@ def pack(
     names = list(old.places)
     grown = {page: [names[place] for place in used.get("shipped", ())] for page, used in pages.items()}
     kept = {page: old.of_page(page) for page in others}
+    rows = rows.assign(**{UNIT: rows[UNIT].str[:DIGITS]})
     rows = pd.concat([rows, *kept.values(), *map(old.rows, grown.values())], ignore_index=True)
     rows = rows[~rows.duplicated([name for name in (UNIT, "metric") if name in rows])]
     places = {unit: place for place, unit in enumerate(rows[UNIT].unique())}
@@ -84,7 +85,9 @@ def pack(
             page: {
                 **about,
                 "seconds": used["seconds"],
-                "units": spans(places[unit] for unit in [*used["own"], *grown[page]] if unit in places),
+                "units": spans(
+                    places[unit[:DIGITS]] for unit in [*used["own"], *grown[page]] if unit[:DIGITS] in places
+                ),
                 "made": list(used["made"]),
                 **({"grown_from": _last_run(old, page)} if grown[page] else {}),
             }

@@ -39,6 +39,9 @@ CHECK = "TADA_CHECK"
 JUDGED = (UNIT, "metric", "value")
 ABOUT, ROWS, MADE, VECTOR = "about.json", "rows.parquet", "made", "vector.safetensors"
 
+DIGITS = 24
+"""Of a unit's key that ship, enough that no two are alike."""
+
 SHARE, LEAST, RUN = 0.01, 16, 8
 """Of the units that a page is the first to read this share is made again, and so many at least, in runs that a model
 takes at once; where all were read by pages before it, so many of these."""
@@ -58,7 +61,7 @@ class Shipped:
 
     Attributes:
         about: what ``about.json`` says.
-        places: unit -> its number, in the order of pages.
+        places: first :data:`DIGITS` of a unit -> its number, in the order of pages.
         has_page: whether some were made for the page that is being built.
 
     Raises:
@@ -85,18 +88,20 @@ class Shipped:
 
     def known(self, units: Iterable[str]) -> set[str]:
         """Tell which of these units are here."""
-        return {unit for unit in units if unit in self.places or unit in self._settings}
+        return {unit for unit in units if unit[:DIGITS] in self.places or unit in self._settings}
 
     def tables(self, units: Sequence[str]) -> list[pa.Table]:
         """Read what was judged of units that are here; columns that describe their clips are left out."""
         said = [unit for unit in units if unit in self._settings]
+        whole = {unit[:DIGITS]: unit for unit in units}
         judged = self._rows.select([name for name in JUDGED if name in self._rows.column_names])
-        found = judged.filter(pc.is_in(judged[UNIT], pa.array(units, pa.string())))
+        found = judged.filter(pc.is_in(judged[UNIT], pa.array(whole, pa.string())))
+        found = found.set_column(0, UNIT, pa.array([whole[unit] for unit in found[UNIT].to_pylist()], pa.string()))
         settings = pa.table({UNIT: said, "value": [self._settings[unit] for unit in said]})
         return [table for table in (found, settings) if len(table)]
 
     def rows(self, units: Iterable[str]) -> pd.DataFrame:
-        """Read all columns of units."""
+        """Read all columns of units, by the first digits of their keys."""
         return self._rows.filter(pc.is_in(self._rows[UNIT], pa.array(list(units), pa.string()))).to_pandas()
 
     def of_page(self, page: str) -> pd.DataFrame:
@@ -132,14 +137,15 @@ class Shipped:
     def note(self, shipped: Sequence[str], own: Sequence[str]) -> None:
         """Tell whoever builds a page which units it reads: those that ship by their numbers, a store's own by name."""
         if log.isEnabledFor(logging.INFO):
-            places, both = ([self.places[unit] for unit in units if unit in self.places] for units in (shipped, own))
+            numbers = ([self.places.get(unit[:DIGITS]) for unit in units] for units in (shipped, own))
+            places, both = ([place for place in found if place is not None] for found in numbers)
             log.info("%s", {"shipped": places, "own": list(own), "both": both})
 
     def sampled(self, units: Iterable[str]) -> set[str]:
         """Choose the units of the sample among these that were not compared yet; none where no page is built."""
         if not log.isEnabledFor(logging.INFO):
             return set()
-        return {unit for unit in units if self.places.get(unit) in self._sample} - self._checked
+        return {unit for unit in units if self.places.get(unit[:DIGITS]) in self._sample} - self._checked
 
     def is_sampled(self, vector: str) -> bool:
         """Tell whether a vector is the one of the page that is fitted again."""
@@ -152,7 +158,7 @@ class Shipped:
             again: rows as of a store.
             draws_tokens: whether rounding may change a clip by any amount, see :func:`other_clips`.
         """
-        again = again[again[UNIT].isin(self.places) & (again["metric"] != "embedding")]
+        again = again[again[UNIT].str[:DIGITS].isin(self.places) & (again["metric"] != "embedding")]
         units = again[UNIT].unique().tolist()
         ours = pd.concat([table.to_pandas() for table in self.tables(units)])
         found = differences(again, ours, [UNIT, "metric"], "outer")
@@ -168,7 +174,7 @@ class Shipped:
     def _tell(self, units: Sequence[str], found: pd.DataFrame, others: int = 0) -> None:
         self._checked.update(units)
         wrong = [
-            f"unit {row.unit_hash}, {row.metric}: {row.shipped:.6g} ships, {row.here:.6g} computed here, "
+            f"unit {row.unit_hash[:DIGITS]}, {row.metric}: {row.shipped:.6g} ships, {row.here:.6g} computed here, "
             f"apart by {row.difference:.3g}"
             for row in found[found["wrong"]].itertuples()
         ]
@@ -195,7 +201,9 @@ def _read(folder: Path) -> tuple[dict[str, Any], pa.Table]:
     about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     if sha256(folder / ROWS) != about["sha256"]:
         raise InputError(f"{folder / ROWS} is not what {ABOUT} describes: damaged or edited; take it from git again")
-    return about, pq.read_table(folder / ROWS)
+    rows = pq.read_table(folder / ROWS)
+    where = rows.column_names.index(UNIT)
+    return about, rows.set_column(where, UNIT, pc.utf8_slice_codeunits(rows[UNIT].cast(pa.string()), 0, DIGITS))
 
 
 def draw(places: Sequence[int], seed: str, share: float = SHARE) -> set[int]:
