@@ -174,7 +174,7 @@ class Shipped:
     def _tell(self, units: Sequence[str], found: pd.DataFrame, others: int = 0) -> None:
         self._checked.update(units)
         wrong = [
-            f"unit {row.unit_hash[:DIGITS]}, {row.metric}: {row.shipped:.6g} ships, {row.here:.6g} computed here, "
+            f"unit {str(row.unit_hash)[:DIGITS]}, {row.metric}: {row.shipped:.6g} ships, {row.here:.6g} computed here, "
             f"apart by {row.difference:.3g}"
             for row in found[found["wrong"]].itertuples()
         ]
