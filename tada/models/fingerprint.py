@@ -6,6 +6,7 @@ import logging
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
 from typing import Any
@@ -58,5 +59,9 @@ def _modules(things: Iterable[Any]) -> Iterator[nn.Module]:
 
 def versions() -> dict[str, str]:
     """Versions of what decides about the numbers."""
-    libraries = {"torch": torch.__version__, **{name: version(name) for name in ("diffusers", "transformers")}}
-    return {"tada": version("tada-companion"), **libraries, "python": platform.python_version()}
+    libraries = {"torch": torch.__version__, **{name: _version(name) for name in ("diffusers", "transformers")}}
+    return {"tada": _version("tada-companion"), **libraries, "python": platform.python_version()}
+
+
+_version = cache(version)
+"""Of a package: its metadata are read once."""
