@@ -18,15 +18,17 @@ import torch
 from torch import Tensor
 
 from tada.concepts import steered as prompts
+from tada.engine import units
 from tada.errors import check_name
 from tada.experiments import benchmark, steering, table_1
 from tada.experiments.benchmark import CONTROL, JUDGES
 from tada.experiments.profiles import first_seed
 from tada.experiments.table_1 import Table1
+from tada.io import read_signed, write_signed
 from tada.models.base import Model
 from tada.steering import Arm, PromptArm, RecordedArm, Vector, library, pair_means, steer, switch_prompt
 from tada.steering.arms import BASELINE, Way
-from tada.store import Store
+from tada.store import Store, shipped
 
 COLUMNS = ["study", "concept", "unit", "condition", "judge", "value"]
 """Of the values of studies: ``unit`` is what was drawn independently, a prompt or a block of pairs."""
@@ -92,13 +94,10 @@ def vary_pairs(table: Table1, concept: str) -> pd.DataFrame:
     """
     work, layers = table.work, table.work.layer_sets[0]
     counts = benchmark.size_of(table).pairs
-    most = max(counts)
-    means = difference_of_pairs(table, concept, 3 * most)
-    arm, found, ways = benchmark.ranged_caa(table, concept), [], []
+    vectors = vectors_of_blocks(table, concept, counts)
+    arm, rest, found, ways = benchmark.ranged_caa(table, concept), vectors["rest"][0], [], []
     for name, count in named_counts(counts).items():
-        starts = range(0, 2 * most - count + 1, count)
-        blocks = [block_vector(means, range(start, start + count)) for start in starts][:BLOCKS]
-        rest = block_vector(means, range(2 * most, 3 * most))
+        blocks = vectors[str(count)]
         found += [
             {"concept": concept, "condition": f"cosine, {name}", "unit": f"block {i}", "judge": "", "value": value}
             for i, value in enumerate(cosine(block, rest) for block in blocks)
@@ -111,6 +110,33 @@ def named_counts(counts: Sequence[int]) -> dict[str, int]:
     """Name the fewest and the most pairs, and the most that are not more than the paper's."""
     papers = max((count for count in counts if count <= PAPERS_PAIRS), default=min(counts))
     return {"fewest pairs": min(counts), "the paper's pairs": papers, "most pairs": max(counts)}
+
+
+def vectors_of_blocks(table: Table1, concept: str, counts: Sequence[int]) -> dict[str, list[Vector]]:
+    """Fit vectors from blocks of so many pairs each, at most :data:`BLOCKS` of a count, or find them.
+
+    Returns:
+        Pairs of a block -> vectors; ``"rest"``: one from as many pairs as the largest block, none of which is in any.
+    """
+    work, most = table.work, max(counts)
+    about = {"what": "blocks of pairs", "concept": concept, "counts": list(counts), "blocks": BLOCKS}
+    about |= {"vocabulary": work.vocabulary, "sites": list(work.model.resolve(work.layer_sets[0]))}
+    made_by = units(work.model, work.setting, None, [about])[0]
+    place = table.kept("benchmark-pairs") / f"{made_by[:16]}.safetensors"
+    shipped.layer().copy(made_by, place)
+    if not place.is_file():
+        means = difference_of_pairs(table, concept, 3 * most)
+        starts = [(str(n), range(at, at + n)) for n in counts for at in range(0, 2 * most - n + 1, n)[:BLOCKS]]
+        starts.append(("rest", range(2 * most, 3 * most)))
+        blocks = {f"{name} {pairs.start}": block_vector(means, pairs) for name, pairs in starts}
+        tensors = {f"{name} {site}": own for name, one in blocks.items() for site, own in one.directions.items()}
+        write_signed(place, place.with_suffix(".json"), tensors, about)
+    shipped.note_made(made_by, place)
+    found: dict[str, dict[str, dict[str, Tensor]]] = {}
+    for name, own in read_signed(place, place.with_suffix(".json"))[0].items():
+        count, start, site = name.split(" ", 2)
+        found.setdefault(count, {}).setdefault(start, {})[site] = own
+    return {count: [Vector(own[start]) for start in sorted(own, key=int)] for count, own in found.items()}
 
 
 def difference_of_pairs(table: Table1, concept: str, count: int) -> dict[str, Tensor]:

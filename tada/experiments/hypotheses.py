@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -86,7 +87,7 @@ class Findings:
         """Judges of a study."""
         return [str(name) for name in self.values.loc[self.values["study"] == study, "judge"].unique()]
 
-    @property
+    @cached_property
     def evidence(self) -> Evidence:
         """The benchmark, as claims are tested on it."""
         return Evidence(self.model, self.checkpoint, results=self.results)
