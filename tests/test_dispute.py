@@ -11,8 +11,10 @@ import torch
 
 from tada.display import dispute as figures
 from tada.experiments import dispute, hypotheses
+from tada.experiments.benchmark import open_benchmark
 from tada.experiments.claims import CONTRADICTED, NOT_RUN, SUPPORTED, TOO_FEW, UNDECIDED, Effect
 from tada.experiments.hypotheses import HYPOTHESES, TESTS, Findings, contrast, settle, verdict
+from tada.experiments.table_1 import Config
 from tada.steering import Vector
 
 # ---- the rule
@@ -183,3 +185,17 @@ def test_movements_are_taken_prompt_by_prompt():
     found = dispute.movements(pd.DataFrame(rows)).set_index(["condition", "unit"])["value"]
     assert found["one", "a"] == pytest.approx(0.2) and found["one", "b"] == pytest.approx(0.6)
     assert found["patch", "a"] == pytest.approx(0.1), "from the unsteered clip where there is no other side"
+
+
+def test_vectors_of_blocks_are_those_of_their_pairs_and_are_found_again(tmp_path, monkeypatch):
+    table = open_benchmark(Config("ace-step", "tiny", "smoke", ("tempo",), "6+7", seconds=0.5, store=tmp_path))
+    found = dispute.vectors_of_blocks(table, "tempo", (1, 2))
+    assert {name: len(some) for name, some in found.items()} == {"1": 4, "2": 2, "rest": 1}
+    means = dispute.difference_of_pairs(table, "tempo", 6)
+    for vector, pairs in ((found["1"][3], range(3, 4)), (found["2"][1], range(2, 4)), (found["rest"][0], range(4, 6))):
+        for site, own in dispute.block_vector(means, pairs).directions.items():
+            torch.testing.assert_close(vector.directions[site], own)
+    monkeypatch.setattr(dispute, "pair_means", None)
+    again = dispute.vectors_of_blocks(table, "tempo", (1, 2))
+    site = next(iter(again["2"][0].directions))
+    assert torch.equal(again["2"][0].directions[site], found["2"][0].directions[site])
