@@ -55,7 +55,7 @@ together: int = 0  # concepts that are steered at once; 0 for the profile's
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
-from IPython.display import Markdown, display
+from IPython.display import HTML, Markdown, display
 
 from tada import evaluation
 from tada.concepts import steered as prompts
@@ -148,7 +148,7 @@ f"{first['concept']}, {first['method']}, {first['layers']}: {by_hand:.4f} by han
 # %%
 distances = {name: benchmark.prompt_cutoffs(table, name) for name in names}
 means = evaluation.pooled(benchmark.without_controls(results), distances)
-figures.area_table(means)
+tables.folded(HTML(figures.area_table(means).to_html()), "Areas of every way by every judge")
 
 # %% mystnb={"image": {"alt": "One line for each way to steer and layer set: the area under the gain in alignment over distance, mean of the concepts, with its interval."}}
 figures.area_intervals(means, judge)
