@@ -38,9 +38,10 @@ def make(profile: str, only: Sequence[str], jobs: int | None, out: str | None, g
     from tada.book import pages
     from tada.book import results as kept
     from tada.store import packing
+    from tada.store.shipped import ABOUT
 
     folder = Path(out) if out else pages.root() / "results"
-    before = kept.find(pages.root()).shipped if grow else folder if only and folder.is_dir() else None
+    before = kept.find(pages.root()).shipped if grow else folder if only and (folder / ABOUT).is_file() else None
     root, home, used = _run_fresh(profile, only, jobs, before if grow else None)
     asked = [*(f"--only {name}" for name in only), *(["--grow"] if grow else [])]
     about = _about(root, " ".join(["tada results make --profile", profile, *asked]))
