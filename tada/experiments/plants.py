@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -80,39 +80,49 @@ def grade(
         that are planted (``right``) and that carry the concept (``found``).
     """
     plants = scores["pair"].map(pairs.set_index("pair")["plant"])
-    rows: list[dict[str, Any]] = []
-    for number, part in scores.groupby(plants, sort=False):
-        names, first = part["pair"].unique(), pairs[pairs["plant"] == number].iloc[0]
-        planted = {str(layer) for layer in first["layers"]}
-        for size in [size for size in sizes if size <= len(names) - MIN_UNITS]:
-            for start in range(0, len(names) - size + 1, size):
-                block = part["pair"].isin(names[start : start + size])
-                about = {"plant": number, "concept": first["concept"], "pairs": size}
-                rows += [about | row for row in _grade_block(part[block], part[~block], planted, rule)]
-    if not rows:
+    about = pairs.drop_duplicates("plant").set_index("plant")[["concept", "layers"]].to_dict("index")
+    blocks = [(number, *block) for number, part in scores.groupby(plants, sort=False) for block in _cut(part, sizes)]
+    if not blocks:
         raise InputError(f"got plants of too few pairs to grade; expected {min(sizes) + MIN_UNITS} or more of each")
+    impacts, elsewhere = _impacts(inside for *_, inside, _ in blocks), _impacts(others for *_, others in blocks)
+    does, rows = dict(list(elsewhere.groupby("concept"))), []
+    for controls in (False, True):
+        called = rule(impacts if controls else impacts[impacts["method"] == "patch"])
+        for name, own in called.groupby("concept", sort=False):
+            plant, size, *_ = blocks[int(str(name))]
+            case = {"plant": plant, "concept": about[plant]["concept"], "pairs": size, "controls": controls}
+            rows.append(case | _count(own, does[name], {str(layer) for layer in about[plant]["layers"]}))
     return pd.DataFrame(rows)
 
 
-def _grade_block(block: pd.DataFrame, others: pd.DataFrame, planted: set[str], rule: Rule) -> Iterator[dict[str, Any]]:
-    elsewhere = patching.impact(others[others["method"] == "patch"])
-    does = elsewhere[elsewhere["known"] & (elsewhere["impact"] >= MIN_IMPACT)]
-    carrying = planted & set(does["layers"])
-    impacts = patching.impact(block)
-    for controls in (False, True):
-        called = rule(impacts if controls else impacts[impacts["method"] == "patch"])
-        names = set(called.loc[called["functional"], "layers"])
-        yield {
-            "controls": controls,
-            "null": not (planted and elsewhere["known"].any()),
-            "unknown": not impacts["known"].any(),
-            "layers": len(called),
-            "planted": len(planted),
-            "carrying": len(carrying),
-            "called": len(names),
-            "right": len(names & planted),
-            "found": len(names & carrying),
-        }
+def _cut(scores: pd.DataFrame, sizes: Sequence[int]) -> Iterator[tuple[int, pd.DataFrame, pd.DataFrame]]:
+    """Cut a plant into blocks of pairs: the size of each, its scores, and those of all other pairs without controls."""
+    names = scores["pair"].unique()
+    for size in [size for size in sizes if size <= len(names) - MIN_UNITS]:
+        for start in range(0, len(names) - size + 1, size):
+            inside = scores["pair"].isin(names[start : start + size])
+            yield size, scores[inside], scores[~inside & (scores["method"] == "patch")]
+
+
+def _impacts(blocks: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """The impacts of blocks, with the number of each in the place of its concept, so that a rule takes them apart."""
+    return pd.concat([patching.impact(block).assign(concept=str(number)) for number, block in enumerate(blocks)])
+
+
+def _count(called: pd.DataFrame, elsewhere: pd.DataFrame, planted: set[str]) -> dict[str, Any]:
+    """Count what is called in a block, by what its plant does on the other pairs."""
+    works = elsewhere["known"] & (elsewhere["impact"] >= MIN_IMPACT)
+    carrying, names = planted & set(elsewhere.loc[works, "layers"]), set(called.loc[called["functional"], "layers"])
+    return {
+        "null": not (planted and elsewhere["known"].any()),
+        "unknown": not called["known"].any(),
+        "layers": len(called),
+        "planted": len(planted),
+        "carrying": len(carrying),
+        "called": len(names),
+        "right": len(names & planted),
+        "found": len(names & carrying),
+    }
 
 
 def summarise(grades: pd.DataFrame) -> pd.DataFrame:

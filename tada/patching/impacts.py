@@ -118,23 +118,31 @@ def resample(part: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> S
     where = ", ".join(f"{name} {part[name].iloc[0]}" for name in CASE)
     if part["value"].isna().any():
         raise InputError(f"{where}: {int(part['value'].isna().sum())} scores are NaN")
-    kind = ["method", "layers"]
-    sets = [(str(method), str(layers)) for method, layers in part[kind].drop_duplicates().to_numpy()]
+    sets, rows = _labels(part["method"], part["layers"])
     for needed in (NONE, ALL):
         if needed not in sets:
             raise InputError(f"{where}: no clips with layers {needed[1]!r}; equation 9 needs them")
     for method, layers in sets:
         if ("patch", layers) not in sets:
             raise InputError(f"{where}: clips of the control {method} but none of the layers {layers} that it is for")
-    table = part.pivot(index=kind, columns=["pair", "seed"], values="value").loc[sets]
-    if table.isna().any(axis=None):
-        row, column = np.argwhere(table.isna().to_numpy())[0]
-        pair, number = table.columns[column]
+    clips, columns = _labels(part["pair"], part["seed"])
+    table = np.full((len(sets), len(clips)), np.nan)
+    table[rows, columns] = part["value"]
+    if np.isnan(table).any():
+        row, column = np.argwhere(np.isnan(table))[0]
+        pair, number = clips[column]
         raise InputError(f"{where}: pair {pair} has no clip of {sets[row]} with seed {number}, but of other layers")
-    pairs, seeds = (table.columns.get_level_values(name) for name in ("pair", "seed"))
-    crossed = [pairs.tolist()] if seeds.is_unique else [pairs.tolist(), seeds.tolist()]
+    pairs, seeds = (list(labels) for labels in zip(*clips, strict=True))
+    crossed = [pairs] if len(set(seeds)) == len(seeds) else [pairs, seeds]
     drawn, units = cluster_draws(*crossed, resamples=resamples, seed=named_seed(str(part["concept"].iloc[0]), seed))
-    return Similarities(sets, table.to_numpy() @ drawn.T, units, pairs.nunique(), table.shape[1])
+    return Similarities(sets, table @ drawn.T, units, len(set(pairs)), len(clips))
+
+
+def _labels(*columns: pd.Series) -> tuple[list[tuple[Any, ...]], Values]:
+    """List the different rows of some columns, in their order, and the number of each row in this list."""
+    codes: dict[tuple[Any, ...], int] = {}
+    rows = [codes.setdefault(row, len(codes)) for row in zip(*(column.tolist() for column in columns), strict=True)]
+    return list(codes), np.array(rows)
 
 
 def _table(case: Any, cases: Sequence[Similarities], known: bool) -> pd.DataFrame:
@@ -144,14 +152,20 @@ def _table(case: Any, cases: Sequence[Similarities], known: bool) -> pd.DataFram
     rise = np.mean([one.rises(sets) / (one.rises([ALL])[0, 0] or np.nan) for one in cases], axis=0).T
     units, strata = min(one.units for one in cases) if known else 1, len(cases)
     margin = share[:, [sets.index(("patch", layers)) for _, layers in sets]] - share
-    table = pd.DataFrame([(*case, *one) for one in sets], columns=[*CASE, "method", "layers"])
+    table = dict(zip(CASE, case, strict=True)) | {
+        "method": [one[0] for one in sets],
+        "layers": [one[1] for one in sets],
+    }
     for values, names in ((share, ("impact", "low", "high")), (margin, ("margin", "margin_low", "margin_high"))):
-        for name, column in zip(names, (values[0], *bootstrap(values, units, strata=strata)), strict=True):
-            table[name] = column
-    table.loc[table["method"] == "patch", ["margin", "margin_low", "margin_high"]] = np.nan
-    for _, own in table.groupby("method"):
-        table.loc[own.index, "bound"] = lower_bounds(rise[:, own.index], units, strata)
-    return table
+        table |= dict(zip(names, (values[0], *bootstrap(values, units, strata=strata)), strict=True))
+    methods, bounds = np.array(table["method"]), np.empty(len(sets))
+    for method in set(table["method"]):
+        own = methods == method
+        bounds[own] = lower_bounds(rise[:, own], units, strata)
+    margins = {
+        name: np.where(methods == "patch", np.nan, table[name]) for name in ("margin", "margin_low", "margin_high")
+    }
+    return pd.DataFrame(table | margins | {"bound": bounds})
 
 
 def functional(impacts: pd.DataFrame, least: float = MIN_IMPACT) -> pd.DataFrame:
