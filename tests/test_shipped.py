@@ -310,6 +310,9 @@ def test_vectors_ship_and_one_is_fitted_again(
     assert events.of("checked") == [1] and events.of("wrong") == [[]]
     library.fit(model, recipe, tmp_path / "own")
     assert events.of("checked") == [1], "what is here is taken from here"
+    monkeypatch.setenv("TADA_CHECK", "05_page 3")
+    library.fit(model, recipe, tmp_path / "later")
+    assert events.of("checked") == [1], "a page before it fitted it again"
     monkeypatch.setenv("TADA_CHECK", "")
     monkeypatch.setattr(library, "contrast", None)
     assert library.fit(model, recipe, tmp_path / "third").info == vector.info

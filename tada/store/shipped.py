@@ -39,7 +39,7 @@ CHECK = "TADA_CHECK"
 JUDGED = (UNIT, "metric", "value")
 ABOUT, ROWS, MADE, VECTOR = "about.json", "rows.parquet", "made", "vector.safetensors"
 
-DIGITS = 24
+DIGITS = 16
 """Of a unit's key that ship, enough that no two are alike."""
 
 SHARE, LEAST, RUN = 0.01, 16, 8
@@ -79,10 +79,12 @@ class Shipped:
         name = check.partition(" ")[0]
         page = self.about["pages"].get(name, {"units": [], "made": []})
         self.has_page = bool(page["units"])
-        earlier = {place for other in self.about["pages"] if other < name for place in self._places(other)}
-        own = [place for place in self._places(name) if place not in earlier]
+        earlier = [other for other in self.about["pages"] if other < name]
+        known = {place for other in earlier for place in self._places(other)}
+        own = [place for place in self._places(name) if place not in known]
         self._sample = draw(own, check) if own else draw(self._places(name), check, share=0.0)
-        vectors = [unit for unit in page["made"] if (self._place(unit) / VECTOR).is_file()]
+        found = {unit for other in earlier for unit in self.about["pages"][other]["made"]}
+        vectors = [unit for unit in page["made"] if unit not in found and (self._place(unit) / VECTOR).is_file()]
         self._vector = Random(check).choice(vectors) if vectors else ""
         self._checked: set[str] = set()
 
