@@ -65,6 +65,7 @@ plots.style()
 # | manner | whether lengths are kept, and whether both guidance passes are steered |
 # | sampling | denoising steps, and guidance |
 # | stacking | how many sliders are on |
+# | plants | where models are steered of which it is [known](04_known_answers) which layers read the concept: there, at all layers, at the others |
 #
 # Beside them stand the [benchmark](10_benchmark), its controls, and [leakage](11_leakage).
 

@@ -9,12 +9,15 @@ import pandas as pd
 import pytest
 import torch
 
+from tada.concepts import steered as prompts
 from tada.display import dispute as figures
-from tada.experiments import dispute, hypotheses
+from tada.engine import Setting
+from tada.experiments import dispute, hypotheses, planted
 from tada.experiments.benchmark import open_benchmark
 from tada.experiments.claims import CONTRADICTED, NOT_RUN, SUPPORTED, TOO_FEW, UNDECIDED, Effect
 from tada.experiments.hypotheses import HYPOTHESES, TESTS, Findings, contrast, settle, verdict
 from tada.experiments.table_1 import Config
+from tada.hooks import record, route
 from tada.steering import Vector
 
 # ---- the rule
@@ -185,6 +188,34 @@ def test_movements_are_taken_prompt_by_prompt():
     found = dispute.movements(pd.DataFrame(rows)).set_index(["condition", "unit"])["value"]
     assert found["one", "a"] == pytest.approx(0.2) and found["one", "b"] == pytest.approx(0.6)
     assert found["patch", "a"] == pytest.approx(0.1), "from the unsteered clip where there is no other side"
+
+
+def test_a_plant_s_vector_is_that_of_clips_whose_other_layers_read_neutral_prompts(tiny_model):
+    model, pairs = tiny_model("ace-step"), prompts.pairs("mood", "mini", "revised", 3)
+    setting = Setting(0.5, model.sampling(None, steps=2), batch=4)
+    found, naive = planted.fit_vector(model, pairs, [2], 7, setting), {}
+    for row in range(3):
+        said = [pairs.positive[row], pairs.negative[row], pairs.neutral[row]]
+        context, noise = model.encode(said), model.noise([7 + row], 0.5)
+        for pole, sign in ((0, 1.0), (1, -1.0)):
+            with route(model, 2, context[[pole]]), record(model) as kept:
+                model.sample(context[[2]], noise, setting.sampling)
+            for site, hidden in kept.items():
+                naive[site] = naive.get(site, 0) + sign * hidden[:, 0].float().mean(1)
+    for layer, site in enumerate(model.sites):
+        size = naive[site].norm(dim=-1, keepdim=True)
+        torch.testing.assert_close(found.directions[site], naive[site] / size.clamp_min(1e-12), atol=1e-4, rtol=0)
+        assert found.directions[site][0].any() == (layer >= 2), "layers before the planted one see nothing at first"
+
+
+def test_plants_are_steered_where_they_read_the_concept_and_elsewhere(tmp_path):
+    table = open_benchmark(Config("ace-step", "tiny", "smoke", ("mood",), "6+7", seconds=1.0, store=tmp_path))
+    found = dispute.steer_plants(table, "mood")
+    assert set(found["condition"]) == {"prompt of the plant", "planted", "all", "others"}
+    assert not found.duplicated(["concept", "unit", "condition", "judge"]).any() and found["value"].notna().all()
+    assert (
+        hypotheses.TESTS["layers that carry it"](Findings("m", "c", found.assign(study="plants")))["probe"].units == 2
+    )
 
 
 def test_vectors_of_blocks_are_those_of_their_pairs_and_are_found_again(tmp_path, monkeypatch):

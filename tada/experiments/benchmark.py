@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TypeVar
 
 import pandas as pd
@@ -132,13 +133,9 @@ def concept_slider(table: Table1, concept: str, layers: Layers) -> Way | None:
     about = {"recipe": asdict(recipe), "checkpoint": work.model.fingerprint(), "prompts": pairs.positive}
     made_by = key(about)
     place = table.kept("benchmark-sliders") / f"{made_by[:16]}.safetensors"
-    shipped.layer().copy(made_by, place)
-    if place.is_file():
-        slider = Slider.load(place)
-    else:
-        setting = replace(work.setting, lyrics=pairs.lyrics if work.model.sings else None)
-        slider = train_slider(work.model, pairs.neutral, pairs.positive, setting, recipe, place)
-    shipped.note_made(made_by, place)
+    setting = replace(work.setting, lyrics=pairs.lyrics if work.model.sings else None)
+    train = partial(train_slider, work.model, pairs.neutral, pairs.positive, setting, recipe, place)
+    slider = Slider.load(shipped.keep(made_by, place, train))
     return SliderArm("Concept Sliders", slider, layers)
 
 
@@ -206,12 +203,12 @@ def count_steps(table: Table1) -> int:
 # ---- one distance for all
 
 
-def prompt_cutoffs(table: Table1, concept: str) -> Cutoffs:
+def prompt_cutoffs(table: Table1, concept: str, layers: Layers = "all") -> Cutoffs:
     """Measure how far PCI moves clips at all steps (mean LPAPS), on the positive and on the negative side.
 
     A pole that no prompt can ask for goes as far as the other.
     """
-    arm, trial = pci(table, concept, "all"), steering.range_trial(table.work, concept)
+    arm, trial = pci(table, concept, layers), steering.range_trial(table.work, concept)
     rows = steer(table.work.model, [arm], trial, (-100.0, 100.0), table.suite, _scores(table))
     means = rows[rows["metric"] == "lpaps"].groupby("percent")["value"].mean()
     up, down = float(means[100.0]), float(means[-100.0])
@@ -223,12 +220,12 @@ def prompt_cutoffs(table: Table1, concept: str) -> Cutoffs:
 AnyWay = TypeVar("AnyWay", bound=Way)
 
 
-def range_way(table: Table1, concept: str, way: AnyWay) -> AnyWay:
-    """Give a way the raw strengths at which clips are as far from the unsteered ones as by the prompt."""
+def range_way(table: Table1, concept: str, way: AnyWay, cutoffs: Cutoffs | None = None) -> AnyWay:
+    """Give a way the raw strengths at which clips are as far from the unsteered ones as by the prompt, or as given."""
     if way.method == "PCI":
         return way
     trial, ladder = steering.range_trial(table.work, concept), size_of(table).ladder
-    given = prompt_cutoffs(table, concept), table.suite, ladder, _scores(table)
+    given = cutoffs or prompt_cutoffs(table, concept), table.suite, ladder, _scores(table)
     return range_by_distance(table.work.model, way, trial, *given)[0]
 
 

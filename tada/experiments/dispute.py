@@ -20,12 +20,13 @@ from torch import Tensor
 from tada.concepts import steered as prompts
 from tada.engine import units
 from tada.errors import check_name
-from tada.experiments import benchmark, steering, table_1
+from tada.experiments import benchmark, planted, steering, table_1
 from tada.experiments.benchmark import CONTROL, JUDGES
 from tada.experiments.profiles import first_seed
 from tada.experiments.table_1 import Table1
 from tada.io import read_signed, write_signed
 from tada.models.base import Model
+from tada.patching import draw_plant
 from tada.steering import Arm, PromptArm, RecordedArm, Vector, library, pair_means, steer, switch_prompt
 from tada.steering.arms import BASELINE, Way
 from tada.store import Store, shipped
@@ -123,15 +124,16 @@ def vectors_of_blocks(table: Table1, concept: str, counts: Sequence[int]) -> dic
     about |= {"vocabulary": work.vocabulary, "sites": list(work.model.resolve(work.layer_sets[0]))}
     made_by = units(work.model, work.setting, None, [about])[0]
     place = table.kept("benchmark-pairs") / f"{made_by[:16]}.safetensors"
-    shipped.layer().copy(made_by, place)
-    if not place.is_file():
+
+    def make() -> None:
         means = difference_of_pairs(table, concept, 3 * most)
         starts = [(str(n), range(at, at + n)) for n in counts for at in range(0, 2 * most - n + 1, n)[:BLOCKS]]
         starts.append(("rest", range(2 * most, 3 * most)))
         blocks = {f"{name} {pairs.start}": block_vector(means, pairs) for name, pairs in starts}
         tensors = {f"{name} {site}": own for name, one in blocks.items() for site, own in one.directions.items()}
         write_signed(place, place.with_suffix(".json"), tensors, about)
-    shipped.note_made(made_by, place)
+
+    shipped.keep(made_by, place, make)
     found: dict[str, dict[str, dict[str, Tensor]]] = {}
     for name, own in read_signed(place, place.with_suffix(".json"))[0].items():
         count, start, site = name.split(" ", 2)
@@ -241,6 +243,26 @@ def stack(table: Table1, concept: str) -> pd.DataFrame:
     return found.replace({"condition": {f"alone: {concept}": "alone"}})
 
 
+def steer_plants(table: Table1, concept: str) -> pd.DataFrame:
+    """Does CAA do more at the layers that read the concept than at all, or at the others, at equal distance?
+
+    All three end as far from the unsteered clips as the planted layers' own prompt does. A prompt's movement is the
+    mean over plants, whose layers are those of the page of known answers.
+    """
+    model, steps, parts = table.work.model, float(benchmark.count_steps(table)), []
+    for number in range(benchmark.size_of(table).plants):
+        read = draw_plant(model, number)
+        others = [layer for layer in range(len(model.sites)) if layer not in read]
+        vector, cutoffs = planted.find_vector(table, concept, read), benchmark.prompt_cutoffs(table, concept, read)
+        ways: list[Way] = [
+            PromptArm("prompt of the plant", switch_prompt, benchmark.poles(table, concept), read, (steps, steps))
+        ]
+        for method, layers in (("planted", read), ("all", "all"), ("others", others)):
+            ways.append(benchmark.range_way(table, concept, Arm(method, vector, layers), cutoffs))
+        parts.append(run(table, concept, ways, [-100.0, 100.0]))
+    return pd.concat(parts).groupby(COLUMNS[1:5], as_index=False, sort=False)[["value"]].mean()
+
+
 STUDIES: Mapping[str, Study] = {
     "decomposition": decompose,
     "pairs": vary_pairs,
@@ -248,6 +270,7 @@ STUDIES: Mapping[str, Study] = {
     "manner": vary_manner,
     "sampling": vary_sampling,
     "stacking": stack,
+    "plants": steer_plants,
 }
 """Name -> what is varied."""
 

@@ -113,6 +113,7 @@ class Benchmark:
     leak: tuple[float, ...]
     pairs: tuple[int, ...]
     steps: tuple[int, ...]
+    plants: int
 
     @property
     def percents(self) -> tuple[float, ...]:
