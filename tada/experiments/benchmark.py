@@ -234,7 +234,8 @@ def make_arms(table: Table1, concept: str, methods: Sequence[str] = tuple(METHOD
     for method in methods:
         check_name("way to steer", method, METHODS)
     ways = [METHODS[method](table, concept, layers) for method in methods for layers in table.work.layer_sets]
-    return [range_way(table, concept, way) for way in ways if way is not None]
+    cutoffs = prompt_cutoffs(table, concept)
+    return [range_way(table, concept, way, cutoffs) for way in ways if way is not None]
 
 
 def ranged_caa(table: Table1, concept: str) -> Arm:

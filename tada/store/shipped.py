@@ -18,10 +18,12 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from tada.errors import InputError
 from tada.io import atomic_write, sha256
@@ -74,7 +76,10 @@ class Shipped:
         self._rows = pa.table({UNIT: pa.array([], pa.string())})
         if folder is not None:
             self.about, self._rows = _read(folder)
-        self.places = {unit: place for place, unit in enumerate(self._rows[UNIT].unique().to_pylist())}
+        numbered = self._rows[UNIT].combine_chunks().dictionary_encode()
+        self.places = {unit: place for place, unit in enumerate(numbered.dictionary.to_pylist())}
+        self._order = np.argsort(numbered.indices, kind="stable")
+        self._ends = np.cumsum(np.bincount(numbered.indices, minlength=len(self.places)))
         self._settings = {SETTING + name: json.dumps(value) for name, value in self.about["settings"].items()}
         name = check.partition(" ")[0]
         page = self.about["pages"].get(name, {"units": [], "made": []})
@@ -97,14 +102,21 @@ class Shipped:
         said = [unit for unit in units if unit in self._settings]
         whole = {unit[:DIGITS]: unit for unit in units}
         judged = self._rows.select([name for name in JUDGED if name in self._rows.column_names])
-        found = judged.filter(pc.is_in(judged[UNIT], pa.array(whole, pa.string())))
+        found = judged.take(self._rows_of(whole))
         found = found.set_column(0, UNIT, pa.array([whole[unit] for unit in found[UNIT].to_pylist()], pa.string()))
         settings = pa.table({UNIT: said, "value": [self._settings[unit] for unit in said]})
         return [table for table in (found, settings) if len(table)]
 
     def rows(self, units: Iterable[str]) -> pd.DataFrame:
         """Read all columns of units, by the first digits of their keys."""
-        return self._rows.filter(pc.is_in(self._rows[UNIT], pa.array(list(units), pa.string()))).to_pandas()
+        return self._rows.take(self._rows_of(units)).to_pandas()
+
+    def _rows_of(self, units: Iterable[str]) -> NDArray[np.intp]:
+        """The numbers of the rows of units, by the first digits of their keys, in the order in which they ship."""
+        places = [self.places[unit] for unit in units if unit in self.places]
+        starts = np.append(0, self._ends)
+        found = [self._order[starts[place] : starts[place + 1]] for place in places]
+        return np.sort(np.concatenate(found)) if found else np.array([], np.intp)
 
     def of_page(self, page: str) -> pd.DataFrame:
         """Read the rows that a page asks for."""
@@ -160,7 +172,8 @@ class Shipped:
             again: rows as of a store.
             draws_tokens: whether rounding may change a clip by any amount, see :func:`other_clips`.
         """
-        again = again[again[UNIT].str[:DIGITS].isin(self.places) & (again["metric"] != "embedding")]
+        shipped = np.array([unit[:DIGITS] in self.places for unit in again[UNIT]], bool)
+        again = again[shipped & (again["metric"] != "embedding")]
         units = again[UNIT].unique().tolist()
         ours = pd.concat([table.to_pandas() for table in self.tables(units)])
         found = differences(again, ours, [UNIT, "metric"], "outer")
