@@ -134,29 +134,39 @@ def test_links_come_below_the_title_and_the_file_lies_beside_the_page(app: Any, 
     assert (app.outdir / "notebooks" / "01_one.ipynb").read_text() == "{}"
 
 
-def test_the_slider_of_a_page_is_found_by_its_name(app: Any) -> None:
-    source = app.srcdir
-    assert directive.find_clips(source, "05*/*") is None
-    for page, content in (("04_where/patched", {}), ("05_steer/tempo", {"sweeps": []})):
-        folder = source / "files" / "notebooks" / page
-        folder.mkdir(parents=True)
-        (folder / "manifest.json").write_text(json.dumps(content))
-    assert directive.find_clips(source, "04*/*") is None  # players, no slider
-    found = directive.find_clips(source, "*/*")
-    assert found is not None and found[0] == "../notebooks/05_steer/tempo"
+INSIDE = [nodes.paragraph("", "before")]
 
 
-def test_the_live_instrument_of_a_page_stands_around_what_was_made_before(app: Any, monkeypatch: Any) -> None:
-    inside = [nodes.paragraph("", "before")]
-    monkeypatch.setattr(directive.LiveInstrument, "parse_content_to_nodes", lambda self: inside)
+def shown(app: Any, kind: Any, pattern: str) -> list[nodes.Node]:
+    """What stands in the place of a directive around a paragraph."""
     state = SimpleNamespace(document=SimpleNamespace(settings=SimpleNamespace(env=SimpleNamespace(app=app))))
-    made = directive.LiveInstrument("steer-live", ["05*/*"], {}, [], 1, 0, "", state, SimpleNamespace(reporter=None))
-    assert made.run() == inside
-    folder = app.srcdir / "files" / "notebooks" / "05_steer" / "live"
-    folder.mkdir(parents=True)
-    (folder / "live.json").write_text('{"bytes": 12}')
-    start, middle, end = made.run()
-    assert middle is inside[0] and end.astext() == "</steer-live>"
+    made = kind("", [pattern], {}, [], 1, 0, "", state, SimpleNamespace(reporter=None))
+    made.parse_content_to_nodes = lambda: INSIDE
+    return made.run()
+
+
+def put(app: Any, file: str, content: object) -> None:
+    path = app.srcdir / "files" / "notebooks" / file
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(content))
+
+
+def test_the_slider_of_a_page_is_found_by_its_name(app: Any) -> None:
+    assert shown(app, directive.SteeringSlider, "*/*") == INSIDE
+    clip = {"file": "zero.mp3", "alpha": 0, "percent": 0, "lufs": -20, "peak": 0.5}
+    sweep = {"concept": "tempo", "method": "caa", "prompt": "a song", "seed": 3, "clips": [clip]}
+    put(app, "04_where/patched/manifest.json", {})
+    put(app, "05_steer/tempo/manifest.json", {"sweeps": [sweep]})
+    assert shown(app, directive.SteeringSlider, "04*/*") == INSIDE, "players, no slider"
+    (found,) = shown(app, directive.SteeringSlider, "*/*")
+    assert 'src="../notebooks/05_steer/tempo/zero.mp3"' in found.astext()
+
+
+def test_the_live_instrument_of_a_page_stands_around_what_was_made_before(app: Any) -> None:
+    assert shown(app, directive.LiveInstrument, "05*/*") == INSIDE
+    put(app, "05_steer/live/live.json", {"bytes": 12})
+    start, middle, end = shown(app, directive.LiveInstrument, "05*/*")
+    assert middle is INSIDE[0] and end.astext() == "</steer-live>"
     assert start.astext().startswith('<steer-live data-from="../notebooks/05_steer/live/live.json" data-bytes="12">')
 
 

@@ -30,8 +30,9 @@ def feature_table(
     return HTML(plain_table(pd.DataFrame(rows), escape=False))
 
 
-def sparkline(values: Tensor, second: float, seconds: float, width: int = 180, height: int = 26) -> str:
+def sparkline(values: Tensor, second: float, seconds: float) -> str:
     """Activity over time as a small drawing (svg), with a mark where it peaks."""
+    width, height = 180, 26
     heights = (values / values.max().clamp_min(1e-9)).clamp_min(0).tolist()
     step = width / len(heights)
     bars = "".join(

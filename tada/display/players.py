@@ -42,7 +42,10 @@ CEILING = 0.98
 HIGHEST = 8000.0
 """Hz that pictures of clips reach up to."""
 
-MEDIA_TYPES = {".mp3": "audio/mpeg", ".webp": "image/webp", ".png": "image/png"}
+WIDTH, HEIGHT = 480, 128
+"""Pixels of pictures of clips."""
+
+MEDIA_TYPES = {".mp3": "audio/mpeg", ".webp": "image/webp"}
 
 Locate = Callable[[str], str]
 """Finds the address of a file of the manifest, as the page sees it."""
@@ -88,9 +91,7 @@ def show(sounds: Sequence[Sound], name: str, command: str = "", pictures: bool =
         raise InputError("got no sounds; expected one or more")
     with clip_folder(name) as (folder, locate):
         gains = [matching_gain(sound.samples, sound.clip.sample_rate, LEVEL, CEILING) for sound in sounds]
-        clips = [write_clip(sound, folder, gain) for sound, gain in zip(sounds, gains, strict=True)]
-        if pictures:
-            clips = [draw_clip(sound, clip, folder) for sound, clip in zip(sounds, clips, strict=True)]
+        clips = [write_clip(sound, folder, gain, pictures) for sound, gain in zip(sounds, gains, strict=True)]
         metrics = metric_names(sounds)
         write_json(folder / "manifest.json", {"command": command, "metrics": metrics, "clips": clips})
         rows = clip_table(clips, metrics, locate)
@@ -141,8 +142,8 @@ def metric_names(sounds: Sequence[Sound]) -> dict[str, str]:
     return {score: score for sound in sounds for score in sound.scores or {}}
 
 
-def write_clip(sound: Sound, folder: Path, gain: float = 0.0) -> dict[str, Any]:
-    """Write a clip as mono mp3, ``gain`` dB above its own level, and return its entry in a manifest."""
+def write_clip(sound: Sound, folder: Path, gain: float = 0.0, picture: bool = False) -> dict[str, Any]:
+    """Write a clip as mono mp3, ``gain`` dB above its own level, and its picture where asked for; return its entry."""
     import soundfile
 
     rate, record = sound.clip.sample_rate, sound.clip.record
@@ -151,6 +152,7 @@ def write_clip(sound: Sound, folder: Path, gain: float = 0.0) -> dict[str, Any]:
     digest = sha256(content)
     path = atomic_write(folder / f"{_stem(sound)}-{digest[:10]}.mp3", content)
     heard, _ = soundfile.read(path)  # encoders change the level by a fraction of a decibel
+    drawn = {"spectrogram": spectrogram(sound.samples, rate, path.with_suffix(".webp")).name} if picture else {}
     return {
         "file": path.name,
         "title": sound.title,
@@ -163,27 +165,20 @@ def write_clip(sound: Sound, folder: Path, gain: float = 0.0) -> dict[str, Any]:
         "peak": round(float(np.abs(heard).max()), 4),
         "metrics": _finite(sound.scores or {}),
         "sha256": digest,
+        **drawn,
     }
 
 
-def draw_clip(sound: Sound, clip: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Write a clip's spectrogram beside it, and return its entry in a manifest with the picture's name."""
-    picture = (folder / clip["file"]).with_suffix(".webp")
-    spectrogram(sound.samples, sound.clip.sample_rate, picture)
-    return {**clip, "spectrogram": picture.name}
-
-
-def spectrogram(samples: Any, sample_rate: int, path: str | Path, width: int = 480, height: int = 128) -> Path:
+def spectrogram(samples: Any, sample_rate: int, path: Path) -> Path:
     """Write a picture of a clip, time to the right and pitch upwards, 80 dB from black to white; return its path.
 
-    Clips of any sample rate look alike: windows last about a tenth of a second, and bands reach up to 8 kHz.
+    Clips of any sample rate look alike: windows last about a tenth of a second, and bands, one a pixel and all as wide
+    as a fraction of an octave, reach from 60 Hz up to 8 kHz.
 
     Args:
         samples: float ``[frames]``, full scale at 1.0.
         sample_rate: in Hz.
         path: of the picture; its suffix is the format, webp or png.
-        width: in pixels.
-        height: in pixels, one per band; bands are as wide as a fraction of an octave above 60 Hz.
     """
     from matplotlib import colormaps
     from PIL import Image
@@ -191,13 +186,13 @@ def spectrogram(samples: Any, sample_rate: int, path: str | Path, width: int = 4
 
     audio = np.asarray(samples, np.float32)
     size = 2 ** min(round(np.log2(0.1 * sample_rate)), int(np.log2(len(audio))))
-    hop = max(1, len(audio) // width)
+    hop = max(1, len(audio) // WIDTH)
     f, _, spectrum = stft(audio, sample_rate, nperseg=size, noverlap=size - hop)
     level = 20 * np.log10(np.abs(spectrum) + 1e-6)
-    bands = np.geomspace(60, min(HIGHEST, sample_rate / 2), height)
+    bands = np.geomspace(60, min(HIGHEST, sample_rate / 2), HEIGHT)
     rows = np.stack([np.interp(bands, f, level[:, column]) for column in range(level.shape[1])], axis=1)
     shade = np.clip((rows - rows.max()) / 80 + 1, 0, 1)[::-1, :]
-    picture = Image.fromarray((colormaps["magma"](shade)[..., :3] * 255).astype(np.uint8)).resize((width, height))
+    picture = Image.fromarray((colormaps["magma"](shade)[..., :3] * 255).astype(np.uint8)).resize((WIDTH, HEIGHT))
     return atomic_write(path, lambda draft: picture.save(draft, quality=60))
 
 

@@ -33,7 +33,6 @@ from tada.display.players import (
     clip_folder,
     clip_table,
     data_attributes,
-    draw_clip,
     metric_names,
     page_folder,
     require_name,
@@ -135,7 +134,7 @@ def _require_alike(sweeps: Sequence[AlphaSweep], sounds: Sequence[Sound]) -> Non
 
 
 def _write_sweep(sweep: AlphaSweep, folder: Path, gain: float) -> dict[str, Any]:
-    clips = [draw_clip(sound, write_clip(sound, folder, gain), folder) for sound in sweep.sounds]
+    clips = [write_clip(sound, folder, gain, picture=True) for sound in sweep.sounds]
     return {
         **{name: getattr(sweep, name) for name in ("concept", "method", "low", "high")},
         "label": sweep.label or sweep.method,
