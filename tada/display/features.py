@@ -22,7 +22,7 @@ def feature_table(
     Args:
         heard: what was listened to.
         best: as from ``tada.sae.features.top``.
-        name: of the group of players, letters, digits and hyphens; once a page.
+        name: of the players, as for ``players.show``.
         clips: players a feature.
         effects: ``feature`` beside rows as from ``tada.steering.ranges.grid``; None leaves the column out.
     """

@@ -35,8 +35,8 @@ def impact_map(impacts: pd.DataFrame, layers: int, title: str) -> Figure:
     had no effect that could be told from 0. Impacts beyond 1, either way, have the colour of 1.
 
     Args:
-        impacts: of single layers under ``patch``, one checkpoint and metric, as from ``tada.patching.impact``; with a
-            column ``functional``, as from ``tada.patching.functional``, those cells are framed.
+        impacts: as from ``tada.patching.impact``, of one checkpoint and metric; cells that are true in a column
+            ``functional``, as from ``tada.patching.functional``, are framed.
         layers: how many the model has.
         title: of the figure.
 
@@ -96,11 +96,8 @@ def metric_line(found: pd.DataFrame) -> str:
 def mean_impact_bars(spread: pd.DataFrame, published: pd.DataFrame, title: str) -> Figure:
     """Draw each layer's mean impact over concepts with its range, and below it what was published for another model.
 
-    The two panels have axes of their own, since they show different models.
-
     Args:
-        spread: of single layers, as from ``tada.patching.aggregate``; a layer that is unknown for all concepts is
-            marked with a cross.
+        spread: as from ``tada.patching.aggregate``; a layer that is unknown for all concepts is marked with a cross.
         published: ``layer, impact, block`` as from ``tada.experiments.localisation.published``, one model.
         title: of the upper panel.
     """
@@ -127,12 +124,7 @@ def _draw_published(axis: Axes, rows: pd.DataFrame) -> None:
 
 
 def nested_set_curves(curves: pd.DataFrame, title: str) -> Figure:
-    """Draw the impact of layer sets that grow by one layer at a time, for each concept and on average.
-
-    Args:
-        curves: ``concept, size, added, impact, known`` as from ``tada.experiments.localisation.cumulative_impacts``.
-        title: of the figure.
-    """
+    """Draw impacts of growing sets as from ``tada.experiments.localisation.cumulative_impacts``, and their mean."""
     figure, (axis,) = plots.panels(1, 3.0)
     known = curves[curves["known"]].sort_values("size")
     for _, part in known.groupby("concept", sort=False):
@@ -184,16 +176,11 @@ def functional_table(chosen: Functional, model: Model) -> Any:
 
 def pooled_table(impacts: pd.DataFrame) -> Any:
     """Tabulate mean impacts of layer sets over concepts, as from ``tada.patching.pooled_impact``."""
-    shown = impacts[["layers", "concepts", "pairs"]].assign(impact=interval_texts(impacts))
-    return table(shown)
+    return table(impacts[["layers", "concepts", "pairs"]].assign(impact=interval_texts(impacts)))
 
 
 def depth_lines(pooled: pd.DataFrame) -> Figure:
-    """Draw mean impacts over the depth of their layers, a line an architecture with intervals.
-
-    Args:
-        pooled: as from ``tada.experiments.localisation.pooled_by_model``.
-    """
+    """Draw impacts as from ``tada.experiments.localisation.pooled_by_model`` over depth, a line an architecture."""
     figure, (axis,) = plots.panels(1, 2.6)
     for colour, (name, part) in zip(plots.OKABE_ITO, pooled.groupby("architecture", sort=False), strict=False):
         values = part.sort_values("depth").set_index("depth")[["impact", "low", "high"]]

@@ -76,16 +76,16 @@ class Sound:
 
 
 def show(sounds: Sequence[Sound], name: str, command: str = "", pictures: bool = False) -> HTML:
-    """Show a table of players; all are matched in loudness, and what each was before is said.
+    """Show a table of players, a sound a row; all are matched in loudness, and what each was before is said.
 
     Args:
-        sounds: one a row.
-        name: of the group, which names its folder; once a page.
+        sounds: what is played.
+        name: of their folder, letters, digits and hyphens; once a page.
         command: that makes these clips again.
         pictures: whether each clip's spectrogram is shown under its player.
 
     Raises:
-        InputError: no sounds, or a name with characters other than letters, digits and hyphens.
+        InputError: no sounds, or another name.
     """
     if not sounds:
         raise InputError("got no sounds; expected one or more")
@@ -111,11 +111,8 @@ def page_folder() -> Path | None:
 def clip_folder(name: str) -> Iterator[tuple[Path, Locate]]:
     """Give a folder for clips and where a page finds its files: beside the page, or inside the output if there is none.
 
-    Args:
-        name: of the group of clips; once a page.
-
     Raises:
-        InputError: a name with characters other than letters, digits and hyphens.
+        InputError: as :func:`require_name`.
     """
     require_name(name)
     page = page_folder()
@@ -223,15 +220,10 @@ def clip_table(
     caption: str = "",
     concept: str = "",
 ) -> str:
-    """Write clips as an HTML table, a row each with its player; what a script needs is in data attributes.
+    """Write entries of a manifest as an HTML table, a row each with its player and a column for each of ``metrics``.
 
-    Args:
-        clips: entries of a manifest.
-        metrics: name -> label, a column each.
-        locate: finds files.
-        caption: of the table.
-        concept: what is steered, where rows begin with strengths; empty where they begin with titles and end with
-            prompts.
+    Where a ``concept`` is steered rows begin with strengths, else with titles, and end with prompts. What a script
+    needs is in data attributes.
     """
     raw = any(clip["alpha"] is not None for clip in clips)
     heads = [*(["Strength", "Listen"] if concept else ["Clip"]), *["Raw strength"] * raw, "Loudness", *metrics.values()]

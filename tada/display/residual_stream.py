@@ -15,12 +15,7 @@ from tada.steering.arms import BASELINE
 
 
 def curve_lines(rows: pd.DataFrame, method: str) -> Figure:
-    """Draw what each concept is measured by over the strength, by one way, with intervals over prompts.
-
-    Args:
-        rows: as from ``tada.experiments.residual_stream.curves``, of one or several concepts.
-        method: of the rows.
-    """
+    """Draw curves as from ``tada.experiments.residual_stream.curves``, of one way, with intervals over prompts."""
     shown = rows[rows["method"].isin([method, BASELINE])]
     figure, axes = plots.panels(len(MEASURES), 1.9)
     for axis, measure in zip(axes, MEASURES.values(), strict=True):

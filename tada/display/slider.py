@@ -41,7 +41,6 @@ from tada.display.players import (
 from tada.errors import InputError, MissingFileError
 from tada.io import write_json
 
-Manifest = Mapping[str, Any]
 ASSETS = {"style": "steer-slider.css", "script": "steer-slider.js"}
 SWEEP_FIELDS = ("concept", "method", "prompt", "seed", "clips")
 CLIP_FIELDS = ("file", "alpha", "percent", "lufs", "peak")
@@ -56,8 +55,7 @@ class AlphaSweep:
         method: short name of how, letters, digits and hyphens; part of links.
         sounds: the clips with their strengths, percents and scores; the unsteered one is at 0 percent.
         label: of the method, in words.
-        low: what the lowest strength leads to, such as "slower".
-        high: what the highest leads to.
+        low: what the lowest strength leads to, such as "slower"; ``high``: what the highest does.
         layers: that were steered.
     """
 
@@ -75,7 +73,7 @@ def steer(sweeps: Sequence[AlphaSweep], name: str, command: str = "") -> HTML:
 
     Args:
         sweeps: one or more, of clips equal in length and rate.
-        name: of the slider, letters, digits and hyphens; once a page.
+        name: of their folder, letters, digits and hyphens; once a page.
         command: that makes these clips again.
 
     Raises:
@@ -181,12 +179,10 @@ def _require(entry: Mapping[str, Any], fields: tuple[str, ...], called: str) -> 
         raise InputError(f"{called} lacks {', '.join(missing)}; expected {', '.join(fields)}")
 
 
-def render(manifest: Manifest, base: str | Locate = "") -> str:
+def render(manifest: Mapping[str, Any], base: str | Locate = "") -> str:
     """Write the table of native players as HTML, with what the slider needs to know in data attributes.
 
-    Args:
-        manifest: as :func:`read` returns it.
-        base: folder of the clips, as the page sees it, or a function that addresses a file of the manifest.
+    ``base`` is the folder of the clips, as the page sees it, or a function that addresses a file of the manifest.
     """
     locate = base if callable(base) else (lambda file: f"{base.rstrip('/')}/{file}" if base else file)
     command, metrics, sweeps = manifest.get("command"), manifest.get("metrics", {}), manifest["sweeps"]

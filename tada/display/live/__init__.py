@@ -143,13 +143,9 @@ def write_page(folder: str | Path) -> Path:
 
 
 def show(model: Model, name: str, offer: Live, profile: str = "mini") -> HTML:
-    """Show the instrument on the page that is being built, with its files beside it.
+    """Show the instrument on the page that is being built, with files named ``name`` beside it, once a page.
 
-    Args:
-        model: as for :func:`export`; of others than the mini of ACE-Step a sentence says that no page runs them.
-        name: of the files, letters, digits and hyphens; once a page.
-        offer: what the page offers.
-        profile: that the page is run at; ``"smoke"`` leaves the instrument out.
+    For others than the mini of ACE-Step, and at the profile ``"smoke"``, a sentence stands in its place.
     """
     require_name(name)
     if not (isinstance(model, AceStep) and model.is_mini) or profile == "smoke":
@@ -162,13 +158,9 @@ def show(model: Model, name: str, offer: Live, profile: str = "mini") -> HTML:
 
 
 def element(place: str, size: int, inside: str = "", mode: str = "") -> str:
-    """Write the element.
+    """Write the element for an export at ``place``, of which a reader who starts it fetches ``size`` bytes.
 
-    Args:
-        place: folder of the export, as the page sees it.
-        size: bytes that are fetched when a reader starts it.
-        inside: HTML that stays where it cannot run.
-        mode: ``"patch"`` for patching alone.
+    HTML ``inside`` stays where it cannot run; the mode ``"patch"`` is for patching alone.
     """
     told = "<noscript><p>With JavaScript off nothing can be computed in this page.</p></noscript>"
     about = data_attributes({"from": f"{place}/{INDEX}", "bytes": size, "mode": mode})
