@@ -33,12 +33,6 @@ from tada.errors import BookError
 from tada.io import atomic_write, sha256, write_json
 
 DEFAULT_PROFILE = "mini"
-ALONE = ("colab", "paper")
-"""Profiles whose notebooks have the GPU to themselves."""
-
-PAGE_MEMORY = 4e9
-"""Bytes of memory for each page that runs beside others."""
-
 UNFINISHED = "unfinished"
 """Folder of the pages that are being executed, and of those that failed."""
 
@@ -82,7 +76,7 @@ def execute(
     Args:
         book: the checkout.
         specs: the pages.
-        profile: how much to run.
+        profile: how much to run, handed to notebooks that declare a parameter `profile`.
         force: execute even what has not changed.
         jobs: pages at once; None for as many as there are cores and memory, and one where pages share a GPU.
         tell: is called with a line per page when it begins and when it ends.
@@ -134,10 +128,10 @@ def execute(
 
 def default_jobs(profile: str) -> int:
     """Return how many pages this machine runs at once: one a core and 4 GB of memory, and one on a GPU."""
-    if profile in ALONE or not hasattr(os, "sysconf"):  # Windows, which does not say how much memory there is
+    if profile in ("colab", "paper") or not hasattr(os, "sysconf"):  # Windows does not say how much memory there is
         return 1
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(1, min(os.cpu_count() or 1, int(memory / PAGE_MEMORY)))
+    return max(1, min(os.cpu_count() or 1, int(memory / 4e9)))
 
 
 def _run_side_by_side(specs: Sequence[PageSpec], jobs: int, run: Callable[[PageSpec, threading.Event], None]) -> None:
@@ -264,7 +258,7 @@ def present_unexecuted(spec: PageSpec) -> str:
     """Write a notebook that was left out of this build as its page: the code, and a remark instead of results."""
     remark = ":::{warning}\nThis page was left out of this build: its code is here, its results are not.\n:::"
     notebook = _with_heading(notebooks.read(spec.path), spec)
-    notebook.cells.insert(1, _markdown(remark, "unexecuted"))
+    notebook.cells.insert(1, nbformat.v4.new_markdown_cell(remark, id="unexecuted"))
     return notebooks.format_notebook(notebook)
 
 
@@ -277,13 +271,10 @@ def present(page: Page, spec: PageSpec, chosen: Mapping[str, object]) -> str:
     places = [place for place, cell in enumerate(cells) if "parameters" in notebooks.tags(cell)]
     for cell in cells:
         cell.metadata.pop("papermill", None)
-    cells[slice(places[0], places[0] + 1) if places else slice(1, 1)] = [_markdown(text, "box")]
+    box = nbformat.v4.new_markdown_cell(text, id="box")
+    cells[slice(places[0], places[0] + 1) if places else slice(1, 1)] = [box]
     notebook.cells = cells
     return notebooks.format_notebook(notebook)
-
-
-def _markdown(text: str, identity: str) -> Any:
-    return nbformat.v4.new_markdown_cell(text, id=identity)
 
 
 def _with_heading(notebook: Any, spec: PageSpec) -> Any:
@@ -336,14 +327,7 @@ def build(
 ) -> Path:
     """Check the sources, execute, stage, build and check the book below `_build/`; return the site's first page.
 
-    Args:
-        book: the checkout.
-        profile: how much to run, handed to notebooks that declare a parameter `profile`.
-        only: starts of page names; the others become pages without results.
-        force: execute even what has not changed.
-        jobs: pages at once, see :func:`execute`.
-        tell: is called with one line per step.
-        kept: where results are kept and found, see :func:`execute`.
+    Pages whose names begin as none of ``only`` have no results; other arguments are those of :func:`execute`.
 
     Raises:
         NotebookError: an unknown profile or notebook.

@@ -10,7 +10,6 @@ import importlib
 import os
 import platform
 import sys
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -43,13 +42,10 @@ class Setup(dict[str, str]):
 
 
 def setup(library: Any = None) -> Setup:
-    """Look at the machine before a notebook runs.
+    """Look at the machine before a notebook runs: versions, GPU, time, and what will be downloaded.
 
     Args:
         library: the package, whose public checkpoints could be loaded; their sizes are shown on Colab.
-
-    Returns:
-        Versions, GPU, time, and what will be downloaded.
 
     Raises:
         RestartNeeded: a loaded package is not the one that is installed now.
@@ -88,9 +84,9 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def check_loaded(packages: Iterable[str] = ("numpy", "torch", "transformers", "diffusers")) -> None:
+def check_loaded() -> None:
     """Raise RestartNeeded where a package in memory is of another version than the one on disk."""
-    for name in packages:
+    for name in ("numpy", "torch", "transformers", "diffusers"):
         loaded = getattr(sys.modules.get(name), "__version__", None)
         found = installed_version(name)
         if loaded and found and loaded.partition("+")[0] != found.partition("+")[0]:

@@ -330,11 +330,7 @@ def _stop(process: BaseProcess) -> None:
 def describe_failure(path: Path, output: Path, code: int, errors: str) -> str:
     """Describe a failed run in a paragraph: the cell, its code, its error, and where the partial run lies.
 
-    Args:
-        path: the notebook.
-        output: the partly executed one, which may not exist.
-        code: papermill's exit code.
-        errors: what papermill wrote.
+    ``code`` and ``errors`` are papermill's exit code and what it wrote; ``output`` may not exist.
     """
     cells = nbformat.read(output, as_version=4).cells if output.is_file() else []
     failed = [(cell, one) for cell in cells for one in cell.get("outputs", ()) if one.output_type == "error"]

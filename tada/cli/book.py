@@ -15,14 +15,9 @@ from tada.errors import NotebookError
 
 @click.command()
 @options.profile
-@click.option("--only", multiple=True, metavar="START", help="Only pages whose name starts so, e.g. 01. Repeatable.")
+@options.only
 @click.option("--force", is_flag=True, help="Execute notebooks that have not changed, too.")
-@click.option(
-    "--jobs",
-    type=options.WORKERS,
-    metavar="N",
-    help="Pages at once. Default: what cores and memory allow, 1 at the profiles that want a GPU.",
-)
+@options.jobs
 @click.option("--fresh", is_flag=True, help="Compute all anew, and keep it apart; use no results that ship along.")
 @click.option("--seed", type=options.SEED, metavar="N", help="Of the shipped results computed again. Default: another.")
 def book(profile: str, only: Sequence[str], force: bool, jobs: int | None, fresh: bool, seed: int | None) -> None:

@@ -42,7 +42,6 @@ from tada.steering.vector import Vector
 INDEX = "live.json"
 TOKENS = 64
 """Tokens of a prompt at most, as the minis' tokenizers keep."""
-SEEDS = tuple(range(8))
 STRONG = 2.0
 """The strongest push of a vector without a range, in lengths of what the layers put out."""
 ASSETS = Path(str(files("tada.data")))
@@ -72,7 +71,7 @@ class Live:
     """
 
     vectors: Mapping[str, Vector]
-    seeds: Sequence[int] = SEEDS
+    seeds: Sequence[int] = range(8)
     seconds: float = MINI_SECONDS
     sampling: Sampling | str | None = None
     vectors_folder: str = "_build/vectors"
