@@ -52,7 +52,7 @@ def setup(library: Any = None) -> Setup:
     """
     check_loaded()
     download = "nothing, the minis ship along"
-    if on_colab() and library is not None:
+    if library is not None and ("google.colab" in sys.modules or os.environ.get("COLAB_RELEASE_TAG")):
         sizes = (f"{one.hub_id}: {size_of(one.hub_id)}" for one in library.ARCHITECTURES.values())
         download += f". With the checkpoint `public`: {'; '.join(sizes)}"
     return Setup(
@@ -94,11 +94,6 @@ def check_loaded() -> None:
                 f"{name} {loaded} is loaded, but {found} was installed after that. Restart the runtime once "
                 "(Runtime > Restart session) and run this cell again; nothing has been downloaded yet."
             )
-
-
-def on_colab() -> bool:
-    """Return whether this runs in a Colab runtime."""
-    return "google.colab" in sys.modules or bool(os.environ.get("COLAB_RELEASE_TAG"))
 
 
 def gpu_name() -> str:

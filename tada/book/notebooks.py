@@ -293,31 +293,26 @@ def execute(
     with tempfile.TemporaryDirectory(prefix="tada-run-", ignore_cleanup_errors=True) as place:
         process = _start(path, output, chosen, environment or {}, Path(place), home)
         try:
-            code = _wait(process, stop or threading.Event())
+            while process.exitcode is None:
+                if stop and stop.is_set():
+                    raise KeyboardInterrupt
+                process.join(0.2)
         except BaseException:
             _stop(process)
             raise
         seconds = time.monotonic() - start
         errors = (Path(place) / "errors.txt").read_text(encoding="utf-8", errors="replace")
+    code = process.exitcode
     return Execution(output, seconds, describe_failure(path, output, code, errors) if code else "")
 
 
 def _start(
     path: Path, output: Path, chosen: Mapping[str, object], environment: Mapping[str, str], folder: Path, home: Path
 ) -> BaseProcess:
-    values = folder / "parameters.yml"
-    atomic_write(values, yaml.safe_dump(dict(chosen), allow_unicode=True))
+    values = atomic_write(folder / "parameters.yml", yaml.safe_dump(dict(chosen), allow_unicode=True))
     arguments = [str(_as_ipynb(path, folder)), str(output.resolve()), "--parameters_file", str(values)]
     arguments += ["--kernel", KERNEL["name"], "--cwd", str(home.resolve()), "--no-progress-bar", "--log-level", "ERROR"]
     return forks.start(arguments, {**KERNEL_ENVIRONMENT, **os.environ, **environment}, folder / "errors.txt")
-
-
-def _wait(process: BaseProcess, stop: threading.Event) -> int:
-    while process.exitcode is None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        process.join(0.2)
-    return process.exitcode
 
 
 def _stop(process: BaseProcess) -> None:
@@ -349,6 +344,4 @@ def describe_failure(path: Path, output: Path, code: int, errors: str) -> str:
 
 
 def _as_ipynb(path: Path, folder: Path) -> Path:
-    target = folder / f"{path.stem}.ipynb"
-    atomic_write(target, pair(path))
-    return target
+    return atomic_write(folder / f"{path.stem}.ipynb", pair(path))
