@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import torch
 from click.testing import CliRunner, Result
 
@@ -22,6 +25,14 @@ def assert_same(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-5) -> No
     assert a.shape == b.shape
     scale = max(1.0, b.abs().max().item())
     assert (a - b).abs().max().item() <= tolerance * scale
+
+
+def wait(done: Callable[[], object], seconds: float = 30, words: Callable[[], str] = lambda: "") -> None:
+    """Wait until something is so; ``words`` say what is, when the time is over."""
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, f"in vain: {words()}"
+        time.sleep(0.05)
 
 
 class Ears:

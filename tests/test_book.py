@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from bs4 import BeautifulSoup
 
+from checks import wait
 from tada.book import build as book
 from tada.book import notebooks, pages, provenance
 from tada.book.build import Page
@@ -278,10 +279,7 @@ def test_an_interrupt_stops_what_runs_and_keeps_what_is_finished(checkout: Check
 
     def tell(line: str) -> None:
         if line.startswith("01_one: executed"):
-            end = time.monotonic() + 30
-            while not any(marks.iterdir()):
-                assert time.monotonic() < end
-                time.sleep(0.05)
+            wait(lambda: any(marks.iterdir()))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
