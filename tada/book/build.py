@@ -32,7 +32,6 @@ from tada.book.results import Kept, folder_hash
 from tada.errors import BookError
 from tada.io import atomic_write, sha256, write_json
 
-DEFAULT_PROFILE = "mini"
 UNFINISHED = "unfinished"
 """Folder of the pages that are being executed, and of those that failed."""
 
@@ -65,7 +64,7 @@ class Page:
 def execute(
     book: Path,
     specs: Sequence[PageSpec],
-    profile: str = DEFAULT_PROFILE,
+    profile: str,
     force: bool = False,
     jobs: int | None = None,
     tell: Tell = lambda line: None,
@@ -232,7 +231,7 @@ def configuration(path: Path) -> dict[str, Any]:
     return config
 
 
-def stage(book: Path, source: Path, pages: Sequence[Page], profile: str = DEFAULT_PROFILE) -> None:
+def stage(book: Path, source: Path, pages: Sequence[Page], profile: str) -> None:
     """Lay out what Sphinx reads in `source`: configuration, contents, the written pages, the executed notebooks."""
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(book / "book", source / "book", ignore=shutil.ignore_patterns("_static"))
@@ -316,18 +315,11 @@ def render(source: Path, output: Path) -> None:
     shutil.rmtree(before, ignore_errors=True)
 
 
-def build(
-    book: Path,
-    profile: str = DEFAULT_PROFILE,
-    only: Sequence[str] = (),
-    force: bool = False,
-    jobs: int | None = None,
-    tell: Tell = lambda line: None,
-    kept: Kept | None = None,
-) -> Path:
+def build(book: Path, profile: str, only: Sequence[str], tell: Tell, **options: Any) -> Path:
     """Check the sources, execute, stage, build and check the book below `_build/`; return the site's first page.
 
-    Pages whose names begin as none of ``only`` have no results; other arguments are those of :func:`execute`.
+    Pages whose names begin as none of ``only``, where there are any, have no results; the others are executed with
+    ``options`` of :func:`execute`.
 
     Raises:
         NotebookError: an unknown profile or notebook.
@@ -336,7 +328,7 @@ def build(
     check_profile(profile)
     specs = select(book / "notebooks", only)
     _require_none(checks.check_sources(book), "the sources")
-    pages = execute(book, specs, profile, force, jobs, tell, kept)
+    pages = execute(book, specs, profile, tell=tell, **options)
     source, site = book / "_build" / "source", book / "_build" / "html"
     stage(book, source, pages, profile)
     tell("building the pages")

@@ -118,7 +118,6 @@ def _clean(notebook: Any) -> Any:
 
 
 def tags(cell: Any) -> list[str]:
-    """Return the tags of a cell."""
     return list(cell.metadata.get("tags", []))
 
 
@@ -134,7 +133,6 @@ def _digest(notebook: Any) -> str:
 
 
 def format_notebook(notebook: Any) -> str:
-    """Return the text of an `.ipynb` file."""
     return str(nbformat.writes(notebook, version=4)) + "\n"
 
 

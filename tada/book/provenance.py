@@ -46,7 +46,6 @@ class Provenance:
     results: str = ""
 
     def write(self, path: Path) -> None:
-        """Write it as json."""
         write_json(path, asdict(self))
 
 
@@ -102,7 +101,6 @@ def format_value(value: object) -> str:
 
 
 def _is_changed(one: Parameter, chosen: Mapping[str, object]) -> bool:
-    """Tell whether a parameter was given a value that is not its default."""
     if one.name not in chosen:
         return False
     try:

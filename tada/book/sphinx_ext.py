@@ -29,7 +29,6 @@ _TOGGLE = '<span class="toctree-toggle"'
 
 
 def setup(app: Any) -> dict[str, Any]:
-    """Register the extension with Sphinx."""
     app.add_html_math_renderer("tada", inline_renderers=(inline_math, None), block_renderers=(block_math, None))
     app.add_directive("notebook-times", NotebookTimes)
     app.add_directive("import-layers", ImportLayers)
@@ -53,7 +52,6 @@ def mathml(node: Any, block: bool = False) -> str:
 
 
 def inline_math(translator: Any, node: Any) -> None:
-    """Write an equation within a line."""
     translator.body.append(f'<span class="math">{mathml(node)}</span>')
     raise nodes.SkipNode
 

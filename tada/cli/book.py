@@ -27,7 +27,7 @@ def book(profile: str, only: Sequence[str], force: bool, jobs: int | None, fresh
     options.when_stopped("What was executed to its end is kept: `tada book` goes on from there.")
     start = time.monotonic()
     kept = results.find(pages.root(), fresh, seed)
-    page = build.build(pages.root(), profile, only, force, jobs, click.echo, kept)
+    page = build.build(pages.root(), profile, only, click.echo, force=force, jobs=jobs, kept=kept)
     click.echo(f"The book is ready after {time.monotonic() - start:.0f} s. Open {relative(page)}")
 
 
@@ -40,7 +40,7 @@ def book(profile: str, only: Sequence[str], force: bool, jobs: int | None, fresh
 @options.folder("--out", "_build/runs", "Where the executed notebook goes.")
 def run(notebook: str, given: Sequence[tuple[str, str]], profile: str | None, out: str) -> None:
     """Execute NOTEBOOK (.py or .ipynb) with parameters of your own; the notebook itself is not touched."""
-    from tada.book import build, notebooks, pages, provenance, runs
+    from tada.book import notebooks, pages, provenance, runs
 
     path = notebooks.find(notebook)
     declared = notebooks.parameters(path)
@@ -50,7 +50,8 @@ def run(notebook: str, given: Sequence[tuple[str, str]], profile: str | None, ou
     elif profile is not None:
         click.echo(f"{path.name} has no profiles: {pages.check_profile(profile)} is the same as any other.", err=True)
     chosen = notebooks.values(declared, pairs)
-    pages.check_profile(str(chosen.get("profile", build.DEFAULT_PROFILE)))
+    if "profile" in chosen:
+        pages.check_profile(str(chosen["profile"]))
     output = Path(out) / f"{path.stem}.ipynb"
     options.when_stopped(f"What was executed is in {relative(output)}.")
     done = runs.run(path, output, chosen)

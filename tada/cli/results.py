@@ -69,7 +69,6 @@ def _run_fresh(
 
 
 def _about(root: Path, command: str) -> dict[str, Any]:
-    """What is said of a run beside its results."""
     import torch
 
     from tada.book import colab

@@ -15,7 +15,6 @@ from tada.display import live, slider
 
 
 def setup(app: Any) -> dict[str, Any]:
-    """Register the extension with Sphinx."""
     app.add_directive("steering-slider", SteeringSlider)
     app.add_directive("steer-live", LiveInstrument)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -28,7 +27,6 @@ class SteeringSlider(SphinxDirective):
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """Return what stands in the directive's place."""
         for base, path in _exports(Path(self.env.app.srcdir), self.arguments[0], "manifest.json"):
             if "sweeps" in json.loads(path.read_text(encoding="utf-8")):
                 return [nodes.raw("", slider.render(slider.read(path.parent), base), format="html")]
@@ -43,7 +41,6 @@ class LiveInstrument(SphinxDirective):
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """Return what stands in the directive's place."""
         inside = self.parse_content_to_nodes()
         found = next(_exports(Path(self.env.app.srcdir), self.arguments[0], live.INDEX), None)
         if found is None:

@@ -145,7 +145,9 @@ def write_clip(sound: Sound, folder: Path, gain: float = 0.0, picture: bool = Fa
 
     rate, record = sound.clip.sample_rate, sound.clip.record
     samples = sound.samples * 10 ** (gain / 20)
-    content = encode(samples, rate, ".mp3", bitrate_mode="CONSTANT", compression_level=_compression(rate))
+    lowest, highest, wanted = (32, 320, 96) if rate > 24_000 else (8, 160, 64)  # kb/s of libsndfile's levels 1 and 0
+    level = (highest - wanted) / (highest - lowest)
+    content = encode(samples, rate, ".mp3", bitrate_mode="CONSTANT", compression_level=level)
     digest = sha256(content)
     path = atomic_write(folder / f"{_stem(sound)}-{digest[:10]}.mp3", content)
     heard, _ = soundfile.read(path)  # encoders change the level by a fraction of a decibel
@@ -202,12 +204,6 @@ def _stem(sound: Sound) -> str:
     if not sound.percent:
         return "clip" if sound.percent is None else "zero"
     return f"{'m' if sound.percent < 0 else 'p'}{abs(round(sound.percent)):03d}"
-
-
-def _compression(sample_rate: int) -> float:
-    """Return libsndfile's level, from 0 for the highest rate to 1, of 64 kb/s, and of 96 kb/s above 24 kHz."""
-    lowest, highest, rate = (32, 320, 96) if sample_rate > 24_000 else (8, 160, 64)
-    return (highest - rate) / (highest - lowest)
 
 
 # ---- the table of players

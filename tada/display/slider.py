@@ -26,18 +26,8 @@ from IPython.display import HTML
 
 from tada import escape
 from tada.audio import source
-from tada.display.players import (
-    CEILING,
-    Locate,
-    Sound,
-    clip_folder,
-    clip_table,
-    data_attributes,
-    metric_names,
-    page_folder,
-    require_name,
-    write_clip,
-)
+from tada.display import players
+from tada.display.players import Locate, Sound, data_attributes
 from tada.errors import InputError, MissingFileError
 from tada.io import write_json
 
@@ -79,9 +69,9 @@ def steer(sweeps: Sequence[AlphaSweep], name: str, command: str = "") -> HTML:
     Raises:
         InputError: no sweeps, an impossible name, clips unequal in length or rate, two clips of one strength.
     """
-    with clip_folder(name) as (folder, locate):
+    with players.clip_folder(name) as (folder, locate):
         table = render(read(write(sweeps, folder, command)), locate)
-    if page_folder() is not None:
+    if players.page_folder() is not None:
         return HTML(table)
     assets = {tag: files("tada.data").joinpath(file).read_text(encoding="utf-8") for tag, file in ASSETS.items()}
     return HTML("".join(f"<{tag}>{text}</{tag}>" for tag, text in assets.items()) + table)
@@ -97,11 +87,11 @@ def write(sweeps: Sequence[AlphaSweep], folder: str | Path, command: str = "") -
         InputError: as :func:`steer`.
     """
     folder = Path(folder)
-    require_name(folder.name)
+    players.require_name(folder.name)
     sounds = [sound for sweep in sweeps for sound in sweep.sounds]
     _require_alike(sweeps, sounds)
     loudest = max(float(np.abs(sound.samples).max()) for sound in sounds)
-    gain = min(0.0, 20 * float(np.log10(CEILING / loudest))) if loudest else 0.0
+    gain = min(0.0, 20 * float(np.log10(players.CEILING / loudest))) if loudest else 0.0
     clip = sounds[0].clip
     manifest = {
         "title": ", ".join(dict.fromkeys(sweep.concept for sweep in sweeps)),
@@ -110,7 +100,7 @@ def write(sweeps: Sequence[AlphaSweep], folder: str | Path, command: str = "") -
         "seconds": clip.seconds,
         "sample_rate": clip.sample_rate,
         "command": command,
-        "metrics": metric_names(sounds),
+        "metrics": players.metric_names(sounds),
         "sweeps": [_write_sweep(sweep, folder, gain) for sweep in sweeps],
     }
     write_json(folder / "manifest.json", _checked(manifest, "the slider"))
@@ -121,7 +111,7 @@ def _require_alike(sweeps: Sequence[AlphaSweep], sounds: Sequence[Sound]) -> Non
     if not sounds:
         raise InputError("got no clips; expected one or more sweeps with clips")
     for sweep in sweeps:
-        require_name(sweep.method)
+        players.require_name(sweep.method)
     shapes = {(sound.clip.samples.shape[-1], sound.clip.sample_rate) for sound in sounds}
     if len(shapes) > 1:
         raise InputError(f"got clips of (frames, Hz) {sorted(shapes)}; expected all alike")
@@ -132,7 +122,7 @@ def _require_alike(sweeps: Sequence[AlphaSweep], sounds: Sequence[Sound]) -> Non
 
 
 def _write_sweep(sweep: AlphaSweep, folder: Path, gain: float) -> dict[str, Any]:
-    clips = [write_clip(sound, folder, gain, picture=True) for sound in sweep.sounds]
+    clips = [players.write_clip(sound, folder, gain, picture=True) for sound in sweep.sounds]
     return {
         **{name: getattr(sweep, name) for name in ("concept", "method", "low", "high")},
         "label": sweep.label or sweep.method,
@@ -210,5 +200,5 @@ def _sweep(sweep: Mapping[str, Any], metrics: Mapping[str, str], locate: Locate,
     return (
         f'<details class="steer-ladder"{data_attributes(own)}{" open" if is_open else ""}><summary>{name}</summary>'
         f'<div class="steer-scroll" role="group" aria-label="{name.replace(": ", ", ", 1)}" tabindex="0">'
-        f"{clip_table(clips, metrics, locate, caption, sweep['concept'])}</div></details>\n"
+        f"{players.clip_table(clips, metrics, locate, caption, sweep['concept'])}</div></details>\n"
     )
