@@ -14,6 +14,18 @@ from tada.models.base import Model
 SECONDS = 0.32
 """Length of the clips that tests make."""
 
+NOTEBOOK = """\
+# %% [markdown]
+# # One
+
+# %% tags=["parameters"]
+steps: int = 4  # sampling steps
+profile: str = "mini"  # how much to run
+
+# %%
+print("steps", steps * 2, profile)
+"""
+
 
 def steps_of(model: Model, steps: int) -> int:
     """The steps of a run of tests for which ``steps`` were asked: a model of frames has one a frame."""
@@ -32,7 +44,7 @@ def wait(done: Callable[[], object], seconds: float = 30, words: Callable[[], st
     end = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < end, f"in vain: {words()}"
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 class Ears:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from bs4 import BeautifulSoup
 
-from checks import wait
+from checks import NOTEBOOK, wait
 from tada.book import build as book
 from tada.book import notebooks, pages, provenance
 from tada.book.build import Page
@@ -16,17 +16,6 @@ from tada.book.pages import PageSpec
 from tada.errors import BookError, NotebookError
 from tada.experiments import profiles
 
-NOTEBOOK = """\
-# %% [markdown]
-# # One
-
-# %% tags=["parameters"]
-steps: int = 4  # sampling steps
-profile: str = "mini"  # how much to run
-
-# %%
-steps * 2
-"""
 MORE = "\n# %%\n'more'\n"
 CONFIG = """\
 title: A book

@@ -8,18 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from checks import run, told, wait
+from checks import NOTEBOOK, run, told, wait
 
 ROOT = Path(__file__).parents[1]
 TADA = (sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tada.cli import app; app()")
-NOTEBOOK = """\
-# %% tags=["parameters"]
-steps: int = 4  # sampling steps
-profile: str = "mini"  # how much to run
-
-# %%
-print("steps", steps * 2, profile)
-"""
 
 
 @pytest.fixture
@@ -47,20 +39,15 @@ def test_models_lists_every_architecture_with_its_facts() -> None:
     assert "{44, 45, 50, 51}" in next(line for line in lines if line.startswith("audioldm2"))
 
 
-def test_run_writes_elsewhere_with_the_parameters_given(book: Path) -> None:
-    result = run("run", "notebooks/01_one.py", "-p", "steps", "7", "--profile", "smoke", "--out", "out")
+@pytest.mark.parametrize("suffix", [".py", ".ipynb"])
+def test_run_writes_elsewhere_with_the_parameters_given(book: Path, suffix: str) -> None:
+    assert run("pair").exit_code == 0
+    before = {path: path.read_text() for path in (book / "notebooks").iterdir()}
+    result = run("run", f"notebooks/01_one{suffix}", "-p", "steps", "-7", "--profile", "smoke", "--out", "out")
     assert result.exit_code == 0, result.output
     assert "out/01_one.ipynb" in result.stdout
-    assert "steps 14 smoke" in (book / "out" / "01_one.ipynb").read_text()
-    assert (book / "notebooks" / "01_one.py").read_text() == NOTEBOOK
-
-
-def test_run_takes_an_ipynb_too(book: Path) -> None:
-    assert run("pair").exit_code == 0
-    before = (book / "notebooks" / "01_one.ipynb").read_text()
-    assert run("run", "notebooks/01_one.ipynb", "-p", "steps", "-1").exit_code == 0
-    assert "steps -2 mini" in (book / "_build" / "runs" / "01_one.ipynb").read_text()
-    assert (book / "notebooks" / "01_one.ipynb").read_text() == before
+    assert "steps -14 smoke" in (book / "out" / "01_one.ipynb").read_text()
+    assert {path: path.read_text() for path in (book / "notebooks").iterdir()} == before
 
 
 @pytest.mark.usefixtures("book")
@@ -68,9 +55,7 @@ def test_run_takes_an_ipynb_too(book: Path) -> None:
     ("arguments", "message"),
     [
         (("bok",), "did you mean 'book'"),
-        (("run", "notebooks/02_two.py"), "no notebook 'notebooks/02_two.py'; did you mean 'notebooks/01_one.py'"),
         (("run", "notebooks/01_one.py", "-p", "stps", "1"), 'profile: str = "mini"  # how much to run'),
-        (("run", "notebooks/01_one.py", "-p", "steps", "many"), "steps is an int, got 'many'"),
         (("run", "notebooks/01_one.py", "--profile", "smok"), "did you mean 'smoke'"),
         (("run", "notebooks/01_one.py", "-p", "profile", "smok"), "did you mean 'smoke'"),
         (("run", "notebooks/01_one.py", "--out", "/proc/nowhere"), "cannot write into /proc/nowhere"),
@@ -191,14 +176,11 @@ def test_outside_a_checkout_the_book_says_so(tmp_path: Path, monkeypatch: pytest
     assert "not inside a checkout" in told("book")
 
 
-def test_a_failing_notebook_shows_the_cell_and_keeps_the_run(book: Path) -> None:
-    (book / "notebooks" / "01_one.py").write_text("# %%\nprint('first')\n\n# %%\nlost = {}['key']\n")
-    result = run("run", "notebooks/01_one.py", "--out", "out")
+def test_a_failing_notebook_ends_with_its_words(book: Path) -> None:
+    (book / "notebooks" / "01_one.py").write_text("# %%\nlost = {}['key']\n")
+    result = run("run", "notebooks/01_one.py")
     assert result.exit_code == 1
-    assert "cell [2]" in result.stderr
-    assert "lost = {}['key']" in result.stderr
-    assert "KeyError: 'key'" in result.stderr
-    assert "first" in (book / "out" / "01_one.ipynb").read_text()
+    assert "cell [1]:\n    lost = {}['key']\n  KeyError: 'key'" in result.stderr
 
 
 def test_pair_writes_and_checks(book: Path) -> None:
