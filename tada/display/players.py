@@ -85,7 +85,7 @@ def show(sounds: Sequence[Sound], name: str, command: str = "", pictures: bool =
         pictures: whether each clip's spectrogram is shown under its player.
 
     Raises:
-        InputError: no sounds, or another name.
+        InputError: no sounds, or a name of other characters.
     """
     if not sounds:
         raise InputError("got no sounds; expected one or more")
@@ -145,7 +145,7 @@ def write_clip(sound: Sound, folder: Path, gain: float = 0.0, picture: bool = Fa
 
     rate, record = sound.clip.sample_rate, sound.clip.record
     samples = sound.samples * 10 ** (gain / 20)
-    lowest, highest, wanted = (32, 320, 96) if rate > 24_000 else (8, 160, 64)  # kb/s of libsndfile's levels 1 and 0
+    lowest, highest, wanted = (32, 320, 96) if rate > 24_000 else (8, 160, 64)  # kb/s: of levels 1, 0, and ours
     level = (highest - wanted) / (highest - lowest)
     content = encode(samples, rate, ".mp3", bitrate_mode="CONSTANT", compression_level=level)
     digest = sha256(content)

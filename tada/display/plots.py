@@ -52,7 +52,7 @@ def line_with_band(axis: Axes, x: Any, values: pd.DataFrame, colour: str, label:
 
 
 def intervals(rows: pd.DataFrame, labels: Sequence[str], title: str, axis_label: str) -> Figure:
-    """Draw rows ``value, low, high, known``, one below the other; what is unknown spans the whole width in grey."""
+    """Draw intervals (``value, low, high, known``), a row each; what is unknown spans the whole width in grey."""
     figure, (axis,) = panels(1, 0.21 * len(rows) + 0.9)
     for place, row in enumerate(named_rows(rows)):
         if row.known:

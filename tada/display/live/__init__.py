@@ -142,7 +142,7 @@ def write_page(folder: str | Path) -> Path:
 
 
 def show(model: Model, name: str, offer: Live, profile: str = "mini") -> HTML:
-    """Show the instrument on the page that is being built, with files named ``name`` beside it, once a page.
+    """Show the instrument on the page that is being built, with its files in a folder ``name`` beside it.
 
     For others than the mini of ACE-Step, and at the profile ``"smoke"``, a sentence stands in its place.
     """
