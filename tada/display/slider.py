@@ -45,7 +45,8 @@ class AlphaSweep:
         method: short name of how, letters, digits and hyphens; part of links.
         sounds: the clips with their strengths, percents and scores; the unsteered one is at 0 percent.
         label: of the method, in words.
-        low: what the lowest strength leads to, such as "slower"; ``high``: what the highest does.
+        low: what the lowest strength leads to, such as "slower".
+        high: what the highest leads to.
         layers: that were steered.
     """
 
