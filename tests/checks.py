@@ -39,14 +39,6 @@ def assert_same(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-5) -> No
     assert (a - b).abs().max().item() <= tolerance * scale
 
 
-def wait(done: Callable[[], object], seconds: float = 30, words: Callable[[], str] = lambda: "") -> None:
-    """Wait until something is so; ``words`` say what is, when the time is over."""
-    end = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < end, f"in vain: {words()}"
-        time.sleep(0.1)
-
-
 class Ears:
     """A score that remembers what it heard, and how many clips at a time."""
 
@@ -73,3 +65,11 @@ def told(*arguments: object) -> str:
     assert done.exit_code == 2, done.output
     assert done.stdout == "" and "Traceback" not in done.stderr
     return done.stderr
+
+
+def wait(done: Callable[[], object], seconds: float = 30, words: Callable[[], str] = lambda: "") -> None:
+    """Wait until something is so; ``words`` say what is, when the time is over."""
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, f"in vain: {words()}"
+        time.sleep(0.1)
