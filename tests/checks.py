@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import torch
 from click.testing import CliRunner, Result
 
@@ -10,6 +13,18 @@ from tada.models.base import Model
 
 SECONDS = 0.32
 """Length of the clips that tests make."""
+
+NOTEBOOK = """\
+# %% [markdown]
+# # One
+
+# %% tags=["parameters"]
+steps: int = 4  # sampling steps
+profile: str = "mini"  # how much to run
+
+# %%
+print("steps", steps * 2, profile)
+"""
 
 
 def steps_of(model: Model, steps: int) -> int:
@@ -50,3 +65,11 @@ def told(*arguments: object) -> str:
     assert done.exit_code == 2, done.output
     assert done.stdout == "" and "Traceback" not in done.stderr
     return done.stderr
+
+
+def wait(done: Callable[[], object], seconds: float = 30, words: Callable[[], str] = lambda: "") -> None:
+    """Wait until something is so; ``words`` say what is, when the time is over."""
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, f"in vain: {words()}"
+        time.sleep(0.1)

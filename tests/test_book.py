@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from bs4 import BeautifulSoup
 
+from checks import NOTEBOOK, wait
 from tada.book import build as book
 from tada.book import notebooks, pages, provenance
 from tada.book.build import Page
@@ -15,17 +16,6 @@ from tada.book.pages import PageSpec
 from tada.errors import BookError, NotebookError
 from tada.experiments import profiles
 
-NOTEBOOK = """\
-# %% [markdown]
-# # One
-
-# %% tags=["parameters"]
-steps: int = 4  # sampling steps
-profile: str = "mini"  # how much to run
-
-# %%
-steps * 2
-"""
 MORE = "\n# %%\n'more'\n"
 CONFIG = """\
 title: A book
@@ -58,14 +48,14 @@ class Checkout:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.notebooks, self.lines = folder, folder / "notebooks", list[str]()
-        files = {
+        for name, text in {
             "_config.yml": CONFIG,
             "_toc.yml": TOC,
             "book/index.md": "# A book\n\nWords.\n",
             "tada/__init__.py": "",
-        }
-        files |= {"notebooks/01_one.py": NOTEBOOK, "notebooks/02_two.py": "# %% [markdown]\n# # Two\n\n# %%\n1 + 1\n"}
-        for name, text in files.items():
+            "notebooks/01_one.py": NOTEBOOK,
+            "notebooks/02_two.py": "# %% [markdown]\n# # Two\n\n# %%\n1 + 1\n",
+        }.items():
             self.write(name, text)
 
     def write(self, name: str, text: str) -> None:
@@ -79,23 +69,20 @@ class Checkout:
     def specs(self, *only: str) -> list[PageSpec]:
         return pages.select(self.notebooks, only)
 
-    def names(self, *only: str) -> list[str]:
-        return [spec.name for spec in self.specs(*only)]
-
-    def run(self, *only: str, **options: Any) -> list[Page]:
+    def run(self, *only: str, profile: str = "mini", **options: Any) -> list[Page]:
         """Execute pages and note what is told."""
         self.lines.clear()
-        return book.execute(self.folder, self.specs(*only), tell=self.lines.append, **options)
+        return book.execute(self.folder, self.specs(*only), profile, tell=self.lines.append, **options)
 
     def page(self, values: dict[str, Any] | None = None, **options: Any) -> Page:
         """The executed page of the first notebook."""
         spec = PageSpec("01_one", self.notebooks / "01_one.py", values or {})
         return book.execute(self.folder, [spec], "smoke", **options)[0]
 
-    def build(self, *only: str, **options: Any) -> Path:
+    def build(self, *only: str) -> Path:
         """Build the site at the profile smoke and return its folder of notebooks."""
         self.lines.clear()
-        return book.build(self.folder, "smoke", only, tell=self.lines.append, **options).parent / "notebooks"
+        return book.build(self.folder, "smoke", only, self.lines.append).parent / "notebooks"
 
 
 @pytest.fixture
@@ -123,7 +110,7 @@ def test_a_notebook_becomes_the_pages_it_is_given(checkout: Checkout) -> None:
     specs = checkout.specs()
     assert [(spec.name, spec.path.stem) for spec in specs[:2]] == [("01_one", "01_one"), ("01_one-again", "01_one")]
     assert specs[1].parameters == {"steps": 9} and specs[2].after == ("01_one", "01_one-again")
-    assert checkout.names("01_one-", "02") == ["01_one-again", "02_two"]
+    assert checkout.specs("01_one-", "02") == specs[1:]
     with pytest.raises(NotebookError, match="no notebook '03'"):
         checkout.specs("03")
     checkout.write("notebooks/pages.yml", PAGES + "02_two:\n  02_two: {after: [01_one]}\n")
@@ -278,14 +265,11 @@ def test_an_interrupt_stops_what_runs_and_keeps_what_is_finished(checkout: Check
 
     def tell(line: str) -> None:
         if line.startswith("01_one: executed"):
-            end = time.monotonic() + 30
-            while not any(marks.iterdir()):
-                assert time.monotonic() < end
-                time.sleep(0.05)
+            wait(lambda: any(marks.iterdir()))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        book.execute(checkout.folder, checkout.specs(), jobs=2, tell=tell)
+        book.execute(checkout.folder, checkout.specs(), "mini", jobs=2, tell=tell)
     before, end = -1, time.monotonic() + 15
     while (count := len(list(marks.iterdir()))) != before:
         assert time.monotonic() < end, "the kernel still runs"

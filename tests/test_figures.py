@@ -190,7 +190,7 @@ def impacts(values: dict[str, list[tuple[float, float, float] | None]]) -> pd.Da
 
 def test_a_cell_is_its_interval_an_unknown_one_is_hatched_and_a_functional_one_framed():
     table = impacts(TABLE).assign(functional=lambda rows: (rows["concept"] == "sad") & (rows["layers"] == "1"))
-    axis = localisation.impact_map(table, layers=5).axes[0]
+    axis = localisation.impact_map(table, 5, "ours").axes[0]
     grid = axis.collections[0].get_array()
     assert grid.shape == (5, 6), "layers without a row stay empty"
     np.testing.assert_allclose(np.ma.getdata(grid)[:3, :3], TABLE["sad"])
@@ -203,9 +203,9 @@ def test_a_cell_is_its_interval_an_unknown_one_is_hatched_and_a_functional_one_f
 def test_a_heatmap_of_two_models_or_of_nothing_is_refused():
     table = impacts(TABLE)
     with pytest.raises(ValueError, match="2 values of checkpoint"):
-        localisation.impact_map(pd.concat([table, table.assign(checkpoint="other")]))
+        localisation.impact_map(pd.concat([table, table.assign(checkpoint="other")]), 3, "")
     with pytest.raises(ValueError, match="single layers"):
-        localisation.impact_map(table.assign(layers="6+7"))
+        localisation.impact_map(table.assign(layers="6+7"), 3, "")
 
 
 def test_colours_are_not_red_against_green():
@@ -224,9 +224,8 @@ def test_published_values_have_a_look_of_their_own_and_an_unknown_layer_is_a_cro
     assert {bar.get_edgecolor()[:3] for bar in below.patches} == {mpl.colors.to_rgb(plots.THEIRS)}
     assert "Published" in below.get_title("left") and "Published" not in above.get_title("left")
     assert any(bar.get_hatch() for bar in below.patches), "blocks that were patched as a whole"
-    (axis,) = localisation.mean_impact_bars(spread).axes
-    assert [bar.get_x() + 0.4 for bar in axis.patches] == [0]
-    assert axis.lines[0].get_xdata().tolist() == [1] and axis.lines[0].get_marker() == "x"
+    assert [bar.get_x() + 0.4 for bar in above.patches] == [0]
+    assert above.lines[0].get_xdata().tolist() == [1] and above.lines[0].get_marker() == "x"
 
 
 def test_depths_of_models_of_different_size_share_an_axis():
@@ -247,7 +246,7 @@ def test_the_curve_is_the_mean_of_what_is_known():
         for size, added, value in ((1, 7, 0.2 if name == "a" else 0.4), (2, 6, 0.9))
     ]
     curves = pd.DataFrame(rows, columns=["concept", "size", "added", "impact", "known"])
-    (axis,) = localisation.nested_set_curves(curves).axes
+    (axis,) = localisation.nested_set_curves(curves, "").axes
     thick = next(line for line in axis.lines if line.get_linewidth() == 2)
     np.testing.assert_allclose(thick.get_ydata(), [0.3, 0.9])
     assert [label.get_text() for label in axis.get_xticklabels()] == ["7", "+6"]
@@ -256,7 +255,7 @@ def test_the_curve_is_the_mean_of_what_is_known():
 
 def test_intervals_show_the_unknown():
     table = impacts({"sad": [(0.1, 0.2, 0.3), None]})
-    axis = plots.intervals(table.rename(columns={"impact": "value"}), ["layer 0", "layer 1"]).axes[0]
+    axis = plots.intervals(table.rename(columns={"impact": "value"}), ["layer 0", "layer 1"], "", "").axes[0]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["layer 0", "layer 1"]
     assert sum(bool(patch.get_hatch()) for patch in axis.patches) == 1
     assert tables.interval_texts(table) == ["0.20 [0.10, 0.30]", "unknown"]

@@ -40,12 +40,6 @@ def test_the_picture_says_what_it_shows_and_leaves_out_what_follows() -> None:
     assert figure.count("<path") == 3 and figure.count("<rect") == 4
 
 
-def test_the_book_is_an_island() -> None:
-    graph = layers.read_imports(Path(layers.__file__).parents[1])
-    assert graph["book"] <= {"errors", "escape", "io"}
-    assert [name for name, found in graph.items() if "book" in found] == ["cli"]
-
-
 def test_the_page_on_the_layout_names_what_there_is() -> None:
     package = Path(layers.__file__).parents[1]
     text = (package.parent / "book" / "layout.md").read_text()

@@ -1,4 +1,4 @@
-"""The slider's Python side: manifests, the table of native players, pictures of clips; loudness."""
+"""The slider's Python side: manifests, the table of native players; loudness."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from bs4 import BeautifulSoup
 
 from tada.audio import Clip, filters, lufs
-from tada.display import players, slider
+from tada.display import slider
 from tada.display.players import Sound
 
 
@@ -146,19 +146,6 @@ def test_a_faulty_manifest_says_what_is_wrong(
 def test_a_missing_manifest_says_where_it_was_sought(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path / "manifest.json"))):
         slider.read(tmp_path)
-
-
-def test_a_picture_shows_a_tone_where_it_is(tmp_path: Path) -> None:
-    from PIL import Image
-
-    time = np.arange(32000) / 16000
-    tone = np.where(time < 1, np.sin(2 * np.pi * 700 * time), 0).astype(np.float32)
-    path = players.spectrogram(tone, 16000, tmp_path / "tone.png", 100, 50)
-    shade = np.asarray(Image.open(path)).sum(-1).astype(float)
-    assert shade.shape == (50, 100)
-    row = int(shade[:, 25].argmax())
-    assert 60 * (8000 / 60) ** ((49 - row) / 49) == pytest.approx(700, rel=0.12)
-    assert shade[row, 10:40].mean() > 3 * shade[row, 65:90].mean()  # the first half sounds, the second is silent
 
 
 # ---- loudness

@@ -32,13 +32,6 @@ from tada.book.results import Kept, folder_hash
 from tada.errors import BookError
 from tada.io import atomic_write, sha256, write_json
 
-DEFAULT_PROFILE = "mini"
-ALONE = ("colab", "paper")
-"""Profiles whose notebooks have the GPU to themselves."""
-
-PAGE_MEMORY = 4e9
-"""Bytes of memory for each page that runs beside others."""
-
 UNFINISHED = "unfinished"
 """Folder of the pages that are being executed, and of those that failed."""
 
@@ -71,7 +64,7 @@ class Page:
 def execute(
     book: Path,
     specs: Sequence[PageSpec],
-    profile: str = DEFAULT_PROFILE,
+    profile: str,
     force: bool = False,
     jobs: int | None = None,
     tell: Tell = lambda line: None,
@@ -82,7 +75,7 @@ def execute(
     Args:
         book: the checkout.
         specs: the pages.
-        profile: how much to run.
+        profile: how much to run, handed to notebooks that declare a parameter `profile`.
         force: execute even what has not changed.
         jobs: pages at once; None for as many as there are cores and memory, and one where pages share a GPU.
         tell: is called with a line per page when it begins and when it ends.
@@ -134,10 +127,10 @@ def execute(
 
 def default_jobs(profile: str) -> int:
     """Return how many pages this machine runs at once: one a core and 4 GB of memory, and one on a GPU."""
-    if profile in ALONE or not hasattr(os, "sysconf"):  # Windows, which does not say how much memory there is
+    if profile in ("colab", "paper") or not hasattr(os, "sysconf"):  # Windows does not say how much memory there is
         return 1
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(1, min(os.cpu_count() or 1, int(memory / PAGE_MEMORY)))
+    return max(1, min(os.cpu_count() or 1, int(memory / 4e9)))
 
 
 def _run_side_by_side(specs: Sequence[PageSpec], jobs: int, run: Callable[[PageSpec, threading.Event], None]) -> None:
@@ -238,7 +231,7 @@ def configuration(path: Path) -> dict[str, Any]:
     return config
 
 
-def stage(book: Path, source: Path, pages: Sequence[Page], profile: str = DEFAULT_PROFILE) -> None:
+def stage(book: Path, source: Path, pages: Sequence[Page], profile: str) -> None:
     """Lay out what Sphinx reads in `source`: configuration, contents, the written pages, the executed notebooks."""
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(book / "book", source / "book", ignore=shutil.ignore_patterns("_static"))
@@ -264,7 +257,7 @@ def present_unexecuted(spec: PageSpec) -> str:
     """Write a notebook that was left out of this build as its page: the code, and a remark instead of results."""
     remark = ":::{warning}\nThis page was left out of this build: its code is here, its results are not.\n:::"
     notebook = _with_heading(notebooks.read(spec.path), spec)
-    notebook.cells.insert(1, _markdown(remark, "unexecuted"))
+    notebook.cells.insert(1, nbformat.v4.new_markdown_cell(remark, id="unexecuted"))
     return notebooks.format_notebook(notebook)
 
 
@@ -277,13 +270,10 @@ def present(page: Page, spec: PageSpec, chosen: Mapping[str, object]) -> str:
     places = [place for place, cell in enumerate(cells) if "parameters" in notebooks.tags(cell)]
     for cell in cells:
         cell.metadata.pop("papermill", None)
-    cells[slice(places[0], places[0] + 1) if places else slice(1, 1)] = [_markdown(text, "box")]
+    box = nbformat.v4.new_markdown_cell(text, id="box")
+    cells[slice(places[0], places[0] + 1) if places else slice(1, 1)] = [box]
     notebook.cells = cells
     return notebooks.format_notebook(notebook)
-
-
-def _markdown(text: str, identity: str) -> Any:
-    return nbformat.v4.new_markdown_cell(text, id=identity)
 
 
 def _with_heading(notebook: Any, spec: PageSpec) -> Any:
@@ -325,25 +315,11 @@ def render(source: Path, output: Path) -> None:
     shutil.rmtree(before, ignore_errors=True)
 
 
-def build(
-    book: Path,
-    profile: str = DEFAULT_PROFILE,
-    only: Sequence[str] = (),
-    force: bool = False,
-    jobs: int | None = None,
-    tell: Tell = lambda line: None,
-    kept: Kept | None = None,
-) -> Path:
+def build(book: Path, profile: str, only: Sequence[str], tell: Tell, **options: Any) -> Path:
     """Check the sources, execute, stage, build and check the book below `_build/`; return the site's first page.
 
-    Args:
-        book: the checkout.
-        profile: how much to run, handed to notebooks that declare a parameter `profile`.
-        only: starts of page names; the others become pages without results.
-        force: execute even what has not changed.
-        jobs: pages at once, see :func:`execute`.
-        tell: is called with one line per step.
-        kept: where results are kept and found, see :func:`execute`.
+    Pages whose names begin as none of ``only``, where there are any, have no results; the others are executed with
+    ``options`` of :func:`execute`.
 
     Raises:
         NotebookError: an unknown profile or notebook.
@@ -352,7 +328,7 @@ def build(
     check_profile(profile)
     specs = select(book / "notebooks", only)
     _require_none(checks.check_sources(book), "the sources")
-    pages = execute(book, specs, profile, force, jobs, tell, kept)
+    pages = execute(book, specs, profile, tell=tell, **options)
     source, site = book / "_build" / "source", book / "_build" / "html"
     stage(book, source, pages, profile)
     tell("building the pages")

@@ -82,7 +82,7 @@ def machine_paths(site: Path, page: Path) -> Iterator[str]:
 def dead_links(site: Path, page: Path) -> Iterator[str]:
     """Find internal links, images, sounds and scripts whose file or anchor is not in the site."""
     targets = (target for _, target in _targets(page))
-    yield from (f"{one!r} leads nowhere" for one in targets if _is_internal(one) and not _resolves(site, page, one))
+    yield from (f"{one!r} leads nowhere" for one in targets if not _resolves(site, page, one))
 
 
 @_of_pages
@@ -223,13 +223,10 @@ def _targets(page: Path) -> Iterator[tuple[str, str]]:
         )
 
 
-def _is_internal(target: str) -> bool:
-    parts = urlsplit(target)
-    return not parts.scheme and not parts.netloc and bool(parts.path or parts.fragment)
-
-
 def _resolves(site: Path, page: Path, target: str) -> bool:
     parts = urlsplit(target)
+    if parts.scheme or parts.netloc or not (parts.path or parts.fragment):
+        return True
     start = site if parts.path.startswith("/") else page.parent
     file = (start / unquote(parts.path).lstrip("/")).resolve() if parts.path else page.resolve()
     file = file / "index.html" if file.is_dir() else file

@@ -10,7 +10,6 @@ import importlib
 import os
 import platform
 import sys
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -43,20 +42,17 @@ class Setup(dict[str, str]):
 
 
 def setup(library: Any = None) -> Setup:
-    """Look at the machine before a notebook runs.
+    """Look at the machine before a notebook runs: versions, GPU, time, and what will be downloaded.
 
     Args:
         library: the package, whose public checkpoints could be loaded; their sizes are shown on Colab.
-
-    Returns:
-        Versions, GPU, time, and what will be downloaded.
 
     Raises:
         RestartNeeded: a loaded package is not the one that is installed now.
     """
     check_loaded()
     download = "nothing, the minis ship along"
-    if on_colab() and library is not None:
+    if library is not None and ("google.colab" in sys.modules or os.environ.get("COLAB_RELEASE_TAG")):
         sizes = (f"{one.hub_id}: {size_of(one.hub_id)}" for one in library.ARCHITECTURES.values())
         download += f". With the checkpoint `public`: {'; '.join(sizes)}"
     return Setup(
@@ -88,9 +84,9 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def check_loaded(packages: Iterable[str] = ("numpy", "torch", "transformers", "diffusers")) -> None:
+def check_loaded() -> None:
     """Raise RestartNeeded where a package in memory is of another version than the one on disk."""
-    for name in packages:
+    for name in ("numpy", "torch", "transformers", "diffusers"):
         loaded = getattr(sys.modules.get(name), "__version__", None)
         found = installed_version(name)
         if loaded and found and loaded.partition("+")[0] != found.partition("+")[0]:
@@ -98,11 +94,6 @@ def check_loaded(packages: Iterable[str] = ("numpy", "torch", "transformers", "d
                 f"{name} {loaded} is loaded, but {found} was installed after that. Restart the runtime once "
                 "(Runtime > Restart session) and run this cell again; nothing has been downloaded yet."
             )
-
-
-def on_colab() -> bool:
-    """Return whether this runs in a Colab runtime."""
-    return "google.colab" in sys.modules or bool(os.environ.get("COLAB_RELEASE_TAG"))
 
 
 def gpu_name() -> str:

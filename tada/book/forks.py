@@ -38,10 +38,8 @@ def preload() -> None:
 def start(arguments: Sequence[str], environment: Mapping[str, str], errors: Path) -> BaseProcess:
     """Start papermill in a process and session of its own, which ends when this one does, however that is ended.
 
-    Args:
-        arguments: of papermill's command line.
-        environment: all variables of the process and its kernel.
-        errors: the file that gets what it writes to stderr; what it writes to stdout is dropped.
+    ``environment`` are all variables of the process and its kernel; what it writes to stderr goes into ``errors``, and
+    what it writes to stdout is dropped.
     """
     context: Any = multiprocessing.get_context("forkserver" if FORKING else "spawn")
     process: BaseProcess = context.Process(target=_run, args=(list(arguments), dict(environment), errors))
@@ -89,16 +87,13 @@ class WaitingKernel:
         self.pid, self.kill, self.terminate = self.process.pid, self.process.kill, self.process.terminate
 
     def poll(self) -> int | None:
-        """Return the exit code, None while it runs."""
         return self.process.exitcode
 
     def wait(self) -> int | None:
-        """Wait for its end, and return the exit code."""
         self.process.join()
         return self.process.exitcode
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal."""
         with suppress(ProcessLookupError):
             os.kill(self.pid or 0, number)
 

@@ -21,11 +21,7 @@ Graph = Mapping[str, frozenset[str]]
 
 
 def read_imports(package: Path) -> Graph:
-    """Read which folders and files of a package import which others.
-
-    Args:
-        package: its folder. Imports that are for type checkers only, and those of `__init__.py` itself, do not count.
-    """
+    """Read which folders and files of a package import which others, but for `__init__.py` and type checkers."""
     graph: dict[str, set[str]] = {}
     for file in sorted(package.rglob("*.py")):
         name = file.relative_to(package).with_suffix("").parts[0]

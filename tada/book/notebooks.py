@@ -118,7 +118,6 @@ def _clean(notebook: Any) -> Any:
 
 
 def tags(cell: Any) -> list[str]:
-    """Return the tags of a cell."""
     return list(cell.metadata.get("tags", []))
 
 
@@ -134,7 +133,6 @@ def _digest(notebook: Any) -> str:
 
 
 def format_notebook(notebook: Any) -> str:
-    """Return the text of an `.ipynb` file."""
     return str(nbformat.writes(notebook, version=4)) + "\n"
 
 
@@ -293,31 +291,26 @@ def execute(
     with tempfile.TemporaryDirectory(prefix="tada-run-", ignore_cleanup_errors=True) as place:
         process = _start(path, output, chosen, environment or {}, Path(place), home)
         try:
-            code = _wait(process, stop or threading.Event())
+            while process.exitcode is None:
+                if stop and stop.is_set():
+                    raise KeyboardInterrupt
+                process.join(0.2)
         except BaseException:
             _stop(process)
             raise
         seconds = time.monotonic() - start
         errors = (Path(place) / "errors.txt").read_text(encoding="utf-8", errors="replace")
+    code = process.exitcode
     return Execution(output, seconds, describe_failure(path, output, code, errors) if code else "")
 
 
 def _start(
     path: Path, output: Path, chosen: Mapping[str, object], environment: Mapping[str, str], folder: Path, home: Path
 ) -> BaseProcess:
-    values = folder / "parameters.yml"
-    atomic_write(values, yaml.safe_dump(dict(chosen), allow_unicode=True))
+    values = atomic_write(folder / "parameters.yml", yaml.safe_dump(dict(chosen), allow_unicode=True))
     arguments = [str(_as_ipynb(path, folder)), str(output.resolve()), "--parameters_file", str(values)]
     arguments += ["--kernel", KERNEL["name"], "--cwd", str(home.resolve()), "--no-progress-bar", "--log-level", "ERROR"]
     return forks.start(arguments, {**KERNEL_ENVIRONMENT, **os.environ, **environment}, folder / "errors.txt")
-
-
-def _wait(process: BaseProcess, stop: threading.Event) -> int:
-    while process.exitcode is None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        process.join(0.2)
-    return process.exitcode
 
 
 def _stop(process: BaseProcess) -> None:
@@ -330,11 +323,7 @@ def _stop(process: BaseProcess) -> None:
 def describe_failure(path: Path, output: Path, code: int, errors: str) -> str:
     """Describe a failed run in a paragraph: the cell, its code, its error, and where the partial run lies.
 
-    Args:
-        path: the notebook.
-        output: the partly executed one, which may not exist.
-        code: papermill's exit code.
-        errors: what papermill wrote.
+    ``code`` and ``errors`` are papermill's exit code and what it wrote; ``output`` may not exist.
     """
     cells = nbformat.read(output, as_version=4).cells if output.is_file() else []
     failed = [(cell, one) for cell in cells for one in cell.get("outputs", ()) if one.output_type == "error"]
@@ -353,6 +342,4 @@ def describe_failure(path: Path, output: Path, code: int, errors: str) -> str:
 
 
 def _as_ipynb(path: Path, folder: Path) -> Path:
-    target = folder / f"{path.stem}.ipynb"
-    atomic_write(target, pair(path))
-    return target
+    return atomic_write(folder / f"{path.stem}.ipynb", pair(path))

@@ -88,7 +88,6 @@ def select(folder: Path, only: Sequence[str] = ()) -> list[PageSpec]:
 
 
 def _specs(path: Path, pages: Mapping[str, Any]) -> list[PageSpec]:
-    """Return the pages of one notebook."""
     pages = {name: entry or {} for name, entry in pages.items()}
     has_values = any(entry.get(kind) for entry in pages.values() for kind in ("parameters", "smoke"))
     declared = [parameter.name for parameter in notebooks.parameters(path)] if has_values else []

@@ -46,7 +46,6 @@ class Provenance:
     results: str = ""
 
     def write(self, path: Path) -> None:
-        """Write it as json."""
         write_json(path, asdict(self))
 
 
@@ -102,7 +101,6 @@ def format_value(value: object) -> str:
 
 
 def _is_changed(one: Parameter, chosen: Mapping[str, object]) -> bool:
-    """Tell whether a parameter was given a value that is not its default."""
     if one.name not in chosen:
         return False
     try:
@@ -112,13 +110,7 @@ def _is_changed(one: Parameter, chosen: Mapping[str, object]) -> bool:
 
 
 def commands(notebook: str, page: str, chosen: Mapping[str, object]) -> list[str]:
-    """Write the lines that run a page again: by `tada run`, and by papermill alone.
-
-    Args:
-        notebook: its name, without folder and suffix.
-        page: its name.
-        chosen: its parameters.
-    """
+    """Write the lines that run a page of a notebook, both by name, again: by `tada run`, and by papermill alone."""
     texts = {name: value if isinstance(value, str) else format_value(value) for name, value in chosen.items()}
     ours = [f"-p {name} {_quote(text)}" for name, text in texts.items()]
     theirs = [_papermill_option(name, value) for name, value in chosen.items()]
@@ -127,12 +119,12 @@ def commands(notebook: str, page: str, chosen: Mapping[str, object]) -> list[str
 
 
 def rerun_command(notebook: str, names: str, values: Mapping[str, object]) -> str:
-    """Write the line that makes a notebook's clips again.
+    """Write the line that makes a notebook's clips again, with those parameters that are not empty, 0 or False.
 
     Args:
         notebook: its name, without folder and suffix.
         names: of its parameters, with spaces between them.
-        values: of the parameters and of others; those that are empty, 0 or False are left out of the line.
+        values: of the parameters and of others.
     """
     return commands(notebook, notebook, {name: values[name] for name in names.split() if values[name]})[0]
 
@@ -152,14 +144,7 @@ def _papermill_option(key: str, value: object) -> str:
 
 
 def box(page: PageSpec, declared: Sequence[Parameter], chosen: Mapping[str, object], record: Provenance) -> str:
-    """Write the Markdown of a page's box, one line that opens: its parameters, its provenance, how to run it again.
-
-    Args:
-        page: whose it is.
-        declared: the notebook's parameters.
-        chosen: the values that were given.
-        record: of the execution.
-    """
+    """Write the Markdown of a page's box, one line that opens: its parameters, its provenance, how to run it again."""
     changed = {one.name for one in declared if _is_changed(one, chosen)}
     rows = [["parameter", "value", "default", "meaning"], ["---"] * 4]
     for one in declared:
@@ -172,14 +157,10 @@ def box(page: PageSpec, declared: Sequence[Parameter], chosen: Mapping[str, obje
     table = [f"| {' | '.join(row)} |" for row in rows] if declared else []
     again = commands(page.path.stem, page.name, chosen)
     fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", "".join(again))), 3)
-    smoke = chosen.get("profile") == "smoke"
-    said = (
-        "Run at the profile `smoke`: its numbers mean nothing"
-        if smoke
-        else f"Run on {record.date}, and how to do so again"
-    )
-    title = f":::{{admonition}} {said}"
-    lines = [title, ":class: dropdown tada-run", *table, "", *_facts(page, chosen, record), ""]
+    said = f"Run on {record.date}, and how to do so again"
+    if chosen.get("profile") == "smoke":
+        said = "Run at the profile `smoke`: its numbers mean nothing"
+    lines = [f":::{{admonition}} {said}", ":class: dropdown tada-run", *table, "", *_facts(page, chosen, record), ""]
     lines += ["To run it again, with these values or with others:", f"{fence}shell", *again, fence, ":::"]
     return "\n".join(lines)
 

@@ -17,10 +17,7 @@ from tada.io import require_writable, sha256, write_json
 def run(path: Path, output: Path, chosen: Mapping[str, object]) -> Execution:
     """Execute a notebook where a user wants it: what the last run left there is replaced, and nothing else.
 
-    Args:
-        path: the notebook.
-        output: the executed notebook; files of its page lie beside it, in a folder of its name.
-        chosen: its parameters.
+    Files of its page lie beside the output, in a folder of its name.
 
     Raises:
         NotebookError: there is something that no run left, or the output cannot be written.

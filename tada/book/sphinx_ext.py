@@ -20,7 +20,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from tada import escape
 from tada.book import colab, layers, pages, provenance
-from tada.errors import BookError, InputError, NotebookError
+from tada.errors import BookError, NotebookError
 
 ACCENTS = re.compile(r"\\(?:bar|tilde|hat|vec|dot)\b\s*(?:\{(?:[^{}]|\{[^{}]*\})*\}|\\?\w+)")
 """Letters with an accent: docutils would put an index of theirs below them, as if it were a limit."""
@@ -29,7 +29,6 @@ _TOGGLE = '<span class="toctree-toggle"'
 
 
 def setup(app: Any) -> dict[str, Any]:
-    """Register the extension with Sphinx."""
     app.add_html_math_renderer("tada", inline_renderers=(inline_math, None), block_renderers=(block_math, None))
     app.add_directive("notebook-times", NotebookTimes)
     app.add_directive("import-layers", ImportLayers)
@@ -42,17 +41,18 @@ def setup(app: Any) -> dict[str, Any]:
 # ---- equations
 
 
-def mathml(tex: str, block: bool = False) -> str:
-    """Convert an equation to MathML; raise InputError at TeX that the converter does not know."""
+def mathml(node: Any, block: bool = False) -> str:
+    """Convert an equation to MathML; TeX that the converter does not know is warned of, and stays."""
+    tex = node.astext()
     try:
         return str(tex2mathml(ACCENTS.sub(r"{\g<0>{}}", tex), as_block=block))
     except Exception as error:
-        raise InputError(f"cannot turn {tex!r} into MathML: {error}") from error
+        logging.getLogger(__name__).warning(f"cannot turn {tex!r} into MathML: {error}", location=node)
+        return escape.html(tex)
 
 
 def inline_math(translator: Any, node: Any) -> None:
-    """Write an equation within a line."""
-    translator.body.append(f'<span class="math">{_converted(node)}</span>')
+    translator.body.append(f'<span class="math">{mathml(node)}</span>')
     raise nodes.SkipNode
 
 
@@ -61,16 +61,8 @@ def block_math(translator: Any, node: Any) -> None:
     number = f'<span class="eqno">({node["number"]})</span>' if node.get("number") else ""
     scrolls = {"role": "group", "aria-label": "Equation", "tabindex": "0"}
     translator.body.append(translator.starttag(node, "div", CLASS="math tada-equation", **scrolls))
-    translator.body.append(f"{_converted(node, block=True)}{number}</div>\n")
+    translator.body.append(f"{mathml(node, block=True)}{number}</div>\n")
     raise nodes.SkipNode
-
-
-def _converted(node: Any, block: bool = False) -> str:
-    try:
-        return mathml(node.astext(), block)
-    except InputError as error:
-        logging.getLogger(__name__).warning(str(error), location=node)
-        return escape.html(node.astext())
 
 
 # ---- notebooks

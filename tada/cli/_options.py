@@ -20,7 +20,6 @@ class Finite(click.FloatRange):
     name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Read a number."""
         number = super().convert(value, param, ctx)
         return number if math.isfinite(number) else self.fail(f"{value} is not a finite number.", param, ctx)
 
@@ -84,6 +83,15 @@ def choice(name: str, values: Sequence[str], default: str | None, text: str) -> 
 
 
 workers = number("--workers", 1, "Processes, each with a model.", WORKERS)
+only = click.option(
+    "--only", multiple=True, metavar="START", help="Only pages whose name starts so, e.g. 04. Repeatable."
+)
+jobs = click.option(
+    "--jobs",
+    type=WORKERS,
+    metavar="N",
+    help="Pages at once. Default: what cores and memory allow, 1 at the profiles that want a GPU.",
+)
 
 
 def together(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -108,11 +116,11 @@ def stop(message: str, code: int = 2) -> NoReturn:
     raise SystemExit(code)
 
 
-def print_table(rows: Sequence[tuple[str, ...]], tell: Callable[[str], None] = click.echo) -> None:
+def print_table(rows: Sequence[tuple[str, ...]]) -> None:
     """Print rows in columns of equal width."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        tell("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip())
+        click.echo("  ".join(map(str.ljust, row, widths)).rstrip())
 
 
 def relative(path: Path) -> str:

@@ -15,14 +15,9 @@ from tada.errors import NotebookError
 
 @click.command()
 @options.profile
-@click.option("--only", multiple=True, metavar="START", help="Only pages whose name starts so, e.g. 01. Repeatable.")
+@options.only
 @click.option("--force", is_flag=True, help="Execute notebooks that have not changed, too.")
-@click.option(
-    "--jobs",
-    type=options.WORKERS,
-    metavar="N",
-    help="Pages at once. Default: what cores and memory allow, 1 at the profiles that want a GPU.",
-)
+@options.jobs
 @click.option("--fresh", is_flag=True, help="Compute all anew, and keep it apart; use no results that ship along.")
 @click.option("--seed", type=options.SEED, metavar="N", help="Of the shipped results computed again. Default: another.")
 def book(profile: str, only: Sequence[str], force: bool, jobs: int | None, fresh: bool, seed: int | None) -> None:
@@ -32,7 +27,7 @@ def book(profile: str, only: Sequence[str], force: bool, jobs: int | None, fresh
     options.when_stopped("What was executed to its end is kept: `tada book` goes on from there.")
     start = time.monotonic()
     kept = results.find(pages.root(), fresh, seed)
-    page = build.build(pages.root(), profile, only, force, jobs, click.echo, kept)
+    page = build.build(pages.root(), profile, only, click.echo, force=force, jobs=jobs, kept=kept)
     click.echo(f"The book is ready after {time.monotonic() - start:.0f} s. Open {relative(page)}")
 
 
@@ -45,7 +40,7 @@ def book(profile: str, only: Sequence[str], force: bool, jobs: int | None, fresh
 @options.folder("--out", "_build/runs", "Where the executed notebook goes.")
 def run(notebook: str, given: Sequence[tuple[str, str]], profile: str | None, out: str) -> None:
     """Execute NOTEBOOK (.py or .ipynb) with parameters of your own; the notebook itself is not touched."""
-    from tada.book import build, notebooks, pages, provenance, runs
+    from tada.book import notebooks, pages, provenance, runs
 
     path = notebooks.find(notebook)
     declared = notebooks.parameters(path)
@@ -55,7 +50,8 @@ def run(notebook: str, given: Sequence[tuple[str, str]], profile: str | None, ou
     elif profile is not None:
         click.echo(f"{path.name} has no profiles: {pages.check_profile(profile)} is the same as any other.", err=True)
     chosen = notebooks.values(declared, pairs)
-    pages.check_profile(str(chosen.get("profile", build.DEFAULT_PROFILE)))
+    if "profile" in chosen:
+        pages.check_profile(str(chosen["profile"]))
     output = Path(out) / f"{path.stem}.ipynb"
     options.when_stopped(f"What was executed is in {relative(output)}.")
     done = runs.run(path, output, chosen)

@@ -24,8 +24,8 @@ def results() -> None:
 
 @results.command()
 @options.profile
-@click.option("--only", multiple=True, metavar="START", help="Only pages whose name starts so, e.g. 04. Repeatable.")
-@click.option("--jobs", type=options.WORKERS, metavar="N", help="Pages at once. Default: what cores and memory allow.")
+@options.only
+@options.jobs
 @click.option(
     "--out", type=options.FOLDER, metavar="FOLDER", help="What is replaced. Default: results/ of the checkout."
 )
@@ -69,7 +69,6 @@ def _run_fresh(
 
 
 def _about(root: Path, command: str) -> dict[str, Any]:
-    """What is said of a run beside its results."""
     import torch
 
     from tada.book import colab
@@ -92,7 +91,7 @@ def _about(root: Path, command: str) -> dict[str, Any]:
 
 @results.command()
 @options.profile
-@click.option("--jobs", type=options.WORKERS, metavar="N", help="Pages at once. Default: what cores and memory allow.")
+@options.jobs
 @click.option("--out", default="_build/differences.csv", show_default=True, metavar="FILE", help="For the report.")
 def check(profile: str, jobs: int | None, out: str) -> None:
     """Hold a fresh run, which `make book FRESH=1` may have made, against what ships; exit code 1 where they differ."""

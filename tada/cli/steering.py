@@ -28,7 +28,6 @@ class Strength(click.ParamType):
     name = "strength"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, bool]:
-        """Read a strength."""
         number, mark, rest = value.strip().partition("%")
         try:
             strength = float(number)
@@ -309,7 +308,6 @@ def _by_autoencoder(vector: Vector) -> bool:
 
 
 def _raw(alpha: tuple[float, bool], model: Model, vector: Vector, layers: Layers) -> float:
-    """The raw strength that is meant."""
     from tada.steering import Arm, calibrated
 
     value, is_percentage = alpha

@@ -49,13 +49,9 @@ def control_lines(effects: pd.DataFrame) -> str:
 
 def control_table(effects: pd.DataFrame) -> HTML:
     """Fold the movements by controls, judges across."""
-    texts = interval_texts(effects.assign(judge=_judges(effects)), "movement", form="+.3f")
-    wide = cross_texts(effects.assign(judge=_judges(effects)), texts, ["concept", "control"], "judge")
-    return folded(wide, "All controls")
-
-
-def _judges(rows: pd.DataFrame) -> pd.Series:
-    return rows["judge"].map(lambda name: JUDGES.get(name, name))
+    rows = effects.assign(judge=effects["judge"].replace(JUDGES))
+    texts = interval_texts(rows, "movement", form="+.3f")
+    return folded(cross_texts(rows, texts, ["concept", "control"], "judge"), "All controls")
 
 
 def gap_lines(results: pd.DataFrame, methods: Sequence[str]) -> str:
@@ -107,5 +103,5 @@ def published_concepts() -> HTML:
 
 def together_table(found: pd.DataFrame) -> Any:
     """Tabulate movements as from ``benchmark.together_table``, ways across."""
-    rows = found.assign(judge=_judges(found))
+    rows = found.assign(judge=found["judge"].replace(JUDGES))
     return table(cross_texts(rows, interval_texts(rows, "movement", form="+.2f"), ["judge", "concept"], "way"))

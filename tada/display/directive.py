@@ -15,24 +15,21 @@ from tada.display import live, slider
 
 
 def setup(app: Any) -> dict[str, Any]:
-    """Register the extension with Sphinx."""
     app.add_directive("steering-slider", SteeringSlider)
     app.add_directive("steer-live", LiveInstrument)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 class SteeringSlider(SphinxDirective):
-    """The slider whose clips fit a pattern `page/name`; its content where this build has none."""
+    """The first slider whose clips fit a pattern `page/name`; its content where this build has none."""
 
     required_arguments = 1
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """Return what stands in the directive's place."""
-        found = find_clips(Path(self.env.app.srcdir), self.arguments[0])
-        if found:
-            base, folder = found
-            return [nodes.raw("", slider.render(slider.read(folder), base), format="html")]
+        for base, path in _exports(Path(self.env.app.srcdir), self.arguments[0], "manifest.json"):
+            if "sweeps" in json.loads(path.read_text(encoding="utf-8")):
+                return [nodes.raw("", slider.render(slider.read(path.parent), base), format="html")]
         return self.parse_content_to_nodes()
 
 
@@ -44,7 +41,6 @@ class LiveInstrument(SphinxDirective):
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """Return what stands in the directive's place."""
         inside = self.parse_content_to_nodes()
         found = next(_exports(Path(self.env.app.srcdir), self.arguments[0], live.INDEX), None)
         if found is None:
@@ -53,19 +49,6 @@ class LiveInstrument(SphinxDirective):
         size = json.loads(path.read_text(encoding="utf-8"))["bytes"]
         start, end = live.element(base, size, "\0", self.options.get("mode", "")).split("\0")
         return [nodes.raw("", start, format="html"), *inside, nodes.raw("", end, format="html")]
-
-
-def find_clips(source: Path, pattern: str) -> tuple[str, Path] | None:
-    """Return the first folder of a slider's clips in a staged book that fits `page/name`, and its address from a page.
-
-    Args:
-        source: the staged book.
-        pattern: with wildcards.
-    """
-    for base, path in _exports(source, pattern, "manifest.json"):
-        if "sweeps" in json.loads(path.read_text(encoding="utf-8")):
-            return base, path.parent
-    return None
 
 
 def _exports(source: Path, pattern: str, index: str) -> Iterator[tuple[str, Path]]:

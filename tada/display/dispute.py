@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,7 +13,7 @@ from tada.display import plots
 from tada.display.claims import checkpoint_name, verdict_text
 from tada.display.tables import folded, wide_table
 from tada.display.validity import JUDGES
-from tada.experiments.hypotheses import HYPOTHESES, Hypothesis
+from tada.experiments.hypotheses import HYPOTHESES
 
 ORDER = ("", "probe", "signal", "musicnn", "clap", "muq", "mini-clap", "mini-second")
 """Judges whose verdict is shown where there are several, the first that is there."""
@@ -27,11 +26,11 @@ def first_judges(verdicts: pd.DataFrame) -> pd.DataFrame:
     return order.drop_duplicates(["hypothesis", "model", "checkpoint"]).sort_index()
 
 
-def dispute_table(verdicts: pd.DataFrame, hypotheses: Sequence[Hypothesis] = HYPOTHESES) -> HTML:
+def dispute_table(verdicts: pd.DataFrame) -> HTML:
     """Show every claim, who says it with which number, what was found here, and what would change that."""
     shown, rows = first_judges(verdicts), []
     several = len(shown.groupby(["model", "checkpoint"])) > 1
-    for one in hypotheses:
+    for one in HYPOTHESES:
         found = shown[shown["hypothesis"] == one.name]
         here = "<br>".join(_cell(row, several) for row in plots.named_rows(found))
         rows.append({
@@ -50,7 +49,7 @@ def _cell(row: Any, several: bool) -> str:
 
 def judge_table(verdicts: pd.DataFrame) -> HTML:
     """Fold all verdicts by every judge."""
-    rows = verdicts.assign(judge=verdicts["judge"].map(lambda name: JUDGES.get(name, name))).round(3)
+    rows = verdicts.assign(judge=verdicts["judge"].replace(JUDGES)).round(3)
     return folded(rows, f"All {len(rows)} verdicts, by every judge")
 
 

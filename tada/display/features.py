@@ -14,24 +14,23 @@ from tada.display.tables import plain_table
 from tada.sae.features import FeatureActivity, most_active
 
 
-def feature_table(
-    heard: FeatureActivity, best: pd.DataFrame, name: str, clips: int = 2, effects: pd.DataFrame | None = None
-) -> HTML:
+def feature_table(heard: FeatureActivity, best: pd.DataFrame, name: str, clips: int, effects: pd.DataFrame) -> HTML:
     """Show a table: a row a feature with its scores, its effect, and its most active clips to play and to see.
 
     Args:
         heard: what was listened to.
         best: as from ``tada.sae.features.top``.
-        name: of the group of players, letters, digits and hyphens; once a page.
+        name: of the players, as for ``players.show``.
         clips: players a feature.
-        effects: ``feature`` beside rows as from ``tada.steering.ranges.grid``; None leaves the column out.
+        effects: ``feature`` beside rows as from ``tada.steering.ranges.grid``.
     """
     rows = [_row(heard, row, f"{name}-{place}", clips, effects) for place, row in enumerate(best.itertuples())]
     return HTML(plain_table(pd.DataFrame(rows), escape=False))
 
 
-def sparkline(values: Tensor, second: float, seconds: float, width: int = 180, height: int = 26) -> str:
+def sparkline(values: Tensor, second: float, seconds: float) -> str:
     """Activity over time as a small drawing (svg), with a mark where it peaks."""
+    width, height = 180, 26
     heights = (values / values.max().clamp_min(1e-9)).clamp_min(0).tolist()
     step = width / len(heights)
     bars = "".join(
@@ -48,17 +47,17 @@ def sparkline(values: Tensor, second: float, seconds: float, width: int = 180, h
     )
 
 
-def _row(heard: FeatureActivity, row: Any, name: str, clips: int, effects: pd.DataFrame | None) -> dict[str, str]:
+def _row(heard: FeatureActivity, row: Any, name: str, clips: int, effects: pd.DataFrame) -> dict[str, str]:
     places: list[Any] = list(most_active(heard, row.feature, clips).itertuples())
     sounds = [Sound(heard.clips[p.clip], f"clip {p.clip}", scores={"peak": p.peak}) for p in places]
     curves = [sparkline(heard.of(row.feature)[p.clip], p.second, heard.clips[0].seconds) for p in places]
     drawn = "".join(f"<div>clip {p.clip} {curve}</div>" for p, curve in zip(places, curves, strict=True))
     says = f"{escape.html(row.concept)}<br><small>score {row.score:.3g}, {row.share:.0%} of its scores</small>"
-    steered = {} if effects is None else {"when steered": _effect_text(effects[effects["feature"] == row.feature])}
-    players = f"{drawn}{show(sounds, name).data}"
-    return {"feature": f"<b>{row.feature}</b>", "speaks for": says, **steered, "where it is most active": players}
-
-
-def _effect_text(rows: pd.DataFrame) -> str:
-    means = rows[rows["metric"] == "concept"].groupby("alpha")["value"].mean()
-    return "<br>".join(f"{alpha:+.3g}: {value:.2f}" for alpha, value in means.items()) or "–"
+    own = effects[(effects["feature"] == row.feature) & (effects["metric"] == "concept")]
+    means = own.groupby("alpha")["value"].mean()
+    return {
+        "feature": f"<b>{row.feature}</b>",
+        "speaks for": says,
+        "when steered": "<br>".join(f"{alpha:+.3g}: {value:.2f}" for alpha, value in means.items()) or "–",
+        "where it is most active": f"{drawn}{show(sounds, name).data}",
+    }

@@ -51,7 +51,7 @@ def leak_tables(found: pd.DataFrame) -> list[Any]:
 def specificity_table(found: pd.DataFrame) -> Any:
     """Tabulate how many times further the own concept moves, as from ``leakage.specificity``."""
     rows = found.assign(
-        judge=found["judge"].map(lambda name: JUDGES.get(name, name)),
+        judge=found["judge"].replace(JUDGES),
         ratio=interval_texts(found.assign(known=found["ratio"].notna()), "ratio", form=".1f"),
     )
     return table(rows.drop(columns=["low", "high"]), {"own": "{:+.2f}", "others": "{:.2f}"})
@@ -68,11 +68,10 @@ def span_table(found: pd.DataFrame) -> Any:
 def span_label(found: pd.DataFrame, concept: str) -> str:
     """Word the span of a slider of a concept, for its label."""
     rows = found[found["concept"] == concept]
-    parts = [
+    return "; ".join(
         f"{SIDES[row.side]}: {_from('audible', row.audible)}, {_from('broken', row.broken)}"
         for row in plots.named_rows(rows)
-    ]
-    return "; ".join(parts)
+    )
 
 
 def _from(what: str, percent: float) -> str:

@@ -28,16 +28,16 @@ CHECKPOINTS = {
 """Checkpoints by name, in words; any other is the reader's own."""
 
 
-def impact_map(impacts: pd.DataFrame, layers: int | None = None, title: str = "") -> Figure:
+def impact_map(impacts: pd.DataFrame, layers: int, title: str) -> Figure:
     """Draw layers by concepts; a cell has three strips: the lower end of the interval, the impact, the upper end.
 
     A cell of one colour is certain; one that runs from blue to red is not. Hatched cells are unknown: the full swap
     had no effect that could be told from 0. Impacts beyond 1, either way, have the colour of 1.
 
     Args:
-        impacts: of single layers under ``patch``, one checkpoint and metric, as from ``tada.patching.impact``; with a
-            column ``functional``, as from ``tada.patching.functional``, those cells are framed.
-        layers: how many the model has; None for as many as there are.
+        impacts: as from ``tada.patching.impact``, of one checkpoint and metric; cells that are true in a column
+            ``functional``, as from ``tada.patching.functional``, are framed.
+        layers: how many the model has.
         title: of the figure.
 
     Raises:
@@ -45,9 +45,8 @@ def impact_map(impacts: pd.DataFrame, layers: int | None = None, title: str = ""
     """
     cells = _single_layers(impacts)
     names = list(dict.fromkeys(cells["concept"]))
-    count = layers or int(cells["layer"].max()) + 1
-    figure, (axis,) = plots.panels(1, 0.17 * count + 1.7)
-    strips = np.full((count, 3 * len(names)), np.nan)
+    figure, (axis,) = plots.panels(1, 0.17 * layers + 1.7)
+    strips = np.full((layers, 3 * len(names)), np.nan)
     for row in plots.named_rows(cells[cells["known"]]):
         strips[row.layer, 3 * names.index(row.concept) :][:3] = row.low, row.impact, row.high
     bar = {"orientation": "horizontal", "fraction": 0.05, "pad": 0.01, "aspect": 34, "extend": "both"}
@@ -57,7 +56,7 @@ def impact_map(impacts: pd.DataFrame, layers: int | None = None, title: str = ""
     for drawn, looks in ((~cells["known"], plots.UNKNOWN), (framed, {"fill": False, "linewidth": 1.4, "zorder": 4})):
         for row in plots.named_rows(cells[drawn]):
             axis.add_patch(Rectangle((3 * names.index(row.concept), row.layer), 3, 1, **looks))
-    _label_map(axis, names, count)
+    _label_map(axis, names, layers)
     plots.set_heading(axis, title)
     return figure
 
@@ -94,21 +93,16 @@ def metric_line(found: pd.DataFrame) -> str:
     return f"{told} They differ about {differ}: clips of those layers are worth hearing." if differ else told
 
 
-def mean_impact_bars(spread: pd.DataFrame, published: pd.DataFrame | None = None, title: str = "") -> Figure:
+def mean_impact_bars(spread: pd.DataFrame, published: pd.DataFrame, title: str) -> Figure:
     """Draw each layer's mean impact over concepts with its range, and below it what was published for another model.
 
-    The two panels have axes of their own, since they show different models.
-
     Args:
-        spread: of single layers, as from ``tada.patching.aggregate``; a layer that is unknown for all concepts is
-            marked with a cross.
-        published: ``layer, impact, block`` as from ``tada.experiments.localisation.published``, one model; None for one
-            panel.
+        spread: as from ``tada.patching.aggregate``; a layer that is unknown for all concepts is marked with a cross.
+        published: ``layer, impact, block`` as from ``tada.experiments.localisation.published``, one model.
         title: of the upper panel.
     """
-    rows = spread[(spread["method"] == "patch") & spread["layers"].str.fullmatch(r"\d+")]
-    rows = rows.assign(layer=rows["layers"].astype(int))
-    figure, axes = plots.panels(1 if published is None else 2, 2.1, sharex=False)
+    rows = _single_layers(spread)
+    figure, axes = plots.panels(2, 2.1, sharex=False)
     known, unknown = rows[rows["concepts"] > 0], rows.loc[rows["concepts"] == 0, "layer"]
     axes[0].bar(known["layer"], known["mean"], width=0.8, color=plots.OURS)
     axes[0].vlines(known["layer"], known["low"], known["high"], color="black", linewidth=0.8)
@@ -116,8 +110,7 @@ def mean_impact_bars(spread: pd.DataFrame, published: pd.DataFrame | None = None
     axes[0].set(xlabel="layer index", ylabel="mean impact", xlim=(-0.7, rows["layer"].max() + 0.7))
     axes[0].axhline(0, color="0.35", linewidth=0.6)
     plots.set_heading(axes[0], title)
-    if published is not None:
-        _draw_published(axes[1], published)
+    _draw_published(axes[1], published)
     return figure
 
 
@@ -130,13 +123,8 @@ def _draw_published(axis: Axes, rows: pd.DataFrame) -> None:
     plots.set_heading(axis, "Published for the public model, not measured here", plots.THEIRS)
 
 
-def nested_set_curves(curves: pd.DataFrame, title: str = "") -> Figure:
-    """Draw the impact of layer sets that grow by one layer at a time, for each concept and on average.
-
-    Args:
-        curves: ``concept, size, added, impact, known`` as from ``tada.experiments.localisation.cumulative_impacts``.
-        title: of the figure.
-    """
+def nested_set_curves(curves: pd.DataFrame, title: str) -> Figure:
+    """Draw impacts of growing sets as from ``tada.experiments.localisation.cumulative_impacts``, and their mean."""
     figure, (axis,) = plots.panels(1, 3.0)
     known = curves[curves["known"]].sort_values("size")
     for _, part in known.groupby("concept", sort=False):
@@ -188,16 +176,11 @@ def functional_table(chosen: Functional, model: Model) -> Any:
 
 def pooled_table(impacts: pd.DataFrame) -> Any:
     """Tabulate mean impacts of layer sets over concepts, as from ``tada.patching.pooled_impact``."""
-    shown = impacts[["layers", "concepts", "pairs"]].assign(impact=interval_texts(impacts))
-    return table(shown)
+    return table(impacts[["layers", "concepts", "pairs"]].assign(impact=interval_texts(impacts)))
 
 
 def depth_lines(pooled: pd.DataFrame) -> Figure:
-    """Draw mean impacts over the depth of their layers, a line an architecture with intervals.
-
-    Args:
-        pooled: as from ``tada.experiments.localisation.pooled_by_model``.
-    """
+    """Draw impacts as from ``tada.experiments.localisation.pooled_by_model`` over depth, a line an architecture."""
     figure, (axis,) = plots.panels(1, 2.6)
     for colour, (name, part) in zip(plots.OKABE_ITO, pooled.groupby("architecture", sort=False), strict=False):
         values = part.sort_values("depth").set_index("depth")[["impact", "low", "high"]]

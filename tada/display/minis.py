@@ -40,16 +40,9 @@ def card_table(cards: Cards, megabytes: Mapping[str, float]) -> Any:
 
 
 def accuracies(cards: Cards, names: Iterable[str], part: str, ending: str = "") -> pd.DataFrame:
-    """Gather accuracies from a part of some cards.
+    """Gather ``mini, attribute, accuracy, low, high, clips`` from a part of some cards, such as ``one concept``.
 
-    Args:
-        cards: name -> card.
-        names: whose cards are read.
-        part: of the card, such as ``one concept``; cards without it have no rows.
-        ending: is put behind the names of attributes.
-
-    Returns:
-        ``mini, attribute, accuracy, low, high, clips``, a row an attribute or class.
+    Cards without the part have no rows; ``ending`` is put behind the names of attributes.
     """
     rows = [
         {"mini": name, "attribute": f"{key}{ending}", **value}
@@ -79,13 +72,7 @@ def accuracy_points(found: pd.DataFrame, title: str) -> Figure:
 
 
 def accuracy_table(found: pd.DataFrame, what: str = "attribute", clips: bool = True) -> Any:
-    """Tabulate accuracies as from :func:`accuracies` with their intervals, minis across.
-
-    Args:
-        found: the accuracies.
-        what: heading of the rows.
-        clips: add how many clips were judged.
-    """
+    """Tabulate accuracies, minis across; ``what`` heads the rows, ``clips`` adds how many clips were judged."""
     wide = cross_texts(found, interval_texts(found, "accuracy", form=".3f"), "attribute", "mini")
     if clips:
         wide["clips"] = wide["attribute"].map(found.groupby("attribute")["clips"].max()).astype(int)
@@ -107,11 +94,7 @@ def signals_table(card: Mapping[str, Any]) -> Any:
 
 
 def missed_lines(cards: Cards, names: Iterable[str]) -> str:
-    """List, as Markdown, what is found more rarely in generated clips than :data:`AIMED` says, a line a mini.
-
-    Raises:
-        KeyError: signals were measured in a mini's clips, but not one that is aimed at.
-    """
+    """List, as Markdown, what is found more rarely in generated clips than :data:`AIMED` says, a line a mini."""
     return "\n".join(f"- **{name}**: {_missed(cards[name])}" for name in names)
 
 

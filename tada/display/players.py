@@ -42,7 +42,10 @@ CEILING = 0.98
 HIGHEST = 8000.0
 """Hz that pictures of clips reach up to."""
 
-MEDIA_TYPES = {".mp3": "audio/mpeg", ".webp": "image/webp", ".png": "image/png"}
+WIDTH, HEIGHT = 480, 128
+"""Pixels of pictures of clips."""
+
+MEDIA_TYPES = {".mp3": "audio/mpeg", ".webp": "image/webp"}
 
 Locate = Callable[[str], str]
 """Finds the address of a file of the manifest, as the page sees it."""
@@ -73,24 +76,22 @@ class Sound:
 
 
 def show(sounds: Sequence[Sound], name: str, command: str = "", pictures: bool = False) -> HTML:
-    """Show a table of players; all are matched in loudness, and what each was before is said.
+    """Show a table of players, a sound a row; all are matched in loudness, and what each was before is said.
 
     Args:
-        sounds: one a row.
-        name: of the group, which names its folder; once a page.
+        sounds: what is played.
+        name: of their folder, letters, digits and hyphens; once a page.
         command: that makes these clips again.
         pictures: whether each clip's spectrogram is shown under its player.
 
     Raises:
-        InputError: no sounds, or a name with characters other than letters, digits and hyphens.
+        InputError: no sounds, or a name of other characters.
     """
     if not sounds:
         raise InputError("got no sounds; expected one or more")
     with clip_folder(name) as (folder, locate):
         gains = [matching_gain(sound.samples, sound.clip.sample_rate, LEVEL, CEILING) for sound in sounds]
-        clips = [write_clip(sound, folder, gain) for sound, gain in zip(sounds, gains, strict=True)]
-        if pictures:
-            clips = [draw_clip(sound, clip, folder) for sound, clip in zip(sounds, clips, strict=True)]
+        clips = [write_clip(sound, folder, gain, pictures) for sound, gain in zip(sounds, gains, strict=True)]
         metrics = metric_names(sounds)
         write_json(folder / "manifest.json", {"command": command, "metrics": metrics, "clips": clips})
         rows = clip_table(clips, metrics, locate)
@@ -110,11 +111,8 @@ def page_folder() -> Path | None:
 def clip_folder(name: str) -> Iterator[tuple[Path, Locate]]:
     """Give a folder for clips and where a page finds its files: beside the page, or inside the output if there is none.
 
-    Args:
-        name: of the group of clips; once a page.
-
     Raises:
-        InputError: a name with characters other than letters, digits and hyphens.
+        InputError: as :func:`require_name`.
     """
     require_name(name)
     page = page_folder()
@@ -141,16 +139,19 @@ def metric_names(sounds: Sequence[Sound]) -> dict[str, str]:
     return {score: score for sound in sounds for score in sound.scores or {}}
 
 
-def write_clip(sound: Sound, folder: Path, gain: float = 0.0) -> dict[str, Any]:
-    """Write a clip as mono mp3, ``gain`` dB above its own level, and return its entry in a manifest."""
+def write_clip(sound: Sound, folder: Path, gain: float = 0.0, picture: bool = False) -> dict[str, Any]:
+    """Write a clip as mono mp3, ``gain`` dB above its own level, and its picture where asked for; return its entry."""
     import soundfile
 
     rate, record = sound.clip.sample_rate, sound.clip.record
     samples = sound.samples * 10 ** (gain / 20)
-    content = encode(samples, rate, ".mp3", bitrate_mode="CONSTANT", compression_level=_compression(rate))
+    lowest, highest, wanted = (32, 320, 96) if rate > 24_000 else (8, 160, 64)  # kb/s: of levels 1, 0, and ours
+    level = (highest - wanted) / (highest - lowest)
+    content = encode(samples, rate, ".mp3", bitrate_mode="CONSTANT", compression_level=level)
     digest = sha256(content)
     path = atomic_write(folder / f"{_stem(sound)}-{digest[:10]}.mp3", content)
     heard, _ = soundfile.read(path)  # encoders change the level by a fraction of a decibel
+    drawn = {"spectrogram": spectrogram(sound.samples, rate, path.with_suffix(".webp")).name} if picture else {}
     return {
         "file": path.name,
         "title": sound.title,
@@ -163,27 +164,20 @@ def write_clip(sound: Sound, folder: Path, gain: float = 0.0) -> dict[str, Any]:
         "peak": round(float(np.abs(heard).max()), 4),
         "metrics": _finite(sound.scores or {}),
         "sha256": digest,
+        **drawn,
     }
 
 
-def draw_clip(sound: Sound, clip: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Write a clip's spectrogram beside it, and return its entry in a manifest with the picture's name."""
-    picture = (folder / clip["file"]).with_suffix(".webp")
-    spectrogram(sound.samples, sound.clip.sample_rate, picture)
-    return {**clip, "spectrogram": picture.name}
-
-
-def spectrogram(samples: Any, sample_rate: int, path: str | Path, width: int = 480, height: int = 128) -> Path:
+def spectrogram(samples: Any, sample_rate: int, path: Path) -> Path:
     """Write a picture of a clip, time to the right and pitch upwards, 80 dB from black to white; return its path.
 
-    Clips of any sample rate look alike: windows last about a tenth of a second, and bands reach up to 8 kHz.
+    Clips of any sample rate look alike: windows last about a tenth of a second, and bands, one a pixel and all as wide
+    as a fraction of an octave, reach from 60 Hz up to 8 kHz.
 
     Args:
         samples: float ``[frames]``, full scale at 1.0.
         sample_rate: in Hz.
         path: of the picture; its suffix is the format, webp or png.
-        width: in pixels.
-        height: in pixels, one per band; bands are as wide as a fraction of an octave above 60 Hz.
     """
     from matplotlib import colormaps
     from PIL import Image
@@ -191,13 +185,13 @@ def spectrogram(samples: Any, sample_rate: int, path: str | Path, width: int = 4
 
     audio = np.asarray(samples, np.float32)
     size = 2 ** min(round(np.log2(0.1 * sample_rate)), int(np.log2(len(audio))))
-    hop = max(1, len(audio) // width)
+    hop = max(1, len(audio) // WIDTH)
     f, _, spectrum = stft(audio, sample_rate, nperseg=size, noverlap=size - hop)
     level = 20 * np.log10(np.abs(spectrum) + 1e-6)
-    bands = np.geomspace(60, min(HIGHEST, sample_rate / 2), height)
+    bands = np.geomspace(60, min(HIGHEST, sample_rate / 2), HEIGHT)
     rows = np.stack([np.interp(bands, f, level[:, column]) for column in range(level.shape[1])], axis=1)
     shade = np.clip((rows - rows.max()) / 80 + 1, 0, 1)[::-1, :]
-    picture = Image.fromarray((colormaps["magma"](shade)[..., :3] * 255).astype(np.uint8)).resize((width, height))
+    picture = Image.fromarray((colormaps["magma"](shade)[..., :3] * 255).astype(np.uint8)).resize((WIDTH, HEIGHT))
     return atomic_write(path, lambda draft: picture.save(draft, quality=60))
 
 
@@ -212,12 +206,6 @@ def _stem(sound: Sound) -> str:
     return f"{'m' if sound.percent < 0 else 'p'}{abs(round(sound.percent)):03d}"
 
 
-def _compression(sample_rate: int) -> float:
-    """Return libsndfile's level, from 0 for the highest rate to 1, of 64 kb/s, and of 96 kb/s above 24 kHz."""
-    lowest, highest, rate = (32, 320, 96) if sample_rate > 24_000 else (8, 160, 64)
-    return (highest - rate) / (highest - lowest)
-
-
 # ---- the table of players
 
 
@@ -228,15 +216,10 @@ def clip_table(
     caption: str = "",
     concept: str = "",
 ) -> str:
-    """Write clips as an HTML table, a row each with its player; what a script needs is in data attributes.
+    """Write entries of a manifest as an HTML table, a row each with its player and a column for each of ``metrics``.
 
-    Args:
-        clips: entries of a manifest.
-        metrics: name -> label, a column each.
-        locate: finds files.
-        caption: of the table.
-        concept: what is steered, where rows begin with strengths; empty where they begin with titles and end with
-            prompts.
+    Where a ``concept`` is steered rows begin with strengths, else with titles, and end with prompts. What a script
+    needs is in data attributes.
     """
     raw = any(clip["alpha"] is not None for clip in clips)
     heads = [*(["Strength", "Listen"] if concept else ["Clip"]), *["Raw strength"] * raw, "Loudness", *metrics.values()]

@@ -39,8 +39,7 @@ def panels(count: int, height: float, sharex: bool = True) -> tuple[Figure, list
 
 def set_heading(axis: Axes, title: str, colour: str = "black", note: str = "") -> None:
     """Write a title to the left above a panel, and in small grey letters below it a note."""
-    if title:
-        axis.set_title(title, loc="left", fontsize=10, fontweight="bold", color=colour, pad=21 if note else None)
+    axis.set_title(title, loc="left", fontsize=10, fontweight="bold", color=colour, pad=21 if note else None)
     if note:
         axis.annotate(note, (0, 1), (0, 8), "axes fraction", "offset points", fontsize=8.5, color="0.35")
 
@@ -52,15 +51,8 @@ def line_with_band(axis: Axes, x: Any, values: pd.DataFrame, colour: str, label:
     axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
-def intervals(rows: pd.DataFrame, labels: Sequence[str], title: str = "", axis_label: str = "") -> Figure:
-    """Draw estimates with their intervals, one below the other; what is unknown spans the whole width in grey.
-
-    Args:
-        rows: ``value, low, high, known``.
-        labels: of the rows.
-        title: of the figure.
-        axis_label: of the values.
-    """
+def intervals(rows: pd.DataFrame, labels: Sequence[str], title: str, axis_label: str) -> Figure:
+    """Draw intervals (``value, low, high, known``), a row each; what is unknown spans the whole width in grey."""
     figure, (axis,) = panels(1, 0.21 * len(rows) + 0.9)
     for place, row in enumerate(named_rows(rows)):
         if row.known:

@@ -15,12 +15,7 @@ from tada.steering.arms import BASELINE
 
 
 def curve_lines(rows: pd.DataFrame, method: str) -> Figure:
-    """Draw what each concept is measured by over the strength, by one way, with intervals over prompts.
-
-    Args:
-        rows: as from ``tada.experiments.residual_stream.curves``, of one or several concepts.
-        method: of the rows.
-    """
+    """Draw curves as from ``tada.experiments.residual_stream.curves``, of one way, with intervals over prompts."""
     shown = rows[rows["method"].isin([method, BASELINE])]
     figure, axes = plots.panels(len(MEASURES), 1.9)
     for axis, measure in zip(axes, MEASURES.values(), strict=True):
@@ -38,14 +33,11 @@ def curve_lines(rows: pd.DataFrame, method: str) -> Figure:
 def strategy_intervals(found: pd.DataFrame, concept: str) -> Figure:
     """Draw how far a concept's own measure rises by each way, as from ``tada.experiments.residual_stream.rises``."""
     rows = found[(found["concept"] == concept) & found["own"]]
-    labels = [f"{row.method.removeprefix(METHOD)}{_layers(row)}" for row in plots.named_rows(rows)]
+    ours = rows["method"].str.startswith(METHOD)
+    labels = rows["method"].str.removeprefix(METHOD) + (", " + rows["layers"]).mask(ours, "")
     values = rows.assign(value=100 * rows["rise"], low=100 * rows["low"], high=100 * rows["high"])
     axis_label = f"{MEASURES[concept]}: rise from the lowest to the highest strength, %"
-    return plots.intervals(values.assign(known=values["low"].notna()), labels, concept, axis_label)
-
-
-def _layers(row: Any) -> str:
-    return "" if row.method.startswith(METHOD) else f", {row.layers}"
+    return plots.intervals(values.assign(known=values["low"].notna()), labels.tolist(), concept, axis_label)
 
 
 def layer_lines(found: pd.DataFrame) -> Figure:

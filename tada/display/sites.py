@@ -115,15 +115,7 @@ def _name_blocks(axis: Axes, rows: pd.DataFrame) -> None:
 
 
 def recorded_maps(sizes: Tensor, hidden: Tensor, layer: int, step: int, checkpoint: str) -> Figure:
-    """Draw the size of every site's output at every step, and below it one site's output in full.
-
-    Args:
-        sizes: ``[steps, sites]``.
-        hidden: ``[positions, channels]``, the output of one site at one step.
-        layer: index of that site.
-        step: at which it was recorded.
-        checkpoint: of the model.
-    """
+    """Draw sizes of outputs ``[steps, sites]``, and below them one output in full, ``[positions, channels]``."""
     figure, (above, below) = plots.panels(2, 2.6, sharex=False)
     sns.heatmap(sizes.numpy(), cmap=plots.SEQUENTIAL, ax=above, xticklabels=8 if sizes.shape[1] > 32 else 4)
     above.plot(layer + 0.5, len(sizes), "v", color="black", markersize=6, clip_on=False, zorder=3)

@@ -26,23 +26,11 @@ from IPython.display import HTML
 
 from tada import escape
 from tada.audio import source
-from tada.display.players import (
-    CEILING,
-    Locate,
-    Sound,
-    clip_folder,
-    clip_table,
-    data_attributes,
-    draw_clip,
-    metric_names,
-    page_folder,
-    require_name,
-    write_clip,
-)
+from tada.display import players
+from tada.display.players import Locate, Sound, data_attributes
 from tada.errors import InputError, MissingFileError
 from tada.io import write_json
 
-Manifest = Mapping[str, Any]
 ASSETS = {"style": "steer-slider.css", "script": "steer-slider.js"}
 SWEEP_FIELDS = ("concept", "method", "prompt", "seed", "clips")
 CLIP_FIELDS = ("file", "alpha", "percent", "lufs", "peak")
@@ -76,15 +64,15 @@ def steer(sweeps: Sequence[AlphaSweep], name: str, command: str = "") -> HTML:
 
     Args:
         sweeps: one or more, of clips equal in length and rate.
-        name: of the slider, letters, digits and hyphens; once a page.
+        name: of their folder, letters, digits and hyphens; once a page.
         command: that makes these clips again.
 
     Raises:
         InputError: no sweeps, an impossible name, clips unequal in length or rate, two clips of one strength.
     """
-    with clip_folder(name) as (folder, locate):
+    with players.clip_folder(name) as (folder, locate):
         table = render(read(write(sweeps, folder, command)), locate)
-    if page_folder() is not None:
+    if players.page_folder() is not None:
         return HTML(table)
     assets = {tag: files("tada.data").joinpath(file).read_text(encoding="utf-8") for tag, file in ASSETS.items()}
     return HTML("".join(f"<{tag}>{text}</{tag}>" for tag, text in assets.items()) + table)
@@ -100,11 +88,11 @@ def write(sweeps: Sequence[AlphaSweep], folder: str | Path, command: str = "") -
         InputError: as :func:`steer`.
     """
     folder = Path(folder)
-    require_name(folder.name)
+    players.require_name(folder.name)
     sounds = [sound for sweep in sweeps for sound in sweep.sounds]
     _require_alike(sweeps, sounds)
     loudest = max(float(np.abs(sound.samples).max()) for sound in sounds)
-    gain = min(0.0, 20 * float(np.log10(CEILING / loudest))) if loudest else 0.0
+    gain = min(0.0, 20 * float(np.log10(players.CEILING / loudest))) if loudest else 0.0
     clip = sounds[0].clip
     manifest = {
         "title": ", ".join(dict.fromkeys(sweep.concept for sweep in sweeps)),
@@ -113,7 +101,7 @@ def write(sweeps: Sequence[AlphaSweep], folder: str | Path, command: str = "") -
         "seconds": clip.seconds,
         "sample_rate": clip.sample_rate,
         "command": command,
-        "metrics": metric_names(sounds),
+        "metrics": players.metric_names(sounds),
         "sweeps": [_write_sweep(sweep, folder, gain) for sweep in sweeps],
     }
     write_json(folder / "manifest.json", _checked(manifest, "the slider"))
@@ -124,7 +112,7 @@ def _require_alike(sweeps: Sequence[AlphaSweep], sounds: Sequence[Sound]) -> Non
     if not sounds:
         raise InputError("got no clips; expected one or more sweeps with clips")
     for sweep in sweeps:
-        require_name(sweep.method)
+        players.require_name(sweep.method)
     shapes = {(sound.clip.samples.shape[-1], sound.clip.sample_rate) for sound in sounds}
     if len(shapes) > 1:
         raise InputError(f"got clips of (frames, Hz) {sorted(shapes)}; expected all alike")
@@ -135,7 +123,7 @@ def _require_alike(sweeps: Sequence[AlphaSweep], sounds: Sequence[Sound]) -> Non
 
 
 def _write_sweep(sweep: AlphaSweep, folder: Path, gain: float) -> dict[str, Any]:
-    clips = [draw_clip(sound, write_clip(sound, folder, gain), folder) for sound in sweep.sounds]
+    clips = [players.write_clip(sound, folder, gain, picture=True) for sound in sweep.sounds]
     return {
         **{name: getattr(sweep, name) for name in ("concept", "method", "low", "high")},
         "label": sweep.label or sweep.method,
@@ -182,12 +170,10 @@ def _require(entry: Mapping[str, Any], fields: tuple[str, ...], called: str) -> 
         raise InputError(f"{called} lacks {', '.join(missing)}; expected {', '.join(fields)}")
 
 
-def render(manifest: Manifest, base: str | Locate = "") -> str:
+def render(manifest: Mapping[str, Any], base: str | Locate = "") -> str:
     """Write the table of native players as HTML, with what the slider needs to know in data attributes.
 
-    Args:
-        manifest: as :func:`read` returns it.
-        base: folder of the clips, as the page sees it, or a function that addresses a file of the manifest.
+    ``base`` is the folder of the clips, as the page sees it, or a function that addresses a file of the manifest.
     """
     locate = base if callable(base) else (lambda file: f"{base.rstrip('/')}/{file}" if base else file)
     command, metrics, sweeps = manifest.get("command"), manifest.get("metrics", {}), manifest["sweeps"]
@@ -215,5 +201,5 @@ def _sweep(sweep: Mapping[str, Any], metrics: Mapping[str, str], locate: Locate,
     return (
         f'<details class="steer-ladder"{data_attributes(own)}{" open" if is_open else ""}><summary>{name}</summary>'
         f'<div class="steer-scroll" role="group" aria-label="{name.replace(": ", ", ", 1)}" tabindex="0">'
-        f"{clip_table(clips, metrics, locate, caption, sweep['concept'])}</div></details>\n"
+        f"{players.clip_table(clips, metrics, locate, caption, sweep['concept'])}</div></details>\n"
     )

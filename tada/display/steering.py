@@ -82,11 +82,11 @@ def judge_lines(moves: pd.DataFrame) -> str:
 def strength_curves(
     curves: pd.DataFrame, concepts: Sequence[str], by: str, labels: Mapping[str, str], measure: str, where: str
 ) -> Figure:
-    """Draw a judge's value over the strength of steering, a panel a concept.
+    """Draw a judge's value over the strength of steering, as from ``tada.experiments.steering.curves``.
 
     Args:
-        curves: ``percent, mean, low, high`` by concept and ``by``, as from ``tada.experiments.steering.curves``.
-        concepts: which, from the top.
+        curves: ``percent, mean, low, high`` by concept and ``by``.
+        concepts: a panel each.
         by: the column that tells lines apart, ``layers`` or ``method``.
         labels: its values -> what the legend calls them; only these are drawn, in this order.
         measure: what the judge's values are.
@@ -125,12 +125,7 @@ def search_table(found: pd.DataFrame) -> Any:
 
 
 def gain_curves(gains: pd.DataFrame, judge: str) -> Figure:
-    """Draw the gain by a judge over the distance from the unsteered clip, a panel a concept and a line a row.
-
-    Args:
-        gains: ``concept, method, layers, percent, lpaps, gain``, as from ``tada.evaluation.gains``.
-        judge: whose gain it is.
-    """
+    """Draw gains by a judge, as from ``tada.evaluation.gains``, over the distance from the unsteered clip."""
     concepts, arms = gains["concept"].unique(), list(dict.fromkeys(zip(gains["method"], gains["layers"], strict=True)))
     figure, axes = plots.panels(len(concepts), 2.0)
     colours = dict(zip(arms, plots.OKABE_ITO, strict=False))

@@ -58,7 +58,6 @@ def _block(block: pd.DataFrame) -> pd.DataFrame:
 
 
 def arm_names(rows: pd.DataFrame) -> list[str]:
-    """Name the arm of every row."""
     return [arm_name(method, layers) for method, layers in zip(rows["method"], rows["layers"], strict=True)]
 
 

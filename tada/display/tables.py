@@ -12,12 +12,7 @@ from tada import escape
 
 
 def table(frame: pd.DataFrame, formats: Mapping[str, Any] | None = None) -> Any:
-    """Style a table in the look of the book.
-
-    Args:
-        frame: what to show.
-        formats: column -> format such as ``"{:.2f}"``; what is missing is a dash.
-    """
+    """Style a table in the look of the book; ``formats`` are column -> ``"{:.2f}"`` and the like."""
     styled = frame.style.hide(axis="index").format(dict(formats or {}), na_rep="–", escape="html")
     return styled.format_index(escape="html", axis=1).set_table_attributes('class="dataframe tada-table"')
 
@@ -59,12 +54,7 @@ def interval_texts(
 ) -> list[str]:
     """Write every row as ``0.42 [0.30, 0.55]``, or ``unknown`` where its column ``known`` says so.
 
-    Args:
-        rows: a column of values and two of the ends of their intervals.
-        value: name of the values' column.
-        low: name of the lower ends' column.
-        high: name of the upper ends' column.
-        form: of the numbers.
+    ``value, low, high`` are the names of the columns of an estimate and the ends of its interval.
     """
     known = rows["known"] if "known" in rows else [True] * len(rows)
     cells = zip(rows[value], rows[low], rows[high], known, strict=True)

@@ -17,11 +17,9 @@ from tada.minis.attributes import TEMPI
 
 
 def distance_curves(measured: pd.DataFrame, infinity: Mapping[str, float]) -> Figure:
-    """Draw Fréchet and kernel distances over the number of clips, with bands from the least to the largest.
+    """Draw Fréchet and kernel distances (``sets, n, fad, kad``) over the number of clips, from least to largest.
 
-    Args:
-        measured: ``sets, n, fad, kad``, five rows a size.
-        infinity: sets -> their extrapolated Fréchet distance.
+    Dotted lines are the sets' extrapolated Fréchet distances.
     """
     figure, axes = plots.panels(2, 2.0)
     for axis, name in zip(axes, ("fad", "kad"), strict=True):

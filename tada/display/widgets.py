@@ -57,11 +57,11 @@ def prepared_slider(
     command: str = "",
     keep: str | Path | None = None,
 ) -> HTML:
-    """Show a slider over clips of every concept and option at several strengths.
+    """Show a slider over clips of every concept and option.
 
     Args:
         model: the model.
-        options: concept -> ways to steer it.
+        options: ways to steer.
         trials: concept -> how clips are made; the first prompt and seed are steered.
         name: of the clips, letters, digits and hyphens; once a page.
         percents: strengths, in percent of the range.
@@ -103,10 +103,7 @@ def _require_options(options: Options) -> None:
 def live_panel(model: Model, options: Options, trial: Trial) -> Any:
     """Return live widgets: two menus, a prompt, a seed, a strength, a button, and the clip below them.
 
-    Args:
-        model: the model.
-        options: concept -> ways to steer it.
-        trial: how clips are made; its first prompt and seed are where the widgets begin.
+    The widgets begin with the first prompt and seed of ``trial``.
 
     Raises:
         InputError: no options. MissingPackageError: ipywidgets is not installed.

@@ -1,4 +1,4 @@
-"""A folder of real clips, a page with the slider, a server that can be slow or fail, and headless Chromium."""
+"""Pages with the slider of real clips and with the live instrument, a server that can be slow or fail, Chromium."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 import torch
 
+from checks import wait
+from live import offer, small_model
 from tada.audio import Clip
-from tada.display import slider
+from tada.display import live, slider
 from tada.display.players import Sound
 from tada.minis.attributes import Attributes
 from tada.minis.render import render
@@ -75,8 +77,7 @@ def site(clips: Path, tmp_path: Path) -> Path:
 class Server:
     """Serves a folder; ``slow`` maps file names to seconds, ``broken`` names files that fail."""
 
-    def __init__(self, folder: Path, clips: Path) -> None:
-        self.clips = clips
+    def __init__(self, folder: Path) -> None:
         self.slow = slow = dict[str, float]()
         self.broken = broken = set[str]()
 
@@ -97,17 +98,36 @@ class Server:
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
 
-    def name(self, number: int, percent: int) -> str:
-        return name(self.clips, number, percent)
-
     def __call__(self, page: str = "index.html") -> str:
         return f"http://127.0.0.1:{self.http.server_port}/{page}"
 
 
 @pytest.fixture
-def server(site: Path, clips: Path) -> Iterator[Server]:
-    server = Server(site, clips)
+def server(site: Path) -> Iterator[Server]:
+    server = Server(site)
     yield server
+    server.http.shutdown()
+
+
+@pytest.fixture(scope="session")
+def live_model(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A model that the live instrument can run."""
+    return small_model(tmp_path_factory.mktemp("live") / "model")
+
+
+@pytest.fixture(scope="session")
+def exported(live_model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of that model's live instrument."""
+    pytest.importorskip("onnx", reason="needs pip install 'tada-companion[book,dev]'")
+    folder = live.export(live_model, tmp_path_factory.mktemp("page"), offer(live_model))
+    live.write_page(folder)
+    return folder
+
+
+@pytest.fixture
+def address(exported: Path) -> Iterator[str]:
+    server = Server(exported)
+    yield server()
     server.http.shutdown()
 
 
@@ -151,15 +171,9 @@ class Page:
     def all(self, selector: str) -> list[Any]:
         return list(self.driver.find_elements("css selector", selector))
 
-    def wait(self, done: Callable[[], bool], words: Callable[[], str], seconds: float = 10) -> None:
-        """Wait: sliders are upgraded after the page has loaded, on a busy machine much later."""
-        end = time.monotonic() + seconds
-        while not done():
-            assert time.monotonic() < end, f"in vain: {words()}"
-            time.sleep(0.05)
-
     def find(self, selector: str, number: int = 0) -> Any:
-        self.wait(lambda: len(self.all(selector)) > number, lambda: f"{selector} number {number}")
+        """Wait for an element: sliders are upgraded after the page has loaded, on a busy machine much later."""
+        wait(lambda: len(self.all(selector)) > number, 10, lambda: f"{selector} number {number}")
         return self.all(selector)[number]
 
     def click(self, selector: str, number: int = 0) -> None:
@@ -180,7 +194,7 @@ class Page:
     def until(self, expression: str, number: int = 0) -> None:
         state = "it.state + ': ' + it.querySelector('.steer-status').textContent"
         words = lambda: f"{expression}; it is {self.slider(state, number)}"  # noqa: E731
-        self.wait(lambda: self.slider(expression, number), words)
+        wait(lambda: self.slider(expression, number), 10, words)
 
     def play(self, number: int = 0) -> None:
         self.click(".steer-play", number)

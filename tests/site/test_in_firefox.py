@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from live import LAYERS, PROMPT, SECONDS, offer, small_model
-from tada.display import live
+from live import LAYERS, PROMPT, SECONDS, offer
 from tada.steering import combine
 from tests.site.conftest import Server
 from tests.site.firefox import Firefox, start
@@ -39,24 +37,19 @@ def test_a_slider_plays(firefox: Firefox, server: Server) -> None:
     assert firefox.complaints == []
 
 
-def test_the_instrument_makes_the_clips_of_python(firefox: Firefox, tmp_path: Path) -> None:
-    pytest.importorskip("onnx", reason="needs pip install 'tada-companion[book,dev]'")
-    model: Any = small_model(tmp_path / "model")
-    folder = live.export(model, tmp_path / "page", offer(model))
-    live.write_page(folder)
-    server = Server(folder, folder)
-    firefox.open(server())
+def test_the_instrument_makes_the_clips_of_python(firefox: Firefox, address: str, live_model: Any) -> None:
+    firefox.open(address)
     make = """const it = document.querySelector("steer-live");
         if (it.status !== "ready") await it.start();
         it.choose(STATE);
         await it.hear("this");
         return [...it.now.audio]"""
     state = {"prompt": PROMPT, "seed": 5, "mode": "steer", "layers": LAYERS}
-    vectors, strengths = offer(model).vectors, {"tempo": 1.5, "piano": -0.5}
-    with combine(list(vectors.values()), list(strengths.values())).apply(model, 1.0, LAYERS):
-        steered = model.generate(PROMPT, 5, SECONDS)
-    for given, clips in (({}, model.generate(PROMPT, 5, SECONDS)), (strengths, steered)):
+    vectors, strengths = offer(live_model).vectors, {"tempo": 1.5, "piano": -0.5}
+    plain = live_model.generate(PROMPT, 5, SECONDS)
+    with combine(list(vectors.values()), list(strengths.values())).apply(live_model, 1.0, LAYERS):
+        steered = live_model.generate(PROMPT, 5, SECONDS)
+    for given, clips in (({}, plain), (strengths, steered)):
         found = np.float32(firefox.run(make.replace("STATE", json.dumps(state | {"strengths": given}))))
         assert np.abs(found - clips.audio[0].mean(0).numpy()).max() < TOLERANCE < 0.01 < np.abs(found).max()
     assert firefox.complaints == []
-    server.http.shutdown()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import torch
 from selenium.webdriver import Keys
 
 import tada
+from checks import wait
 from live import LAYERS, PROMPT, SECONDS, SOURCE, offer, small_model
 from tada.audio import filters, lufs
 from tada.display import live
@@ -32,33 +31,22 @@ TOLERANCE = 1e-3
 RUNTIME = live.ASSETS / "steer-live"
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return small_model(tmp_path_factory.mktemp("live") / "model")
-
-
-@pytest.fixture(scope="module")
-def exported(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("onnx", reason="needs pip install 'tada-companion[book,dev]'")
-    folder = live.export(model, tmp_path_factory.mktemp("page"), offer(model))
-    live.write_page(folder)
-    return folder
-
-
-@pytest.fixture
-def address(exported: Path) -> Iterator[str]:
-    server = Server(exported, exported)
-    yield server()
-    server.http.shutdown()
-
-
 @pytest.fixture
 def instrument(page: Page, address: str) -> Page:
     """The open page, whose model is loaded."""
     page.open(address)
     page.click(".live-start")
-    page.wait(lambda: it(page, "it.status") == "ready" and it(page, "!!it.now"), lambda: page.text(".live-panel"), 120)
+    loaded(page)
     return page
+
+
+def loaded(page: Page) -> None:
+    wait(lambda: it(page, "it.status === 'ready' && !!it.now"), 120, lambda: page.text(".live-panel"))
+
+
+def said(page: Page, words: str) -> None:
+    """Wait until the page says so."""
+    wait(lambda: words in page.text(".live-said"), 60, lambda: page.text(".live-said"))
 
 
 def it(page: Page, expression: str) -> Any:
@@ -79,18 +67,20 @@ def assert_same_clip(found: np.ndarray, clips: tada.Clips) -> None:
     assert np.abs(found - wanted).max() < TOLERANCE
 
 
-@contextmanager
-def tools(page: Page, folder: Path) -> Iterator[None]:
-    """Open an empty page beside the functions of the instrument."""
+def compute(page: Page, folder: Path, expression: str, *given: Any) -> Any:
+    """Evaluate an expression of ``given`` and ``tools``, the functions of the instrument, on an empty page."""
     shutil.copy(RUNTIME / "tools.mjs", folder)
     (folder / "index.html").write_text("<!doctype html><title>tools</title><link rel=icon href='data:,'>")
-    server = Server(folder, folder)
+    server = Server(folder)
     page.open(server())
-    yield
+    script = f"import('./tools.mjs').then((tools) => {{ const [...given] = arguments; given.at(-1)({expression}) }})"
+    found = page.driver.execute_async_script(script, *given)
     server.http.shutdown()
+    return found
 
 
-def test_clips_are_those_of_python_plain_steered_and_patched(instrument: Page, model: Any) -> None:
+def test_clips_are_those_of_python_plain_steered_and_patched(instrument: Page, live_model: Any) -> None:
+    model = live_model
     plain = model.generate(PROMPT, 5, SECONDS)
     assert_same_clip(clip(instrument, mode="steer", layers=LAYERS, strengths={}), plain)
 
@@ -111,12 +101,10 @@ def test_it_is_played_by_keyboard_and_says_what_is_heard(instrument: Page) -> No
     assert it(instrument, "it.request().layers").__len__() == 4
     instrument.find(".live-boxes input", 2).send_keys(Keys.SPACE)
     instrument.press(".live-strength input[type=range]", Keys.END)
-    instrument.wait(
-        lambda: "at layers 0, 1, 3" in instrument.text(".live-said"), lambda: instrument.text(".live-said"), 60
-    )
+    said(instrument, "at layers 0, 1, 3")
     assert instrument.find(".live-strength input[type=range]").get_attribute("aria-valuetext").startswith("strength +")
     instrument.find(".live-boxes input", 2).send_keys("b")
-    instrument.wait(lambda: "unchanged" in instrument.text(".live-said"), lambda: instrument.text(".live-said"), 60)
+    said(instrument, "unchanged")
     assert "generate" in it(instrument, "it.python")
     assert it(instrument, "it.parts.audio.src").startswith("blob:")
     assert instrument.complaints() == []
@@ -130,7 +118,7 @@ def test_the_layers_of_a_plant_are_found_by_ticking_and_by_the_sweep(page: Page,
     plain = (folder / "index.html").read_text().partition("<steer-live")[0]
     game = f"<find-layers data-first=3>{live.element('.', 1, mode='patch')}</find-layers>"
     (folder / "index.html").write_text(f"{plain}{game}</main></body></html>")
-    server = Server(folder, folder)
+    server = Server(folder)
     page.open(server())
     page.click(".live-start")
     game = "const game = document.querySelector('find-layers');"
@@ -138,19 +126,19 @@ def test_the_layers_of_a_plant_are_found_by_ticking_and_by_the_sweep(page: Page,
     def play(expression: str) -> Any:
         return page.driver.execute_script(f"{game} return {expression}")
 
-    page.wait(lambda: play("!!game.instrument?.now"), lambda: page.text("find-layers"), 120)
+    wait(lambda: play("!!game.instrument?.now"), 120, lambda: page.text("find-layers"))
     hidden = play("game.planted")
     assert 1 <= len(hidden) <= 3 and set(hidden) <= set(range(4)) and play("game.number") == 3
     assert not page.find(".live-mode").is_displayed() and not page.find("details").is_displayed()
     unplanted = next(layer for layer in range(4) if layer not in hidden)
     for layer in (unplanted, hidden[0]):
         page.find(".live-boxes input", layer).click()
-    page.wait(lambda: play("game.instrument.request().layers") == hidden[:1], lambda: page.text(".live-said"))
+    wait(lambda: play("game.instrument.request().layers") == hidden[:1], 10, lambda: page.text(".live-said"))
     page.click(".find-panel button")
     assert f"1 of {len(hidden)} found, 1 that are not planted" in page.text(".find-panel [role=status]")
     assert page.find("details").is_displayed()
     page.click(".find-panel button", 1)
-    page.wait(lambda: len(page.all(".find-sweep tr")) == 6, lambda: page.text(".find-panel"), 120)
+    wait(lambda: len(page.all(".find-sweep tr")) == 6, 120, lambda: page.text(".find-panel"))
     levels = play("[...game.querySelectorAll('meter')].map((one) => one.value)")
     assert all((levels[1 + layer] == levels[0]) == (layer not in hidden) for layer in range(4))
     page.click(".find-panel button", 2)
@@ -165,9 +153,7 @@ def test_unknown_words_are_told_and_a_link_holds_the_state(instrument: Page, add
     link, state = it(instrument, "it.link"), it(instrument, "it.state")
     instrument.open(address + link)
     instrument.click(".live-start")
-    instrument.wait(
-        lambda: it(instrument, "it.status") == "ready" and it(instrument, "!!it.now"), lambda: "loading", 120
-    )
+    loaded(instrument)
     assert it(instrument, "it.state") == state | {"mode": "steer", "source": ""}
 
 
@@ -175,11 +161,9 @@ def test_prompts_are_read_as_the_tokenizer_reads_them(page: Page, tmp_path: Path
     tokenizer = tada.load("ace-step", "mini").parts.tokenizer
     inner = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     texts = ["A fast, happy song with a piano.", "pianoforte xyz", " two  spaces", "", "100 % Ünknown-words", "the the"]
-    script = """const [pieces, texts, done] = arguments; import("./tools.mjs").then(({tokenise}) => {
-        const known = new Map(pieces.map(([piece, score], id) => [piece, [id, score]]));
-        done(texts.map((text) => tokenise(text, {pieces: known, unk: 2, eos: 1, lowercase: true}).ids)); })"""
-    with tools(page, tmp_path):
-        found = page.driver.execute_async_script(script, inner["vocab"], texts)
+    known = "new Map(given[0].map(([piece, score], id) => [piece, [id, score]]))"
+    read = f"tools.tokenise(text, {{pieces: {known}, unk: 2, eos: 1, lowercase: true}}).ids"
+    found = compute(page, tmp_path, f"given[1].map((text) => {read})", inner["vocab"], texts)
     assert found == tokenizer(texts)["input_ids"]
 
 
@@ -189,10 +173,8 @@ def test_sound_of_magnitudes_is_the_phase_stage_s(page: Page, tmp_path: Path) ->
     stage.magnitudes = lambda _: magnitudes
     wanted = stage.sound(magnitudes)[0].numpy()
     sizes = {"window": 1024, "hop": 256, "rounds": stage.config.rounds, "momentum": phase.MOMENTUM}
-    script = """const [given, sizes, done] = arguments; import("./tools.mjs").then(({sound}) => {
-        done([...sound(Float32Array.from(given), sizes)]); })"""
-    with tools(page, tmp_path):
-        found = page.driver.execute_async_script(script, magnitudes.flatten().tolist(), sizes)
+    sound = "[...tools.sound(Float32Array.from(given[0]), given[1])]"
+    found = compute(page, tmp_path, sound, magnitudes.flatten().tolist(), sizes)
     assert np.abs(wanted).max() > 0.1
     assert np.abs(np.float32(found) - wanted).max() < TOLERANCE
 
@@ -200,10 +182,8 @@ def test_sound_of_magnitudes_is_the_phase_stage_s(page: Page, tmp_path: Path) ->
 def test_loudness_is_that_of_python(page: Page, tmp_path: Path) -> None:
     weights = [[part.tolist() for part in each] for each in filters(16_000)]
     clips = [render(draw(6), 6)[:24_000], render(draw(7), 7)[:3000], np.zeros(16_000, np.float32)]
-    script = """const [clips, weights, done] = arguments; import("./tools.mjs").then(({lufs}) => {
-        done(clips.map((clip) => lufs(Float32Array.from(clip), 16000, weights))); })"""
-    with tools(page, tmp_path):
-        found = page.driver.execute_async_script(script, [clip.tolist() for clip in clips], weights)
+    levels = "given[0].map((clip) => tools.lufs(Float32Array.from(clip), 16000, given[1]))"
+    found = compute(page, tmp_path, levels, [clip.tolist() for clip in clips], weights)
     assert found == pytest.approx([lufs(clip, 16_000) for clip in clips], abs=1e-6)
 
 

@@ -93,8 +93,8 @@ def test_by_keyboard(one: Any) -> None:
     one.until("it.state === 'ready'")
 
 
-def test_the_last_touch_wins_when_clips_arrive_out_of_order(page: Any, server: Any) -> None:
-    server.slow |= {server.name(0, 50): 1.0, server.name(0, 100): 0.1}
+def test_the_last_touch_wins_when_clips_arrive_out_of_order(page: Any, server: Any, clips: Path) -> None:
+    server.slow |= {name(clips, 0, 50): 1.0, name(clips, 0, 100): 0.1}
     page.open(server())
     page.play()
     page.press(STRENGTH, Keys.ARROW_RIGHT)  # slow to come
@@ -141,8 +141,8 @@ def test_one_sound_at_a_time(page: Any, server: Any) -> None:
     assert page.driver.execute_script("return document.getElementById('plain').paused")
 
 
-def test_a_failed_fetch_is_said_and_can_be_tried_again(page: Any, server: Any) -> None:
-    server.broken |= {server.name(0, 0), server.name(0, -100)}
+def test_a_failed_fetch_is_said_and_can_be_tried_again(page: Any, server: Any, clips: Path) -> None:
+    server.broken |= {name(clips, 0, 0), name(clips, 0, -100)}
     page.open(server())
     page.click(".steer-play")
     page.until("it.state === 'error'")
@@ -153,7 +153,7 @@ def test_a_failed_fetch_is_said_and_can_be_tried_again(page: Any, server: Any) -
     assert page.text(".steer-status") == ""
     page.press(STRENGTH, Keys.ARROW_LEFT)
     page.until("it.state === 'error'")
-    server.broken.remove(server.name(0, 0))
+    server.broken.remove(name(clips, 0, 0))
     page.click(".steer-retry")
     page.until("it.state === 'playing' && it.position > 0.05")
     assert page.text(".steer-status") == ""
@@ -163,8 +163,8 @@ def test_a_failed_fetch_is_said_and_can_be_tried_again(page: Any, server: Any) -
     assert "−100 %" in page.text(".steer-status")
 
 
-def test_a_slow_clip_is_announced(page: Any, server: Any) -> None:
-    server.slow[server.name(0, 0)] = 1.0
+def test_a_slow_clip_is_announced(page: Any, server: Any, clips: Path) -> None:
+    server.slow[name(clips, 0, 0)] = 1.0
     page.open(server())
     page.click(".steer-play")
     page.until("it.querySelector('.steer-status').textContent.startsWith('Loading 0 %')")
@@ -210,9 +210,9 @@ def test_a_link_leads_to_a_sound_and_back(page: Any, server: Any) -> None:
     assert page.slider("document.querySelectorAll('steer-slider')[1].getBoundingClientRect().top < innerHeight") is True
 
 
-def test_ear_eye_and_number_move_together(one: Any, server: Any) -> None:
+def test_ear_eye_and_number_move_together(one: Any, clips: Path) -> None:
     one.press(STRENGTH, Keys.HOME)
-    assert one.find(".steer-image").get_attribute("src").endswith(server.name(0, -100).replace("mp3", "webp"))
+    assert one.find(".steer-image").get_attribute("src").endswith(name(clips, 0, -100).replace("mp3", "webp"))
     assert "−100 %" in one.find(".steer-image").get_attribute("alt")
     assert "here 64" in one.find(".steer-curve svg").get_attribute("aria-label")
     assert "BPM 64" in one.text(".steer-numbers")

@@ -42,7 +42,6 @@ from tada.steering.vector import Vector
 INDEX = "live.json"
 TOKENS = 64
 """Tokens of a prompt at most, as the minis' tokenizers keep."""
-SEEDS = tuple(range(8))
 STRONG = 2.0
 """The strongest push of a vector without a range, in lengths of what the layers put out."""
 ASSETS = Path(str(files("tada.data")))
@@ -72,7 +71,7 @@ class Live:
     """
 
     vectors: Mapping[str, Vector]
-    seeds: Sequence[int] = SEEDS
+    seeds: Sequence[int] = range(8)
     seconds: float = MINI_SECONDS
     sampling: Sampling | str | None = None
     vectors_folder: str = "_build/vectors"
@@ -143,13 +142,9 @@ def write_page(folder: str | Path) -> Path:
 
 
 def show(model: Model, name: str, offer: Live, profile: str = "mini") -> HTML:
-    """Show the instrument on the page that is being built, with its files beside it.
+    """Show the instrument on the page that is being built, with its files in a folder ``name`` beside it.
 
-    Args:
-        model: as for :func:`export`; of others than the mini of ACE-Step a sentence says that no page runs them.
-        name: of the files, letters, digits and hyphens; once a page.
-        offer: what the page offers.
-        profile: that the page is run at; ``"smoke"`` leaves the instrument out.
+    For others than the mini of ACE-Step, and at the profile ``"smoke"``, a sentence stands in its place.
     """
     require_name(name)
     if not (isinstance(model, AceStep) and model.is_mini) or profile == "smoke":
@@ -162,13 +157,9 @@ def show(model: Model, name: str, offer: Live, profile: str = "mini") -> HTML:
 
 
 def element(place: str, size: int, inside: str = "", mode: str = "") -> str:
-    """Write the element.
+    """Write the element for an export at ``place``, of which a reader who starts it fetches ``size`` bytes.
 
-    Args:
-        place: folder of the export, as the page sees it.
-        size: bytes that are fetched when a reader starts it.
-        inside: HTML that stays where it cannot run.
-        mode: ``"patch"`` for patching alone.
+    HTML ``inside`` stays where it cannot run; the mode ``"patch"`` is for patching alone.
     """
     told = "<noscript><p>With JavaScript off nothing can be computed in this page.</p></noscript>"
     about = data_attributes({"from": f"{place}/{INDEX}", "bytes": size, "mode": mode})

@@ -135,12 +135,9 @@ def require_runnable(model: Model, sampling: Sampling | str | None = None) -> tu
 
 
 def make_graphs(model: AceStep, seconds: float, tokens: int) -> dict[str, bytes]:
-    """Export a model: name of a graph -> its bytes, the same at every call.
+    """Export a model on the CPU, in float32: name of a graph -> its bytes, the same at every call.
 
-    Args:
-        model: on the CPU, in float32.
-        seconds: length of the clips.
-        tokens: length that prompts are padded to.
+    Prompts are padded to ``tokens``.
 
     Raises:
         MissingPackageError: onnx is not installed.
