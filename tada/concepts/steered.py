@@ -161,9 +161,7 @@ def word(template: str) -> tuple[str, bool]:
     return re.findall(r"\w+", template.replace("{base}", " "))[-1], template.startswith("{base}")
 
 
-def _bases(
-    known: Concept | None, count: int, vocabulary: Vocabulary, first: int, wording: Wording = "paper"
-) -> list[str]:
+def _bases(known: Concept | None, count: int, vocabulary: Vocabulary, first: int, wording: Wording) -> list[str]:
     """Prompts that say nothing of the concept: the paper's, or captions of the minis' grammar."""
     if vocabulary == "mini":
         form = "phrase" if wording == "revised" else None
@@ -171,7 +169,7 @@ def _bases(
     texts = pd.read_csv(str(files("tada.data") / "published_prompts.csv"))["prompt"].tolist()
     if first + count > len(texts):
         raise InputError(f"got first={first}, count={count}; the paper has {len(texts)} prompts")
-    return list(texts[first : first + count])
+    return texts[first : first + count]
 
 
 def mini_bases() -> tuple[str, ...]:
@@ -188,7 +186,7 @@ def add_article(base: str) -> str:
     return f"{'an' if base[0].lower() in 'aeiou' or base.startswith('R&B') else 'a'} {base}"
 
 
-def _mini_captions(silent: str, count: int, form: str | None = None) -> list[str]:
+def _mini_captions(silent: str, count: int, form: str | None) -> list[str]:
     """Draw different captions that mention about half of what could be, and never the attribute ``silent``."""
     texts: dict[str, None] = {}
     seed = HELD_OUT

@@ -51,8 +51,7 @@ def plan(
         profile: a name in :data:`tada.experiments.profiles.PROFILES`.
         judge: of clips, or its name as for :func:`tada.metrics.judges.make_judge`.
         captions: as for ``tada.pairs.build``.
-        steps: in place of the profile's.
-        seconds: in place of the profile's.
+        steps, seconds: in place of the profile's.
 
     Raises:
         KeyError: an unknown architecture or profile. ValueError: no such judge. OSError: a checkpoint that cannot be
@@ -355,5 +354,4 @@ def published() -> pd.DataFrame:
         ``model, layer, impact, block``: ``block`` is True where a block was patched as a whole and its layers share
         one value. Layers that are not listed there are missing.
     """
-    with files("tada.data").joinpath("published_localisation.csv").open() as file:
-        return pd.read_csv(file)
+    return pd.read_csv(str(files("tada.data") / "published_localisation.csv"))

@@ -14,7 +14,7 @@ from tada.arguments import Lyrics
 from tada.concepts import steered
 from tada.concepts.steered import Vocabulary
 from tada.engine import Setting
-from tada.errors import UnknownNameError, unknown
+from tada.errors import check_name
 from tada.experiments import experiment
 from tada.experiments.experiment import Experiment, check_disjoint, load_model, parse_layers
 from tada.experiments.profiles import first_seed, get_profile
@@ -54,8 +54,8 @@ def plan(
     """
     size = get_profile(profile)
     size = replace(size, steering=replace(size.steering, prompts=prompts or size.steering.prompts))
-    if vocabulary not in ("", *get_args(Vocabulary)):
-        raise UnknownNameError(unknown("vocabulary", vocabulary, get_args(Vocabulary)))
+    if vocabulary:
+        check_name("vocabulary", vocabulary, get_args(Vocabulary))
     if captions is not None:
         captions = read(captions)  # what is wrong with them is said before a model is loaded
     model = load_model(name, checkpoint)
