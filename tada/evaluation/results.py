@@ -11,6 +11,7 @@ import pandas as pd
 
 from tada.errors import InputError
 from tada.metrics import aesthetics, curve, preservation, signals
+from tada.metrics.packages import INSTALL_HINTS
 from tada.metrics.suite import OPPOSITE
 from tada.stats import ABOVE, BELOW, RESAMPLES, Values, bootstrap, decide, draws, jackknife, named_seed
 from tada.steering.arms import ARM, BASELINE
@@ -60,19 +61,17 @@ def columns(metrics: Sequence[str], cutoffs: Cutoffs | None = None, variant: str
     def gained(alpha: Values, curves: Values, opposite: Values | None) -> Any:
         return curve.delta(alpha, curves, opposite if variant == "authors" else None)
 
-    def many(kind: str, names: Sequence[str], better: str, of: Any, least: float = -np.inf) -> list[Column]:
-        return [Column(f"{kind} {name}".strip(), name, better, of, least) for name in names]
-
+    kept, gaining = ("lpaps", "lpaps-channel", "lpaps-token", *preservation.AXES), (*ALIGNED, "signal")
     made = [
-        *many("", ("lpaps", "lpaps-channel", "lpaps-token", *preservation.AXES), "lower", steered, 0.0),
-        *many("", ("fad",), "lower", None, 0.0),
-        *many("", ("kad",), "lower", None),
-        *(Column(f"delta {name}", name, "higher", gained, beside=name + OPPOSITE) for name in (*ALIGNED, "signal")),
-        *many("smoothness", ALIGNED, "lower", uneven, 0.0),
-        *many("auc", (*ALIGNED, "signal") if cutoffs else (), "higher", area),
-        *many("", aesthetics.AXES, "higher", lambda alpha, curves, ways: curves.mean(1)),
-        *many("", ("fad-renders",), "lower", None, 0.0),
-        *many("", ("kad-renders",), "lower", None),
+        *(Column(name, name, "lower", steered, 0.0) for name in kept),
+        Column("fad", "fad", "lower", None, 0.0),
+        Column("kad", "kad", "lower", None),
+        *(Column(f"delta {name}", name, "higher", gained, beside=name + OPPOSITE) for name in gaining),
+        *(Column(f"smoothness {name}", name, "lower", uneven, 0.0) for name in ALIGNED),
+        *(Column(f"auc {name}", name, "higher", area) for name in gaining if cutoffs),
+        *(Column(name, name, "higher", lambda alpha, curves, ways: curves.mean(1)) for name in aesthetics.AXES),
+        Column("fad-renders", "fad-renders", "lower", None, 0.0),
+        Column("kad-renders", "kad-renders", "lower", None),
     ]
     return [column for column in made if column.metric in metrics]
 
@@ -281,8 +280,6 @@ def resampled(column: Column, arm: Scores, drawn: Values) -> Values:
 
 def _unmeasured(part: pd.DataFrame) -> list[dict[str, Any]]:
     """Cells of Table 1 that these results have no metric for, with what fills them."""
-    from tada.metrics.packages import INSTALL_HINTS
-
     rated = f"{INSTALL_HINTS['audiobox_aesthetics']}; then tada table ... --aesthetics"
     how = {**dict.fromkeys(aesthetics.AXES, rated), **dict.fromkeys(SETS[:2], "at least 3 prompts")}
     return [
