@@ -129,13 +129,7 @@ def neutral(
 
 
 def poles(concept: str, count: int, vocabulary: Vocabulary = "public", first: int = 0) -> dict[str, tuple[str, str]]:
-    """Make neutral prompts, each with the same prompt asking for either pole, in the authors' later wording.
-
-    Args:
-        concept: a name in :data:`CONCEPTS`.
-        count: how many.
-        vocabulary: as for :func:`neutral`, whose prompts in the revised wording these are.
-        first: number of the first one.
+    """Make the prompts of :func:`neutral` in the revised wording, each with the same prompt asking for either pole.
 
     Returns:
         Neutral prompt -> positive and negative prompt.

@@ -77,11 +77,7 @@ def columns(metrics: Sequence[str], cutoffs: Cutoffs | None = None, variant: str
 
 
 def gains(results: pd.DataFrame, judge: str) -> pd.DataFrame:
-    """Gain in alignment and distance from the unsteered clips, on average over prompts.
-
-    Args:
-        results: as from :func:`tada.evaluation.run`.
-        judge: the metric of alignment.
+    """Gain in alignment by a metric and distance from the unsteered clips, on average over prompts.
 
     Returns:
         ``concept, method, layers, percent, lpaps, gain``: the gain is the judge's mean less that of the unsteered
@@ -148,8 +144,7 @@ def pooled(results: pd.DataFrame, cutoffs: Mapping[str, Cutoffs]) -> pd.DataFram
     """Average the columns of curves over the concepts of one checkpoint, each with prompts of its own.
 
     Args:
-        results: as for :func:`table`.
-        cutoffs: as for :func:`table`, of every concept.
+        results, cutoffs: as for :func:`table`, cut-offs of every concept.
 
     Returns:
         ``method, layers, column, value, low, high, concepts``: over the concepts that have the column; NaN for an arm

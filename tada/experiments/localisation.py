@@ -84,7 +84,6 @@ def build_pairs(
     """Build the pairs of a localisation.
 
     Args:
-        work: as from :func:`plan`.
         concepts: which; none for the profile's, which are all of the rule set but for ``smoke``.
         rules: as for ``tada.pairs.build``.
         limit: pairs a concept, in place of the profile's.
@@ -157,16 +156,12 @@ def sweep_by_metric(
     workers: int = 1,
     progress: bool = False,
 ) -> dict[str, pd.DataFrame]:
-    """Sweep the pairs as ``tada.patching.sweep``, with the experiment's model, setting, seeds and judge.
+    """Sweep the pairs of :func:`build_pairs` as ``tada.patching.sweep``, with what the experiment settles.
 
     Args:
-        work: as from :func:`plan`.
-        pairs: as from :func:`build_pairs`.
-        layer_sets: as for ``tada.patching.sweep``.
         controls: whether a paraphrase and an unrelated prompt are routed, too.
         store: folder of the scores; a run that was stopped goes on there.
         workers: processes, each with a model.
-        progress: show a progress bar.
 
     Returns:
         Metric -> scores of the same clips, the judge's own metric first.
@@ -206,9 +201,7 @@ def pooled_by_model(
     """Average the impacts of each layer over concepts, for all architectures of whose sweep a store has scores.
 
     Args:
-        names: architectures.
-        store: folder in which :func:`scores_folder` has a folder for each.
-        checkpoint, profile: as for :func:`plan`.
+        store: folder in which :func:`scores_folder` has a folder for each architecture.
 
     Returns:
         As from ``tada.patching.pooled_impact``, with ``architecture`` and ``depth``, where in the model the layer is, 0
@@ -271,10 +264,7 @@ def cumulative_impacts(
 
 
 def compare_metrics(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Find each concept's strongest single layer by every metric of the same clips, and how alike they rank layers.
-
-    Args:
-        scores: metric -> scores, as from :func:`sweep_by_metric`, the one that others are held against first.
+    """Find each concept's strongest single layer by every metric of :func:`sweep_by_metric`, and how alike they rank.
 
     Returns:
         ``concept, metric``, the strongest ``layers`` with ``impact, low, high, known``, and the rank ``correlation`` of

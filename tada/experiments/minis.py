@@ -212,7 +212,6 @@ def measure(model: Model, captions: str | Path | None = None, store: str | Path 
     """Compute all figures of a mini's card but its speed.
 
     Args:
-        model: the mini, with its own sampling as the default.
         captions: csv with MusicCaps captions; None leaves those out.
         store: folder where judged clips are kept, so that a stopped run goes on.
     """

@@ -17,11 +17,7 @@ from tada.stats import ABOVE, BELOW, Values, bootstrap, decide, draws
 
 
 def agreement(evidence: Iterable[Evidence], other: str = PROBE) -> pd.DataFrame:
-    """Measure how well every judge agrees with one of them, on every checkpoint with results of steering.
-
-    Args:
-        evidence: of checkpoints.
-        other: the metric that judges are held against.
+    """Measure how well every judge agrees with the metric ``other``, on every checkpoint with results of steering.
 
     Returns:
         One row a checkpoint, judge and concept: ``model, checkpoint, ear, concept, clips``, the rank correlation over

@@ -107,11 +107,7 @@ def status(effect: Effect | None, bar: float) -> str:
 
 
 def check(evidence: Sequence[Evidence], claims: Iterable[Claim] = CLAIMS) -> pd.DataFrame:
-    """Put claims to the test on checkpoints.
-
-    Args:
-        evidence: one entry a checkpoint.
-        claims: which.
+    """Put claims to the test on checkpoints, of which each is one entry of ``evidence``.
 
     Returns:
         One row a claim, checkpoint and judge: ``claim, model, checkpoint, judge, value, low, high, bar, over, units,
