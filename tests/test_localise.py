@@ -84,9 +84,9 @@ def test_a_plan_settles_what_a_profile_says_and_what_is_changed(tiny_folder):
     assert work.setting.sampling.steps == 2 and work.setting.seconds == SECONDS
     assert localisation.count_clips(work, pairs) == 6 * 26
     assert localisation.count_clips(work, pairs, 2, controls=2) == 6 * 8
-    some = localisation.select_pairs(pairs, ["sad"], 1)
+    some = localisation.select_pairs(pairs[pairs["concept"] == "sad"], 1)
     assert list(some["concept"]) == ["sad"] and some.attrs["rules"] == "paper" and len(pairs) == 6
-    assert len(localisation.select_pairs(pairs, limit=2)) == 4
+    assert len(localisation.select_pairs(pairs, 2)) == 4
     _, short = plan(tiny_folder("ace-step"), (), judge="probe", limit=1)
     assert set(short["concept"]) == set(PROFILES["smoke"].localisation.concepts)
 

@@ -110,7 +110,7 @@ def build_pairs(
         any(work.model.heard(text, work.setting.sampling) != text for text in both)
         for both in pairs[["target", "source"]].to_numpy()
     ]
-    pairs = select_pairs(pairs.iloc[np.lexsort((np.array(cut), pairs["concept"].factorize()[0]))], limit=limit)
+    pairs = select_pairs(pairs.iloc[np.lexsort((np.array(cut), pairs["concept"].factorize()[0]))], limit)
     first = pairs["concept"].map({name: first_seed(block, i) for i, name in enumerate(concept_table.names(rules))})
     pairs["seed"] = first + SEEDS_OF_PAIR * pairs.groupby("concept").cumcount()
     pairs["seeds"] = seeds
@@ -128,10 +128,9 @@ def split_known(judge: Judge, names: Sequence[str]) -> tuple[list[str], list[str
     return known, left_out
 
 
-def select_pairs(pairs: pd.DataFrame, concepts: Iterable[str] | None = None, limit: int | None = None) -> pd.DataFrame:
-    """Select the pairs of some concepts (None: all), the first ``limit`` of each."""
-    chosen = pairs if concepts is None else pairs[pairs["concept"].isin(list(concepts))]
-    chosen = chosen.groupby("concept", sort=False).head(len(pairs) if limit is None else limit).reset_index(drop=True)
+def select_pairs(pairs: pd.DataFrame, limit: int) -> pd.DataFrame:
+    """Select the first ``limit`` pairs of each concept."""
+    chosen = pairs.groupby("concept", sort=False).head(limit).reset_index(drop=True)
     chosen.attrs = pairs.attrs
     return chosen
 
@@ -189,7 +188,7 @@ def load_finished(work: Experiment, pairs: pd.DataFrame, store: str | Path) -> p
     for count in range(int(pairs["seeds"].max()), 0, -1) if Path(store).is_dir() else ():
         some = pairs.assign(seeds=count)
         missing = _unmade(work, some, None, store)["pair"]
-        finished = select_pairs(some, limit=int(numbers[missing].min())) if len(missing) else some
+        finished = select_pairs(some, int(numbers[missing].min())) if len(missing) else some
         if len(finished):
             return sweep(work, finished, store=store)
     return None
@@ -241,7 +240,7 @@ def add_controls(work: Experiment, pairs: pd.DataFrame, impacts: pd.DataFrame, *
     if called.empty:
         return impacts
     sets = {str(name): [int(layer) for layer in part] for name, part in called.groupby("concept")["layers"]}
-    some = select_pairs(pairs, sets, work.profile.localisation.control_pairs)
+    some = select_pairs(pairs[pairs["concept"].isin(list(sets))], work.profile.localisation.control_pairs)
     controls = patching.impact(sweep(work, some, sets, controls=True, **options))
     return pd.concat([impacts, controls[controls["method"] != "patch"]], ignore_index=True)
 
@@ -257,7 +256,7 @@ def cumulative_impacts(
         As from ``tada.patching.impact``, with ``size`` and ``added``: how many layers, and which the set before lacks.
     """
     sets = patching.nested_sets(list(order), most)
-    some = select_pairs(pairs, limit=work.profile.localisation.control_pairs)
+    some = select_pairs(pairs, work.profile.localisation.control_pairs)
     impacts = patching.impact(sweep(work, some, sets, **options))
     size = impacts["layers"].str.count(r"\+") + 1
     return impacts.assign(size=size, added=size.map(lambda count: sets[-1][count - 1]))

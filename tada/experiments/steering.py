@@ -65,7 +65,7 @@ def plan(
     return Experiment(model, setting, steering_judge(words), size, words, captions)
 
 
-def default_setting(model: Model, vocabulary: str, seconds: float | None = None, steps: int | None = None) -> Setting:
+def default_setting(model: Model, vocabulary: str, seconds: float | None, steps: int | None) -> Setting:
     """Settle length and sampling of steered clips: those given, else those of the minis or of the paper's steering."""
     preset = "mini" if vocabulary == "mini" else "steering"
     sampling = model.sampling(preset if preset in model.presets else "default", steps=steps)
