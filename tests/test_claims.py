@@ -249,19 +249,21 @@ def test_every_and_any_take_the_least_and_the_largest_concept_at_a_confidence_fo
     results.loc[weak, "value"] -= 0.6 * results.loc[weak, "percent"] / 200
     one = mini(results=results)
     least, largest = (effect_of(name, one) for name in ("functional layers suffice", "autoencoder surpasses"))
-    moved = {}
-    for arm in ("functional", "sae"):
+
+    def moved(arm: str) -> np.ndarray:
+        found = []
         for concept, arms in one.rows.items():
             scores = arms[arm].scores["probe"]
-            drawn = intervals.draws(12, seed=intervals.named_seed(concept))
-            moved[arm, concept] = drawn @ (scores[:, -1] - scores[:, 0])
-    ends = [intervals.bootstrap(moved["functional", concept], 12, 0.975) for concept in ("mood", "tempo")]
-    assert least[1:3] == pytest.approx(np.min(ends, axis=0))
-    gaps = {concept: moved["sae", concept] - moved["functional", concept] for concept in ("mood", "tempo")}
-    assert gaps["mood"][0] < 0 < gaps["tempo"][0]
-    ends = [intervals.bootstrap(gap, 12, 0.975) for gap in gaps.values()]
-    assert largest.value == pytest.approx(gaps["tempo"][0])
-    assert largest[1:3] == pytest.approx(np.max(ends, axis=0))
+            found.append(intervals.draws(12, seed=intervals.named_seed(concept)) @ (scores[:, -1] - scores[:, 0]))
+        return np.array(found)
+
+    def ends(values: np.ndarray) -> np.ndarray:
+        return np.array([intervals.bootstrap(each, 12, 0.975) for each in values])
+
+    gaps = moved("sae") - moved("functional")
+    assert gaps[0, 0] < 0 < gaps[1, 0]
+    assert least[1:3] == pytest.approx(ends(moved("functional")).min(0))
+    assert largest[:3] == pytest.approx((gaps[1, 0], *ends(gaps).max(0)))
 
 
 def test_unevenness_is_in_units_of_the_whole_movement() -> None:
@@ -286,18 +288,17 @@ def test_ratings_are_the_mean_of_all_four_over_all_strengths() -> None:
     assert unrated["status"] == "needs public weights" and unrated["command"].endswith("--aesthetics")
 
 
-def with_sets(results: pd.DataFrame, metric: str, values: dict[str, float], wiggle: float = 0.1) -> pd.DataFrame:
+def with_sets(results: pd.DataFrame, metric: str, values: dict[str, float]) -> pd.DataFrame:
     """Results with distances between sets: a value for each arm (``none``: the unsteered clips), three groups."""
     rows = [
-        {"concept": concept, "prompt": "", "seed": -1, "method": WAYS[arm][0], "layers": WAYS[arm][1],
-         "percent": percent, "alpha": percent, "metric": metric, "pair": pair,
-         "value": value + abs(percent) / 100 + shift}
-        for concept in ("mood", "tempo")
-        for arm, value in values.items()
+        (concept, *WAYS[arm], percent, pair, value + abs(percent) / 100 + shift)
+        for concept, (arm, value) in product(("mood", "tempo"), values.items())
         for percent in ((0.0,) if arm == "none" else (-100.0, 100.0))
-        for pair, shift in (("all", 0.0), ("without 0", wiggle), ("without 1", -wiggle), ("without 2", wiggle / 2))
-    ]  # fmt: skip
-    return pd.concat([results, pd.DataFrame(rows).assign(model="stable-audio", checkpoint="mini")])
+        for pair, shift in (("all", 0.0), ("without 0", 0.1), ("without 1", -0.1), ("without 2", 0.05))
+    ]
+    sets = pd.DataFrame(rows, columns=["concept", "method", "layers", "alpha", "pair", "value"])
+    about = {"model": "stable-audio", "checkpoint": "mini", "metric": metric, "prompt": ""}
+    return pd.concat([results, sets.assign(**about)])
 
 
 def test_sets_of_clips_are_compared_with_a_jackknife() -> None:
