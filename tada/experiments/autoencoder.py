@@ -46,8 +46,6 @@ class Trained:
     """What the search and the training left.
 
     Attributes:
-        sae: the chosen one.
-        site: its site.
         table: of the search, as from ``tada.sae.search.search``.
         log: of the further training, as from ``tada.sae.train``.
         measured: on held-out activations, as from ``tada.sae.training.measure``.

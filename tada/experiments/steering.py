@@ -40,12 +40,9 @@ def plan(
     """Load a model and settle how much is run on it.
 
     Args:
-        name: the architecture, as for ``tada.load``.
-        checkpoint: as for :func:`tada.experiments.experiment.load_model`.
-        profile: a name in :data:`tada.experiments.profiles.PROFILES`.
+        name, checkpoint, profile: as for :func:`tada.experiments.localisation.plan`.
         functional: the functional layers, such as ``"6+7"``; nothing for what the checkpoint says.
-        vocabulary: of the prompts, ``"mini"`` or ``"public"``; nothing for the checkpoint's,
-            and the minis' for a tiny one.
+        vocabulary: of the prompts, ``"mini"`` or ``"public"``; nothing for the checkpoint's, of a tiny one the minis'.
         prompts: for results, for each concept; 0 for the profile's.
         captions: that an autoencoder is trained on, as for ``tada.pairs.build``.
 

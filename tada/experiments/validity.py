@@ -38,8 +38,6 @@ class Renders:
     """Rendered clips with their attributes.
 
     Attributes:
-        seeds: of the renders; no recipe uses them.
-        attributes: of each.
         labels: class of every attribute, a row a clip.
         audio: ``[clips, frames]`` at ``tada.minis.sounds.SAMPLE_RATE``.
     """

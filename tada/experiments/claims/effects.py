@@ -79,7 +79,6 @@ class Evidence:
     """What was measured on one checkpoint.
 
     Attributes:
-        model: the architecture.
         checkpoint: ``"mini"``, ``"public"`` or another, as for ``tada.load``.
         scores: of the localisation, as from ``tada.patching.sweep``; None if there was none.
         results: of Table 1, as from ``tada.evaluation.run``; None if there are none.
