@@ -33,9 +33,7 @@ def sweep(
     for concept, own in strong.items():
         for pair in range(pairs):
             effects = {"none": 0.0, "all": 1.0} | {str(i): (i in own) / len(own) for i in range(layers)}
-            rows += [
-                (concept, f"p{pair}", name, value + noise * rng.normal(), value) for name, value in effects.items()
-            ]
+            rows += [(concept, f"p{pair}", name, one + noise * rng.normal(), one) for name, one in effects.items()]
     table = pd.DataFrame(rows, columns=["concept", "pair", "layers", "value", "truth"])
     return table.assign(method="patch", metric="probe", model="stable-audio", checkpoint="mini", seed=0)
 
@@ -55,9 +53,9 @@ def steered(
         far = (away or {}).get(arm, 1.0) * abs(percent) / 100 + noise * abs(rng.normal()) * bool(percent)
         about = (concept, f"{concept} {number}", number, *WAYS[arm], percent)
         rows += [(*about, "probe", value), (*about, "mini-clap", value / 2), (*about, "lpaps", far)]
-    columns = ["concept", "prompt", "seed", "method", "layers", "percent", "metric", "value"]
+    columns = ["concept", "prompt", "seed", "method", "layers", "alpha", "metric", "value"]
     table = pd.DataFrame(rows, columns=columns).assign(model="stable-audio", checkpoint="mini", pair="x")
-    return table.assign(alpha=table["percent"])
+    return table.assign(percent=table["alpha"])
 
 
 def together(scores: pd.DataFrame, noise: float = 0.02, seed: int = 0) -> pd.DataFrame:
@@ -78,6 +76,11 @@ def mini(scores: pd.DataFrame | None = None, **given: pd.DataFrame) -> Evidence:
     return Evidence("stable-audio", "mini", scores, **given)
 
 
+def localised(scores: pd.DataFrame) -> Evidence:
+    return mini(scores, together=together(scores))
+
+
+NAMES = "abcdefgh"
 GOOD = {"functional": 0.8, "all": 0.5, "others": 0.1, "sae": 0.7}
 
 
@@ -107,13 +110,6 @@ def test_a_status_is_where_the_whole_interval_lies() -> None:
     assert claims.status(Effect(1.0, 0.6, 1.4, "", 7), 0.5) == "too few"
     assert claims.status(Effect.undefined("flat", 8), 0.5) == "undecided"
     assert claims.status(None, 0.5) == "not run"
-
-
-NAMES = "abcdefgh"
-
-
-def localised(scores: pd.DataFrame) -> Evidence:
-    return mini(scores, together=together(scores))
 
 
 def test_concentrated_and_shared_layers_are_found() -> None:
@@ -175,11 +171,9 @@ def test_layers_in_between_are_held_against_the_mean_of_the_rest() -> None:
 
 
 def test_impacts_are_those_of_equation_9() -> None:
-    from tada.patching import impact
-
     scores = sweep({"a": (3,), "b": (3, 4)}, noise=0.1)
     table, names, pairs = impacts(scores)
-    wanted = impact(scores).pivot(index="concept", columns="layers", values="impact")
+    wanted = patching.impact(scores).pivot(index="concept", columns="layers", values="impact")
     assert names == ["a", "b"] and table.shape == (2, 1 + intervals.RESAMPLES, 12) and pairs == 24
     for row, name in enumerate(names):
         assert table[row, 0] == pytest.approx([wanted.loc[name, str(layer)] for layer in range(12)])
@@ -193,8 +187,7 @@ def test_a_concept_without_effect_is_left_out() -> None:
 
 
 def test_steering_as_the_paper_says_supports_its_claims() -> None:
-    away = {"functional": 0.5, "all": 1.0, "others": 1.0, "sae": 0.5}
-    one = mini(results=steered(GOOD, away))
+    one = mini(results=steered(GOOD, {"functional": 0.5, "sae": 0.5}))
     for name in ("functional layers suffice", "others collapse", "more control", "more precision", "removal", "graded",
                  "preservation (LPAPS)", "autoencoder competes"):  # fmt: skip
         assert verdict(name, one) == "supported", name
@@ -202,7 +195,7 @@ def test_steering_as_the_paper_says_supports_its_claims() -> None:
 
 def test_steering_against_the_paper_contradicts() -> None:
     slopes = {"functional": 0.3, "all": 0.8, "others": 0.6, "sae": 0.05}
-    one = mini(results=steered(slopes, {"functional": 1.0, "all": 0.5, "others": 0.5}))
+    one = mini(results=steered(slopes, {"all": 0.5, "others": 0.5}))
     for name in ("others collapse", "more control", "more precision", "preservation (LPAPS)", "autoencoder competes"):
         assert verdict(name, one) == "contradicted", name
     backwards = mini(results=steered({**GOOD, "functional": -0.5}))
@@ -256,19 +249,21 @@ def test_every_and_any_take_the_least_and_the_largest_concept_at_a_confidence_fo
     results.loc[weak, "value"] -= 0.6 * results.loc[weak, "percent"] / 200
     one = mini(results=results)
     least, largest = (effect_of(name, one) for name in ("functional layers suffice", "autoencoder surpasses"))
-    moved = {}
-    for arm in ("functional", "sae"):
+
+    def moved(arm: str) -> np.ndarray:
+        found = []
         for concept, arms in one.rows.items():
             scores = arms[arm].scores["probe"]
-            drawn = intervals.draws(12, seed=intervals.named_seed(concept))
-            moved[arm, concept] = drawn @ (scores[:, -1] - scores[:, 0])
-    ends = [intervals.bootstrap(moved["functional", concept], 12, 0.975) for concept in ("mood", "tempo")]
-    assert least[1:3] == pytest.approx(np.min(ends, axis=0))
-    gaps = {concept: moved["sae", concept] - moved["functional", concept] for concept in ("mood", "tempo")}
-    assert gaps["mood"][0] < 0 < gaps["tempo"][0]
-    ends = [intervals.bootstrap(gap, 12, 0.975) for gap in gaps.values()]
-    assert largest.value == pytest.approx(gaps["tempo"][0])
-    assert largest[1:3] == pytest.approx(np.max(ends, axis=0))
+            found.append(intervals.draws(12, seed=intervals.named_seed(concept)) @ (scores[:, -1] - scores[:, 0]))
+        return np.array(found)
+
+    def ends(values: np.ndarray) -> np.ndarray:
+        return np.array([intervals.bootstrap(each, 12, 0.975) for each in values])
+
+    gaps = moved("sae") - moved("functional")
+    assert gaps[0, 0] < 0 < gaps[1, 0]
+    assert least[1:3] == pytest.approx(ends(moved("functional")).min(0))
+    assert largest[:3] == pytest.approx((gaps[1, 0], *ends(gaps).max(0)))
 
 
 def test_unevenness_is_in_units_of_the_whole_movement() -> None:
@@ -293,18 +288,17 @@ def test_ratings_are_the_mean_of_all_four_over_all_strengths() -> None:
     assert unrated["status"] == "needs public weights" and unrated["command"].endswith("--aesthetics")
 
 
-def with_sets(results: pd.DataFrame, metric: str, values: dict[str, float], wiggle: float = 0.1) -> pd.DataFrame:
+def with_sets(results: pd.DataFrame, metric: str, values: dict[str, float]) -> pd.DataFrame:
     """Results with distances between sets: a value for each arm (``none``: the unsteered clips), three groups."""
     rows = [
-        {"concept": concept, "prompt": "", "seed": -1, "method": WAYS[arm][0], "layers": WAYS[arm][1],
-         "percent": percent, "alpha": percent, "metric": metric, "pair": pair,
-         "value": value + abs(percent) / 100 + shift}
-        for concept in ("mood", "tempo")
-        for arm, value in values.items()
+        (concept, *WAYS[arm], percent, pair, value + abs(percent) / 100 + shift)
+        for concept, (arm, value) in product(("mood", "tempo"), values.items())
         for percent in ((0.0,) if arm == "none" else (-100.0, 100.0))
-        for pair, shift in (("all", 0.0), ("without 0", wiggle), ("without 1", -wiggle), ("without 2", wiggle / 2))
-    ]  # fmt: skip
-    return pd.concat([results, pd.DataFrame(rows).assign(model="stable-audio", checkpoint="mini")])
+        for pair, shift in (("all", 0.0), ("without 0", 0.1), ("without 1", -0.1), ("without 2", 0.05))
+    ]
+    sets = pd.DataFrame(rows, columns=["concept", "method", "layers", "alpha", "pair", "value"])
+    about = {"model": "stable-audio", "checkpoint": "mini", "metric": metric, "prompt": ""}
+    return pd.concat([results, sets.assign(**about)])
 
 
 def test_sets_of_clips_are_compared_with_a_jackknife() -> None:
@@ -316,17 +310,17 @@ def test_sets_of_clips_are_compared_with_a_jackknife() -> None:
 
 
 def test_quality_is_held_against_the_unsteered_clips() -> None:
-    names = ("global steering degrades", "quality kept", "quality (renders)")
+    names, clips = ("global steering degrades", "quality kept", "quality (renders)"), steered(GOOD, prompts=32)
 
     def found(**values: float) -> list[str]:
-        one = mini(results=with_sets(steered(GOOD, prompts=32), "kad-renders", values))
+        one = mini(results=with_sets(clips, "kad-renders", {"none": 10.0, **values}))
         return [verdict(name, one) for name in names]
 
     # values are those at strength 0, and 1 more at the ends of the range
-    assert found(none=10.0, all=14.0, functional=9.5) == ["supported", "supported", "supported"]
-    assert found(none=10.0, all=8.0, functional=13.0) == ["contradicted", "contradicted", "contradicted"]
-    assert found(none=10.0, all=9.0, functional=10.0)[:2] == ["undecided", "undecided"]
-    one = mini(results=with_sets(steered(GOOD, prompts=32), "kad-renders", {"none": 10, "all": 14}))
+    assert found(all=14.0, functional=9.5) == ["supported"] * 3
+    assert found(all=8.0, functional=13.0) == ["contradicted"] * 3
+    assert found(all=9.0, functional=10.0)[:2] == ["undecided"] * 2
+    one = mini(results=with_sets(clips, "kad-renders", {"none": 10, "all": 14}))
     assert effect_of("global steering degrades", one, "").value == pytest.approx(5.0)
 
 
@@ -337,8 +331,7 @@ def test_nothing_measured_is_no_error_and_says_what_to_run() -> None:
     found = claims.check([Evidence("ace-step", "mini")])
     assert set(found["claim"]) == {claim.name for claim in claims.CLAIMS}
     assert set(found["status"]) <= {"not run", "needs public weights"}
-    told = found[found["status"].isin(["not run", "needs public weights"]) & (found["model"] != "all")]["command"]
-    for text in told:
+    for text in found.loc[found["model"] != "all", "command"]:
         words = text.split()
         assert words[0] == "tada" and words[1] in app.commands, text
         known = {option for parameter in app.commands[words[1]].params for option in parameter.opts}
@@ -346,14 +339,12 @@ def test_nothing_measured_is_no_error_and_says_what_to_run() -> None:
 
 
 def test_a_general_property_needs_all_three() -> None:
-    names = ("a", "b", "c", "d", "e", "f")
-    scores = sweep(dict.fromkeys(names, (5,)))
-    wide = sweep(dict.fromkeys(names, tuple(range(8))), layers=8)
+    scores = sweep(dict.fromkeys("abcdef", (5,)))
+    wide = sweep(dict.fromkeys("abcdef", tuple(range(8))), layers=8)
 
     def general(checkpoint: str = "mini", **found: pd.DataFrame) -> str:
         evidence = [
-            Evidence(name.replace("_", "-"), checkpoint, scores, together=together(scores))
-            for name, scores in found.items()
+            Evidence(name.replace("_", "-"), checkpoint, own, together=together(own)) for name, own in found.items()
         ]
         rows = claims.check(evidence, [by_name("few layers"), by_name("general")])
         return str(rows[rows["claim"] == "general"]["status"].iloc[0])
@@ -365,35 +356,27 @@ def test_a_general_property_needs_all_three() -> None:
 
 
 def test_named_layers_are_tested_on_the_public_checkpoint_alone() -> None:
-    names = ("a", "b", "c")
-    claim = by_name("layers of ACE-Step v1")
-    mini = claims.check([Evidence("ace-step", "mini", sweep(dict.fromkeys(names, (6, 7))))], [claim])
-    assert mini[["model", "checkpoint", "status"]].to_numpy().tolist() == [
-        ["ace-step", "public", "needs public weights"]
-    ]
-    assert "checkpoint public" in mini["command"].iloc[0]
+    def found(checkpoint: str, strong: tuple[int, ...]) -> pd.Series:
+        scores = sweep(dict.fromkeys("abc", strong)).assign(model="ace-step", checkpoint=checkpoint)
+        rows = check(Evidence("ace-step", checkpoint, scores), "layers of ACE-Step v1")
+        assert rows[["model", "checkpoint"]].to_numpy().tolist() == [["ace-step", "public"]]
+        return rows.iloc[0]
 
-    def public(strong: tuple[int, ...]) -> str:
-        scores = sweep(dict.fromkeys(names, strong)).assign(model="ace-step", checkpoint="public")
-        return str(claims.check([Evidence("ace-step", "public", scores)], [claim])["status"].iloc[0])
-
-    assert public((6, 7)) == "supported" and public((6, 5)) == "contradicted"
+    assert found("public", (6, 7))["status"] == "supported" and found("public", (6, 5))["status"] == "contradicted"
+    missing = found("mini", (6, 7))
+    assert missing["status"] == "needs public weights" and "checkpoint public" in missing["command"]
 
 
 def test_a_claim_about_transformers_leaves_the_unet_out() -> None:
-    scores = sweep(dict.fromkeys(("a", "b"), (5,)))
-    found = claims.check(
-        [Evidence(name, "mini", scores) for name in ("audioldm2", "ace-step")], [by_name("middle layers")]
-    )
-    assert found["model"].tolist() == ["ace-step"]
+    both = [Evidence(name, "mini", sweep(dict.fromkeys("ab", (5,)))) for name in ("audioldm2", "ace-step")]
+    assert claims.check(both, [by_name("middle layers")])["model"].tolist() == ["ace-step"]
 
 
 def test_an_effect_that_these_results_cannot_give_says_what_to_run() -> None:
     lacking = mini(results=steered({"functional": 0.8, "all": 0.5}))
     found = check(lacking, "autoencoder competes", "preservation (sets)")
-    assert (
-        set(found["status"]) == {"not run"} and found["command"].str.startswith("tada table --model stable-audio").all()
-    )
+    assert set(found["status"]) == {"not run"}
+    assert found["command"].str.startswith("tada table --model stable-audio").all()
     alone = mini(results=steered(GOOD, prompts=1))
     assert set(check(alone, "graded")["status"]) == {"not run"}, "one prompt has no interval"
 
@@ -405,11 +388,8 @@ def test_published_values_are_those_of_the_files() -> None:
     told = claims.published()
     assert set(told["claim"]) <= {claim.name for claim in claims.CLAIMS} and set(told["version"]) == {"v2", "v3"}
     named = dict(zip(told["claim"], told["published"], strict=True))
-    for model, claim in (
-        ("ace-step", "ACE-Step v1"),
-        ("stable-audio", "Stable Audio Open"),
-        ("audioldm2", "AudioLDM2"),
-    ):
+    spelt = {"ace-step": "ACE-Step v1", "stable-audio": "Stable Audio Open", "audioldm2": "AudioLDM2"}
+    for model, claim in spelt.items():
         layers = published_layers().query(f"model == {model!r}").set_index("layer")["impact"]
         found = re.findall(r"(\d+) \((\.\d+)\)", named[f"layers of {claim}"])
         assert found and all(layers[int(layer)] == float(impact) for layer, impact in found)
@@ -436,17 +416,14 @@ def agreement(results: pd.DataFrame) -> pd.DataFrame:
 def test_a_judge_that_follows_the_truth_agrees_and_one_that_does_not_does_not() -> None:
     results = steered(GOOD)
     found = agreement(results)
-    assert found["concept"].tolist() == ["mood", "tempo"]
-    assert (
-        (found["correlation"] > 0.9).all() and (found["same"] == found["pairs"]).all() and (found["pairs"] >= 5).all()
-    )
-    assert (found["best"] == "functional").all() and (found["best by other"] == "functional").all()
+    assert found["concept"].tolist() == ["mood", "tempo"] and (found["correlation"] > 0.9).all()
+    assert (found["same"] == found["pairs"]).all() and (found["pairs"] >= 5).all()
+    assert (found[["best", "best by other"]] == "functional").all(axis=None)
     against = results.assign(value=results["value"].where(results["metric"] != "mini-clap", -results["value"]))
     turned = agreement(against)
     assert (turned["correlation"] < -0.9).all() and (turned["same"] == 0).all()
 
 
 def test_rows_that_the_truth_does_not_tell_apart_are_no_pairs() -> None:
-    results = steered({"functional": 0.8, "all": 0.5, "others": 0.5, "sae": 0.1}, noise=0.05)
-    found = agreement(results)
+    found = agreement(steered({"functional": 0.8, "all": 0.5, "others": 0.5, "sae": 0.1}, noise=0.05))
     assert (found["pairs"] == 5).all() and (found["clips"] == 12 * (1 + 4 * 4)).all()

@@ -66,7 +66,7 @@ def run(model: Model, panel: MetricSuite) -> pd.DataFrame:
 
 
 def test_a_run_has_every_clip_and_metric_once(run: pd.DataFrame) -> None:
-    clips = run[run["prompt"] != ""]
+    clips, every = run[run["prompt"] != ""], run[(run["prompt"] != "") & (run["layers"] == "all")]
     assert list(run.columns) == [*COLUMNS, "percent", "unit_hash"]
     assert clips[clips["method"] == "none"]["unit_hash"].nunique() == len(PROMPTS)
     assert clips["unit_hash"].nunique() == len(PROMPTS) * (1 + 2 * 4)
@@ -74,10 +74,8 @@ def test_a_run_has_every_clip_and_metric_once(run: pd.DataFrame) -> None:
     similar = {f"{ear}{side}" for ear in ("mini-clap", "mini-second") for side in ("", "-opposite")}
     judged = {"probe", "musicnn", "signal", "major"}
     assert set(clips["metric"]) == {*similar, *judged, "lpaps", "lpaps-token", *preservation.AXES}
-    assert sorted(clips[clips["layers"] == "all"]["alpha"].unique()) == [-20, -10, 20, 40]
-    assert sorted(clips[clips["layers"] == "all"]["percent"].unique()) == [-100, -50, 50, 100]
-    assert set(clips["layers"]) == {"none", "all", "0+1"}
-    assert run["value"].notna().all()
+    assert set(zip(every["percent"], every["alpha"], strict=True)) == {(-100, -20), (-50, -10), (50, 20), (100, 40)}
+    assert set(clips["layers"]) == {"none", "all", "0+1"} and run["value"].notna().all()
 
 
 def test_the_unsteered_clip_is_0_away_from_itself_and_steering_is_heard(run: pd.DataFrame) -> None:
@@ -103,31 +101,25 @@ def test_distances_of_sets_are_those_of_the_embeddings(model: Model, panel: Metr
     plain = panel.listen(model.generate(PROMPTS, list(seeds), SECONDS, sampling)).embedding
     with arm(model).vector.apply(model, 40.0, layers="all", renorm=False):
         steered = panel.listen(model.generate(PROMPTS, list(seeds), SECONDS, sampling)).embedding
-    rows = run[(run["metric"] == "fad") & (run["layers"] == "all") & (run["alpha"] == 40)].set_index("pair")["value"]
-    assert rows["all"] == pytest.approx(fad.distance(steered, plain), rel=1e-2)
-    assert rows["without 1"] == pytest.approx(fad.distance(steered[[0, 2, 3]], plain[[0, 2, 3]]), rel=1e-2)
-    assert set(rows.index) == {"all", *(f"without {i}" for i in range(4))}
-    kad = run[(run["metric"] == "kad") & (run["layers"] == "all") & (run["alpha"] == 40)].set_index("pair")["value"]
+    rows = run[(run["layers"] == "all") & (run["alpha"] == 40)].set_index(["metric", "pair"])["value"].sort_index()
+    assert set(rows["fad"].index) == {"all", *(f"without {i}" for i in range(4))}
     width = fad.spread(plain)
-    assert kad["all"] == pytest.approx(fad.kernel(steered, plain, paired=True), rel=1e-2)
-    some = [0, 2, 3]
-    assert kad["without 1"] == pytest.approx(fad.kernel(steered[some], plain[some], width, paired=True), rel=1e-2)
+    for pair, some in (("all", [0, 1, 2, 3]), ("without 1", [0, 2, 3])):
+        one, other = steered[some], plain[some]
+        assert rows["fad", pair] == pytest.approx(fad.distance(one, other), rel=1e-2)
+        assert rows["kad", pair] == pytest.approx(fad.kernel(one, other, width, paired=True), rel=1e-2)
 
 
 def test_a_run_goes_on_where_it_was_and_does_nothing_twice(
     model: Model, panel: MetricSuite, run: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluate(model, panel, store=tmp_path, percents=(-100, 100), arms=[arm(model)])
-    made: list[int] = []
-    sample = type(model).sample
-    monkeypatch.setattr(
-        type(model), "sample", lambda self, c, n, *rest: made.append(len(n)) or sample(self, c, n, *rest)
-    )
+    made, sample = [], type(model).sample
+    monkeypatch.setattr(type(model), "sample", lambda *given: made.append(len(given[2])) or sample(*given))
     whole = evaluate(model, panel, store=tmp_path)
     assert made == [4, 16, 16], "the clips at strength 0 again, and batches of one shape with what was missing"
     assert whole.drop(columns="value").equals(run.drop(columns="value"))
-    close = np.isclose(whole["value"], run["value"], rtol=1e-3, atol=1e-4)
-    assert close.all(), whole[~close]
+    assert np.allclose(whole["value"], run["value"], rtol=1e-3, atol=1e-4)
     made.clear()
     assert evaluate(model, panel, store=tmp_path).equals(whole)
     assert not made
@@ -189,10 +181,10 @@ def test_a_run_that_was_stopped_ends_as_the_whole_one(
 def test_renders_add_the_distance_to_them(model: Model, panel: MetricSuite) -> None:
     renders = torch.randn(20, 128, generator=torch.Generator().manual_seed(0))
     found = evaluate(model, panel, arms=[arm(model)], renders=renders)
+    assert {"fad-renders", "kad-renders"} <= set(evaluation.table(found)["column"])
     for metric in ("fad-renders", "kad-renders"):
         rows = found[found["metric"] == metric]
         assert set(rows["layers"]) == {"none", "all"} and set(rows["alpha"]) == {-20, -10, 0, 20, 40}
-        assert metric in set(evaluation.table(found)["column"])
 
 
 @pytest.mark.parametrize(
@@ -235,23 +227,18 @@ def test_published_rows_give_the_published_auc(piano: pd.DataFrame) -> None:
 
 def made_up(strong: float = 1.0, prompts: int = 30, noise: float = 0.05, seed: int = 0) -> pd.DataFrame:
     """Results whose table is known: two arms, gains of 1 and ``strong`` over the range, distances 2 and 1."""
-    rng = np.random.default_rng(seed)
-    rows: list[dict[str, object]] = []
+    rng, rows = np.random.default_rng(seed), []
     quirk = rng.normal(0, 0.5, prompts)  # each prompt's own level, the same in all arms
     for number in range(prompts):
-        about = {"checkpoint": "c", "model": "m", "concept": "mood", "pair": str(number), "prompt": f"p{number}",
-                 "seed": number}  # fmt: skip
-        rows += [{**about, "method": "none", "layers": "none", "alpha": 0.0, "metric": metric, "value": value}
-                 for metric, value in (("mini-clap", quirk[number]), ("lpaps", 0.0))]  # fmt: skip
+        about = (str(number), f"p{number}", number)
+        rows += [(*about, "none", "none", 0.0, "mini-clap", quirk[number]), (*about, "none", "none", 0.0, "lpaps", 0.0)]
         for layers, gain, far in (("all", 1.0, 2.0), ("functional", strong, 1.0)):
             for alpha in (-10.0, -5.0, 5.0, 10.0):
-                for metric, value in (
-                    ("mini-clap", quirk[number] + gain * alpha / 20 + rng.normal(0, noise)),
-                    ("lpaps", far * abs(alpha) / 10),
-                ):
-                    rows.append({**about, "method": "CAA", "layers": layers, "alpha": alpha, "metric": metric,
-                                 "value": value})  # fmt: skip
-    return pd.DataFrame(rows).assign(unit_hash="")
+                value = quirk[number] + gain * alpha / 20 + rng.normal(0, noise)
+                rows.append((*about, "CAA", layers, alpha, "mini-clap", value))
+                rows.append((*about, "CAA", layers, alpha, "lpaps", far * abs(alpha) / 10))
+    columns = ["pair", "prompt", "seed", "method", "layers", "alpha", "metric", "value"]
+    return pd.DataFrame(rows, columns=columns).assign(checkpoint="c", model="m", concept="mood", unit_hash="")
 
 
 def cell(cells: pd.DataFrame, column: str, layers: str = "all") -> pd.Series:
@@ -269,9 +256,7 @@ def test_the_table_is_what_it_was_made_of() -> None:
     assert cell(cells, "auc mini-clap", "functional")["value"] == pytest.approx(0.5, abs=0.03)
     for variant in curve.VARIANTS:
         bent = made_up(noise=0.0)
-        bent["value"] += np.where(
-            (bent["alpha"] == 5) & (bent["metric"] == "mini-clap"), 0.1, 0
-        )  # steps 1/4 1/4 .35 .15
+        bent.loc[(bent["alpha"] == 5) & (bent["metric"] == "mini-clap"), "value"] += 0.1  # steps 1/4 1/4 .35 .15
         found = cell(evaluation.table(bent, variant=variant), "smoothness mini-clap", "functional")["value"]
         wanted = {"paper": np.std([0.25, 0.25, 0.35, 0.15]), "authors": np.std([0.25, 0.15])}
         assert found == pytest.approx(wanted.get(variant, np.std([0.7, 0.3]) / 2))
@@ -323,18 +308,13 @@ def test_rows_are_tied_by_their_difference_not_by_their_intervals() -> None:
 
 
 def test_distances_between_sets_are_means_over_the_steered_ones() -> None:
-    rows = [
-        {"method": method, "layers": layers, "alpha": alpha, "pair": pair, "value": value + shift}
-        for method, layers, alpha, value in (
-            ("none", "none", 0.0, 9.0), ("CAA", "all", -10.0, 1.0), ("CAA", "all", 10.0, 3.0),
-            ("CAA", "functional", -10.0, 1.0), ("CAA", "functional", 10.0, 2.0),
-        )
-        for pair, shift in (("all", 0.0), *((f"without {i}", 0.01 * i) for i in range(10)))
-    ]  # fmt: skip
-    sets = pd.DataFrame(rows).assign(
-        checkpoint="c", model="m", concept="mood", prompt="", seed=-1, metric="fad-renders", unit_hash=""
-    )
-    cells = evaluation.table(pd.concat([made_up(), sets]))
+    values = {("none", 0.0): 9.0, ("all", -10.0): 1.0, ("all", 10.0): 3.0, ("functional", -10.0): 1.0,
+              ("functional", 10.0): 2.0}  # fmt: skip
+    shifts = {"all": 0.0} | {f"without {i}": 0.01 * i for i in range(10)}
+    rows = [(*arm, pair, value + shift) for arm, value in values.items() for pair, shift in shifts.items()]
+    sets = pd.DataFrame(rows, columns=["layers", "alpha", "pair", "value"]).assign(metric="fad-renders", prompt="")
+    sets["method"] = sets["layers"].map({"none": "none"}).fillna("CAA")
+    cells = evaluation.table(pd.concat([made_up(), sets.assign(checkpoint="c", model="m", concept="mood")]))
     assert [cell(cells, "fad-renders", layers)["value"] for layers in ("all", "functional")] == [2.0, 1.5]
     assert cell(cells, "fad-renders", "functional")["best"] and not cell(cells, "fad-renders")["tied"]
 

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 NAME = "musiccaps-public.csv"
 PLACES = [os.environ.get("TADA_MUSICCAPS"), *ROOT.glob(f"data/{NAME}"), *ROOT.parent.glob(f"*/data/{NAME}")]
 MUSICCAPS = next((Path(place) for place in PLACES if place and Path(place).is_file()), None)
+needs_musiccaps = pytest.mark.skipif(MUSICCAPS is None, reason="no MusicCaps csv is here: name it in TADA_MUSICCAPS")
 
 MADE_UP = """\
 ytid,caption
@@ -46,10 +47,6 @@ def only(frame: pd.DataFrame, concept: str, source_id: str) -> pd.Series:
     part = frame[(frame["concept"] == concept) & (frame["source_id"] == source_id)]
     assert len(part) == 1, f"{concept} of caption {source_id}: {len(part)} pairs"
     return part.iloc[0]
-
-
-def swapped(text: str, concept: str) -> str:
-    return pairs.swap(text, concepts.get(concept))
 
 
 # ---- the released rules
@@ -89,7 +86,7 @@ def test_the_limit_takes_the_first_in_file_order():
     assert list(made["target"]) == captions[:4] and made.attrs["candidates"] == {"violin": 9}
 
 
-@pytest.mark.skipif(MUSICCAPS is None, reason="the MusicCaps csv is not here: name it in TADA_MUSICCAPS")
+@needs_musiccaps
 def test_musiccaps_gives_the_released_count():
     made = pairs.build(MUSICCAPS, rules="authors")
     counts = made["concept"].value_counts()
@@ -104,11 +101,7 @@ def test_musiccaps_gives_the_released_count():
     ("concept", "text", "expected"),
     [
         ("female", "She sings. Her voice is high; they support her.", "He sings. His voice is high; they support him."),
-        (
-            "female",
-            "the band that accompanies her consists of drums",
-            "the band that accompanies him consists of drums",
-        ),
+        ("female", "what accompanies her consists of drums", "what accompanies him consists of drums"),
         ("female", "The women's choir and two girls", "The men's choir and two boys"),
         ("male", "He plays his guitar; they join him.", "She plays her guitar; they join her."),
         ("male", "the melody is his.", "the melody is hers."),
@@ -122,15 +115,12 @@ def test_musiccaps_gives_the_released_count():
         ("guitar", "an e-guitar and an electric guitar", "an e-piano and an electric piano"),
         ("reggae", "a Jamaican reggae song", "an American techno song"),
         ("jazz", "a jazzy feel, jazz-like", "a techno feel, techno-like"),
+        ("male", "human, mankind, Germany, there", "human, mankind, Germany, there"),  # parts of other words
+        ("techno", "technology and breakfast", "technology and breakfast"),
     ],
 )
 def test_the_grammar_is_kept(concept, text, expected):
-    assert swapped(text, concept) == expected
-
-
-def test_parts_of_other_words_are_left_alone():
-    assert swapped("human, mankind, Germany, there", "male") == "human, mankind, Germany, there"
-    assert swapped("technology and breakfast", "techno") == "technology and breakfast"
+    assert pairs.swap(text, concepts.get(concept)) == expected
 
 
 def test_every_concept_has_pairs_that_keep_every_rule():
@@ -181,7 +171,7 @@ def assert_pair(concept: str, target: str, source: str) -> None:
     assert not re.search(r"\b(?:a\s+(?:upbeat|uplifting|uptempo|American)|an\s+(?:down|sad|slow|male|violin))", source)
 
 
-@pytest.mark.skipif(MUSICCAPS is None, reason="the MusicCaps csv is not here: name it in TADA_MUSICCAPS")
+@needs_musiccaps
 def test_musiccaps_pairs_keep_every_rule():
     made = pairs.build(MUSICCAPS)
     assert set(made["concept"]) == set(concepts.names())
@@ -273,22 +263,6 @@ def test_the_embedded_captions_are_the_same_each_time():
     frame = pairs.synthetic(50)
     pairs.synthetic.cache_clear()
     assert frame.equals(pairs.synthetic(50)) and frame["caption"].nunique() > 40
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("", "is empty"),
-        ("caption\n", "0 rows without any caption"),
-        ("captions,id\nA violin.,1\n", "did you mean 'captions'"),
-        ('caption\n""\n" "\n', "without any caption"),
-    ],
-)
-def test_bad_tables_are_refused_with_reasons(tmp_path, content, message):
-    path = tmp_path / "captions.csv"
-    path.write_text(content)
-    with pytest.raises(ValueError, match=message):
-        pairs.build(path)
 
 
 @pytest.mark.parametrize(

@@ -99,33 +99,24 @@ def test_a_held_out_prompt_has_its_own_noise_at_every_strength(steered_work):
 @pytest.mark.parametrize("vocabulary", ["mini", "public"])
 def test_what_chooses_is_not_what_measures(steered_work, profile, vocabulary):
     work = replace(steered_work, profile=PROFILES[profile], vocabulary=vocabulary)
-    ranged = work.profile.table.scale != "paper"
+    size, ranged = work.profile.steering, work.profile.table.scale != "paper"
     for concept in steered.CONCEPTS:
-        parts = {
-            "ranges": steering.range_trial(work, concept),
-            "results": steering.result_trial(work, concept),
-        }
+        ranges, results = steering.range_trial(work, concept), steering.result_trial(work, concept)
         table = steering.result_trial(work, concept, work.profile.table.prompts, ranged)
         assert len(table.rows) == work.profile.table.prompts
-        pairs = steered.pairs(concept, vocabulary, count=work.profile.steering.pairs)
-        check_disjoint(
-            "prompts", contrast=(*pairs.positive, *pairs.negative), **{n: t.prompts for n, t in parts.items()}
-        )
-        recipe = steering.recipe(work, concept)
-        check_disjoint(
-            "seeds", contrast=[seed for (seed,) in own_seeds(recipe.seed, recipe.count)], results=table.seeds
-        )
+        pairs, recipe = steered.pairs(concept, vocabulary, count=size.pairs), steering.recipe(work, concept)
+        fitted = (*pairs.positive, *pairs.negative)
+        check_disjoint("prompts", contrast=fitted, ranges=ranges.prompts, results=results.prompts)
+        check_disjoint("seeds", contrast=range(recipe.seed, recipe.seed + recipe.count), results=table.seeds)
     autoencoder._split_captions(work)
 
 
 def test_prompts_that_choose_are_refused_as_results(steered_work, monkeypatch):
     monkeypatch.setattr(steering, "range_trial", lambda work, concept: steering.result_trial(work, concept, 2, False))
+    profile = steered_work.profile
+    profile = replace(profile, steering=replace(profile.steering, range_prompts=0))
     with pytest.raises(ValueError, match="ranges and results share 2 prompts.*must not measure"):
-        steering.result_trial(replace(steered_work, profile=no_range(steered_work.profile)), "tempo")
-
-
-def no_range(profile):
-    return replace(profile, steering=replace(profile.steering, range_prompts=0))
+        steering.result_trial(replace(steered_work, profile=profile), "tempo")
 
 
 def test_blocks_of_seeds_do_not_meet_and_recipes_draw_from_none():

@@ -30,12 +30,9 @@ from tada.store import UNIT, Store
 def table(tmp_path_factory: pytest.TempPathFactory) -> Table1:
     home = tmp_path_factory.mktemp("table")
     folder = tada.tiny.build("stable-audio", home / "tiny")
-    return table_1.open_table(
-        Config(
-            "stable-audio", str(folder), "smoke", ("mood",), "12+11", vocabulary="mini", seconds=1.2,
-            store=str(home / "store"), localisation=str(home / "localisation"),
-        )
-    )  # fmt: skip
+    places = {"store": str(home / "store"), "localisation": str(home / "localisation")}
+    given = {"functional": "12+11", "vocabulary": "mini", "seconds": 1.2, **places}
+    return table_1.open_table(Config("stable-audio", str(folder), "smoke", ("mood",), **given))
 
 
 def reopen(table: Table1, **changes: Any) -> Table1:
@@ -54,28 +51,22 @@ def test_layers_are_settled_and_say_where_they_come_from(table: Table1) -> None:
 def test_a_table_is_computed_once_and_kept(table: Table1, monkeypatch: pytest.MonkeyPatch) -> None:
     results = table_1.compute(table)
     cells = evaluation.table(results)
-    rows = cells[["method", "layers"]].drop_duplicates().to_numpy().tolist()
-    assert rows == [
-        ["CAA", "all"],
-        ["CAA", "all-but-functional"],
-        ["CAA", "functional"],
-        ["SAE", str(table.config.layer)],
-    ]
+    rows = list(cells[["method", "layers"]].drop_duplicates().itertuples(index=False, name=None))
+    assert rows == [*(("CAA", name) for name in table_1.LAYER_SETS), ("SAE", str(table.config.layer))]
     assert {"fad-renders", "lpaps", "delta probe", "smoothness mini-clap"} <= set(cells["column"])
-    steered_ = results[(results["method"] != "none") & (results["prompt"] != "")]
-    assert set(steered_["percent"]) == {-100.0, 100.0} and steered_["prompt"].nunique() == 3
-    assert (steered_.groupby("layers")["alpha"].max() == -steered_.groupby("layers")["alpha"].min()).all()
+    steered = results[(results["method"] != "none") & (results["prompt"] != "")]
+    assert set(steered["percent"]) == {-100.0, 100.0} and steered["prompt"].nunique() == 3
+    ends = steered.groupby("layers")["alpha"].agg(["min", "max"])
+    assert (ends["max"] == -ends["min"]).all()
 
     monkeypatch.setattr(type(table.work.model), "sample", lambda *_: pytest.fail("a second run computes nothing"))
-    again = table_1.compute(table)
-    pd.testing.assert_frame_equal(again, results)
+    pd.testing.assert_frame_equal(table_1.compute(table), results)
 
     store, config = Path(table.config.store), table.config
     found = table_1.load_evidence(["stable-audio"], [config.checkpoint], store, config.localisation)
     assert found[0].results is not None and len(found[0].results) == len(results)
-    assert "not run" not in set(
-        claims.check(found, [claim for claim in claims.CLAIMS if claim.name == "graded"])["status"]
-    )
+    checked = claims.check(found)
+    assert "not run" not in set(checked.loc[checked["claim"] == "graded", "status"])
 
     made = evaluation.write(cells, store / "out")
     assert [path.name for path in made] == ["table.csv", "table.tex", "table.html"]
@@ -138,24 +129,20 @@ def test_a_range_by_a_judge_keeps_its_scores(table: Table1) -> None:
 
 def test_numbers_that_are_given_come_before_the_profile_s(table: Table1) -> None:
     opened = reopen(table, prompts=5, scale="paper")
-    size = opened.work.profile.table
+    size, suite = opened.work.profile.table, opened.suite
     assert (size.prompts, size.scale, size.percents) == (5, "paper", (-100.0, 100.0))
     assert opened.work.setting.seconds == 1.2
+    assert (suite.loudness, suite.weights, suite.predictor) == (LOUDNESS, "mini", None), "clips are as loud as renders"
     assert PROFILES["paper"].table.prompts == 100 and len(PROFILES["paper"].table.percents) == 20
     with pytest.raises(KeyError, match="did you mean 'smoke'"):
         reopen(table, profile="smok")
 
 
-def test_clips_of_minis_are_brought_to_the_loudness_of_renders(table: Table1) -> None:
-    assert table.suite.loudness == LOUDNESS and table.suite.weights == "mini" and table.suite.predictor is None
-
-
 @pytest.fixture
-def localised(tmp_path: Path) -> tuple[Config, pd.DataFrame]:
+def localised(tmp_path: Path, tiny_folder: Any) -> tuple[Config, pd.DataFrame]:
     """A tiny ACE-Step, and the scores of a localisation of it in which layers 7 and 3 have most impact."""
-    folder = str(tada.tiny.build("ace-step", tmp_path / "tiny"))
-    config = Config("ace-step", folder, "smoke", vocabulary="mini", localisation=str(tmp_path / "localisation"),
-                    store=str(tmp_path / "store"))  # fmt: skip
+    folder = str(tiny_folder("ace-step"))
+    config = Config("ace-step", folder, "smoke", vocabulary="mini", localisation=str(tmp_path / "localisation"))
     work = localisation.plan("ace-step", folder, "smoke", judge="probe")
     pairs = localisation.build_pairs(work)
     plan = patching.plan_sweep(work.model, pairs, localisation.seeds_of(pairs), None, work.setting, work.judge)
@@ -185,15 +172,15 @@ def test_layers_come_from_a_finished_localisation_claims_read_it(localised: tupl
     assert resolved(replace(config, functional="3+5")).layer == 3, "the first of those that were given"
 
 
-def test_layers_are_those_of_the_rule_on_a_finished_localisation(localised: tuple[Config, pd.DataFrame]) -> None:
+def test_layers_are_those_of_the_rule_on_a_finished_localisation(
+    localised: tuple[Config, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
     config, rows = localised
-    more = pd.concat(
-        [rows.assign(checkpoint="c", model="m", pair=rows["pair"] + f"-{copy}", seed=copy) for copy in range(8)]
-    )
-    values = more["value"] + np.random.default_rng(1).normal(0, 0.01, len(more))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(table_1, "load_localisation", lambda config: (more.assign(value=values), None))
-        found = resolved(config)
+    copies = [rows.assign(pair=rows["pair"] + f"-{copy}", seed=copy) for copy in range(8)]
+    more = pd.concat(copies).assign(checkpoint="c", model="m")
+    more["value"] += np.random.default_rng(1).normal(0, 0.01, len(more))
+    monkeypatch.setattr(table_1, "load_localisation", lambda config: (more, None))
+    found = resolved(config)
     assert (found.functional, found.layer) == ("7+3", 7)
     assert found.origin.startswith("localised on 16 pairs of 2 concepts") and found.origin.endswith("index 1.00")
 
@@ -241,9 +228,7 @@ def test_a_range_by_distance_goes_as_far_as_the_prompt_does(table: Table1, monke
 
 def test_gathering_from_empty_stores_finds_nothing_and_loads_nothing(tmp_path: Path) -> None:
     found = table_1.load_evidence(["ace-step"], ["mini", "public"], tmp_path / "a", tmp_path / "b")
-    assert [(one.model, one.checkpoint, one.scores, one.results) for one in found] == [
-        ("ace-step", "mini", None, None),
-        ("ace-step", "public", None, None),
-    ]
+    nothing = [("ace-step", checkpoint, None, None) for checkpoint in ("mini", "public")]
+    assert [(one.model, one.checkpoint, one.scores, one.results) for one in found] == nothing
     with pytest.raises(KeyError, match=re.escape(unknown("architecture", "ace", ARCHITECTURES))):
         table_1.load_evidence(["ace"], ["mini"], tmp_path, tmp_path)

@@ -129,13 +129,7 @@ def neutral(
 
 
 def poles(concept: str, count: int, vocabulary: Vocabulary = "public", first: int = 0) -> dict[str, tuple[str, str]]:
-    """Make neutral prompts, each with the same prompt asking for either pole, in the authors' later wording.
-
-    Args:
-        concept: a name in :data:`CONCEPTS`.
-        count: how many.
-        vocabulary: as for :func:`neutral`, whose prompts in the revised wording these are.
-        first: number of the first one.
+    """Make the prompts of :func:`neutral` in the revised wording, each with the same prompt asking for either pole.
 
     Returns:
         Neutral prompt -> positive and negative prompt.
@@ -161,9 +155,7 @@ def word(template: str) -> tuple[str, bool]:
     return re.findall(r"\w+", template.replace("{base}", " "))[-1], template.startswith("{base}")
 
 
-def _bases(
-    known: Concept | None, count: int, vocabulary: Vocabulary, first: int, wording: Wording = "paper"
-) -> list[str]:
+def _bases(known: Concept | None, count: int, vocabulary: Vocabulary, first: int, wording: Wording) -> list[str]:
     """Prompts that say nothing of the concept: the paper's, or captions of the minis' grammar."""
     if vocabulary == "mini":
         form = "phrase" if wording == "revised" else None
@@ -171,7 +163,7 @@ def _bases(
     texts = pd.read_csv(str(files("tada.data") / "published_prompts.csv"))["prompt"].tolist()
     if first + count > len(texts):
         raise InputError(f"got first={first}, count={count}; the paper has {len(texts)} prompts")
-    return list(texts[first : first + count])
+    return texts[first : first + count]
 
 
 def mini_bases() -> tuple[str, ...]:
@@ -188,7 +180,7 @@ def add_article(base: str) -> str:
     return f"{'an' if base[0].lower() in 'aeiou' or base.startswith('R&B') else 'a'} {base}"
 
 
-def _mini_captions(silent: str, count: int, form: str | None = None) -> list[str]:
+def _mini_captions(silent: str, count: int, form: str | None) -> list[str]:
     """Draw different captions that mention about half of what could be, and never the attribute ``silent``."""
     texts: dict[str, None] = {}
     seed = HELD_OUT

@@ -4,16 +4,4 @@ from tada.evaluation.grid import SAE_GRID, auc, run
 from tada.evaluation.layout import blocks, latex, layout, write
 from tada.evaluation.results import columns, gains, pooled, table
 
-__all__ = [
-    "SAE_GRID",
-    "auc",
-    "blocks",
-    "columns",
-    "gains",
-    "latex",
-    "layout",
-    "pooled",
-    "run",
-    "table",
-    "write",
-]
+__all__ = ["SAE_GRID", "auc", "blocks", "columns", "gains", "latex", "layout", "pooled", "run", "table", "write"]

@@ -11,6 +11,7 @@ import pandas as pd
 
 from tada.errors import InputError
 from tada.metrics import aesthetics, curve, preservation, signals
+from tada.metrics.packages import INSTALL_HINTS
 from tada.metrics.suite import OPPOSITE
 from tada.stats import ABOVE, BELOW, RESAMPLES, Values, bootstrap, decide, draws, jackknife, named_seed
 from tada.steering.arms import ARM, BASELINE
@@ -60,29 +61,23 @@ def columns(metrics: Sequence[str], cutoffs: Cutoffs | None = None, variant: str
     def gained(alpha: Values, curves: Values, opposite: Values | None) -> Any:
         return curve.delta(alpha, curves, opposite if variant == "authors" else None)
 
-    def many(kind: str, names: Sequence[str], better: str, of: Any, least: float = -np.inf) -> list[Column]:
-        return [Column(f"{kind} {name}".strip(), name, better, of, least) for name in names]
-
+    kept, gaining = ("lpaps", "lpaps-channel", "lpaps-token", *preservation.AXES), (*ALIGNED, "signal")
     made = [
-        *many("", ("lpaps", "lpaps-channel", "lpaps-token", *preservation.AXES), "lower", steered, 0.0),
-        *many("", ("fad",), "lower", None, 0.0),
-        *many("", ("kad",), "lower", None),
-        *(Column(f"delta {name}", name, "higher", gained, beside=name + OPPOSITE) for name in (*ALIGNED, "signal")),
-        *many("smoothness", ALIGNED, "lower", uneven, 0.0),
-        *many("auc", (*ALIGNED, "signal") if cutoffs else (), "higher", area),
-        *many("", aesthetics.AXES, "higher", lambda alpha, curves, ways: curves.mean(1)),
-        *many("", ("fad-renders",), "lower", None, 0.0),
-        *many("", ("kad-renders",), "lower", None),
+        *(Column(name, name, "lower", steered, 0.0) for name in kept),
+        Column("fad", "fad", "lower", None, 0.0),
+        Column("kad", "kad", "lower", None),
+        *(Column(f"delta {name}", name, "higher", gained, beside=name + OPPOSITE) for name in gaining),
+        *(Column(f"smoothness {name}", name, "lower", uneven, 0.0) for name in ALIGNED),
+        *(Column(f"auc {name}", name, "higher", area) for name in gaining if cutoffs),
+        *(Column(name, name, "higher", lambda alpha, curves, ways: curves.mean(1)) for name in aesthetics.AXES),
+        Column("fad-renders", "fad-renders", "lower", None, 0.0),
+        Column("kad-renders", "kad-renders", "lower", None),
     ]
     return [column for column in made if column.metric in metrics]
 
 
 def gains(results: pd.DataFrame, judge: str) -> pd.DataFrame:
-    """Gain in alignment and distance from the unsteered clips, on average over prompts.
-
-    Args:
-        results: as from :func:`tada.evaluation.run`.
-        judge: the metric of alignment.
+    """Gain in alignment by a metric and distance from the unsteered clips, on average over prompts.
 
     Returns:
         ``concept, method, layers, percent, lpaps, gain``: the gain is the judge's mean less that of the unsteered
@@ -149,8 +144,7 @@ def pooled(results: pd.DataFrame, cutoffs: Mapping[str, Cutoffs]) -> pd.DataFram
     """Average the columns of curves over the concepts of one checkpoint, each with prompts of its own.
 
     Args:
-        results: as for :func:`table`.
-        cutoffs: as for :func:`table`, of every concept.
+        results, cutoffs: as for :func:`table`, cut-offs of every concept.
 
     Returns:
         ``method, layers, column, value, low, high, concepts``: over the concepts that have the column; NaN for an arm
@@ -281,8 +275,6 @@ def resampled(column: Column, arm: Scores, drawn: Values) -> Values:
 
 def _unmeasured(part: pd.DataFrame) -> list[dict[str, Any]]:
     """Cells of Table 1 that these results have no metric for, with what fills them."""
-    from tada.metrics.packages import INSTALL_HINTS
-
     rated = f"{INSTALL_HINTS['audiobox_aesthetics']}; then tada table ... --aesthetics"
     how = {**dict.fromkeys(aesthetics.AXES, rated), **dict.fromkeys(SETS[:2], "at least 3 prompts")}
     return [

@@ -95,10 +95,7 @@ def name_classes(scores: pd.DataFrame, wanted: pd.Series, absolute: bool) -> lis
 
 
 def compare(
-    models: Mapping[str, Model],
-    asked: pd.DataFrame,
-    steps: Sequence[int | None] = (None,),
-    store: str | Path | None = None,
+    models: Mapping[str, Model], asked: pd.DataFrame, steps: Sequence[int | None], store: str | Path | None
 ) -> pd.DataFrame:
     """Measure :func:`agreement` on renders, on renders through each mini's codec, and on clips that it generates.
 
@@ -138,11 +135,7 @@ def listen(clips: Clips, asked: pd.DataFrame, judges: Mapping[str, ConceptJudge]
 
 
 def generate_and_listen(
-    model: Model,
-    asked: pd.DataFrame,
-    judges: Mapping[str, ConceptJudge],
-    steps: int | None = None,
-    store: Store | None = None,
+    model: Model, asked: pd.DataFrame, judges: Mapping[str, ConceptJudge], steps: int | None, store: Store | None
 ) -> pd.DataFrame:
     """Generate a clip for each row of ``asked`` and score it as :func:`listen` does; scores are kept in the store."""
     parts = []

@@ -46,8 +46,6 @@ class Trained:
     """What the search and the training left.
 
     Attributes:
-        sae: the chosen one.
-        site: its site.
         table: of the search, as from ``tada.sae.search.search``.
         log: of the further training, as from ``tada.sae.train``.
         measured: on held-out activations, as from ``tada.sae.training.measure``.
@@ -66,7 +64,6 @@ def train_or_load(work: Experiment, layer: int | str, folder: str | Path, seed: 
     """Search, choose and train on an autoencoder, or load it if all of it was done before, here or for shipped results.
 
     Args:
-        work: model, setting, captions and profile.
         layer: index or site name.
         folder: where autoencoders are kept, and in ``activations/`` what they are trained on, which may be removed
             once this is done.
@@ -150,7 +147,6 @@ def estimate_bytes(size: Autoencoder, tokens: int, width: int, steps: int, batch
     """Estimate what a profile takes of the machine, in bytes.
 
     Args:
-        size: of the profile.
         tokens: that the site puts out at a denoising step of a clip.
         width: of the site.
         steps: denoising steps that are recorded.

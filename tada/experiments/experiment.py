@@ -31,11 +31,6 @@ class Experiment:
     """What one notebook runs, settled before anything is computed.
 
     Attributes:
-        model: loaded.
-        setting: of all clips.
-        judge: of all clips.
-        profile: how much to run.
-        vocabulary: of the prompts.
         captions: that pairs are built from and autoencoders trained on, as for ``tada.pairs.build``.
         wording: of queries, templates and prompts: the paper's, or that of the authors' later code.
         lyrics: that the public prompts of vocal concepts sing, in their order; nothing for what the model sings of
@@ -81,11 +76,9 @@ def parse_layers(text: str) -> Layers:
 
 
 def check_disjoint(what: str, **parts: Iterable[Hashable]) -> None:
-    """Refuse that what chooses also measures: InputError where two parts use some of the same.
+    """Refuse that what chooses also measures: InputError where two parts of an experiment use some of the same.
 
-    Args:
-        what: prompts, seeds or the like, in words.
-        parts: what each part of an experiment uses of them.
+    ``what`` they use, prompts, seeds or the like, is said in words.
     """
     for one, other in combinations(parts, 2):
         shared = set(parts[one]) & set(parts[other])

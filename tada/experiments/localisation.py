@@ -51,8 +51,7 @@ def plan(
         profile: a name in :data:`tada.experiments.profiles.PROFILES`.
         judge: of clips, or its name as for :func:`tada.metrics.judges.make_judge`.
         captions: as for ``tada.pairs.build``.
-        steps: in place of the profile's.
-        seconds: in place of the profile's.
+        steps, seconds: in place of the profile's.
 
     Raises:
         KeyError: an unknown architecture or profile. ValueError: no such judge. OSError: a checkpoint that cannot be
@@ -85,7 +84,6 @@ def build_pairs(
     """Build the pairs of a localisation.
 
     Args:
-        work: as from :func:`plan`.
         concepts: which; none for the profile's, which are all of the rule set but for ``smoke``.
         rules: as for ``tada.pairs.build``.
         limit: pairs a concept, in place of the profile's.
@@ -112,7 +110,7 @@ def build_pairs(
         any(work.model.heard(text, work.setting.sampling) != text for text in both)
         for both in pairs[["target", "source"]].to_numpy()
     ]
-    pairs = select_pairs(pairs.iloc[np.lexsort((np.array(cut), pairs["concept"].factorize()[0]))], limit=limit)
+    pairs = select_pairs(pairs.iloc[np.lexsort((np.array(cut), pairs["concept"].factorize()[0]))], limit)
     first = pairs["concept"].map({name: first_seed(block, i) for i, name in enumerate(concept_table.names(rules))})
     pairs["seed"] = first + SEEDS_OF_PAIR * pairs.groupby("concept").cumcount()
     pairs["seeds"] = seeds
@@ -130,10 +128,9 @@ def split_known(judge: Judge, names: Sequence[str]) -> tuple[list[str], list[str
     return known, left_out
 
 
-def select_pairs(pairs: pd.DataFrame, concepts: Iterable[str] | None = None, limit: int | None = None) -> pd.DataFrame:
-    """Select the pairs of some concepts (None: all), the first ``limit`` of each."""
-    chosen = pairs if concepts is None else pairs[pairs["concept"].isin(list(concepts))]
-    chosen = chosen.groupby("concept", sort=False).head(len(pairs) if limit is None else limit).reset_index(drop=True)
+def select_pairs(pairs: pd.DataFrame, limit: int) -> pd.DataFrame:
+    """Select the first ``limit`` pairs of each concept."""
+    chosen = pairs.groupby("concept", sort=False).head(limit).reset_index(drop=True)
     chosen.attrs = pairs.attrs
     return chosen
 
@@ -158,16 +155,12 @@ def sweep_by_metric(
     workers: int = 1,
     progress: bool = False,
 ) -> dict[str, pd.DataFrame]:
-    """Sweep the pairs as ``tada.patching.sweep``, with the experiment's model, setting, seeds and judge.
+    """Sweep the pairs of :func:`build_pairs` as ``tada.patching.sweep``, with what the experiment settles.
 
     Args:
-        work: as from :func:`plan`.
-        pairs: as from :func:`build_pairs`.
-        layer_sets: as for ``tada.patching.sweep``.
         controls: whether a paraphrase and an unrelated prompt are routed, too.
         store: folder of the scores; a run that was stopped goes on there.
         workers: processes, each with a model.
-        progress: show a progress bar.
 
     Returns:
         Metric -> scores of the same clips, the judge's own metric first.
@@ -195,7 +188,7 @@ def load_finished(work: Experiment, pairs: pd.DataFrame, store: str | Path) -> p
     for count in range(int(pairs["seeds"].max()), 0, -1) if Path(store).is_dir() else ():
         some = pairs.assign(seeds=count)
         missing = _unmade(work, some, None, store)["pair"]
-        finished = select_pairs(some, limit=int(numbers[missing].min())) if len(missing) else some
+        finished = select_pairs(some, int(numbers[missing].min())) if len(missing) else some
         if len(finished):
             return sweep(work, finished, store=store)
     return None
@@ -207,9 +200,7 @@ def pooled_by_model(
     """Average the impacts of each layer over concepts, for all architectures of whose sweep a store has scores.
 
     Args:
-        names: architectures.
-        store: folder in which :func:`scores_folder` has a folder for each.
-        checkpoint, profile: as for :func:`plan`.
+        store: folder in which :func:`scores_folder` has a folder for each architecture.
 
     Returns:
         As from ``tada.patching.pooled_impact``, with ``architecture`` and ``depth``, where in the model the layer is, 0
@@ -249,7 +240,7 @@ def add_controls(work: Experiment, pairs: pd.DataFrame, impacts: pd.DataFrame, *
     if called.empty:
         return impacts
     sets = {str(name): [int(layer) for layer in part] for name, part in called.groupby("concept")["layers"]}
-    some = select_pairs(pairs, sets, work.profile.localisation.control_pairs)
+    some = select_pairs(pairs[pairs["concept"].isin(list(sets))], work.profile.localisation.control_pairs)
     controls = patching.impact(sweep(work, some, sets, controls=True, **options))
     return pd.concat([impacts, controls[controls["method"] != "patch"]], ignore_index=True)
 
@@ -265,17 +256,14 @@ def cumulative_impacts(
         As from ``tada.patching.impact``, with ``size`` and ``added``: how many layers, and which the set before lacks.
     """
     sets = patching.nested_sets(list(order), most)
-    some = select_pairs(pairs, limit=work.profile.localisation.control_pairs)
+    some = select_pairs(pairs, work.profile.localisation.control_pairs)
     impacts = patching.impact(sweep(work, some, sets, **options))
     size = impacts["layers"].str.count(r"\+") + 1
     return impacts.assign(size=size, added=size.map(lambda count: sets[-1][count - 1]))
 
 
 def compare_metrics(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Find each concept's strongest single layer by every metric of the same clips, and how alike they rank layers.
-
-    Args:
-        scores: metric -> scores, as from :func:`sweep_by_metric`, the one that others are held against first.
+    """Find each concept's strongest single layer by every metric of :func:`sweep_by_metric`, and how alike they rank.
 
     Returns:
         ``concept, metric``, the strongest ``layers`` with ``impact, low, high, known``, and the rank ``correlation`` of
@@ -355,5 +343,4 @@ def published() -> pd.DataFrame:
         ``model, layer, impact, block``: ``block`` is True where a block was patched as a whole and its layers share
         one value. Layers that are not listed there are missing.
     """
-    with files("tada.data").joinpath("published_localisation.csv").open() as file:
-        return pd.read_csv(file)
+    return pd.read_csv(str(files("tada.data") / "published_localisation.csv"))

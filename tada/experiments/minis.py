@@ -74,14 +74,14 @@ def draw_with(name: str, wanted: str, seed: int) -> Attributes:
     return next(each for each in map(draw, range(seed, seed + 10_000)) if each.labels().get(name) == wanted)
 
 
-def select_captions(captions: Sequence[str], clips: int = 16, seed: int = 0) -> pd.DataFrame:
-    """Select captions with exactly one of six words, up to ``clips`` of each: attribute, wanted, prompt, seed, word."""
+def select_captions(captions: Sequence[str]) -> pd.DataFrame:
+    """Select captions with exactly one of six words, up to 16 of each: attribute, wanted, prompt, seed, word."""
     found = [[word for word in REAL if re.search(rf"\b{word}\b", text, re.IGNORECASE)] for text in captions]
     rows: list[tuple[str, str, str, int, str]] = []
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     for word, attribute in REAL.items():
         texts = [text for text, words in zip(captions, found, strict=True) if words == [word]]
-        for place in rng.permutation(len(texts))[:clips]:
+        for place in rng.permutation(len(texts))[:16]:
             rows.append((attribute, word, texts[place], BLOCK[50_000 + len(rows)], word))
     return pd.DataFrame(rows, columns=["attribute", "wanted", "prompt", "seed", "word"])
 
@@ -99,12 +99,7 @@ def ask(model: Model, asked: pd.DataFrame, steps: int | None = None, store: Stor
 
 
 def judge_answers(
-    model: Model,
-    asked: pd.DataFrame,
-    judge: JudgeLike,
-    steps: int | None = None,
-    store: Store | None = None,
-    progress: bool = False,
+    model: Model, asked: pd.DataFrame, judge: JudgeLike, steps: int | None, store: Store | None, progress: bool = False
 ) -> pd.DataFrame:
     """Generate and judge one clip for each row of ``prompt, seed``: rows as from ``tada.engine.run``."""
     setting = Setting(SECONDS, model.sampling(steps=steps), batch=16)
@@ -212,7 +207,6 @@ def measure(model: Model, captions: str | Path | None = None, store: str | Path 
     """Compute all figures of a mini's card but its speed.
 
     Args:
-        model: the mini, with its own sampling as the default.
         captions: csv with MusicCaps captions; None leaves those out.
         store: folder where judged clips are kept, so that a stopped run goes on.
     """

@@ -14,7 +14,7 @@ from tada.arguments import Lyrics
 from tada.concepts import steered
 from tada.concepts.steered import Vocabulary
 from tada.engine import Setting
-from tada.errors import UnknownNameError, unknown
+from tada.errors import check_name
 from tada.experiments import experiment
 from tada.experiments.experiment import Experiment, check_disjoint, load_model, parse_layers
 from tada.experiments.profiles import first_seed, get_profile
@@ -40,12 +40,9 @@ def plan(
     """Load a model and settle how much is run on it.
 
     Args:
-        name: the architecture, as for ``tada.load``.
-        checkpoint: as for :func:`tada.experiments.experiment.load_model`.
-        profile: a name in :data:`tada.experiments.profiles.PROFILES`.
+        name, checkpoint, profile: as for :func:`tada.experiments.localisation.plan`.
         functional: the functional layers, such as ``"6+7"``; nothing for what the checkpoint says.
-        vocabulary: of the prompts, ``"mini"`` or ``"public"``; nothing for the checkpoint's,
-            and the minis' for a tiny one.
+        vocabulary: of the prompts, ``"mini"`` or ``"public"``; nothing for the checkpoint's, of a tiny one the minis'.
         prompts: for results, for each concept; 0 for the profile's.
         captions: that an autoencoder is trained on, as for ``tada.pairs.build``.
 
@@ -54,8 +51,8 @@ def plan(
     """
     size = get_profile(profile)
     size = replace(size, steering=replace(size.steering, prompts=prompts or size.steering.prompts))
-    if vocabulary not in ("", *get_args(Vocabulary)):
-        raise UnknownNameError(unknown("vocabulary", vocabulary, get_args(Vocabulary)))
+    if vocabulary:
+        check_name("vocabulary", vocabulary, get_args(Vocabulary))
     if captions is not None:
         captions = read(captions)  # what is wrong with them is said before a model is loaded
     model = load_model(name, checkpoint)
@@ -65,7 +62,7 @@ def plan(
     return Experiment(model, setting, steering_judge(words), size, words, captions)
 
 
-def default_setting(model: Model, vocabulary: str, seconds: float | None = None, steps: int | None = None) -> Setting:
+def default_setting(model: Model, vocabulary: str, seconds: float | None, steps: int | None) -> Setting:
     """Settle length and sampling of steered clips: those given, else those of the minis or of the paper's steering."""
     preset = "mini" if vocabulary == "mini" else "steering"
     sampling = model.sampling(preset if preset in model.presets else "default", steps=steps)

@@ -343,12 +343,7 @@ def load_evidence(
 ) -> list[Evidence]:
     """Load what earlier runs left, one entry an architecture and checkpoint, in this order; nothing is generated.
 
-    Args:
-        models: architectures.
-        checkpoints: as for ``tada.load``; ``"public"`` is the paper's.
-        store: of the steering.
-        localisation: of the scores of localisation.
-        profile: of the localisation.
+    Names and folders are those of :class:`Config`, the ``profile`` is that of the localisation.
 
     Raises:
         KeyError: an unknown architecture or profile.

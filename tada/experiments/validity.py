@@ -10,7 +10,6 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from tada import concepts
@@ -26,14 +25,12 @@ from tada.minis.render import render_batch
 from tada.minis.sounds import SAMPLE_RATE
 from tada.models.base import Model
 from tada.models.run import Sampling
-from tada.stats import bootstrap
+from tada.stats import Values, bootstrap
 from tada.steering import Arm, Trial, Vector, ranges
 from tada.store import key
 
 Ears = Mapping[str, AudioTextModel]
 """``clap`` and ``muq`` -> the audio-text model that stands for it."""
-
-Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +38,6 @@ class Renders:
     """Rendered clips with their attributes.
 
     Attributes:
-        seeds: of the renders; no recipe uses them.
-        attributes: of each.
         labels: class of every attribute, a row a clip.
         audio: ``[clips, frames]`` at ``tada.minis.sounds.SAMPLE_RATE``.
     """

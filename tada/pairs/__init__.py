@@ -5,18 +5,6 @@ from tada.pairs.captions import Captions, read, synthetic
 from tada.pairs.swaps import changes, shared_text, swap, swap_authors, violations
 
 __all__ = [
-    "Captions",
-    "build",
-    "changes",
-    "decorate",
-    "export",
-    "read",
-    "reorder",
-    "shared_text",
-    "summary",
-    "swap",
-    "swap_authors",
-    "synthetic",
-    "violations",
-    "with_controls",
-]
+    "Captions", "build", "changes", "decorate", "export", "read", "reorder", "shared_text", "summary", "swap",
+    "swap_authors", "synthetic", "violations", "with_controls",
+]  # fmt: skip

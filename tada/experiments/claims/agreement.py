@@ -11,17 +11,13 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from tada.evaluation.results import Scores
-from tada.experiments.claims.effects import PROBE, Evidence, Values
+from tada.experiments.claims.effects import PROBE, Evidence
 from tada.experiments.claims.measures import delta, mean_curves
-from tada.stats import ABOVE, BELOW, bootstrap, decide, draws
+from tada.stats import ABOVE, BELOW, Values, bootstrap, decide, draws
 
 
 def agreement(evidence: Iterable[Evidence], other: str = PROBE) -> pd.DataFrame:
-    """Measure how well every judge agrees with one of them, on every checkpoint with results of steering.
-
-    Args:
-        evidence: of checkpoints.
-        other: the metric that judges are held against.
+    """Measure how well every judge agrees with the metric ``other``, on every checkpoint with results of steering.
 
     Returns:
         One row a checkpoint, judge and concept: ``model, checkpoint, ear, concept, clips``, the rank correlation over
@@ -59,10 +55,10 @@ def _compare(arms: Mapping[str, Scores], judge: str, other: str, concept: str) -
     return found | {"best": best, "best by other": by_other}
 
 
-def _correlated(clips: Values, resamples: int = 200) -> dict[str, float]:
+def _correlated(clips: Values) -> dict[str, float]:
     """Spearman's rank correlation of ``[2, prompts, strengths]`` over all clips; prompts are drawn anew."""
     count = clips.shape[1]
-    times = (draws(count, resamples) * count).round().astype(int)
+    times = (draws(count, resamples=200) * count).round().astype(int)
     values = np.array([spearman(*np.repeat(clips, drawn, axis=1).reshape(2, -1)) for drawn in times])
     low, high = bootstrap(values, count) if not np.isnan(values[0]) else (np.nan, np.nan)
     return {"correlation": values[0], "low": max(low, -1.0), "high": min(high, 1.0)}

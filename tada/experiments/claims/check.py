@@ -95,8 +95,7 @@ def published() -> pd.DataFrame:
 
     ``version`` is the paper's that states them; ``counted from`` is the number of the first layer there.
     """
-    with files("tada.data").joinpath("published_claims.csv").open(encoding="utf-8") as file:
-        return pd.read_csv(file, dtype=str, keep_default_na=False)
+    return pd.read_csv(str(files("tada.data") / "published_claims.csv"), dtype=str, keep_default_na=False)
 
 
 def status(effect: Effect | None, bar: float) -> str:
@@ -108,11 +107,7 @@ def status(effect: Effect | None, bar: float) -> str:
 
 
 def check(evidence: Sequence[Evidence], claims: Iterable[Claim] = CLAIMS) -> pd.DataFrame:
-    """Put claims to the test on checkpoints.
-
-    Args:
-        evidence: one entry a checkpoint.
-        claims: which.
+    """Put claims to the test on checkpoints, of which each is one entry of ``evidence``.
 
     Returns:
         One row a claim, checkpoint and judge: ``claim, model, checkpoint, judge, value, low, high, bar, over, units,

@@ -9,13 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from tada.evaluation.results import Scores, by_arm
 from tada.patching.impacts import resample
-from tada.stats import bootstrap
-
-Values = NDArray[np.float64]
+from tada.stats import Values, bootstrap
 
 PROBE = "probe"
 """The judge that was trained on renders."""
@@ -82,7 +79,6 @@ class Evidence:
     """What was measured on one checkpoint.
 
     Attributes:
-        model: the architecture.
         checkpoint: ``"mini"``, ``"public"`` or another, as for ``tada.load``.
         scores: of the localisation, as from ``tada.patching.sweep``; None if there was none.
         results: of Table 1, as from ``tada.evaluation.run``; None if there are none.

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from tada import concepts
 from tada.evaluation.results import Cutoffs, Scores, common_cutoffs, mean_shift
-from tada.experiments.claims.effects import Effect, Evidence, Measure, Values
+from tada.experiments.claims.effects import Effect, Evidence, Measure
 from tada.metrics import curve
 from tada.models import ARCHITECTURES
 from tada.patching import call_pooled, pooled_impact, split_pairs
-from tada.stats import CONFIDENCE, bootstrap, draws, jackknife, named_seed, proportion
+from tada.stats import CONFIDENCE, Values, bootstrap, draws, jackknife, named_seed, proportion
 
 MIN_CLIPS = 64
 """Clips of all concepts, at each strength, that a verdict on distances between sets needs."""
@@ -181,29 +181,29 @@ def _pooled(values: Values, pool: str, prompts: int, most: float) -> Effect:
 
 def delta(row: Curve) -> Values:
     """Score at the largest strength less that at the smallest."""
-    return np.asarray(curve.delta(row.alpha, row.score))
+    return curve.delta(row.alpha, row.score)
 
 
 def negative_drop(row: Curve) -> Values:
     """Score of the unsteered clips less that at the smallest strength."""
-    return np.asarray(row.score[:, row.alpha == 0][:, 0] - row.score[:, 0])
+    return row.score[:, row.alpha == 0][:, 0] - row.score[:, 0]
 
 
 def mean_lpaps(row: Curve) -> Values:
     """LPAPS, mean over all strengths but 0."""
-    return np.asarray(row.lpaps[:, row.alpha != 0].mean(1))
+    return row.lpaps[:, row.alpha != 0].mean(1)
 
 
 def mean_score(row: Curve) -> Values:
     """Score, mean over all strengths."""
-    return np.asarray(row.score.mean(1))
+    return row.score.mean(1)
 
 
 def area(row: Curve) -> Values:
     """AUC of the score over LPAPS, as far as all rows get."""
     if row.cutoffs is None:
         return np.full(len(row.score), np.nan)
-    return np.asarray(curve.auc(row.alpha, row.score, row.lpaps, row.cutoffs))
+    return curve.auc(row.alpha, row.score, row.lpaps, row.cutoffs)
 
 
 def unevenness(row: Curve) -> Values:
@@ -212,14 +212,14 @@ def unevenness(row: Curve) -> Values:
     low, high = bootstrap(moved, row.prompts)
     if low <= 0 <= high:
         return np.full(len(moved), np.nan)
-    return np.asarray(curve.smoothness(row.alpha, row.score) / np.maximum(np.abs(moved), 1e-9))
+    return curve.smoothness(row.alpha, row.score) / np.maximum(np.abs(moved), 1e-9)
 
 
 def rank_correlation(row: Curve) -> Values:
     """Rank correlation of strength and score."""
     ranks = np.argsort(np.argsort(row.score, axis=1), axis=1) - (len(row.alpha) - 1) / 2
     steps = np.arange(len(row.alpha)) - (len(row.alpha) - 1) / 2
-    return np.asarray((ranks * steps).sum(1) / (steps**2).sum())
+    return (ranks * steps).sum(1) / (steps**2).sum()
 
 
 def sets_apart(metric: str, further: str, nearer: str, margin: float = 0.0) -> Measure:
