@@ -9,6 +9,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -328,6 +329,27 @@ def test_a_vector_that_was_written_over_is_not_packed_for_another(
         packing.pack(tmp_path, {}, tmp_path / "run", ABOUT)
 
 
+def test_what_is_fitted_is_made_once_and_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: Events) -> None:
+    made: list[Path] = []
+    for home in ("run", "run", "own"):  # the last one where it ships
+        place = tmp_path / home / f"{'a' * 16}.safetensors"
+
+        def make(place: Path = place) -> None:
+            place.parent.mkdir()
+            place.with_suffix(".json").write_text("of")
+            place.write_text(f"number {len(made)}")
+            made.append(place)
+
+        assert shipped.keep("a" * 64, place, make).read_text() == "number 0"
+        assert place.with_suffix(".json").read_text() == "of"
+        assert events.of("made")[-1] == ["a" * 64, str(place)]
+        page = {"own": [], "made": dict(events.of("made")), "seconds": 1.0}
+        packing.pack(tmp_path, {"04_page": page}, tmp_path / "results", ABOUT)
+        monkeypatch.setenv("TADA_RESULTS", str(tmp_path / "results"))
+        shipped._open.cache_clear()
+    assert made == [tmp_path / "run" / place.name]
+
+
 def test_an_autoencoder_is_copied_whole_and_without_what_only_training_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,10 +361,11 @@ def test_an_autoencoder_is_copied_whole_and_without_what_only_training_needs(
         tmp_path, {"06": {"own": [], "made": {"a" * 64: str(place)}, "seconds": 1.0}}, tmp_path / "results", ABOUT
     )
     monkeypatch.setenv("TADA_RESULTS", str(tmp_path / "results"))
-    shipped.layer().copy("a" * 64, tmp_path / "own" / "measured.csv")
-    shipped.layer().copy("b" * 64, tmp_path / "other" / "measured.csv")
+    made: list[str] = []
+    for unit, home in (("a" * 64, "own"), ("b" * 64, "other")):
+        shipped.keep(unit, tmp_path / home, partial(made.append, unit), last="measured.csv")
     assert {path.name for path in (tmp_path / "own").iterdir()} == {"measured.csv", "sae.safetensors", "cfg.json"}
-    assert not (tmp_path / "other").exists()
+    assert made == ["b" * 64] and not (tmp_path / "other").exists()
 
 
 # ---- the book

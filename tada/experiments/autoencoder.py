@@ -81,14 +81,15 @@ def train_or_load(work: Experiment, layer: int | str, folder: str | Path, seed: 
     captions = key({"texts": held_out + texts[: size.clips]})
     made_by = units(work.model, work.setting, None, [{**how, "captions": captions}])[0]
     place = folder / made_by[:16]
-    shipped.layer().copy(made_by, place / DONE)
-    if not (place / DONE).is_file():
+
+    def make() -> None:
         held = gather_activations(work, site, held_out, HELD_OUT, folder)
         files = gather_activations(work, site, list(islice(cycle(texts), size.clips)), TRAINING, folder)
         parts = [read_part(file) for file in held]
         chosen = _train(work, site, files, parts, place, seed)
         write_table(place / DONE, pd.DataFrame([measure(chosen, parts)]))
-    shipped.note_made(made_by, place)
+
+    shipped.keep(made_by, place, make, last=DONE)
     table, log, measured = (pd.read_csv(place / f"{name}.csv") for name in ("search", "log", "measured"))
     sae = SparseAutoencoder.load(place).to(work.model.device)
     return Trained(sae, site, table, log, measured.iloc[0], made_by)

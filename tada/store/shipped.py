@@ -12,7 +12,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from random import Random
@@ -215,6 +215,25 @@ def draw(places: Sequence[int], seed: str, share: float = SHARE) -> set[int]:
         if len(sample) < max(LEAST, share * len(places)):
             sample.update(run)
     return sample
+
+
+def keep(unit: str, place: Path, make: Callable[[], object], last: str = "") -> Path:
+    """Have what is fitted in its place: from an earlier run, or else from what ships, or else made now.
+
+    Args:
+        unit: the key of all that determines it.
+        place: its file, named by the first 16 digits of the key, or its folder.
+        make: makes it there.
+        last: of a folder, the file that is written last, which says that all are there.
+
+    Returns:
+        The place, of which whoever builds a page is told.
+    """
+    layer().copy(unit, place / last)
+    if not (place / last).is_file():
+        make()
+    note_made(unit, place)
+    return place
 
 
 def note_made(unit: str, place: Path) -> None:
