@@ -166,7 +166,7 @@ def test_what_was_edited_is_refused(results: Path, tmp_path: Path) -> None:
 def test_settings_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     value = {"a site": 0.1 + 0.2}
     Store(tmp_path / "run").get_or_set("lengths", value)
-    Store(tmp_path / "run").add(pd.DataFrame({"unit_hash": ["a"], "pair": [1], "value": [1.0]}))
+    Store(tmp_path / "run").add(pd.DataFrame({"unit_hash": ["a"], "pair": [1], "metric": "m", "value": [1.0]}))
     packing.pack(
         tmp_path, {"04": {"own": ["a", "setting lengths"], "made": {}, "seconds": 1.0}}, tmp_path / "results", ABOUT
     )
@@ -175,25 +175,45 @@ def test_settings_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Store(tmp_path / "own").get_or_set("lengths", {}) == value
 
 
-def test_of_some_pages_alone_results_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def pack(values: dict[str, float], pages: dict[str, str], date: str, keep: bool) -> shipped.Shipped:
-        rows = pd.DataFrame({"unit_hash": list(values), "metric": "m", "value": list(values.values())})
-        Store(tmp_path / date).add(rows)
-        before = tmp_path / "results" if keep else None
-        used = {page: {"own": list(units), "made": {}, "seconds": 1.0} for page, units in pages.items()}
-        packing.pack(tmp_path / date, used, tmp_path / "results", {**ABOUT, "date": date}, before)
-        return shipped.Shipped(tmp_path / "results")
+def test_of_some_pages_alone_results_are_made_anew_or_grow(tmp_path: Path) -> None:
+    results = tmp_path / "results"
 
-    pack(dict.fromkeys("abcde", 1.0), {"one": "ab", "two": "bcd", "three": "e"}, "March", keep=False)
-    about = json.loads((tmp_path / "results" / "about.json").read_text())
-    del about["pages"]["three"]["date"]
-    write_json(tmp_path / "results" / "about.json", about)
-    found = pack(dict.fromkeys("bxy", 2.0), {"two": "xby"}, "April", keep=True)
-    assert set(found.places) == set("abexy") and found.about["date"] == "April"
-    assert [found.about["pages"][page]["date"] for page in ("one", "two", "three")] == ["March", "April", "March"]
-    for page, units in {"one": "ab", "two": "xby", "three": "e"}.items():
-        assert sorted(found.of_page(page)["unit_hash"]) == sorted(units)
-    assert set(pack({"z": 3.0}, {"two": "z"}, "May", keep=False).places) == {"z"}
+    def pack(date: str, value: float, pages: dict[str, str], grown: dict[str, str] | None = None) -> None:
+        """Pack pages, each with its own units, and with those that it read of what ships."""
+        used = {page: {"own": list(units), "made": {}, "seconds": 1.0} for page, units in pages.items()}
+        for page, units in (grown or {}).items():
+            used[page]["shipped"] = [shipped.Shipped(results).places[unit] for unit in units]
+        own = sorted({*"".join(pages.values())})
+        Store(tmp_path / date).add(pd.DataFrame({"unit_hash": own, "metric": "m", "value": value}))
+        packing.pack(tmp_path / date, used, results, {**ABOUT, "date": date}, None if grown is None else results)
+
+    def found() -> dict[str, tuple[str, float, list[str]]]:
+        """Page -> its units, the sum of their values, and the dates of its runs."""
+        ours, pages = shipped.Shipped(results), {}
+        for page, said in ours.about["pages"].items():
+            rows, runs = ours.rows(ours.units(page)), [said, *said["grown_from"]]
+            assert all("seconds" in run and "grown_from" not in run for run in runs[1:])
+            pages[page] = "".join(rows["unit_hash"].sort_values()), rows["value"].sum(), [run["date"] for run in runs]
+        return pages
+
+    pack("March", 1.0, {"one": "ab", "two": "bcd", "three": "e"})
+    left = {"one": ("ab", 2.0, ["March"]), "three": ("e", 1.0, ["March"])}
+    assert found() == {**left, "two": ("bcd", 3.0, ["March"])}
+    pack("April", 2.0, {"two": "xby"}, {})
+    left["one"] = ("ab", 3.0, ["March"])
+    assert found() == {**left, "two": ("bxy", 6.0, ["April"])}
+    assert set(shipped.Shipped(results).places) == set("abexy"), "what no page asks for goes"
+    pack("May", 4.0, {"two": "z", "new": ""}, {"two": "b", "new": "e"})
+    pack("June", 8.0, {"two": "u"}, {"two": "z"})
+    assert found() == {**left, "two": ("uz", 12.0, ["June", "May", "April"]), "new": ("e", 1.0, ["May"])}
+    pack("July", 3.0, {"two": "z"})
+    assert found() == {"two": ("z", 3.0, ["July"])}
+
+
+def test_runs_that_each_held_the_one_before_become_a_list() -> None:
+    nested = {"date": "May", "units": [], "grown_from": {"date": "April", "grown_from": {"date": "March"}}}
+    runs = [{"date": "May"}, {"date": "April"}, {"date": "March"}]
+    assert packing._runs(nested) == packing._runs({**runs[0], "grown_from": runs[1:]}) == runs
 
 
 # ---- the sample
@@ -454,7 +474,7 @@ def test_results_are_made_read_checked_and_go_stale(checkout: Path) -> None:
     done = run("results", "make", "--profile", "smoke", "--grow", "--out", str(checkout / "grown"))
     assert done.exit_code == 0 and "grown holds 60 units" in done.output, done.output
     (grown,) = json.loads((checkout / "grown" / "about.json").read_text())["pages"].values()
-    assert grown["command"].endswith("--grow") and not grown["grown_from"]["command"].endswith("--grow")
+    assert grown["command"].endswith("--grow") and not grown["grown_from"][0]["command"].endswith("--grow")
     assert sum(stop - start for start, stop in grown["units"]) == 60
     (store,) = (checkout / "_build" / "fresh").glob("*/_build/scores")
     assert len(Store(store).known()) == 20, "no more was computed than did not ship"

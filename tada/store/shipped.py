@@ -104,10 +104,10 @@ class Shipped:
         """Read all columns of units, by the first digits of their keys."""
         return self._rows.filter(pc.is_in(self._rows[UNIT], pa.array(list(units), pa.string()))).to_pandas()
 
-    def of_page(self, page: str) -> pd.DataFrame:
-        """Read the rows that a page asks for."""
+    def units(self, page: str) -> list[str]:
+        """List what a page asks for, by the first digits of keys."""
         names = list(self.places)
-        return self.rows(names[place] for place in self._places(page))
+        return [names[place] for place in self._places(page)]
 
     def find(self, unit: str, name: str) -> Path | None:
         """Find a file of a vector or an autoencoder by the key of what determines it; None if it does not ship."""
