@@ -82,7 +82,7 @@ class Shipped:
         earlier = {place for other in self.about["pages"] if other < name for place in self._places(other)}
         own = [place for place in self._places(name) if place not in earlier]
         self._sample = draw(own, check) if own else draw(self._places(name), check, share=0.0)
-        vectors = [unit for unit in page["made"] if (self._place(unit) / VECTOR).is_file()]
+        vectors = [unit for unit in page["made"] if VECTOR in self.files(unit)]
         self._vector = Random(check).choice(vectors) if vectors else ""
         self._checked: set[str] = set()
 
@@ -109,14 +109,13 @@ class Shipped:
         names = list(self.places)
         return [names[place] for place in self._places(page)]
 
-    def find(self, unit: str, name: str) -> Path | None:
-        """Find a file of a vector or an autoencoder by the key of what determines it; None if it does not ship."""
-        path = self._place(unit) / name
-        return path if path.is_file() else None
-
     def files(self, unit: str) -> dict[str, Path]:
-        """List the files of what was fitted under a key by their names."""
-        return {file.name: file for file in self._place(unit).glob("*")}
+        """List the files of what was fitted by their names; none if it does not ship.
+
+        Args:
+            unit: the key of all that determines it.
+        """
+        return {file.name: file for file in ((self.folder or Path(os.devnull)) / MADE / unit[:16]).glob("*")}
 
     def copy(self, unit: str, last: Path) -> None:
         """Copy what was fitted under a key, if it ships, unless its last file is there, which says that all are."""
@@ -128,9 +127,6 @@ class Shipped:
         """The numbers of the units that a page asks for."""
         spans = self.about["pages"].get(page, {"units": []})["units"]
         return [place for span in spans for place in range(*span)]
-
-    def _place(self, unit: str) -> Path:
-        return (self.folder or Path(os.devnull)) / MADE / unit[:16]
 
     # ---- what a page reads, and the sample of it that is made again
 
