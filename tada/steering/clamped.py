@@ -45,9 +45,7 @@ class ClampArm(Arm):
     """A way to steer by :func:`clamp`; its lengths are not kept."""
 
     def describe(self, model: Model) -> dict[str, Any]:
-        """What determines a clip that is steered so, beside the strength, as json can hold it."""
         return super().describe(model) | {"clamped": True, "renorm": False}
 
     def intervene(self, model: Model, rows: pd.DataFrame, texts: Texts) -> AbstractContextManager[None]:
-        """Steer the rows of a batch, each at its own raw strength."""
         return clamp(model, rows["alpha"].tolist(), self.vector, self.layers, self.passes)

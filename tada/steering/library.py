@@ -109,7 +109,7 @@ def _fit(model: Model, recipe: Recipe, pairs: prompts.Pairs, setting: Setting, a
 
 
 def _kept(place: Path, unit: str, force: bool) -> Vector | None:
-    """The vector of a recipe in a file; None for half of one, as a killed run may leave it, and with force for others."""
+    """The vector of a recipe in a file; None for half of one, as killed runs leave it, and with force for any other."""
     with suppress(MissingFileError, *([InputError] if force else [])):
         vector = Vector.load(place)
         if vector.info.get("recipe") == unit:
