@@ -21,13 +21,11 @@ def clamp(
 ) -> Iterator[None]:
     """Hold the share along the direction at the strength: ``h' = h + (alpha - <h, v>) v`` with v of length 1.
 
+    Further arguments are those of :meth:`Vector.apply`.
+
     Args:
-        model: the model, of the checkpoint that the vector comes from.
         alpha: what every frame's share becomes; at 0 the clip is left as it is to the last bit, where a strength close
             to 0 removes the direction. One for all clips or one per row.
-        vector: the direction.
-        layers: where: indices, site names or a layer set; None for all sites of the vector.
-        passes: guidance passes to edit.
 
     Raises:
         ValueError, KeyError: as :meth:`Vector.apply`.

@@ -107,16 +107,8 @@ def guide_apart(
 ) -> Iterator[None]:
     """Add ``alpha (v(positive) - v(negative))`` to the guided prediction (FreeSliders, arXiv 2511.00103).
 
-    Both predictions are without guidance; each step makes two more denoiser rows a clip.
-
-    Args:
-        alpha: strength, 0 leaves the clip as it is to the last bit; one for all clips or one per row.
-        poles: the prompts.
-        layers: the sites that read the poles, where others go on reading the neutral prompt; None for all.
-        steps: denoising steps; None for all.
-
-    Raises:
-        ValueError: a strength that is not finite or not one per row.
+    Both predictions are without guidance; each step makes two more denoiser rows a clip. Arguments are those of
+    :func:`shift_text`; sites that ``layers`` leaves out go on reading the neutral prompt.
     """
     strength = per_row(read_strength(alpha), len(poles.neutral))
     wanted = None if steps is None else set(integers("steps", steps, -maxsize))

@@ -144,14 +144,10 @@ class Vector:
         passes: Passes = "cond",
         steps: Steps = None,
     ) -> Iterator[None]:
-        """Project the direction out of cross-attention outputs, inside the block.
+        """Project the direction out of cross-attention outputs, inside the block; further arguments as :meth:`apply`.
 
         Args:
-            model: the model, of the checkpoint that the vector comes from.
             strength: 0 changes nothing, 1 leaves no share along the direction; one for all clips or one per row.
-            layers: where: indices, site names or a layer set; None for all sites of the vector.
-            passes: guidance passes to edit.
-            steps: denoising steps to edit; None for all.
 
         Raises:
             ValueError, KeyError: as :meth:`apply`.

@@ -3,7 +3,8 @@
 A folder of them holds ``rows.parquet``, judged rows in the order in which pages ask for their units, but no embeddings;
 ``made/``, what was fitted, a folder each, by the first digits of the key of all that determines it; and ``about.json``:
 commit, command, machine, versions, hashes, settings of stores, and for each page those of the run that it is from, and
-what it read: what was fitted for it, and from which unit on up to which other, counted from 0.
+of those that it grew from, the last one first, and what it read: what was fitted for it, and from which unit on up to
+which other, counted from 0.
 """
 
 from __future__ import annotations
