@@ -64,7 +64,7 @@ def ways(model):
         ),
         "clamp": lambda alpha, layers: steering.clamp(model, alpha, vector, layers),
         "remove": lambda alpha, layers: vector.remove(model, alpha, layers),
-        "add": lambda alpha, layers: vector.apply(model, alpha[0] if len(alpha) == 1 else alpha, layers, "both"),
+        "add": lambda alpha, layers: (vector * 4).apply(model, alpha[0] if len(alpha) == 1 else alpha, layers, "both"),
     }
 
 
@@ -74,8 +74,9 @@ NAMES = ["switch_prompt", "shift_text", "guide_apart", "shift_token", "clamp", "
 @pytest.mark.parametrize("name", NAMES)
 def test_strength_0_is_the_clip_itself(model, name):
     for alpha in ([0, 0.0], [0]):
+        plain = plain_clip(model, len(alpha))
         with ways(model)[name](alpha, "all"):
-            assert torch.equal(sample(model, poles(model, len(alpha)).neutral), plain_clip(model, len(alpha)))
+            assert torch.equal(sample(model, poles(model, len(alpha)).neutral), plain)
 
 
 def check_batch(model, name, layers):
