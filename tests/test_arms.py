@@ -52,32 +52,35 @@ def drawn(model):
     return Vector({site: torch.randn(1, model.site_width(site), generator=draw) for site in model.sites}).unit()
 
 
-@pytest.fixture
-def token(model):
-    return steering.token_vector(model, [POSITIVE, "a z"], [NEGATIVE, "a y"], "z")
-
-
-def ways(model, token, vector):
+@cache
+def ways(model):
     """Name -> an intervention on the clips of the neutral prompt, as a function of strengths and layers."""
+    vector, token = drawn(model), steering.token_vector(model, [POSITIVE, "a z"], [NEGATIVE, "a y"], "z")
     by = {name: getattr(steering, name) for name in ("switch_prompt", "shift_text", "guide_apart")}
     found = {n: lambda alpha, layers, fn=fn: fn(model, alpha, poles(model, len(alpha)), layers) for n, fn in by.items()}
-    found["shift_token"] = lambda alpha, layers: steering.shift_token(
-        model, alpha, poles(model, len(alpha)).neutral, token, WORD, layers
-    )
-    found["clamp"] = lambda alpha, layers: steering.clamp(model, alpha, vector, layers)
-    return found
+    return found | {
+        "shift_token": lambda alpha, layers: steering.shift_token(
+            model, alpha, poles(model, len(alpha)).neutral, token, WORD, layers
+        ),
+        "clamp": lambda alpha, layers: steering.clamp(model, alpha, vector, layers),
+        "remove": lambda alpha, layers: vector.remove(model, alpha, layers),
+        "add": lambda alpha, layers: (vector * 4).apply(model, alpha[0] if len(alpha) == 1 else alpha, layers, "both"),
+    }
 
 
-NAMES = ["switch_prompt", "shift_text", "guide_apart", "shift_token", "clamp"]
+NAMES = ["switch_prompt", "shift_text", "guide_apart", "shift_token", "clamp", "remove", "add"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_strength_0_is_the_clip_itself(model, token, name):
-    with ways(model, token, drawn(model))[name]([0, 0.0], "all"):
-        assert torch.equal(sample(model, poles(model, 2).neutral), plain_clip(model, 2))
+def test_strength_0_is_the_clip_itself(model, name):
+    for alpha in ([0, 0.0], [0]):
+        plain = plain_clip(model, len(alpha))
+        with ways(model)[name](alpha, "all"):
+            assert torch.equal(sample(model, poles(model, len(alpha)).neutral), plain)
 
 
-def check_batch(model, name, way, layers):
+def check_batch(model, name, layers):
+    way = ways(model)[name]
     with way([-2.0, 0.0, 1.0], layers):
         together = sample(model, poles(model, 3).neutral)
     assert torch.equal(together[1], plain_clip(model, 3)[1])
@@ -89,24 +92,20 @@ def check_batch(model, name, way, layers):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_strengths_in_one_batch_are_those_one_by_one(model, token, name):
-    check_batch(model, name, ways(model, token, drawn(model))[name], "all")
+def test_strengths_in_one_batch_are_those_one_by_one(model, name):
+    check_batch(model, name, "all")
 
 
 @pytest.mark.parametrize("layers", [[1, 4], [0, 2]], ids=["functional", "others"])
 @pytest.mark.parametrize("name", NAMES)
 def test_so_they_are_in_some_layers(tiny_model, name, layers):
-    model = tiny_model("ace-step")
-    token = steering.token_vector(model, [POSITIVE, "a z"], [NEGATIVE, "a y"], "z")
-    check_batch(model, name, ways(model, token, drawn(model))[name], layers)
+    check_batch(tiny_model("ace-step"), name, layers)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_error_inside_leaves_nothing_behind(tiny_model, name):
     model = tiny_model("stable-audio")
-    token = steering.token_vector(model, [POSITIVE, "a z"], [NEGATIVE, "a y"], "z")
-    way = ways(model, token, drawn(model))[name]
-    with pytest.raises(KeyboardInterrupt), way([2.0], "all"), edit(model, {5: _interrupt}):
+    with pytest.raises(KeyboardInterrupt), ways(model)[name]([2.0], "all"), edit(model, {5: _interrupt}):
         sample(model, poles(model).neutral)
     assert not (model.live.guides or model.live.interventions or model.live.handles) and model.live.run is None
 

@@ -12,7 +12,7 @@ from checks import SECONDS, assert_same
 from tada import steering
 from tada.errors import InputError
 from tada.models.run import SamplingState
-from tada.steering import Poles, SliderArm, SliderRecipe, Trial, seeded, sliders
+from tada.steering import Poles, SliderRecipe, sliders
 
 QUICK = tada.Sampling(steps=3, guidance=3.0)
 SETTING = tada.Setting(SECONDS, QUICK, batch=2)
@@ -133,15 +133,3 @@ def test_a_slider_of_another_checkpoint_is_refused(small):
     slider = replace(drawn(small, [1]), info={"checkpoint": "another"})
     with pytest.raises(InputError, match="this slider is of another"), slider.apply(small, 1.0):
         pass
-
-
-def test_the_engine_runs_sliders(small):
-    arms = [SliderArm("Concept Sliders", drawn(small, layers), layers) for layers in ([1], [4])]
-    trial = Trial("mood", seeded(["a song"], 7), SETTING)
-    found = steering.steer(small, arms, trial, [-1.0, 1.0], loud)
-    assert found["value"].nunique() == len(found) == 5
-    assert found["unit_hash"].nunique() == 5
-
-
-def loud(clips, rows):
-    return {"level": clips.audio.square().mean((1, 2))}

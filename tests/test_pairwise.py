@@ -160,6 +160,10 @@ def test_the_engine_runs_every_kind_of_arm(model_, tmp_path):
         PromptArm("paraphrase", steering.switch_prompt, steering.paraphrases(prompts), scale=(2.0, 2.0)),
         TokenArm("TokEmb", token, "q"),
     ]
+    for layers in ([1], [4]):
+        slider = steering.sliders.draw_slider(model_, layers)
+        slider = replace(slider, up={name: torch.ones_like(up) / 9 for name, up in slider.up.items()})
+        arms.append(steering.SliderArm("Concept Sliders", slider, layers, (1.0, 1.0)))
     trial = Trial("mood", seeded(prompts, 7), SETTING)
     together = steer(model_, arms, trial, [-100.0, 100.0], loud, Store(tmp_path))
     assert len(together) == 2 * (1 + 2 * len(arms)) and together["value"].notna().all()

@@ -51,15 +51,8 @@ def test_measures_are_what_they_say(hidden):
 
 
 def test_the_rule_adds_up_the_three_shares():
-    table = pd.DataFrame(
-        {
-            "m": [8, 4, 2, 4],
-            "k": [16, 64, 16, 16],
-            "unexplained": [0.1, 0.1, 0.5, 0.1],
-            "dead": [0.0, 0.1, 0.0, 0.1],
-            "frequent": [0.2, 0.1, 0.0, 0.1],
-        }
-    )
+    rows = [(8, 16, 0.1, 0.0, 0.2), (4, 64, 0.1, 0.1, 0.1), (2, 16, 0.5, 0.0, 0.0), (4, 16, 0.1, 0.1, 0.1)]
+    table = pd.DataFrame(rows, columns=["m", "k", "unexplained", "dead", "frequent"])
     chosen = choose(table)
     assert chosen.loc[chosen["chosen"], ["m", "k"]].to_numpy().tolist() == [[4, 16]]
     assert chosen["chosen"].sum() == 1

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -49,6 +49,11 @@ def sweep(model: Model, store: Path, score: Power) -> pd.DataFrame:
     return patching.sweep(model, PAIRS, 0, [1], SETTING, score=score, store=store)
 
 
+def used(own: Iterable[str] = (), made: Iterable[list[str]] = ()) -> dict[str, Any]:
+    """What a page used."""
+    return {"own": list(own), "made": dict(made), "seconds": 1.0}
+
+
 def change(folder: Path, place: int, value: float) -> str:
     """Change a shipped value by hand, all signatures, too; the unit."""
     rows, about = pd.read_parquet(folder / "rows.parquet"), json.loads((folder / "about.json").read_text())
@@ -69,12 +74,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str],
     """Shipped results of a sweep by a page, and what it gave."""
     folder = tmp_path_factory.mktemp("packed")
     found = sweep(tiny_model("stable-audio"), folder / "run" / "store", Power())
-    packing.pack(
-        folder / "run",
-        {"04_page": {"own": list(found["unit_hash"]), "made": {}, "seconds": 1.0}},
-        folder / "results",
-        ABOUT,
-    )
+    packing.pack(folder / "run", {"04_page": used(found["unit_hash"])}, folder / "results", ABOUT)
     return folder / "results", found
 
 
@@ -117,7 +117,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> Iterator[Events]:
 
 
 def test_what_ships_is_read_and_not_made_again_nor_written(
-    results: Path, packed: tuple[Path, pd.DataFrame], tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+    results: Path, packed: tuple[Path, pd.DataFrame], tmp_path: Path, model: Model
 ) -> None:
     before = {file: sha256(file) for file in results.rglob("*") if file.is_file()}
     for path in (results, *results.iterdir()):
@@ -166,34 +166,52 @@ def test_what_was_edited_is_refused(results: Path, tmp_path: Path) -> None:
 def test_settings_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     value = {"a site": 0.1 + 0.2}
     Store(tmp_path / "run").get_or_set("lengths", value)
-    Store(tmp_path / "run").add(pd.DataFrame({"unit_hash": ["a"], "pair": [1], "value": [1.0]}))
-    packing.pack(
-        tmp_path, {"04": {"own": ["a", "setting lengths"], "made": {}, "seconds": 1.0}}, tmp_path / "results", ABOUT
-    )
+    Store(tmp_path / "run").add(pd.DataFrame({"unit_hash": ["a"], "pair": [1], "metric": "m", "value": [1.0]}))
+    packing.pack(tmp_path, {"04": used(["a", "setting lengths"])}, tmp_path / "results", ABOUT)
     monkeypatch.setenv("TADA_RESULTS", str(tmp_path / "results"))
     assert Store(tmp_path / "own").get("lengths") == value
     assert Store(tmp_path / "own").get_or_set("lengths", {}) == value
 
 
-def test_of_some_pages_alone_results_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def pack(values: dict[str, float], pages: dict[str, str], date: str, keep: bool) -> shipped.Shipped:
-        rows = pd.DataFrame({"unit_hash": list(values), "metric": "m", "value": list(values.values())})
-        Store(tmp_path / date).add(rows)
-        before = tmp_path / "results" if keep else None
-        used = {page: {"own": list(units), "made": {}, "seconds": 1.0} for page, units in pages.items()}
-        packing.pack(tmp_path / date, used, tmp_path / "results", {**ABOUT, "date": date}, before)
-        return shipped.Shipped(tmp_path / "results")
+def test_of_some_pages_alone_results_are_made_anew_or_grow(tmp_path: Path) -> None:
+    results = tmp_path / "results"
 
-    pack(dict.fromkeys("abcde", 1.0), {"one": "ab", "two": "bcd", "three": "e"}, "March", keep=False)
-    about = json.loads((tmp_path / "results" / "about.json").read_text())
-    del about["pages"]["three"]["date"]
-    write_json(tmp_path / "results" / "about.json", about)
-    found = pack(dict.fromkeys("bxy", 2.0), {"two": "xby"}, "April", keep=True)
-    assert set(found.places) == set("abexy") and found.about["date"] == "April"
-    assert [found.about["pages"][page]["date"] for page in ("one", "two", "three")] == ["March", "April", "March"]
-    for page, units in {"one": "ab", "two": "xby", "three": "e"}.items():
-        assert sorted(found.of_page(page)["unit_hash"]) == sorted(units)
-    assert set(pack({"z": 3.0}, {"two": "z"}, "May", keep=False).places) == {"z"}
+    def pack(date: str, value: float, pages: dict[str, str], grown: dict[str, str] | None = None) -> None:
+        """Pack pages, each with its own units, and with those that it read of what ships."""
+        asked = {page: used(units) for page, units in pages.items()}
+        for page, units in (grown or {}).items():
+            asked[page]["shipped"] = [shipped.Shipped(results).places[unit] for unit in units]
+        own = sorted({*"".join(pages.values())})
+        Store(tmp_path / date).add(pd.DataFrame({"unit_hash": own, "metric": "m", "value": value}))
+        packing.pack(tmp_path / date, asked, results, {**ABOUT, "date": date}, None if grown is None else results)
+
+    def found() -> dict[str, tuple[str, float, list[str]]]:
+        """Page -> its units, the sum of their values, and the dates of its runs."""
+        ours, pages = shipped.Shipped(results), {}
+        for page, said in ours.about["pages"].items():
+            rows, runs = ours.rows(ours.units(page)), [said, *said["grown_from"]]
+            assert all("seconds" in run and "grown_from" not in run for run in runs[1:])
+            pages[page] = "".join(rows["unit_hash"].sort_values()), rows["value"].sum(), [run["date"] for run in runs]
+        return pages
+
+    pack("March", 1.0, {"one": "ab", "two": "bcd", "three": "e"})
+    left = {"one": ("ab", 2.0, ["March"]), "three": ("e", 1.0, ["March"])}
+    assert found() == {**left, "two": ("bcd", 3.0, ["March"])}
+    pack("April", 2.0, {"two": "xby"}, {})
+    left["one"] = ("ab", 3.0, ["March"])
+    assert found() == {**left, "two": ("bxy", 6.0, ["April"])}
+    assert set(shipped.Shipped(results).places) == set("abexy"), "what no page asks for goes"
+    pack("May", 4.0, {"two": "z", "new": ""}, {"two": "b", "new": "e"})
+    pack("June", 8.0, {"two": "u"}, {"two": "z"})
+    assert found() == {**left, "two": ("uz", 12.0, ["June", "May", "April"]), "new": ("e", 1.0, ["May"])}
+    pack("July", 3.0, {"two": "z"})
+    assert found() == {"two": ("z", 3.0, ["July"])}
+
+
+def test_runs_that_each_held_the_one_before_become_a_list() -> None:
+    nested = {"date": "May", "units": [], "grown_from": {"date": "April", "grown_from": {"date": "March"}}}
+    runs = [{"date": "May"}, {"date": "April"}, {"date": "March"}]
+    assert packing._runs(nested) == packing._runs({**runs[0], "grown_from": runs[1:]}) == runs
 
 
 # ---- the sample
@@ -210,9 +228,7 @@ def test_a_page_samples_what_no_page_before_it_reads(tmp_path: Path) -> None:
     units = [f"{number:03}" for number in range(3040)]
     Store(tmp_path / "own").add(pd.DataFrame({"unit_hash": units, "metric": "m", "value": 1.0}))
     asked = {"04": units[:2400], "08": units, "13": units}
-    packing.pack(
-        tmp_path, {page: {"own": own, "made": {}, "seconds": 1.0} for page, own in asked.items()}, tmp_path / "r", ABOUT
-    )
+    packing.pack(tmp_path, {page: used(own) for page, own in asked.items()}, tmp_path / "r", ABOUT)
     sample = {page: shipped.Shipped(tmp_path / "r", f"{page} 7")._sample for page in asked}
     assert {page: len(some) for page, some in sample.items()} == {"04": 24, "08": 16, "13": 16}
     assert max(sample["04"]) < 2400 <= min(sample["08"]), "page 13 reads what was read before"
@@ -270,13 +286,13 @@ def test_of_a_model_that_draws_tokens_few_clips_may_be_others(
 def test_a_whole_run_may_have_few_other_clips(tmp_path: Path) -> None:
     about = {"concept": "c", "pair": "1", "prompt": "p", "seed": range(8), "method": "m", "layers": "1", "percent": 1.0}
     rows = pd.DataFrame({"unit_hash": list("abcdefgh"), "model": "ace-step", **about, "metric": "m", "value": 0.5})
-    used = {"04": {"own": list("abcdefgh"), "made": {}, "seconds": 1.0}}
+    pages = {"04": used("abcdefgh")}
     Store(tmp_path / "then").add(rows)
-    packing.pack(tmp_path / "then", used, tmp_path / "results", ABOUT)
+    packing.pack(tmp_path / "then", pages, tmp_path / "results", ABOUT)
     for apart, far, model, wrong in ((2, 0.04, "", 0), (3, 0.04, "", 3), (2, 0.06, "", 2), (2, 0.06, "ace-step", 0)):
         place = tmp_path / f"{apart} {far} {model}"
         Store(place).add(rows.assign(value=0.5 + far * (np.arange(8) < apart)))
-        found = packing.compare(place, used, tmp_path / "results", [model])
+        found = packing.compare(place, pages, tmp_path / "results", [model])
         assert found["wrong"].sum() == wrong and (found["difference"] > 1e-3).sum() == apart
 
 
@@ -301,8 +317,7 @@ def test_vectors_ship_and_one_is_fitted_again(
 ) -> None:
     recipe = library.Recipe("tempo", SETTING, 2, vocabulary="mini")
     vector = library.fit(model, recipe, tmp_path / "run")
-    ((unit, place),) = events.of("made")
-    page = {"own": [], "made": {unit: place}, "seconds": 1.0}
+    page = used(made=events.of("made"))
     packing.pack(tmp_path, {"04_page": page, "05_page": page}, tmp_path / "results", ABOUT)
     monkeypatch.setenv("TADA_RESULTS", str(tmp_path / "results"))
     again = library.fit(model, recipe, tmp_path / "own")
@@ -324,8 +339,7 @@ def test_a_vector_that_was_written_over_is_not_packed_for_another(
 ) -> None:
     for seed in (1, 2):
         library.fit(model, library.Recipe("tempo", SETTING, 2, seed, "mini"), tmp_path / "run")
-    made = dict(events.of("made"))
-    packing.pack(tmp_path, {"04": {"own": [], "made": made, "seconds": 1.0}}, tmp_path / "results", ABOUT)
+    packing.pack(tmp_path, {"04": used(made=events.of("made"))}, tmp_path / "results", ABOUT)
     assert "was written over by another recipe" in caplog.text
     assert len(list((tmp_path / "results").glob("made/*/vector.safetensors"))) == 1
     with pytest.raises(InputError, match="would be lost"):
@@ -346,8 +360,7 @@ def test_what_is_fitted_is_made_once_and_ships(tmp_path: Path, monkeypatch: pyte
         assert shipped.keep("a" * 64, place, make).read_text() == "number 0"
         assert place.with_suffix(".json").read_text() == "of"
         assert events.of("made")[-1] == ["a" * 64, str(place)]
-        page = {"own": [], "made": dict(events.of("made")), "seconds": 1.0}
-        packing.pack(tmp_path, {"04_page": page}, tmp_path / "results", ABOUT)
+        packing.pack(tmp_path, {"04_page": used(made=events.of("made"))}, tmp_path / "results", ABOUT)
         monkeypatch.setenv("TADA_RESULTS", str(tmp_path / "results"))
         shipped._open.cache_clear()
     assert made == [tmp_path / "run" / place.name]
@@ -360,9 +373,7 @@ def test_an_autoencoder_is_copied_whole_and_without_what_only_training_needs(
     for name in ("measured.csv", "sae.safetensors", "cfg.json", "browser.clips", "found/sae.safetensors"):
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_text(name)
-    packing.pack(
-        tmp_path, {"06": {"own": [], "made": {"a" * 64: str(place)}, "seconds": 1.0}}, tmp_path / "results", ABOUT
-    )
+    packing.pack(tmp_path, {"06": used(made=[["a" * 64, str(place)]])}, tmp_path / "results", ABOUT)
     monkeypatch.setenv("TADA_RESULTS", str(tmp_path / "results"))
     made: list[str] = []
     for unit, home in (("a" * 64, "own"), ("b" * 64, "other")):
@@ -457,7 +468,7 @@ def test_results_are_made_read_checked_and_go_stale(checkout: Path) -> None:
     done = run("results", "make", "--profile", "smoke", "--grow", "--out", str(checkout / "grown"))
     assert done.exit_code == 0 and "grown holds 60 units" in done.output, done.output
     (grown,) = json.loads((checkout / "grown" / "about.json").read_text())["pages"].values()
-    assert grown["command"].endswith("--grow") and not grown["grown_from"]["command"].endswith("--grow")
+    assert grown["command"].endswith("--grow") and not grown["grown_from"][0]["command"].endswith("--grow")
     assert sum(stop - start for start, stop in grown["units"]) == 60
     (store,) = (checkout / "_build" / "fresh").glob("*/_build/scores")
     assert len(Store(store).known()) == 20, "no more was computed than did not ship"

@@ -16,6 +16,7 @@ from tada.steering import vector as vector_module
 HAPPY = ["a happy song", "a happy tune with piano"]
 SAD = ["a sad song", "a sad tune with piano"]
 QUICK = tada.Sampling(steps=3, guidance=3.0)
+SETTING = tada.Setting(SECONDS, QUICK)
 LAYERS = [1, 5]
 
 
@@ -26,7 +27,7 @@ def vectors(tiny_model):
 
     def vector(model):
         if model.name not in fitted:
-            fitted[model.name] = steering.contrast(model, HAPPY, SAD, 1, tada.Setting(SECONDS, QUICK))
+            fitted[model.name] = steering.contrast(model, HAPPY, SAD, 1, SETTING)
         return fitted[model.name]
 
     return vector
@@ -72,23 +73,6 @@ def test_apply_is_equation_3_and_8(model, vectors, renorm):
     torch.testing.assert_close(steered[site][0], moved, atol=1e-5, rtol=1e-5)
 
 
-def test_zero_strength_is_the_clip_itself(model, vectors):
-    plain = sample(model, ["a song", "a tune"], (1, 2))
-    for alpha in (0, 0.0, [0.0, 0.0]):
-        with vectors(model).apply(model, alpha, layers="all", passes="both"):
-            assert torch.equal(sample(model, ["a song", "a tune"], (1, 2)), plain)
-
-
-def test_a_strength_grid_in_one_batch_is_one_run_after_the_other(model, vectors):
-    grid = [-5.0, 0.0, 2.0, 8.0]
-    with vectors(model).apply(model, grid, LAYERS):
-        together = sample(model, ["a song"] * 4, (7,) * 4)
-    for alpha, row in zip(grid, together, strict=True):
-        with vectors(model).apply(model, alpha, LAYERS):
-            assert_same(sample(model)[0], row)
-    assert (together[0] - together[3]).abs().max() > 1e-4
-
-
 def test_only_the_chosen_layers_steps_and_pass_are_steered(model, vectors):
     one = vectors(model).step_mean()
     with tada.record(model, LAYERS[0]) as plain:
@@ -117,11 +101,6 @@ def test_removal_leaves_nothing_along_the_direction(model, vectors):
     hidden, direction = kept[layer][:, 0], vectors(model).directions[model.sites[layer]]
     share = (hidden * direction[:, None]).sum(dim=-1)
     assert share.abs().max() < 1e-4 * hidden.norm(dim=-1).max()
-    plain = sample(model, ["a song"] * 2, (7, 7))
-    with vectors(model).remove(model, [0.0, 1.0], layer):
-        removed = sample(model, ["a song"] * 2, (7, 7))
-    assert_same(removed[0], plain[0], 1e-6)
-    assert (removed[1] - plain[1]).abs().max() > 1e-6
 
 
 def test_layer_sets(model, vectors):
@@ -154,11 +133,8 @@ def test_the_batch_does_not_matter_and_seeds_of_a_prompt_are_its_own(tiny_model)
 def test_the_other_pass_has_its_own_vector(tiny_model):
     """ACE-Step's unconditional pass reads the weakened prompt, so that pairs differ there too."""
     model = tiny_model("ace-step")
-    setting = tada.Setting(SECONDS, QUICK)
-    cond, uncond = (steering.contrast(model, HAPPY, SAD, 1, setting, [3], which) for which in ("cond", "uncond"))
+    cond, uncond = (steering.contrast(model, HAPPY, SAD, 1, SETTING, [3], which) for which in ("cond", "uncond"))
     assert not torch.allclose(cond.directions[model.sites[3]], uncond.directions[model.sites[3]], atol=1e-2)
-    with pytest.raises(ValueError, match="differ nowhere|do they differ"):
-        steering.contrast(tiny_model("stable-audio"), HAPPY, SAD, 1, tada.Setting(SECONDS, QUICK), [3], "uncond")
 
 
 def test_lyrics_are_honoured(tiny_model, monkeypatch):
@@ -222,17 +198,6 @@ def test_saved_and_loaded(tiny_model, vectors, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mood.json", "mood.safetensors"]
 
 
-def test_a_damaged_file(tmp_path):
-    path = steering.Vector({"a": torch.ones(1, 3)}).save(tmp_path / "v")
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(bytes(data))
-    with pytest.raises(ValueError, match="damaged"):
-        steering.Vector.load(path)
-    with pytest.raises(FileNotFoundError):
-        steering.Vector.load(tmp_path / "none")
-
-
 # ---- bad input
 
 
@@ -264,27 +229,26 @@ def test_strengths_that_do_not_fit_the_rows(tiny_model, vectors):
         sample(model)
 
 
-def test_pairs_that_are_none(tiny_model):
-    model = tiny_model("stable-audio")
-    with pytest.raises(ValueError, match="2 positive and 1 negative"):
-        steering.contrast(model, HAPPY, SAD[:1], 1, tada.Setting(SECONDS, QUICK))
-    with pytest.raises(ValueError, match="do they differ"):
-        steering.contrast(model, HAPPY, HAPPY, 1, tada.Setting(SECONDS, QUICK))
-    with pytest.raises(ValueError, match="no prompts"):
-        steering.means(model, [], 1, tada.Setting(SECONDS, QUICK))
-    with pytest.raises(ValueError, match="apart"):
-        steering.means(model, HAPPY, 1, tada.Setting(SECONDS, QUICK), passes="both")
+ONE = steering.Vector({"a": torch.ones(1, 3)})
 
 
-def test_vectors_that_cannot_be():
-    with pytest.raises(ValueError, match="without sites"):
-        steering.Vector({})
-    with pytest.raises(ValueError, match="steps"):
-        steering.Vector({"a": torch.ones(1, 3), "b": torch.ones(2, 3)})
-    with pytest.raises(ValueError, match="weights"):
-        steering.combine([steering.Vector({"a": torch.ones(1, 3)})], [1.0, 2.0])
-    with pytest.raises(ValueError, match="combine"):
-        steering.combine([steering.Vector({"a": torch.ones(n, 3)}) for n in (2, 3)])
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda model: steering.contrast(model, HAPPY, SAD[:1], 1, SETTING), "2 positive and 1 negative"),
+        (lambda model: steering.contrast(model, HAPPY, HAPPY, 1, SETTING), "do they differ"),
+        (lambda model: steering.contrast(model, HAPPY, SAD, 1, SETTING, [3], "uncond"), "do they differ"),
+        (lambda model: steering.means(model, [], 1, SETTING), "no prompts"),
+        (lambda model: steering.means(model, HAPPY, 1, SETTING, passes="both"), "apart"),
+        (lambda model: steering.Vector({}), "without sites"),
+        (lambda model: steering.Vector({"a": torch.ones(1, 3), "b": torch.ones(2, 3)}), "steps"),
+        (lambda model: steering.combine([ONE], [1.0, 2.0]), "weights"),
+        (lambda model: steering.combine([steering.Vector({"a": torch.ones(n, 3)}) for n in (2, 3)]), "combine"),
+    ],
+)
+def test_vectors_that_cannot_be(tiny_model, make, words):
+    with pytest.raises(ValueError, match=words):
+        make(tiny_model("stable-audio"))
 
 
 @pytest.mark.parametrize("size", [2000.0, 60000.0, 1e-7])
@@ -305,7 +269,7 @@ def test_strengths_are_numbers(model, alpha):
 def test_pairs_that_the_encoder_cannot_tell_apart_fit_no_vector(model):
     long = "a song with guitars and drums in a large room, " * 60
     with pytest.raises(InputError, match="1 of 2 pairs differ only in words"):
-        steering.contrast(model, ["a", long + "happy"], ["b", long + "sad"], 1, tada.Setting(SECONDS, QUICK))
+        steering.contrast(model, ["a", long + "happy"], ["b", long + "sad"], 1, SETTING)
 
 
 def test_names_with_dots_are_two_files(tmp_path):
@@ -316,7 +280,9 @@ def test_names_with_dots_are_two_files(tmp_path):
 
 @pytest.mark.parametrize("card", ["", "[1]", "{}", '{"sha256": 3}', "{", '{"sha256": "0", "info": []}'])
 def test_a_damaged_card_is_named(tmp_path, card):
-    path = steering.Vector({"a": torch.ones(1, 3)}).save(tmp_path / "v")
+    path = ONE.save(tmp_path / "v")
     path.with_suffix(".json").write_text(card)
     with pytest.raises(InputError, match="v.json"):
         steering.Vector.load(path)
+    with pytest.raises(FileNotFoundError):
+        steering.Vector.load(tmp_path / "none")

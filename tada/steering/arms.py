@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -18,6 +17,7 @@ from tada.arguments import Seeds, own_seeds
 from tada.engine import Job, Setting, Texts
 from tada.errors import InputError
 from tada.hooks import Passes
+from tada.io import sha256
 from tada.metrics.judges import JudgeLike
 from tada.metrics.suite import UNSTEERED
 from tada.models.base import Layers, Model
@@ -129,16 +129,13 @@ class Arm(Way):
     passes: Passes = "cond"
 
     def sites(self, model: Model) -> tuple[str, ...]:
-        """The sites that are steered."""
-        return tuple(self.vector.sites) if self.layers is None else model.resolve(self.layers)
+        return self.vector.sites if self.layers is None else model.resolve(self.layers)
 
     def describe(self, model: Model) -> dict[str, Any]:
-        """What determines a clip that is steered so, beside the strength, as json can hold it."""
         sites = list(self.sites(model))
         return {"sites": sites, "vector": digest(self.vector, sites), "renorm": self.renorm, "passes": self.passes}
 
     def intervene(self, model: Model, rows: pd.DataFrame, texts: Texts) -> AbstractContextManager[None]:
-        """Steer the rows of a batch, each at its own raw strength."""
         return self.vector.apply(model, rows["alpha"].tolist(), self.layers, self.passes, self.renorm)
 
 
@@ -159,12 +156,10 @@ class StackedArm(Way):
     scale: tuple[float, float] = (100.0, 100.0)
 
     def describe(self, model: Model) -> dict[str, Any]:
-        """What determines a clip that is steered so, beside the strength, as json can hold it."""
         return {"parts": [{**part.describe(model), "scale": part.scale} for part in self.parts]}
 
     @contextmanager
     def intervene(self, model: Model, rows: pd.DataFrame, texts: Texts) -> Iterator[None]:
-        """Steer the rows of a batch, each at its own strength."""
         with ExitStack() as stack:
             for part in self.parts:
                 own = rows.assign(alpha=[part.raw(percent) for percent in rows["percent"]])
@@ -241,8 +236,5 @@ def apply_arms(arms: Sequence[Way], model: Model, rows: pd.DataFrame, texts: Tex
 
 def digest(vector: Vector, sites: Sequence[str] | None = None) -> str:
     """The sha256 of a vector's directions."""
-    parts = hashlib.sha256()
-    for site in sites or vector.sites:
-        if site in vector.directions:
-            parts.update(site.encode() + vector.directions[site].contiguous().numpy().tobytes())
-    return parts.hexdigest()
+    known = [site for site in sites or vector.sites if site in vector.directions]
+    return sha256(b"".join(site.encode() + vector.directions[site].contiguous().numpy().tobytes() for site in known))

@@ -21,13 +21,11 @@ def clamp(
 ) -> Iterator[None]:
     """Hold the share along the direction at the strength: ``h' = h + (alpha - <h, v>) v`` with v of length 1.
 
+    Further arguments are those of :meth:`Vector.apply`.
+
     Args:
-        model: the model, of the checkpoint that the vector comes from.
         alpha: what every frame's share becomes; at 0 the clip is left as it is to the last bit, where a strength close
             to 0 removes the direction. One for all clips or one per row.
-        vector: the direction.
-        layers: where: indices, site names or a layer set; None for all sites of the vector.
-        passes: guidance passes to edit.
 
     Raises:
         ValueError, KeyError: as :meth:`Vector.apply`.
@@ -45,9 +43,7 @@ class ClampArm(Arm):
     """A way to steer by :func:`clamp`; its lengths are not kept."""
 
     def describe(self, model: Model) -> dict[str, Any]:
-        """What determines a clip that is steered so, beside the strength, as json can hold it."""
         return super().describe(model) | {"clamped": True, "renorm": False}
 
     def intervene(self, model: Model, rows: pd.DataFrame, texts: Texts) -> AbstractContextManager[None]:
-        """Steer the rows of a batch, each at its own raw strength."""
         return clamp(model, rows["alpha"].tolist(), self.vector, self.layers, self.passes)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,25 +80,11 @@ def fit(model: Model, recipe: Recipe, folder: str | Path | None = FOLDER, force:
     how |= {} if recipe.method == "caa" else {"method": recipe.method}
     unit = units(model, setting, None, [{**about, **how}])[0]
     place = None if folder is None else path(folder, model, recipe.concept, recipe.method)
-    old = None if place is None else _kept(place, force)
-    if old is not None and place is not None and old.info.get("recipe") == unit:
-        shipped.note_made(unit, place)
-        return old
-    if old is not None and not force:
-        raise InputError(
-            f"{place} is of another recipe or other weights: name another folder, or write over it (--force)"
-        )
-    layer = shipped.layer()
-    file = layer.find(unit, shipped.VECTOR)
-    vector = None if file is None else Vector.load(file)
-    if vector is None or layer.is_sampled(unit):
-        again = _fit(model, recipe, pairs, setting)
-        again = replace(again, info={**again.info, **about, "recipe": unit})
-        if vector is not None:
-            layer.compare_vectors(unit, again.directions, vector.directions)
-        vector = again if vector is None else vector
+    old = None if place is None else _kept(place, unit, force)
+    vector = old or _shipped(unit, partial(_fit, model, recipe, pairs, setting, {**about, "recipe": unit}))
     if place is not None:
-        vector.save(place)
+        if old is None:
+            vector.save(place)
         shipped.note_made(unit, place)
     return vector
 
@@ -106,7 +93,7 @@ def _seeds(recipe: Recipe) -> Seeds:
     return [[recipe.seed]] * recipe.count if recipe.shared_noise else recipe.seed
 
 
-def _fit(model: Model, recipe: Recipe, pairs: prompts.Pairs, setting: Setting) -> Vector:
+def _fit(model: Model, recipe: Recipe, pairs: prompts.Pairs, setting: Setting, about: Mapping[str, Any]) -> Vector:
     others = {"austeer": sign_consistency, "probe": probe_direction}
     others |= dict.fromkeys(("difference", "poles", "opposite"), difference)
     by, sides = others.get(recipe.method, contrast), (pairs.positive, pairs.negative)
@@ -117,14 +104,32 @@ def _fit(model: Model, recipe: Recipe, pairs: prompts.Pairs, setting: Setting) -
             sides = pairs.positive, pairs.neutral
         case "opposite":
             sides = pairs.negative, pairs.neutral
-    return by(model, *sides, _seeds(recipe), setting, recipe.sites)
+    vector = by(model, *sides, _seeds(recipe), setting, recipe.sites)
+    return replace(vector, info={**vector.info, **about})
 
 
-def _kept(place: Path, force: bool) -> Vector | None:
-    """The vector in a file; None for half of one, as a killed run may leave it, and with force for a damaged one."""
+def _kept(place: Path, unit: str, force: bool) -> Vector | None:
+    """The vector of a recipe in a file; None for half of one, as killed runs leave it, and with force for any other."""
     with suppress(MissingFileError, *([InputError] if force else [])):
-        return Vector.load(place)
+        vector = Vector.load(place)
+        if vector.info.get("recipe") == unit:
+            return vector
+        raise InputError(
+            f"{place} is of another recipe or other weights: name another folder, or write over it (--force)"
+        )
     return None
+
+
+def _shipped(unit: str, fit_it: Callable[[], Vector]) -> Vector:
+    """The vector of a recipe that ships, compared with another fit where a page asks for that; fitted if none does."""
+    layer = shipped.layer()
+    file = layer.files(unit).get(shipped.VECTOR)
+    if file is None:
+        return fit_it()
+    vector = Vector.load(file)
+    if layer.is_sampled(unit):
+        layer.compare_vectors(unit, fit_it().directions, vector.directions)
+    return vector
 
 
 def path(folder: str | Path, model: Model, concept: str, method: str = "caa") -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -103,8 +103,7 @@ def difference(
     differences = {site: with_[site] - without[site] for site in with_}
     if not any(difference.any() for difference in differences.values()):
         raise InputError("the positive and the negative prompts give the same outputs at every site: do they differ?")
-    info = fit_info(model, "caa", (positive, negative), seeds, setting, passes) | {"sites": list(differences)}
-    return Vector(differences, info)
+    return _vector(differences, model, "caa", (positive, negative), seeds, setting, passes)
 
 
 def check_pairs(model: Model, positive: Sequence[str], negative: Sequence[str], setting: Setting) -> None:
@@ -123,29 +122,31 @@ def fit_rows(sides: Sequence[Sequence[str]], seeds: Seeds, setting: Setting) -> 
     return [(*row, seed) for *row, own in zip(*sides, words, noise, strict=True) for seed in own]
 
 
-def fit_info(
+def _vector(
+    directions: Mapping[str, Tensor],
     model: Model,
     method: str,
-    sides: tuple[Sequence[str], Sequence[str]],
+    sides: Sides,
     seeds: Seeds,
     setting: Setting,
     passes: Passes = "cond",
-) -> dict[str, Any]:
-    """Say where a vector that is fitted from prompt pairs (positive and negative side) comes from."""
-    positive, negative = sides
-    return {
+) -> Vector:
+    """The vector of directions that were fitted from prompt pairs (positive and negative side)."""
+    info = {
         "method": method,
         "model": model.name,
         "checkpoint": model.checkpoint,
-        "positive": list(positive),
-        "negative": list(negative),
-        "lyrics": setting.lyrics if isinstance(setting.lyrics, str | None) else sung(setting.lyrics, positive),
-        "seeds": own_seeds(seeds, len(positive)),
+        "positive": list(sides[0]),
+        "negative": list(sides[1]),
+        "lyrics": setting.lyrics if isinstance(setting.lyrics, str | None) else sung(setting.lyrics, sides[0]),
+        "seeds": own_seeds(seeds, len(sides[0])),
         "seconds": setting.seconds,
         "sampling": asdict(model.settled(model.sampling(setting.sampling), setting.seconds)),
         "passes": passes,
         "versions": versions(),
+        "sites": list(directions),
     }
+    return Vector(directions, info)
 
 
 def sign_consistency(
@@ -160,14 +161,7 @@ def sign_consistency(
 
     Of the differences ``m`` of all frames of all pairs, ``r+`` is the share above 0, ``r-`` that below, and the
     direction is ``r+`` where that is the larger, else ``-r-``. The arm steers with the largest, see
-    :func:`keep_largest`.
-
-    Args:
-        positive: prompts with the concept.
-        negative: their counterparts without it, in the same order.
-        seeds: as for ``tada.steering.contrast``; both sides of a pair share their noise.
-        setting: what the clips share; lyrics for all pairs, or one per pair.
-        sites: layers by index, site name or layer set; None for all.
+    :func:`keep_largest`. Arguments are those of :func:`contrast`.
 
     Returns:
         A vector of values from -1 to 1, not of length 1.
@@ -188,8 +182,7 @@ def sign_consistency(
     for site, parts in counts.items():
         up, down, total = parts.sum(1).cpu().unbind(1)
         directions[site] = torch.where(up >= down, up, -down) / total
-    info = fit_info(model, "austeer", (positive, negative), seeds, setting)
-    return Vector(directions, info | {"sites": list(directions)})
+    return _vector(directions, model, "austeer", (positive, negative), seeds, setting)
 
 
 def keep_largest(vector: Vector, count: int, sites: Sequence[str] | None = None) -> Vector:
@@ -221,9 +214,7 @@ def pair_means(
     setting: Setting,
     sites: Layers | None = None,
 ) -> dict[str, Tensor]:
-    """Average cross-attention outputs over frames, for every pair apart.
-
-    Arguments are those of :func:`contrast`.
+    """Average cross-attention outputs over frames, for every pair apart; arguments as for :func:`contrast`.
 
     Returns:
         Site -> float32 ``[steps, pairs, 2, dim]``, the positive side first.
@@ -247,14 +238,9 @@ def probe_direction(
     """Fit the unit weights of a linear probe that tells the poles apart by frame means, one per site and step.
 
     The probe is ridge regression on labels 1 and -1: ``w = X' (X X' + c I)^-1 y`` with centred frame means ``X``
-    ``[clips, dim]`` and ``c = ridge tr(X X') / clips``.
+    ``[clips, dim]`` and ``c = ridge tr(X X') / clips``. Further arguments are those of :func:`contrast`.
 
     Args:
-        positive: prompts with the concept.
-        negative: their counterparts without it, in the same order.
-        seeds: as for ``tada.steering.contrast``; both sides of a pair share their noise.
-        setting: what the clips share; lyrics for all pairs, or one per pair.
-        sites: layers by index, site name or layer set; None for all.
         ridge: strength of the penalty, above 0; a very large one gives the mean difference.
 
     Raises:
@@ -262,9 +248,8 @@ def probe_direction(
     """
     ridge = number("ridge", ridge, 1e-9)
     kept = pair_means(model, positive, negative, seeds, setting, sites)
-    info = fit_info(model, "probe", (positive, negative), seeds, setting)
     directions = {site: _probe(both.cpu().double(), ridge).float() for site, both in kept.items()}
-    return Vector(directions, info | {"sites": list(directions)}).unit()
+    return _vector(directions, model, "probe", (positive, negative), seeds, setting).unit()
 
 
 def _probe(means: Tensor, ridge: float) -> Tensor:

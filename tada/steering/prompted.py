@@ -24,7 +24,7 @@ from tada.models.base import Layers, Model
 from tada.models.context import Context, Stream, join
 from tada.models.run import SamplingState
 from tada.steering.arms import Way, digest
-from tada.steering.vector import Alpha, Vector, read_strength
+from tada.steering.vector import Alpha, Vector, per_row, read_strength
 
 
 class Poles(NamedTuple):
@@ -57,7 +57,7 @@ def switch_prompt(model: Model, alpha: Alpha, poles: Poles, layers: Layers | Non
     Raises:
         ValueError: more steps than the run has, or a strength that is not finite or not one per row.
     """
-    steps = _per_row(alpha, poles.neutral).round()
+    steps = per_row(read_strength(alpha), len(poles.neutral)).round()
     rows = torch.arange(len(steps))
     source = join([poles.positive, poles.negative])[torch.where(steps > 0, rows, rows + len(steps))]
     with ExitStack() as routes:
@@ -81,7 +81,7 @@ def shift_text(
     Raises:
         ValueError: a strength that is not finite or not one per row.
     """
-    strength = _per_row(alpha, poles.neutral)
+    strength = per_row(read_strength(alpha), len(poles.neutral))
     sides = [side.cond for side in poles]
     cond = {name: _moved(strength, *(side[name] for side in sides)) for name in poles.neutral.cond}
     with route(model, layers, replace(poles.neutral, cond=cond), strength != 0, "cond", steps):
@@ -107,18 +107,10 @@ def guide_apart(
 ) -> Iterator[None]:
     """Add ``alpha (v(positive) - v(negative))`` to the guided prediction (FreeSliders, arXiv 2511.00103).
 
-    Both predictions are without guidance; each step makes two more denoiser rows a clip.
-
-    Args:
-        alpha: strength, 0 leaves the clip as it is to the last bit; one for all clips or one per row.
-        poles: the prompts.
-        layers: the sites that read the poles, where others go on reading the neutral prompt; None for all.
-        steps: denoising steps; None for all.
-
-    Raises:
-        ValueError: a strength that is not finite or not one per row.
+    Both predictions are without guidance; each step makes two more denoiser rows a clip. Arguments are those of
+    :func:`shift_text`; sites that ``layers`` leaves out go on reading the neutral prompt.
     """
-    strength = _per_row(alpha, poles.neutral)
+    strength = per_row(read_strength(alpha), len(poles.neutral))
     wanted = None if steps is None else set(integers("steps", steps, -maxsize))
 
     def change(prediction: Tensor, run: SamplingState, predict: Callable[[], Tensor]) -> Tensor:
@@ -193,7 +185,7 @@ def shift_token(
         ValueError: a prompt without the word, layers that do not read it, a strength that is not finite or not one per
             row.
     """
-    strength, name = _per_row(alpha, neutral), _text_stream(neutral)
+    strength, name = per_row(read_strength(alpha), len(neutral)), _text_stream(neutral)
     if all(model.streams[site] != name for site in model.resolve(layers)):
         raise InputError(f"got layers {layers}, none of which reads {name}, where the word is; give one that does")
     stream = neutral.cond[name]
@@ -233,14 +225,6 @@ def _text_stream(context: Context) -> str:
     return next(name for name in TEXT_STREAMS if name in context.cond)
 
 
-def _per_row(alpha: Alpha, context: Context) -> Tensor:
-    """Strengths ``[rows]``, on the CPU."""
-    strength = read_strength(alpha)
-    if strength.dim() and len(strength) != len(context):
-        raise InputError(f"got {len(strength)} strengths for {len(context)} rows; expected one, or one per row")
-    return strength.expand(len(context))
-
-
 # ---- arms
 
 Equation = Callable[..., AbstractContextManager[None]]
@@ -274,16 +258,13 @@ class PromptArm(Way):
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def describe(self, model: Model) -> dict[str, Any]:
-        """What determines a clip that is steered so, beside strength and texts, as json can hold it."""
         return {"sites": list(self.sites(model)), "equation": self.equation.__name__, **self.options}
 
     def texts(self, prompt: str) -> dict[str, str]:
-        """The positive and the negative prompt of a prompt."""
         positive, negative = find_poles(self.poles, prompt)
         return {"positive": positive, "negative": negative}
 
     def intervene(self, model: Model, rows: pd.DataFrame, texts: Texts) -> AbstractContextManager[None]:
-        """Steer the rows of a batch, each at its own raw strength."""
         poles = Poles(*(texts(rows[side]) for side in ("prompt", "positive", "negative")))
         return self.equation(model, rows["alpha"].tolist(), poles, self.layers, **self.options)
 
@@ -307,9 +288,7 @@ class TokenArm(Way):
     scale: tuple[float, float] = (100.0, 100.0)
 
     def describe(self, model: Model) -> dict[str, Any]:
-        """What determines a clip that is steered so, beside the strength, as json can hold it."""
         return {"sites": list(self.sites(model)), "vector": digest(self.vector), "word": self.word}
 
     def intervene(self, model: Model, rows: pd.DataFrame, texts: Texts) -> AbstractContextManager[None]:
-        """Steer the rows of a batch, each at its own raw strength."""
         return shift_token(model, rows["alpha"].tolist(), texts(rows["prompt"]), self.vector, self.word, self.layers)

@@ -86,16 +86,13 @@ class RecordedArm(Way):
     scale: tuple[float, float] = (1.0, 1.0)
 
     def describe(self, model: Model) -> dict[str, Any]:
-        """What determines a clip that is steered so, beside strength and texts, as json can hold it."""
         return {"sites": list(self.sites(model)), "recorded": self.how}
 
     def texts(self, prompt: str) -> dict[str, str]:
-        """The positive prompt of a prompt."""
         return {"positive": find_poles(self.poles, prompt)[0]}
 
     @contextmanager
     def intervene(self, model: Model, rows: pd.DataFrame, texts: Texts) -> Iterator[None]:
-        """Steer the rows of a batch, each at its own raw strength."""
         noise = model.noise([int(seed) for seed in rows["seed"]], self.setting.seconds)
         contexts = texts(rows["prompt"]), texts(rows["positive"])
         alpha = torch.tensor(rows["alpha"].tolist())

@@ -302,11 +302,9 @@ class SliderArm(Way):
     scale: tuple[float, float] = (100.0, 100.0)
 
     def describe(self, model: Model) -> dict[str, Any]:
-        """What determines a clip that is steered so, beside the strength, as json can hold it."""
         weights = [*self.slider.down.values(), *self.slider.up.values()]
         parts = [weight.detach().cpu().contiguous().numpy().tobytes() for weight in weights]
         return {"sites": list(self.sites(model)), "slider": sha256(b"".join(parts)), "modules": list(self.slider.down)}
 
     def intervene(self, model: Model, rows: pd.DataFrame, texts: Texts) -> AbstractContextManager[Any]:
-        """Steer the rows of a batch, each at its own raw strength."""
         return self.slider.apply(model, rows["alpha"].tolist())

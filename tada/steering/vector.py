@@ -127,7 +127,7 @@ class Vector:
 
         def push(hidden: Tensor, direction: Tensor) -> Tensor:
             if alone is None:
-                moved = hidden + _per_row(strength, hidden) * direction
+                moved = hidden + per_row(strength, len(hidden)).view(-1, 1, 1) * direction
             else:
                 moved = torch.add(hidden, direction, alpha=alone)
             return rescale(moved, hidden) if renorm else moved
@@ -144,14 +144,10 @@ class Vector:
         passes: Passes = "cond",
         steps: Steps = None,
     ) -> Iterator[None]:
-        """Project the direction out of cross-attention outputs, inside the block.
+        """Project the direction out of cross-attention outputs, inside the block; further arguments as :meth:`apply`.
 
         Args:
-            model: the model, of the checkpoint that the vector comes from.
             strength: 0 changes nothing, 1 leaves no share along the direction; one for all clips or one per row.
-            layers: where: indices, site names or a layer set; None for all sites of the vector.
-            passes: guidance passes to edit.
-            steps: denoising steps to edit; None for all.
 
         Raises:
             ValueError, KeyError: as :meth:`apply`.
@@ -161,7 +157,7 @@ class Vector:
         def project(hidden: Tensor, direction: Tensor) -> Tensor:
             unit = _unit(direction)
             share = (hidden * unit).sum(dim=-1, keepdim=True)  # in float32, as the unit direction is
-            return (hidden - _per_row(factor, hidden) * share * unit).to(hidden.dtype)
+            return (hidden - per_row(factor, len(hidden)).view(-1, 1, 1) * share * unit).to(hidden.dtype)
 
         with edit(model, self._edits(model, layers, project), passes, steps):
             yield
@@ -315,8 +311,8 @@ def read_strength(alpha: Alpha) -> Tensor:
     return torch.tensor(number("alpha", alpha))
 
 
-def _per_row(strength: Tensor, hidden: Tensor) -> Tensor:
-    """``strength`` shaped for ``hidden`` ``[rows, tokens, dim]``."""
-    if strength.dim() and len(strength) != len(hidden):
-        raise InputError(f"got {len(strength)} strengths for {len(hidden)} rows; expected one, or one per row")
-    return strength.view(-1, 1, 1)
+def per_row(strength: Tensor, rows: int) -> Tensor:
+    """Strengths as from :func:`read_strength`, ``[rows]``; ValueError for neither one nor one per row."""
+    if strength.dim() and len(strength) != rows:
+        raise InputError(f"got {len(strength)} strengths for {rows} rows; expected one, or one per row")
+    return strength.expand(rows)

@@ -56,45 +56,52 @@ def pack(
     if folder.is_dir() and any(folder.iterdir()) and not (folder / ABOUT).is_file():
         raise InputError(f"{folder} holds other things than shipped results, which would be lost: name another folder")
     old = Shipped(before)
-    run = {name: old.about[name] for name in about if name in old.about}  # of pages that do not say theirs
-    others = {page: run | said for page, said in old.about["pages"].items() if page not in pages}
+    names, said = list(old.places), old.about["pages"]
+    units = {page: old.units(page) for page in said}
+    for page, used in pages.items():
+        units[page] = [unit[:DIGITS] for unit in used["own"]] + [names[place] for place in used.get("shipped", ())]
     rows, settings = gather(stores, [unit for used in pages.values() for unit in used["own"]])
-    names = list(old.places)
-    grown = {page: [names[place] for place in used.get("shipped", ())] for page, used in pages.items()}
-    kept = {page: old.of_page(page) for page in others}
     rows = rows.assign(**{UNIT: rows[UNIT].str[:DIGITS]})
-    rows = pd.concat([rows, *kept.values(), *map(old.rows, grown.values())], ignore_index=True)
-    rows = rows[~rows.duplicated([name for name in (UNIT, "metric") if name in rows])]
+    rest = {unit for asked in units.values() for unit in asked}.difference(rows[UNIT])
+    rows = pd.concat([rows, old.rows(rest)], ignore_index=True)
     places = {unit: place for place, unit in enumerate(rows[UNIT].unique())}
-    made = {unit: old.files(unit) for said in others.values() for unit in said["made"]}
-    made |= {unit: _files(unit, Path(place)) for used in pages.values() for unit, place in used["made"].items()}
+    files = {unit: old.files(unit) for page in said if page not in pages for unit in said[page]["made"]}
+    files |= {unit: _files(unit, Path(place)) for used in pages.values() for unit, place in used["made"].items()}
+    runs: dict[str, Any] = {}
+    for page, asked in units.items():
+        found = spans(places[unit] for unit in asked if unit in places)
+        runs[page] = _describe(about, pages.get(page), said.get(page, {})) | {"units": found}
+    _replace(folder, rows, files, {**about, "settings": old.about["settings"] | settings, "pages": runs})
+    return len(places)
+
+
+def _describe(about: Mapping[str, Any], used: Used | None, said: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe the run that a page's results are from: the one at hand, or what was said if it left the page out."""
+    if used is None:
+        return {**said, "grown_from": _runs(said)[1:]}
+    own = {"seconds": used["seconds"], "made": list(used["made"])}
+    return {**about, **own, "grown_from": _runs(said) if used.get("shipped") else []}
+
+
+def _runs(said: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The run that a page's results were from, and those that they had grown from, the last one first."""
+    run = {name: value for name, value in said.items() if name not in ("units", "made", "grown_from")}
+    before = said.get("grown_from", [])
+    before = _runs(before) if isinstance(before, dict) else before  # once, each held the one before
+    return [run, *before] if run else []
+
+
+def _replace(
+    folder: Path, rows: pd.DataFrame, files: Mapping[str, Mapping[str, Path]], about: Mapping[str, Any]
+) -> None:
+    """Write shipped results in place of those in a folder, all or nothing."""
     draft = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(draft, ignore_errors=True)
     atomic_write(draft / ROWS, partial(_write_rows, rows))
-    for unit, files in made.items():
-        for name, file in files.items():
+    for unit, made in files.items():
+        for name, file in made.items():
             atomic_write(draft / MADE / unit[:16] / name, file.read_bytes())
-    said = {
-        **about,
-        "sha256": sha256(draft / ROWS),
-        "settings": old.about["settings"] | settings,
-        "pages": {
-            page: said | {"units": spans(places[unit] for unit in kept[page][UNIT])} for page, said in others.items()
-        }
-        | {
-            page: {
-                **about,
-                "seconds": used["seconds"],
-                "units": spans(
-                    places[unit[:DIGITS]] for unit in [*used["own"], *grown[page]] if unit[:DIGITS] in places
-                ),
-                "made": list(used["made"]),
-                **({"grown_from": _last_run(old, page)} if grown[page] else {}),
-            }
-            for page, used in pages.items()
-        },
-    }
-    write_json(draft / ABOUT, said)
+    write_json(draft / ABOUT, {**about, "sha256": sha256(draft / ROWS)})
     size = sum(file.stat().st_size for file in draft.rglob("*") if file.is_file())
     if size > LIMIT:
         raise InputError(
@@ -102,12 +109,6 @@ def pack(
         )
     shutil.rmtree(folder, ignore_errors=True)
     draft.replace(folder)
-    return len(places)
-
-
-def _last_run(old: Shipped, page: str) -> dict[str, Any]:
-    """Describe the run that a page's results are from, by ``about.json`` without its units."""
-    return {name: value for name, value in old.about["pages"][page].items() if name not in ("units", "made")}
 
 
 def _write_rows(rows: pd.DataFrame, path: Path) -> None:
@@ -125,7 +126,7 @@ def gather(stores: Path, units: Iterable[str]) -> tuple[pd.DataFrame, dict[str, 
     of them are results of their own, see :func:`tada.evaluation.run`.
     """
     order = {unit: place for place, unit in enumerate(dict.fromkeys(units))}
-    rows, missing = [pd.DataFrame(columns=[UNIT, "value"])], set(order)
+    rows, missing = [pd.DataFrame(columns=[UNIT, "metric", "value"])], set(order)
     settings: dict[str, Any] = {}
     for store in map(Store, sorted({file.parent for file in stores.rglob("*.rows")})):
         here = store.known(missing)
@@ -136,10 +137,9 @@ def gather(stores: Path, units: Iterable[str]) -> tuple[pd.DataFrame, dict[str, 
     if missing:
         raise InputError(f"{len(missing)} of {len(order)} units are in no store below {stores}, such as {min(missing)}")
     found = pd.concat([part for part in rows if len(part)] or rows)
-    if "embedding" in found:
-        found = found[found["metric"] != "embedding"].drop(columns="embedding")
+    found = found[found["metric"] != "embedding"].drop(columns="embedding", errors="ignore")
     found = found.sort_values(UNIT, key=lambda column: column.map(order), kind="stable", ignore_index=True)
-    return found.assign(**{name: found[name].astype(str) for name in ("pair",) if name in found}), settings
+    return found.assign(pair=found["pair"].astype(str)) if "pair" in found else found, settings
 
 
 def _files(unit: str, place: Path) -> dict[str, Path]:
@@ -186,7 +186,7 @@ def compare(stores: Path, pages: Mapping[str, Used], folder: Path, draw_tokens: 
     ours, parts = Shipped(folder), []
     for page in [page for page in pages if page in ours.about["pages"]]:
         here = gather(stores, pages[page]["own"])[0]
-        found = differences(_comparable(here), _comparable(ours.of_page(page)), WHAT).assign(page=page)
+        found = differences(_comparable(here), _comparable(ours.rows(ours.units(page))), WHAT).assign(page=page)
         found[UNIT] = found.groupby(WHAT[:-1], dropna=False).ngroup()
         kinds = found.groupby(found["model"].isin(draw_tokens))
         others = {unit for draws, part in kinds for unit in other_clips(part, bool(draws))}

@@ -3,7 +3,8 @@
 A folder of them holds ``rows.parquet``, judged rows in the order in which pages ask for their units, but no embeddings;
 ``made/``, what was fitted, a folder each, by the first digits of the key of all that determines it; and ``about.json``:
 commit, command, machine, versions, hashes, settings of stores, and for each page those of the run that it is from, and
-what it read: what was fitted for it, and from which unit on up to which other, counted from 0.
+of those that it grew from, the last one first, and what it read: what was fitted for it, and from which unit on up to
+which other, counted from 0.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class Shipped:
         own = [place for place in self._places(name) if place not in known]
         self._sample = draw(own, check) if own else draw(self._places(name), check, share=0.0)
         found = {unit for other in earlier for unit in self.about["pages"][other]["made"]}
-        vectors = [unit for unit in page["made"] if unit not in found and (self._place(unit) / VECTOR).is_file()]
+        vectors = [unit for unit in page["made"] if unit not in found and VECTOR in self.files(unit)]
         self._vector = Random(check).choice(vectors) if vectors else ""
         self._checked: set[str] = set()
 
@@ -118,19 +119,18 @@ class Shipped:
         found = [self._order[starts[place] : starts[place + 1]] for place in places]
         return np.sort(np.concatenate(found)) if found else np.array([], np.intp)
 
-    def of_page(self, page: str) -> pd.DataFrame:
-        """Read the rows that a page asks for."""
+    def units(self, page: str) -> list[str]:
+        """List what a page asks for, by the first digits of keys."""
         names = list(self.places)
-        return self.rows(names[place] for place in self._places(page))
-
-    def find(self, unit: str, name: str) -> Path | None:
-        """Find a file of a vector or an autoencoder by the key of what determines it; None if it does not ship."""
-        path = self._place(unit) / name
-        return path if path.is_file() else None
+        return [names[place] for place in self._places(page)]
 
     def files(self, unit: str) -> dict[str, Path]:
-        """List the files of what was fitted under a key by their names."""
-        return {file.name: file for file in self._place(unit).glob("*")}
+        """List the files of what was fitted by their names; none if it does not ship.
+
+        Args:
+            unit: the key of all that determines it.
+        """
+        return {file.name: file for file in ((self.folder or Path(os.devnull)) / MADE / unit[:16]).glob("*")}
 
     def copy(self, unit: str, last: Path) -> None:
         """Copy what was fitted under a key, if it ships, unless its last file is there, which says that all are."""
@@ -142,9 +142,6 @@ class Shipped:
         """The numbers of the units that a page asks for."""
         spans = self.about["pages"].get(page, {"units": []})["units"]
         return [place for span in spans for place in range(*span)]
-
-    def _place(self, unit: str) -> Path:
-        return (self.folder or Path(os.devnull)) / MADE / unit[:16]
 
     # ---- what a page reads, and the sample of it that is made again
 
