@@ -108,12 +108,12 @@ def write_table(path: str | Path, table: pd.DataFrame) -> Path:
 
 
 def write_signed(path: Path, card: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write tensors (safetensors), and beside them json that holds their ``sha256``, too."""
+    """Write tensors (safetensors), and first, beside them, json that holds their ``sha256``, too."""
     from safetensors.torch import save
 
     data = save({name: value.contiguous() for name, value in tensors.items()})
-    atomic_write(path, data)
     write_json(card, {"sha256": sha256(data), **about})
+    atomic_write(path, data)
 
 
 def read_signed(path: Path, card: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

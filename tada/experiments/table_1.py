@@ -323,12 +323,12 @@ def _render_embeddings(table: Table1) -> torch.Tensor | None:
     about = {"renders": count, "first": seeds[0], "seconds": seconds, "panel": table.suite.key}
     made_by = key(about)
     place = table.kept("evaluation") / f"renders-{made_by[:16]}.safetensors"
-    shipped.layer().copy(made_by, place)
-    if not place.is_file():
+
+    def make() -> None:
         clips = render_batch([draw(seed) for seed in seeds], seeds)[:, : min(FRAMES, round(seconds * SAMPLE_RATE))]
         atomic_write(place, save({"rows": table.suite.embed(clips, SAMPLE_RATE)}))
-    shipped.note_made(made_by, place)
-    return load_file(place)["rows"]
+
+    return load_file(shipped.keep(made_by, place, make))["rows"]
 
 
 # ---- what earlier runs left
