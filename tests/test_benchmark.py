@@ -215,6 +215,7 @@ CONDITIONS = {
     "sampling": {f"{layers}, {how}" for layers in ("all", "functional")
                  for how in ("fewest steps", "most steps", "no guidance")},
     "stacking": {"alone", "sum", "Gram-Schmidt", "clamp"},
+    "plants": {"prompt of the plant", "planted", "all", "others"},
 }  # fmt: skip
 
 

@@ -208,16 +208,6 @@ def test_a_plant_s_vector_is_that_of_clips_whose_other_layers_read_neutral_promp
         assert found.directions[site][0].any() == (layer >= 2), "layers before the planted one see nothing at first"
 
 
-def test_plants_are_steered_where_they_read_the_concept_and_elsewhere(tmp_path):
-    table = open_benchmark(Config("ace-step", "tiny", "smoke", ("mood",), "6+7", seconds=1.0, store=tmp_path))
-    found = dispute.steer_plants(table, "mood")
-    assert set(found["condition"]) == {"prompt of the plant", "planted", "all", "others"}
-    assert not found.duplicated(["concept", "unit", "condition", "judge"]).any() and found["value"].notna().all()
-    assert (
-        hypotheses.TESTS["layers that carry it"](Findings("m", "c", found.assign(study="plants")))["probe"].units == 2
-    )
-
-
 def test_vectors_of_blocks_are_those_of_their_pairs_and_are_found_again(tmp_path, monkeypatch):
     table = open_benchmark(Config("ace-step", "tiny", "smoke", ("tempo",), "6+7", seconds=0.5, store=tmp_path))
     found = dispute.vectors_of_blocks(table, "tempo", (1, 2))
