@@ -7,15 +7,17 @@ mentioned, not on their values: the same seed with another value gives the count
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
 
 import numpy as np
 
 from tada.errors import InputError, unknown
 from tada.minis.attributes import CLASSES, Attributes
-from tada.minis.lexicon import ROLES, TABLES
 
 
 @dataclass(frozen=True)
@@ -26,20 +28,26 @@ class Caption:
     mentioned: Mapping[str, str]
 
 
-FILLER: Mapping[str, tuple[str, ...]] = TABLES["filler"]
+TABLES: Mapping[str, Any] = json.loads(files("tada.minis").joinpath("words.json").read_text(encoding="utf-8"))
+"""All words and templates, by table."""
+
+ROLES: Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]] = TABLES["roles"]
+"""Attribute -> role in a sentence ("" is the usual one) -> class -> words, the likelier ones more than once."""
+
+FILLER: Mapping[str, Sequence[str]] = TABLES["filler"]
 """Kind of filler -> phrases that promise nothing about a clip, which may have slots of other kinds; in openings, [head]
 and [items] are filled last."""
 
-FOREIGN_ITEMS: tuple[str, ...] = TABLES["foreign_items"]
+FOREIGN_ITEMS: Sequence[str] = TABLES["foreign_items"]
 """Things of the paper's other concepts, which no synthetic clip has."""
 
-SENTENCES: Mapping[str, tuple[str, ...]] = TABLES["sentences"]
+SENTENCES: Mapping[str, Sequence[str]] = TABLES["sentences"]
 """Attribute -> sentences that mention it."""
 
-ITEMS: Mapping[str, tuple[str, ...]] = TABLES["items"]
+ITEMS: Mapping[str, Sequence[str]] = TABLES["items"]
 """Attribute -> what a song may be said to have."""
 
-QUALITIES: Mapping[str, tuple[str, ...]] = {
+QUALITIES: Mapping[str, Sequence[str]] = {
     "mood": ("{mood}",),
     "tempo": ("{tempo}",),
     "genre": ("{genre}",),
@@ -47,13 +55,13 @@ QUALITIES: Mapping[str, tuple[str, ...]] = {
 }
 """Attribute -> adjectives before the noun, in this order."""
 
-TAGS: Mapping[str, tuple[str, ...]] = TABLES["tags"]
+TAGS: Mapping[str, Sequence[str]] = TABLES["tags"]
 """Attribute -> tags that mention it."""
 
-BARE: Mapping[str, tuple[str, ...]] = TABLES["bare"]
+BARE: Mapping[str, Sequence[str]] = TABLES["bare"]
 """Attribute -> short forms: the paper's templates and queries, and what a user would type."""
 
-_SILENT: Mapping[str, tuple[str, ...]] = TABLES["silent_templates"]
+_SILENT: Mapping[str, Sequence[str]] = TABLES["silent_templates"]
 
 
 def caption(

@@ -23,9 +23,9 @@ from tada.experiments import minis as measured
 from tada.minis import cards
 from tada.minis.attributes import CLASSES, draw
 from tada.minis.captions import caption
-from tada.minis.lexicon import find
 from tada.models.run import Latents
 from tada.patching import Functional
+from tests.minis.spans import find
 from training import recipes
 from training.__main__ import main
 from training.codecs import blocks
