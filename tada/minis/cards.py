@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tada.errors import UnknownNameError, unknown
+from tada.errors import check_name
 from tada.io import sha256
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -52,8 +52,7 @@ def selected(names: Sequence[str] = ()) -> list[str]:
     """
     there = [row["name"] for row in shipped()]
     for name in names:
-        if name not in there:
-            raise UnknownNameError(unknown("mini", name, there))
+        check_name("mini", name, there)
     return list(names) or there
 
 

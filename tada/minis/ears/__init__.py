@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tada.errors import UnknownNameError, unknown
+from tada.errors import check_name
 from tada.minis.cards import WEIGHTS
 from tada.minis.ears import clap, second
 from tada.minis.ears.ear import Ear
@@ -30,6 +30,5 @@ def load(name: str, folder: str | Path | None = None) -> Ear:
         KeyError: an unknown name.
         FileNotFoundError: no ear there.
     """
-    if name not in MODULES:
-        raise UnknownNameError(unknown("ear", name, MODULES))
+    check_name("ear", name, MODULES)
     return MODULES[name].load(folder or WEIGHTS / name)
