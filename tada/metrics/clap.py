@@ -29,7 +29,8 @@ from torch import Tensor, nn
 from tada.errors import CheckpointError, InputError, MissingFileError
 from tada.metrics.audio import windows
 from tada.metrics.embedding import AudioTextModel, embed_text, log_model
-from tada.minis.ears import WEIGHTS
+from tada.minis.cards import WEIGHTS
+from tada.minis.mel import power
 from tada.models import hub
 from tada.models.context import reach
 from tada.models.device import pick_device
@@ -62,11 +63,8 @@ class Clap(AudioTextModel):
 
     def spectrogram(self, pieces: Tensor) -> Tensor:
         """Compute the feature extractor's mel spectrograms in dB, for whole batches: ``[windows, 1, time, bands]``."""
-        size = self.extractor.fft_window_size
-        shape = torch.hann_window(size, device=pieces.device)
-        bins = torch.stft(pieces, size, self.extractor.hop_length, window=shape, return_complex=True)
         bank = torch.as_tensor(self.extractor.mel_filters_slaney, dtype=torch.float32, device=pieces.device)
-        mel = bank.T @ bins.abs().square()
+        mel = bank.T @ power(pieces, self.extractor.fft_window_size, self.extractor.hop_length)
         return 10 * mel.clamp_min(1e-10).log10().transpose(1, 2)[:, None]
 
     def embed_windows(self, pieces: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from tada.errors import check_name
 from tada.metrics.audio import fill, prepare
 from tada.minis.cards import WEIGHTS
+from tada.minis.mel import mel_filters, power
 
 FOLDER = WEIGHTS / "musicnn"
 NAMES = ("MTT", "MSD")
@@ -93,17 +94,8 @@ def _layer(channels: int, frames: int, bands: int) -> nn.Sequential:
 
 def log_mel(mono: Tensor) -> Tensor:
     """Compute compressed mel power spectra ``[clips, time, 96]`` of clips ``[clips, frames]`` at 16 kHz."""
-    window = torch.hann_window(WINDOW)
-    power = torch.stft(mono, WINDOW, HOP, window=window, return_complex=True).abs().square()
-    return (1 + 10_000 * power.transpose(1, 2) @ _bank()).log10()
-
-
-@lru_cache
-def _bank() -> Tensor:
-    from transformers.audio_utils import mel_filter_bank
-
-    bank = mel_filter_bank(WINDOW // 2 + 1, BANDS, 0.0, RATE / 2, RATE, norm="slaney", mel_scale="slaney")
-    return torch.from_numpy(bank).float()
+    bank = mel_filters(WINDOW, BANDS, 0.0, RATE / 2)
+    return (1 + 10_000 * power(mono, WINDOW, HOP).transpose(1, 2) @ bank).log10()
 
 
 def windows(spectra: Tensor) -> Tensor:

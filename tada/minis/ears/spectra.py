@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import torch
 from torch import Tensor
+
+from tada.minis.mel import mel_filters, power
 
 RATE, HOP, WINDOW, BANDS = 16_000, 320, 1024, 64
 SECONDS = 5
@@ -25,17 +26,8 @@ def decibels(audio: Tensor) -> Tensor:
     Returns:
         ``[rows, 251, 64]``, floored at -100 dB; gradients pass.
     """
-    window = torch.hann_window(WINDOW, device=audio.device)
-    power = torch.stft(audio, WINDOW, HOP, window=window, return_complex=True).abs().square()
-    return 10 * (_bank().to(audio.device).T @ power).clamp_min(1e-10).log10().transpose(1, 2)
-
-
-@lru_cache
-def _bank() -> Tensor:
-    from transformers.audio_utils import mel_filter_bank
-
-    bank = mel_filter_bank(WINDOW // 2 + 1, BANDS, LOW, HIGH, RATE, norm="slaney", mel_scale="slaney")
-    return torch.from_numpy(bank).float()
+    bank = mel_filters(WINDOW, BANDS, LOW, HIGH).to(audio.device)
+    return 10 * (bank.T @ power(audio, WINDOW, HOP)).clamp_min(1e-10).log10().transpose(1, 2)
 
 
 def windows(audio: Tensor, frames: int = SECONDS * RATE) -> Tensor:
