@@ -26,9 +26,8 @@ from torch import Tensor, nn
 from tada.errors import InputError
 from tada.io import atomic_write, sha256, write_json
 from tada.metrics import musicnn
-from tada.minis.attributes import draw
 from tada.minis.cards import hashes
-from tada.minis.render import render_batch
+from training.material import render
 
 SOURCE = "https://github.com/jordipons/musicnn"
 PUBLISHED = {
@@ -145,7 +144,7 @@ def compare(tagger: musicnn.Tagger, examples: Path) -> dict[str, list[str]]:
 
 def rounding(whole: musicnn.Tagger, stored: musicnn.Tagger) -> float:
     """How far 16 bits move any tag of 32 renders."""
-    audio = torch.from_numpy(render_batch([draw(seed) for seed in range(32)], range(32)))
+    audio = render(range(32))
     one, other = (tagger.probabilities(audio, musicnn.RATE) for tagger in (whole, stored))
     return float((one - other).abs().max())
 

@@ -20,7 +20,6 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from tada.errors import UnknownNameError, unknown
 from tada.io import sha256, write_json
 from tada.minis import ears
 from tada.minis.attributes import CLASSES, of_labels
@@ -171,51 +170,33 @@ RATE, DECAY = 1.2e-3, 0.05
 """Peak learning rate and weight decay of both."""
 
 
-def train(
-    name: str,
-    folder: str | Path,
-    steps: int | None = None,
-    batch: int | None = None,
-    parts: int = PARTS,
-    limit: float = math.inf,
-    spectrograms: str | Path | None = None,
-) -> pd.DataFrame:
+def train(name: str, folder: Path, spectrograms: Path, limit: float = math.inf) -> pd.DataFrame:
     """Train an ear; a killed run goes on where its last checkpoint was.
 
     Args:
         name: ``"clap"`` or ``"second"``.
         folder: of checkpoint and curve, and at the end of the ear and ``card.json``.
-        steps: how many; None: as many as the package's ear took.
-        batch: clips in a step; None: as many as the package's ear took.
-        parts: of 1,024 clips to learn from.
+        spectrograms: folder in which the clips are kept, 66 MB a part.
         limit: seconds after which this call stops; call again to go on.
-        spectrograms: folder in which the clips are kept, 66 MB a part; None: inside ``folder``.
 
     Returns:
         The curve so far.
-
-    Raises:
-        UnknownNameError: no such ear.
     """
-    if name not in RECIPES:
-        raise UnknownNameError(unknown("ear", name, RECIPES))
-    recipe, folder = RECIPES[name], Path(folder)
-    steps, batch = steps or recipe.steps, batch or recipe.batch
+    recipe = RECIPES[name]
     folder.mkdir(parents=True, exist_ok=True)
-    kept = range(recipe.first, recipe.first + parts)
-    inputs, truth = material.load(spectrograms or folder / "material", kept, name)
+    inputs, truth = material.load(spectrograms, range(recipe.first, recipe.first + PARTS), name)
     torch.manual_seed(recipe.seed)
     trainer = recipe.trainer(build(name, folder))
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         generator = torch.Generator().manual_seed(recipe.seed * 10_000_000 + step)
-        rows = torch.randint(len(inputs), (batch,), generator=generator)
+        rows = torch.randint(len(inputs), (recipe.batch,), generator=generator)
         heard = recipe.augment(inputs[rows].float(), recipe.unit, generator)
         return trainer(heard, truth[rows], recipe.seed * 1_000_000 + step)
 
-    curve = fit(trainer, loss, folder, steps, rate=RATE, decay=DECAY, limit=limit)
-    if finished(curve, steps):
-        about_run = {"seed": recipe.seed, "steps": steps, "batch": batch, "clips": parts * material.PART}
+    curve = fit(trainer, loss, folder, recipe.steps, rate=RATE, decay=DECAY, limit=limit)
+    if finished(curve, recipe.steps):
+        about_run = {"seed": recipe.seed, "steps": recipe.steps, "batch": recipe.batch, "clips": PARTS * material.PART}
         write(name, trainer, folder, {**about_run, **describe(curve)})
     return curve
 

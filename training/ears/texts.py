@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from tada.errors import UnknownNameError, unknown
+from tada.errors import check_name
 from tada.minis.attributes import CLASSES, of_labels
 from tada.minis.captions import Caption, caption, mentionable
 
@@ -72,10 +71,8 @@ def prompts(attribute: str, frame: str = "bare") -> list[str]:
     Raises:
         KeyError: an unknown attribute or frame.
     """
-    if attribute not in CLASSES:
-        raise UnknownNameError(unknown("attribute", attribute, CLASSES))
-    if frame not in FRAMES:
-        raise UnknownNameError(unknown("frame", frame, FRAMES))
+    check_name("attribute", attribute, CLASSES)
+    check_name("frame", frame, FRAMES)
     sentence, place = FRAMES[frame]
     return [sentence.format(QUERIES[attribute][name][place]) for name in CLASSES[attribute]]
 
@@ -143,12 +140,11 @@ def fits(truth: Tensor, promised: Tensor) -> Tensor:
     return ((promised[None] == ANY) | (promised[None] == truth[:, None])).all(2)
 
 
-def corpus(texts: int = 6000) -> list[str]:
+def corpus() -> list[str]:
     """Write texts of all kinds, from which tokenizers take their words."""
     rng = np.random.default_rng(11)
-    clips = torch.stack([torch.from_numpy(rng.integers(len(c), size=texts)) for c in CLASSES.values()], 1).tolist()
+    clips = np.stack([rng.integers(len(classes), size=6000) for classes in CLASSES.values()], 1).tolist()
     captions = [about(clip, seed).text for seed, clip in enumerate(clips)]
     questions = [text for name in CLASSES for frame in FRAMES if frame != "unseen" for text in prompts(name, frame)]
-    return (
-        captions + questions + [each.text for name in CLASSES for seed in range(300) for each in contrast(name, seed)]
-    )
+    contrasts = [each.text for name in CLASSES for seed in range(300) for each in contrast(name, seed)]
+    return captions + questions + contrasts
