@@ -83,9 +83,5 @@ def load(folder: str | Path = WEIGHTS) -> Probe:
     if not path.is_file():
         raise MissingFileError(f"no {path}: train it with python -m training probe, or name a folder that has one")
     probe = Probe()
-    probe.load_state_dict({name: _single(value) for name, value in load_file(path).items()})
+    probe.load_state_dict(load_file(path))
     return probe.eval().requires_grad_(False)
-
-
-def _single(value: Tensor) -> Tensor:
-    return value.float() if value.is_floating_point() else value
