@@ -61,9 +61,11 @@ def convert(tensors: Mapping[str, Tensor]) -> musicnn.Tagger:
 
 def read_checkpoint(index: bytes, data: bytes) -> dict[str, Tensor]:
     """Read the float32 tensors of a checkpoint of one shard."""
-    footer = iter(footer_numbers(index))
-    _, _, start, size = (next(footer) for _ in range(4))
-    tensors = {}
+    footer, at, numbers, tensors = index[-48:], 0, [], {}
+    for _ in range(4):  # offset and size of the block of names, and of that of the blocks
+        number, at = varint(footer, at)
+        numbers.append(number)
+    _, _, start, size = numbers
     for _, handle in entries(index, start, size):
         block, at = varint(handle, 0)
         length, _ = varint(handle, at)
@@ -75,14 +77,6 @@ def read_checkpoint(index: bytes, data: bytes) -> dict[str, Tensor]:
                 values = np.frombuffer(data[begin : begin + count], "<f4").reshape(dims)
                 tensors[name.decode()] = torch.from_numpy(values.copy())
     return tensors
-
-
-def footer_numbers(index: bytes) -> Iterator[int]:
-    """The four numbers at the end of an index: offset and size of the block of names and of that of the blocks."""
-    footer, at = index[-48:], 0
-    for _ in range(4):
-        number, at = varint(footer, at)
-        yield number
 
 
 def entries(index: bytes, start: int, size: int) -> Iterator[tuple[bytes, bytes]]:

@@ -40,7 +40,7 @@ def train(folder: Path, codecs: Mapping[str, Codec], limit: float = math.inf) ->
     Args:
         folder: of checkpoint, curve and what the codecs made, and at the end of ``probe.safetensors`` (fp16) and
             ``card.json``.
-        codecs: by name.
+        codecs: what renders go through, by name.
         limit: seconds after which this call stops; call again to go on.
 
     Returns:
@@ -66,12 +66,7 @@ def through(folder: Path, name: str, codec: Codec) -> Tensor:
 
 
 def loss_fn(probe: Probe, coded: Sequence[Tensor]) -> Loss:
-    """The loss of a step: mean cross-entropy of the heads on the step's own clips.
-
-    Args:
-        probe: what learns.
-        coded: log-mels of :func:`through`, one tensor a codec.
-    """
+    """The loss of a step: mean cross-entropy of the heads on the step's own clips, and on some of each codec's."""
     each = round(SHARE * BATCH)
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:

@@ -34,7 +34,10 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def build(name: str, words: Path) -> Ear:
     """An untrained ear of small width."""
     torch.manual_seed(3)
-    return models.build_clap(words, 8, 16) if name == "clap" else second.SecondEar(["piano", "a", "song"], 16, 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "WIDTH", 8)
+        patch.setattr(models, "TEXT_WIDTH", 16)
+        return models.build_clap(words) if name == "clap" else second.SecondEar(["piano", "a", "song"], 16, 1)
 
 
 @pytest.fixture(scope="module")

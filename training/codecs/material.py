@@ -20,14 +20,10 @@ Clips = NDArray[np.float16]
 
 
 def renders(path: Path, clips: int = 4096) -> Clips:
-    """Render drawn attributes: made where the file is missing (15 ms a clip) and read from it afterwards.
-
-    Args:
-        path: of the ``.npy`` file; it appears when complete.
-        clips: how many.
+    """Render drawn attributes: made where the file is missing (15 ms a clip) and mapped from it afterwards.
 
     Returns:
-        float16 ``[clips, 65536]`` at 16 kHz, mapped from the file.
+        float16 ``[clips, 65536]`` at 16 kHz.
 
     Raises:
         ValueError: a file that holds another number of clips.
@@ -48,17 +44,7 @@ def _render(path: Path, clips: int) -> None:
 
 
 def crops(audio: Clips, step: int, batch: int, frames: int) -> Tensor:
-    """Cut a step's own clips out of renders at random.
-
-    Args:
-        audio: ``[clips, total]``.
-        step: number of the step, from which all draws come.
-        batch: how many crops.
-        frames: length of each.
-
-    Returns:
-        float32 ``[batch, frames]``.
-    """
+    """Cut a step's own clips out of renders at random, float32 ``[batch, frames]``."""
     rng = np.random.default_rng([step, 41])
     rows = rng.integers(len(audio), size=batch)
     starts = rng.integers(audio.shape[1] - frames + 1, size=batch)

@@ -62,11 +62,8 @@ def train(
         recipe: the codec's.
         folder: of the code, and of the stage's checkpoint and curve.
         audio: renders, from :func:`training.codecs.material.renders`.
-        limit: seconds after which it stops; call again to go on.
+        limit: seconds after which it stops and gives None; call again to go on.
         steps: of the phase stage.
-
-    Returns:
-        The codec; None if the limit came first.
     """
     stage, path = make_stage(recipe), folder / "code.safetensors"
     if not path.is_file():

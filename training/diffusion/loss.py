@@ -17,16 +17,7 @@ from training.fit import Loss, bf16_autocast
 
 
 def loss_fn(arch: Arch, model: Any, latents: Tensor, clips: Sequence[Attributes], batch: int, seed: int = 0) -> Loss:
-    """The loss of a step.
-
-    Args:
-        arch: the model's.
-        model: whose denoiser learns.
-        latents: ``[clips, ...]``.
-        clips: their attributes.
-        batch: clips in a step.
-        seed: of the steps' draws.
-    """
+    """The loss of a step on some of the latents ``[clips, ...]``; ``seed``: of the steps' draws."""
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
         draws = torch.Generator().manual_seed(seed * 100_000_000 + step)

@@ -19,7 +19,7 @@ from tada.audio import Clips
 from tada.errors import InputError, MissingFileError
 from tada.experiments import agreement
 from tada.io import atomic_write, write_json
-from tada.metrics.audio import prepare as resample
+from tada.metrics.audio import prepare as prepare_audio
 from tada.minis.mel import listenable
 from tada.minis.sounds import SAMPLE_RATE
 from training.codecs import recipe as codecs
@@ -137,7 +137,7 @@ def _train_from(recipe: Recipe, folder: Path, start: str | Path, device: str, li
 
 def encode(model: Any, audio: Tensor) -> Tensor:
     """Encode renders ``[rows, frames]`` at 16 kHz as a model does."""
-    heard = resample(audio, SAMPLE_RATE, model.sample_rate)
+    heard = prepare_audio(audio, SAMPLE_RATE, model.sample_rate)
     return model.to_latents(heard[:, None].to(model.device)).cpu()
 
 
@@ -202,16 +202,7 @@ def _teach(
 
 
 def write_trained(arch: Arch, start: str | Path, folder: Path) -> Path:
-    """Put the trained parts of a mini together, in fp16, as a checkpoint with its label and its own sampling.
-
-    Args:
-        arch: its architecture.
-        start: the checkpoint whose denoiser was trained.
-        folder: the mini's own, with the denoiser's training.
-
-    Returns:
-        ``folder/trained``.
-    """
+    """Write the checkpoint ``folder/trained``: ``start`` with the denoiser that ``folder`` trained, in fp16."""
     draft, done = folder / "trained.partial", folder / "trained"
     model = tada.load(arch.name, start, "cpu", torch.float32)  # as it was before anything was compiled
     restore(arch.learner(model), folder / "denoiser")

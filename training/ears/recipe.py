@@ -47,13 +47,7 @@ class EarTrainer(nn.Module):
         self.anchors = nn.ParameterDict({name: torch.randn(len(classes), DIM) for name, classes in CLASSES.items()})
 
     def forward(self, spectrograms: Tensor, truth: Tensor, step: int) -> tuple[Tensor, dict[str, float]]:
-        """Compute the step's loss and figures.
-
-        Args:
-            spectrograms: ``[rows, time, 64]``.
-            truth: class indices ``[rows, attributes]``.
-            step: from which the texts come.
-        """
+        """Compute loss and figures of spectrograms ``[rows, time, 64]`` and their classes; texts come from the step."""
         captions = [about(clip, step * len(truth) + row) for row, clip in enumerate(truth.tolist())]
         contrasts = [contrast(name, len(CLASSES) * step + place) for place, name in enumerate(CLASSES)]
         texts = captions + [text for group in contrasts for text in group]
@@ -97,12 +91,7 @@ def hit_share(scores: Tensor, truth: Tensor) -> float:
 
 
 def agreement(logits: Tensor, target: Tensor) -> Tensor:
-    """Sigmoid loss in which right and wrong answers weigh the same.
-
-    Args:
-        logits: ``[clips, texts]``.
-        target: bool of the same shape.
-    """
+    """Sigmoid loss of ``[clips, texts]`` in which right and wrong answers weigh the same."""
     losses = nn.functional.softplus(torch.where(target, -logits, logits))
     each = [losses[part].sum() / part.sum().clamp(min=1) for part in (target, ~target)]
     return (each[0] + each[1]) / 2
@@ -116,7 +105,7 @@ class CaptionTrainer(nn.Module):
         self.ear, self.scale = ear, nn.Parameter(torch.tensor(math.log(10.0)))
 
     def forward(self, spectrograms: Tensor, truth: Tensor, step: int) -> tuple[Tensor, dict[str, float]]:
-        """Compute the step's loss and figures; arguments as for :class:`EarTrainer`."""
+        """Compute loss and figures, as :class:`EarTrainer` does."""
         drawn = [{n: c[index] for index, (n, c) in zip(row, CLASSES.items(), strict=True)} for row in truth.tolist()]
         texts = [caption(of_labels(labels), step * len(drawn) + row).text for row, labels in enumerate(drawn)]
         scores = self.ear.encode_audio(spectrograms) @ embed_texts(self.ear, texts).T

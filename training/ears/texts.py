@@ -62,15 +62,7 @@ class Text(NamedTuple):
 
 
 def prompts(attribute: str, frame: str = "bare") -> list[str]:
-    """Write one text for each class of an attribute.
-
-    Args:
-        attribute: a key of :data:`tada.minis.attributes.CLASSES`.
-        frame: a key of :data:`FRAMES`.
-
-    Raises:
-        KeyError: an unknown attribute or frame.
-    """
+    """Write one text for each class of an attribute, in one of :data:`FRAMES`; KeyError for unknown names."""
     check_name("attribute", attribute, CLASSES)
     check_name("frame", frame, FRAMES)
     sentence, place = FRAMES[frame]
@@ -95,18 +87,18 @@ def _about(attribute: str, name: str, seed: int, form: str | None) -> str:
 
 
 def about(promised: Sequence[int], seed: int) -> Text:
-    """Write a caption of a clip, or of one that differs in an attribute the caption mentions: half of the time each.
-
-    Args:
-        promised: class indices of the clip, one per attribute.
-        seed: of the caption and the difference.
-    """
+    """Write a caption of a clip, or of one that differs in an attribute the caption mentions: half of the time each."""
     true, changed = counterfactual(promised, seed)
     return changed if np.random.default_rng([seed, 9]).random() < 0.5 else true
 
 
 def counterfactual(promised: Sequence[int], seed: int) -> tuple[Text, Text]:
-    """Write a caption of a clip, and one with another class of one attribute; twice the same if it mentions none."""
+    """Write a caption of a clip, and one with another class of one attribute; twice the same if it mentions none.
+
+    Args:
+        promised: class indices of the clip, one per attribute.
+        seed: of the caption and the difference.
+    """
     labels = {name: classes[index] for (name, classes), index in zip(CLASSES.items(), promised, strict=True)}
     true = caption(of_labels(labels), seed)
     if not true.mentioned:
@@ -128,15 +120,7 @@ def promise(mentioned: Mapping[str, str]) -> tuple[int, ...]:
 
 
 def fits(truth: Tensor, promised: Tensor) -> Tensor:
-    """Find which clips keep what which texts promise.
-
-    Args:
-        truth: class indices ``[clips, attributes]``.
-        promised: class indices or ANY ``[texts, attributes]``.
-
-    Returns:
-        bool ``[clips, texts]``.
-    """
+    """Find which clips, ``[clips, attributes]``, keep what which texts promise: bool ``[clips, texts]``."""
     return ((promised[None] == ANY) | (promised[None] == truth[:, None])).all(2)
 
 
