@@ -169,15 +169,16 @@ def train_text_encoder(encoder: nn.Module, folder: Path, limit: float) -> bool:
 def _train_language_model(arch: Arch, folder: Path, pipeline: Path, limit: float) -> bool:
     """Teach a language model, if there is one, which concepts a caption promises, in half as many steps and rows."""
     model = tada.load(arch.name, pipeline, "cpu", torch.float32)
-    language = arch.language_model(model)
+    language = arch.language(model)
     if language is None:
         return True
+    learns, states_of = language
 
     def read(texts: list[str]) -> tuple[Tensor, Tensor]:
-        states = arch.language_states(model, texts)
+        states = states_of(texts)
         return states, torch.ones(states.shape[:2], dtype=torch.bool)
 
-    done = _teach(language.requires_grad_(True), read, folder, TEXT_STEPS // 2, TEXT_BATCH // 2, limit)
+    done = _teach(learns.requires_grad_(True), read, folder, TEXT_STEPS // 2, TEXT_BATCH // 2, limit)
     if done:
         model.pipeline.save_pretrained(pipeline)  # type: ignore[attr-defined]
     return done
