@@ -10,19 +10,14 @@ from tada.minis import cards
 from tada.minis.attributes import CLASSES
 from tada.minis.ears import load, second, spectra
 from tada.minis.ears.ear import Ear
-from tests.minis.conftest import Renders
+from tests.minis.conftest import TEXTS, Renders, noise
 
 NAMES = ("clap", "second")
-TEXTS = ["a piano song", "This is a music of a female vocal singing", "Slow, sad. " * 60, "zzz?!"]
 
 
 @pytest.fixture(scope="module", params=NAMES)
 def ear(request: pytest.FixtureRequest) -> Ear:
     return load(request.param)
-
-
-def noise(rows: int, seconds: float, rate: int = 16_000) -> torch.Tensor:
-    return torch.randn(rows, round(seconds * rate), generator=torch.Generator().manual_seed(1)) * 0.1
 
 
 def test_audio_and_text_get_rows_of_unit_length_in_one_space(ear: Ear) -> None:

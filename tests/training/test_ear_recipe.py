@@ -15,13 +15,13 @@ from tada.minis.attributes import CLASSES, draw
 from tada.minis.ears import clap, load, second
 from tada.minis.ears.ear import Ear
 from tada.minis.probe import TEST_SEED
+from tests.minis.conftest import TEXTS, noise
 from training.ears import accuracy as measured
 from training.ears import material, models, recipe
 from training.ears.texts import ANY, FRAMES, about, contrast, counterfactual, fits, promise, prompts
 from training.material import truth
 
 NAMES = ("clap", "second")
-TEXTS = ["a piano song", "This is a music of a female vocal singing", "Slow, sad. " * 60, "zzz?!"]
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +43,6 @@ def build(name: str, words: Path) -> Ear:
 @pytest.fixture(scope="module")
 def small_clap(words: Path) -> clap.ClapEar:
     return build("clap", words).eval().requires_grad_(False)
-
-
-def noise(rows: int, seconds: float) -> torch.Tensor:
-    return torch.randn(rows, round(seconds * 16_000), generator=torch.Generator().manual_seed(1)) * 0.1
 
 
 # Texts
