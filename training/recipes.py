@@ -42,14 +42,11 @@ def train(
         device: where minis are trained; ears and probe are trained on the CPU.
         hours: after which a stage stops; None: when it is done.
         captions: csv of MusicCaps, for the card's figures on real captions.
-        start: folder of a finished mini whose denoiser learns for another cycle; None: begin with nothing.
+        start: folder of a finished mini whose denoiser learns for another cycle; None: begin with nothing. InputError
+            for what is no mini.
 
     Returns:
         Whether it is complete, card included.
-
-    Raises:
-        UnknownNameError: no such recipe.
-        InputError: ``start`` for what is no mini.
     """
     check_name("recipe", name, NAMES)
     limit, folder = math.inf if hours is None else 3600 * hours, Path(home) / name
@@ -112,10 +109,8 @@ def write_card(name: str, home: str | Path, captions: str | Path | None = None) 
 def update_card(name: str, home: str | Path, captions: str | Path | None = None) -> None:
     """Measure a finished mini again, and write what was found into its card; its speed stays.
 
-    Args:
-        name: which of :data:`RECIPES`.
-        home: folder where judged clips are kept, so that a stopped run goes on.
-        captions: csv of MusicCaps; None leaves what the card says of real captions.
+    Judged clips are kept in ``home``, so that a stopped run goes on. Without ``captions``, a csv of MusicCaps, what
+    the card says of real captions stays, too.
     """
     path = WEIGHTS / name / "card.json"
     model = tada.load(name, path.parent)

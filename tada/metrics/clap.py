@@ -68,10 +68,9 @@ class Clap(AudioTextModel):
         return 10 * mel.clamp_min(1e-10).log10().transpose(1, 2)[:, None]
 
     def embed_windows(self, pieces: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Embed windows ``[windows, frames]``.
+        """Embed windows ``[windows, frames]`` as unit rows ``[windows, dim]``.
 
-        Returns:
-            Unit rows ``[windows, dim]``, and the outputs of the four Swin stages, ``[windows, tokens, channels]`` each.
+        Beside them are the outputs of the four Swin stages, ``[windows, tokens, channels]`` each.
         """
         spectrograms = self.spectrogram(pieces.to(self.model.logit_scale_a.device)).to(self.model.logit_scale_a.dtype)
         output = self.model.audio_model(input_features=spectrograms, output_hidden_states=True)
@@ -162,11 +161,7 @@ def _load_laion(path: str, device: torch.device) -> Clap:
 
 
 def find_file(path: str) -> Path:
-    """Find a file that is here, or fetch one that is named ``owner/name/file`` from the hub.
-
-    Raises:
-        FileNotFoundError: no such file. OSError: no such repository, or no network.
-    """
+    """Find a file that is here, or fetch ``owner/name/file`` from the hub; MissingFileError or CheckpointError."""
     repository, _, name = path.rpartition("/")
     if Path(path).is_file():
         return Path(path)
@@ -194,11 +189,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
 
 def config_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Give the settings of ``ClapConfig`` that fit the tensors of a laion-clap file without fusion.
-
-    Raises:
-        ValueError: a fusion checkpoint.
-    """
+    """Give the settings of ``ClapConfig`` that fit the tensors of a laion-clap file; ValueError for one with fusion."""
     if any("fusion_model" in name for name in state):
         raise InputError("got a fusion checkpoint of laion-clap; expected one without, such as music_audioset_epoch_15")
     blocks = [re.match(r"audio_branch\.layers\.(\d+)\.blocks\.(\d+)\.norm1\.weight", name) for name in state]

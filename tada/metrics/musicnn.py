@@ -65,17 +65,9 @@ class Tagger(nn.Module):
 
     @torch.no_grad()
     def probabilities(self, audio: Any, sample_rate: int) -> Tensor:
-        """Tag clips, window by window: more at a time take longer.
+        """Tag clips, window by window (more at a time take longer): float32 ``[clips, 50]``, tags as in ``tags``.
 
-        Args:
-            audio: ``[clips, frames]`` or ``[clips, channels, frames]``.
-            sample_rate: of the audio, in Hz; any.
-
-        Returns:
-            float32 ``[clips, 50]``, tags as in ``tags``.
-
-        Raises:
-            ValueError: see :func:`tada.metrics.audio.prepare`.
+        Audio, sample rate and errors are those of :func:`tada.metrics.audio.prepare`.
         """
         pieces = windows(log_mel(prepare(audio, sample_rate, RATE)))
         found = torch.cat([self(some).sigmoid() for some in pieces.flatten(0, 1).split(1)])
@@ -114,10 +106,9 @@ def read_tags(folder: str | Path = FOLDER) -> dict[str, list[str]]:
 
 
 def find_tags(name: str) -> list[tuple[str, int]]:
-    """Find the tags that say a name and nothing else, such as *female*, *female vocal* and *female vocalists*.
+    """Find network and place of tags that say a name alone, such as *female*, *female vocal* and *female vocalists*.
 
-    Returns:
-        Network and place of each tag; ``"no voice"`` finds *no vocals*, too.
+    ``"no voice"`` finds *no vocals*, too.
     """
     said = re.compile(rf"{name.removesuffix(' voice')}( (vocal|voice|vocalist)s?)?", re.IGNORECASE)
     return [(one, place) for one, tags in read_tags().items() for place, tag in enumerate(tags) if said.fullmatch(tag)]

@@ -47,15 +47,7 @@ def mel_filters(window: int, bands: int, low: float, high: float, scale: float =
 
 
 def listenable(audio: Tensor, sample_rate: int) -> Tensor:
-    """Convert clips to what probe and ears take.
-
-    Args:
-        audio: ``[rows, frames]`` or ``[rows, channels, frames]``.
-        sample_rate: of the audio, in Hz.
-
-    Returns:
-        float32 ``[rows, frames]``, mono at 16 kHz.
-    """
+    """Convert clips ``[rows, frames]`` or ``[rows, channels, frames]`` to what probe and ears take: mono at 16 kHz."""
     mono = (audio.mean(1) if audio.ndim == 3 else audio).float()
     if sample_rate == SAMPLE_RATE:
         return mono

@@ -52,12 +52,7 @@ class Probe(nn.Module):
 
     @torch.no_grad()
     def probabilities(self, audio: Tensor, sample_rate: int, batch: int = 64) -> dict[str, Tensor]:
-        """Estimate the attributes of clips.
-
-        Args:
-            audio: ``[rows, frames]`` or ``[rows, channels, frames]``, at least a second.
-            sample_rate: in Hz.
-            batch: rows at a time.
+        """Estimate the attributes of clips, which are at least a second long; ``batch``: rows at a time.
 
         Returns:
             Attribute -> ``[rows, classes]``, classes as in :data:`tada.minis.attributes.CLASSES`.

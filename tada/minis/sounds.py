@@ -36,18 +36,12 @@ def hertz(pitch: float) -> float:
 
 @lru_cache(maxsize=2048)
 def sound(name: str, pitch: int = 0, variant: int = 0) -> Audio:
-    """Make one note of an instrument or one stroke of percussion.
+    """Make a note of :data:`NOTES` or a stroke of :data:`STROKES` (its pitch is 0), float32 ``[frames]``, read-only.
 
     Args:
-        name: a key of ``NOTES`` or ``STROKES``.
-        pitch: MIDI pitch; 0 for strokes.
+        name: KeyError for an unknown one.
+        pitch: MIDI pitch.
         variant: which take, 0 or 1.
-
-    Returns:
-        float32 ``[frames]``, read-only.
-
-    Raises:
-        KeyError: an unknown name.
     """
     check_name("sound", name, [*NOTES, *STROKES])
     rng = np.random.default_rng([pitch, variant, *name.encode()])

@@ -27,12 +27,9 @@ def _part(encode: Callable[[Tensor], Tensor], number: int) -> dict[str, Tensor]:
 
 
 def load(folder: Path, parts: int, encode: Callable[[Tensor], Tensor]) -> tuple[Tensor, list[Attributes]]:
-    """Load latents, fp16 ``[clips, ...]``, made where they are missing, and the attributes of each clip.
+    """Load latents, fp16 ``[clips, ...]``, and the attributes of each clip; parts are made where they are missing.
 
-    Args:
-        folder: of the parts.
-        parts: how many.
-        encode: audio ``[rows, frames]`` at 16 kHz to latents.
+    ``encode`` makes latents of audio ``[rows, frames]`` at 16 kHz.
     """
     files = [kept(folder / f"{number:03}.safetensors", partial(_part, encode, number)) for number in range(parts)]
     return torch.cat([file["latents"] for file in files]), [draw(seed) for seed in range(FIRST, FIRST + parts * PART)]

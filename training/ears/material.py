@@ -40,10 +40,7 @@ def _part(number: int) -> dict[str, Tensor]:
 def load(folder: Path, parts: range, ear: str) -> tuple[Tensor, Tensor]:
     """Load spectrograms of an ear, fp16 ``[clips, time, 64]``, and class indices ``[clips, attributes]``.
 
-    Args:
-        folder: of the parts, which are made where they are missing.
-        parts: their numbers.
-        ear: ``"clap"`` or ``"second"``.
+    Parts, by their numbers, are made where they are missing.
     """
     files = {number: folder / f"{number:03}.safetensors" for number in parts}
     seen = torch.cat([kept(path, partial(_part, number))[ear] for number, path in files.items()])

@@ -95,9 +95,7 @@ def about(promised: Sequence[int], seed: int) -> Text:
 def counterfactual(promised: Sequence[int], seed: int) -> tuple[Text, Text]:
     """Write a caption of a clip, and one with another class of one attribute; twice the same if it mentions none.
 
-    Args:
-        promised: class indices of the clip, one per attribute.
-        seed: of the caption and the difference.
+    ``promised``: class indices of the clip, one per attribute.
     """
     labels = {name: classes[index] for (name, classes), index in zip(CLASSES.items(), promised, strict=True)}
     true = caption(of_labels(labels), seed)

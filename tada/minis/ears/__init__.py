@@ -20,15 +20,6 @@ MODULES: dict[str, Any] = {"clap": clap, "second": second}
 
 
 def load(name: str, folder: str | Path | None = None) -> Ear:
-    """Load a trained ear.
-
-    Args:
-        name: ``"clap"`` or ``"second"``.
-        folder: that has it; None: the package's own.
-
-    Raises:
-        KeyError: an unknown name.
-        FileNotFoundError: no ear there.
-    """
+    """Load a trained ear, ``"clap"`` or ``"second"``, the package's own or a folder's; FileNotFoundError for none."""
     check_name("ear", name, MODULES)
     return MODULES[name].load(folder or WEIGHTS / name)

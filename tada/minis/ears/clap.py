@@ -41,11 +41,7 @@ class ClapEar(Ear):
 
 
 def load(folder: str | Path) -> ClapEar:
-    """Load the ear of a folder, in float32.
-
-    Raises:
-        FileNotFoundError: no model there.
-    """
+    """Load the ear of a folder, in float32; FileNotFoundError where there is none."""
     from transformers import ClapModel, ClapProcessor
 
     if not (Path(folder) / "model.safetensors").is_file():

@@ -147,11 +147,7 @@ class TextBranch(nn.Module):
 
 
 def load(folder: str | Path) -> SecondEar:
-    """Load the ear of a folder, in float32.
-
-    Raises:
-        FileNotFoundError: no model there.
-    """
+    """Load the ear of a folder, in float32; FileNotFoundError where there is none."""
     path = Path(folder) / "model.safetensors"
     if not path.is_file():
         raise MissingFileError(f"no {path}: train it with python -m training second")
