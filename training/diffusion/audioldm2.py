@@ -70,6 +70,8 @@ class AudioLDM2(PipelineArch):
         from diffusers import AudioLDM2Pipeline, AudioLDM2ProjectionModel, AudioLDM2UNet2DConditionModel, DDIMScheduler
         from transformers import ClapFeatureExtractor, ClapModel, SpeechT5HifiGan, SpeechT5HifiGanConfig
 
+        tokenizer = clap_tokenizer(folder / "words.json")
+        tokenizer.model_max_length = CLAP_TOKENS
         with quiet_loading():
             AudioLDM2Pipeline(
                 vae=make_kl(codec.code),
@@ -77,7 +79,7 @@ class AudioLDM2(PipelineArch):
                 text_encoder_2=text_encoder,
                 projection_model=AudioLDM2ProjectionModel(WIDTH, WIDTH, WIDTH),
                 language_model=_language_model(),
-                tokenizer=_clap_tokenizer(folder / "words.json"),
+                tokenizer=tokenizer,
                 tokenizer_2=words.tokenizer(),
                 feature_extractor=ClapFeatureExtractor(),
                 unet=AudioLDM2UNet2DConditionModel(**DENOISER),
@@ -133,12 +135,6 @@ class AudioLDM2(PipelineArch):
     def blocks(self, model: Any) -> list[nn.Module]:
         """What is compiled: the whole U-Net."""
         return [model.denoiser]
-
-
-def _clap_tokenizer(path: Path) -> Any:
-    tokenizer = clap_tokenizer(path)
-    tokenizer.model_max_length = CLAP_TOKENS
-    return tokenizer
 
 
 def _clap_config() -> Any:

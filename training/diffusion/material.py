@@ -33,12 +33,3 @@ def load(folder: Path, parts: int, encode: Callable[[Tensor], Tensor]) -> tuple[
     """
     files = [kept(folder / f"{number:03}.safetensors", partial(_part, encode, number)) for number in range(parts)]
     return torch.cat([file["latents"] for file in files]), [draw(seed) for seed in range(FIRST, FIRST + parts * PART)]
-
-
-def sample_batch(
-    latents: Tensor, batch: int, draws: torch.Generator, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw the clips of a step (int64 ``[batch]``), their latents, and noise of the same shape."""
-    rows = torch.randint(len(latents), (batch,), generator=draws)
-    x = latents[rows].float().to(device)
-    return rows, x, torch.randn(x.shape, generator=draws).to(device)
