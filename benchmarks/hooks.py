@@ -31,9 +31,7 @@ def kinds(model: Model, rows: int) -> dict[str, Callable[[], AbstractContextMana
     """The interventions that are compared, on the first 24 sites."""
     sites = model.sites[:24]
     vectors = {site: torch.randn(model.site_width(site), dtype=model.dtype, device=model.device) for site in sites}
-
     steering = tada.steering.Vector({site: vector[None].float() for site, vector in vectors.items()})
-
     grid = [0.01 * row for row in range(rows)]
 
     def add(hidden: torch.Tensor, when: tada.When) -> torch.Tensor:
@@ -74,15 +72,15 @@ def measure(model: Model, rows: int, steps: int, rounds: int) -> dict[str, list[
     return seconds
 
 
-def inside(model: Model, rows: int, steps: int, rounds: int = 3) -> dict[str, float]:
-    """Time spent in what hooks call, over the rest of the same runs, plus 1; the least of the rounds, by kind."""
+def inside(model: Model, rows: int, steps: int) -> dict[str, float]:
+    """Time spent in what hooks call, over the rest of the same runs, plus 1; the least of three, by kind."""
     context, noise = model.encode(["a happy song"] * rows), model.noise(range(rows), 0.64)
     sampling, result = tada.Sampling(steps, 3.0), {}
-    for kind, entered in kinds(model, rows).items():
-        if kind == "plain":
-            continue
+    ways = kinds(model, rows)
+    del ways["plain"]
+    for kind, entered in ways.items():
         shares = []
-        for _ in range(rounds):
+        for _ in range(3):
             with timed() as spent, entered():
                 start = time.perf_counter()
                 model.sample(context, noise, sampling)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -158,9 +158,6 @@ class Clips(Sequence[Clip]):
             return Clips(self.audio[row], self.sample_rate, self.records[row])
         return Clip(self.audio[row], self.sample_rate, self.records[row])
 
-    def __iter__(self) -> Iterator[Clip]:
-        return (self[row] for row in range(len(self)))
-
     def __repr__(self) -> str:
         _, channels, frames = self.audio.shape
         return f"Clips({len(self)} x {frames / self.sample_rate:.2f} s, {channels} ch, {self.sample_rate} Hz)"
@@ -179,12 +176,16 @@ def lufs(samples: Any, sample_rate: int) -> float:
     Raises:
         InputError: no samples, some that are not finite, or a rate below 4 kHz, where the filters have no meaning.
     """
+    from scipy.signal import lfilter
+
     audio = np.asarray(samples, np.float64)
     audio = audio[:, None] if audio.ndim == 1 else audio
     if not audio.size or not np.isfinite(audio).all():
         raise InputError(f"got {audio.size} samples, {np.isnan(audio).sum()} of them NaN; expected finite ones")
     number("sample_rate", sample_rate, LOWEST_RATE)
-    power = _blocks(_weighted(audio, sample_rate), sample_rate)
+    for above, below in filters(sample_rate):
+        audio = lfilter(above, below, audio, axis=0)
+    power = _blocks(audio, sample_rate)
     loud = power[_level(power) > SILENCE]
     if not len(loud):
         return SILENCE
@@ -214,14 +215,6 @@ def _blocks(audio: NDArray[np.float64], sample_rate: int) -> NDArray[np.float64]
 
 def _level(power: Any) -> Any:
     return -0.691 + 10 * np.log10(np.maximum(power, 1e-20))
-
-
-def _weighted(audio: NDArray[np.float64], sample_rate: int) -> NDArray[np.float64]:
-    from scipy.signal import lfilter
-
-    for above, below in filters(sample_rate):
-        audio = lfilter(above, below, audio, axis=0)
-    return audio
 
 
 def filters(sample_rate: int) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:

@@ -62,11 +62,7 @@ def atomic_write(path: str | Path, content: bytes | str | Callable[[Path], Any])
 
 
 def append(path: Path, content: bytes) -> None:
-    """Append to a file that no other process writes, and wait until it is on the disk; all of it or nothing.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+    """Append to a file that no other process writes, and wait for the disk; all of it, or nothing and OSError."""
     with path.open("ab", buffering=0) as file:
         before, rest = file.seek(0, os.SEEK_END), memoryview(content)
         try:
@@ -79,11 +75,7 @@ def append(path: Path, content: bytes) -> None:
 
 
 def require_writable(folder: str | Path) -> Path:
-    """Return a folder that files can be written into, or could once it is made; it is left as it was.
-
-    Raises:
-        InputError: it cannot be made or written.
-    """
+    """Return a folder that files can be written into, or could once it is made, as it was; InputError for another."""
     folder = Path(folder)
     there = next(place for place in (folder, *folder.parents) if os.path.exists(place))
     try:  # under a name that nobody else takes for a folder of results
@@ -117,10 +109,7 @@ def write_signed(path: Path, card: Path, tensors: Mapping[str, Tensor], about: M
 
 
 def read_signed(path: Path, card: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read tensors (safetensors) and the json beside them, which holds their ``sha256``.
-
-    Returns:
-        The tensors, and the json without the hash.
+    """Read tensors (safetensors), and the json beside them, which holds their ``sha256``, without it.
 
     Raises:
         MissingFileError: one of the two is not there. InputError: they are damaged, or do not belong together.

@@ -41,11 +41,7 @@ def decide(low: float, high: float, units: int, bar: float = 0.0) -> str:
 
 
 def draws(count: int, resamples: int = RESAMPLES, seed: int = 0) -> Values:
-    """Draw the weights of units: of the sample itself (first row) and of its resamples.
-
-    Args:
-        count: units in the sample.
-        resamples: how many times they are drawn anew, with replacement.
+    """Draw the weights of units: of the sample itself (first row) and of its resamples, with replacement.
 
     Returns:
         Weights of sum 1, ``[1 + resamples, count]``; times values ``[count]`` they are means.
@@ -72,12 +68,9 @@ def cluster_draws(*labels: Sequence[Hashable], resamples: int = RESAMPLES, seed:
     Returns:
         Weights as from :func:`draws`, a column a row, and the number of units, of the fewer kind.
     """
-    resamples = integer("resamples", resamples, 1)
     codes = [pd.factorize(pd.Series(list(one)))[0] for one in labels]
     counts = [int(one.max()) + 1 for one in codes]
-    weights = np.ones((1 + resamples, len(codes[0])))
-    for number, (code, count) in enumerate(zip(codes, counts, strict=True)):
-        weights *= draws(count, resamples, seed + number)[:, code]
+    weights = np.prod([draws(n, resamples, seed + i)[:, codes[i]] for i, n in enumerate(counts)], axis=0)
     kinds = [count for count in counts if count > 1]
     with np.errstate(invalid="ignore"):  # a draw of crossed units may hold no row
         return weights / weights.sum(1, keepdims=True), min(kinds, default=1)
@@ -114,13 +107,7 @@ def lower_bounds(values: Values, units: int, strata: int = 1) -> Values:
     quantities that are all 0, some bound lies above 0 in at most 2.5 % of samples, where values of
     units lean to neither side, as differences of clips that are made alike do.
 
-    Args:
-        values: ``[1 + resamples, quantities]``, as for :func:`bootstrap`.
-        units: as for :func:`bootstrap`.
-        strata: as for :func:`bootstrap`.
-
-    Returns:
-        ``[quantities]``; ``-inf`` for one unit.
+    ``values`` are ``[1 + resamples, quantities]``; all else is as for :func:`bootstrap`, ``-inf`` for one unit.
     """
     from scipy.stats import t
 

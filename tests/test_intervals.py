@@ -39,10 +39,6 @@ def test_the_interval_keeps_its_lopsidedness() -> None:
     assert high - values.mean() > 1.5 * (values.mean() - low)
 
 
-def test_one_prompt_tells_nothing() -> None:
-    assert intervals.bootstrap(np.ones(1001), 1) == (-np.inf, np.inf)
-
-
 @pytest.mark.parametrize("count", [3, 6, 8, 12, 32])
 def test_intervals_of_few_units_hold_the_truth_as_often_as_they_say_and_plain_percentiles_do_not(count: int) -> None:
     values = intervals.draws(count, 500) @ np.random.default_rng(count).normal(size=(count, 3000))

@@ -6,7 +6,7 @@ import pytest
 
 import tada
 from tada.concepts import steered as prompts
-from tada.minis.lexicon import find
+from tests.minis.spans import find
 
 
 def attributes(text: str) -> set[str]:

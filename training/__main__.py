@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import click
@@ -35,7 +36,7 @@ def main(name: str, device: str, hours: float | None, home: str, resume: bool, c
     if start and folder.resolve() in Path(start).resolve().parents:  # clearing would delete the start
         raise click.UsageError(f"{start} lies in {folder}: let another cycle have a --home of its own")
     if not resume:
-        recipes.clear(name, home)
+        shutil.rmtree(folder, ignore_errors=True)
     try:
         done = recipes.train(name, home, device, hours, **given)
     except (ValueError, FileNotFoundError) as error:

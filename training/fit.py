@@ -84,8 +84,7 @@ def train_and_freeze(module: nn.Module, loss: Loss, folder: Path, steps: int, ra
 
 def restore(module: nn.Module, folder: Path) -> None:
     """Put what a run has learnt so far into its module, and freeze it; FileNotFoundError where it has not begun."""
-    tensors = load_file(folder / "checkpoint.safetensors")
-    load(module, {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")})
+    load(module, load_file(folder / "checkpoint.safetensors"))
     module.eval().requires_grad_(False)
 
 
@@ -148,7 +147,7 @@ def resume(folder: Path, model: nn.Module, optimizer: AdamW) -> tuple[int, float
     with safe_open(path, "pt") as file:
         about = file.metadata()
     tensors = load_file(path)
-    load(model, {name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
+    load(model, tensors)
     states: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):
@@ -166,11 +165,12 @@ def untied(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put a state from :func:`untied` into the model; ValueError where names differ."""
-    missing = set(untied(model)) ^ set(tensors)
+    """Put the model's part of a checkpoint into it; ValueError where names differ."""
+    state = {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
+    missing = set(untied(model)) ^ set(state)
     if missing:
         raise InputError(f"a checkpoint of another model: {', '.join(sorted(missing)[:3])} and others are in one only")
-    model.load_state_dict(dict(tensors), strict=False)
+    model.load_state_dict(state, strict=False)
 
 
 def _read_curve(folder: Path, done: int) -> list[dict[str, float]]:

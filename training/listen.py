@@ -135,8 +135,10 @@ def _tags(audio: Audio, labels: pd.DataFrame) -> Iterator[Row]:
 
 def _area(name: str, scores: NDArray[np.floating], own: NDArray[np.bool_]) -> Row:
     """The area under the curve, with its interval by resampling clips."""
-    ranks = np.array([_auc(scores[rows], own[rows]) for rows in _resampled(len(scores))])
-    low, high = bootstrap(ranks, len(scores))
+    count = len(scores)
+    samples = (np.repeat(np.arange(count), np.round(weights * count).astype(int)) for weights in draws(count, 200))
+    ranks = np.array([_auc(scores[rows], own[rows]) for rows in samples])
+    low, high = bootstrap(ranks, count)
     return name, float(ranks[0]), float(low), float(high), int(own.sum())
 
 
@@ -144,11 +146,6 @@ def _auc(scores: NDArray[np.floating], own: NDArray[np.bool_]) -> float:
     if own.all() or not own.any():
         return float("nan")
     return float(mannwhitneyu(scores[own], scores[~own]).statistic / own.sum() / (~own).sum())
-
-
-def _resampled(count: int, resamples: int = 200) -> Iterator[NDArray[np.intp]]:
-    for weights in draws(count, resamples):
-        yield np.repeat(np.arange(count), np.round(weights * count).astype(int))
 
 
 def _tunes(audio: Audio, played: Sequence[Attributes], seeds: Sequence[int]) -> Iterator[Row]:

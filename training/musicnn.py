@@ -26,9 +26,8 @@ from torch import Tensor, nn
 from tada.errors import InputError
 from tada.io import atomic_write, sha256, write_json
 from tada.metrics import musicnn
-from tada.minis.attributes import draw
 from tada.minis.cards import hashes
-from tada.minis.render import render_batch
+from training.material import render
 
 SOURCE = "https://github.com/jordipons/musicnn"
 PUBLISHED = {
@@ -62,9 +61,11 @@ def convert(tensors: Mapping[str, Tensor]) -> musicnn.Tagger:
 
 def read_checkpoint(index: bytes, data: bytes) -> dict[str, Tensor]:
     """Read the float32 tensors of a checkpoint of one shard."""
-    footer = iter(footer_numbers(index))
-    _, _, start, size = (next(footer) for _ in range(4))
-    tensors = {}
+    footer, at, numbers, tensors = index[-48:], 0, [], {}
+    for _ in range(4):  # offset and size of the block of names, and of that of the blocks
+        number, at = varint(footer, at)
+        numbers.append(number)
+    _, _, start, size = numbers
     for _, handle in entries(index, start, size):
         block, at = varint(handle, 0)
         length, _ = varint(handle, at)
@@ -76,14 +77,6 @@ def read_checkpoint(index: bytes, data: bytes) -> dict[str, Tensor]:
                 values = np.frombuffer(data[begin : begin + count], "<f4").reshape(dims)
                 tensors[name.decode()] = torch.from_numpy(values.copy())
     return tensors
-
-
-def footer_numbers(index: bytes) -> Iterator[int]:
-    """The four numbers at the end of an index: offset and size of the block of names and of that of the blocks."""
-    footer, at = index[-48:], 0
-    for _ in range(4):
-        number, at = varint(footer, at)
-        yield number
 
 
 def entries(index: bytes, start: int, size: int) -> Iterator[tuple[bytes, bytes]]:
@@ -145,7 +138,7 @@ def compare(tagger: musicnn.Tagger, examples: Path) -> dict[str, list[str]]:
 
 def rounding(whole: musicnn.Tagger, stored: musicnn.Tagger) -> float:
     """How far 16 bits move any tag of 32 renders."""
-    audio = torch.from_numpy(render_batch([draw(seed) for seed in range(32)], range(32)))
+    audio = render(range(32))
     one, other = (tagger.probabilities(audio, musicnn.RATE) for tagger in (whole, stored))
     return float((one - other).abs().max())
 

@@ -12,104 +12,78 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tada.io import atomic_write, sha256, write_json
-from tada.minis.attributes import CLASSES, draw
+from tada.minis.attributes import CLASSES
 from tada.minis.mel import log_mel
-from tada.minis.probe import TEST_SEED, Probe, load
-from tada.minis.render import render_batch
+from tada.minis.probe import Probe, load
 from tada.stats import proportion
+from training import material
 from training.fit import Loss, describe, finished, fit
 
 FIRST = 650_000_000
 """Seed of the first clip that goes through a codec."""
 CODED = 1024
 """Clips that go through each codec."""
-SHARE = 1 / 8
-"""Of a step's clips, for each codec."""
+STEPS, BATCH, SHARE = 1000, 48, 1 / 8
+"""Steps, clips in a step, and the share of them for each codec."""
 
 Codec = Callable[[Tensor], Tensor]
 """Renders ``[rows, frames]`` at 16 kHz to what a codec makes of them."""
 
 
-def train(
-    folder: str | Path,
-    codecs: Mapping[str, Codec],
-    seed: int = 0,
-    steps: int = 1000,
-    batch: int = 48,
-    limit: float = math.inf,
-) -> pd.DataFrame:
+def train(folder: Path, codecs: Mapping[str, Codec], limit: float = math.inf) -> pd.DataFrame:
     """Train a probe on renders, each seen once, and on some through codecs; a killed run goes on where it was.
 
     Args:
         folder: of checkpoint, curve and what the codecs made, and at the end of ``probe.safetensors`` (fp16) and
             ``card.json``.
-        codecs: by name.
-        seed: of weights, clips and augmentation.
-        steps: how many.
-        batch: clips in a step.
+        codecs: what renders go through, by name.
         limit: seconds after which this call stops; call again to go on.
 
     Returns:
         The curve so far.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     probe = Probe()
     coded = [through(folder, name, codec) for name, codec in codecs.items()]
-    curve = fit(probe, loss_fn(probe, coded, seed, batch), folder, steps, rate=3e-3, limit=limit)
-    if finished(curve, steps):
-        _write(probe, Path(folder), {"seed": seed, "steps": steps, "batch": batch}, curve)
+    curve = fit(probe, loss_fn(probe, coded), folder, STEPS, rate=3e-3, limit=limit)
+    if finished(curve, STEPS):
+        _write(probe, folder, curve)
     return curve
 
 
-def through(folder: str | Path, name: str, codec: Codec) -> Tensor:
+def through(folder: Path, name: str, codec: Codec) -> Tensor:
     """Load log-mels ``[CODED, 64, time]``, fp16, of clips that went through a codec; made where they are missing."""
-    path = Path(folder) / "codecs" / f"{name}.safetensors"
-    if not path.is_file():
+
+    def make() -> dict[str, Tensor]:
         parts = [range(first, first + 16) for first in range(FIRST, FIRST + CODED, 16)]
-        mels = torch.cat([log_mel(codec(_render(part))).half() for part in parts])
-        atomic_write(path, lambda draft: save_file({"mel": mels}, draft))
-    return load_file(path)["mel"]
+        return {"mel": torch.cat([log_mel(codec(material.render(part))).half() for part in parts])}
+
+    return material.kept(folder / "codecs" / f"{name}.safetensors", make)["mel"]
 
 
-def loss_fn(probe: Probe, coded: Sequence[Tensor], seed: int, batch: int) -> Loss:
-    """The loss of a step: mean cross-entropy of the heads on the step's own clips.
-
-    Args:
-        probe: what learns.
-        coded: log-mels of :func:`through`, one tensor a codec.
-        seed: of the draws.
-        batch: clips in a step.
-    """
-    each = round(SHARE * batch)
+def loss_fn(probe: Probe, coded: Sequence[Tensor]) -> Loss:
+    """The loss of a step: mean cross-entropy of the heads on the step's own clips, and on some of each codec's."""
+    each = round(SHARE * BATCH)
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
-        first = seed * 10_000_000 + step * batch
+        first = step * BATCH
         draws = torch.Generator().manual_seed(first)
-        seeds = [*range(first, first + batch - each * len(coded))]
-        mels = [log_mel(_render(seeds))]
+        seeds = [*range(first, first + BATCH - each * len(coded))]
+        mels = [log_mel(material.render(seeds))]
         for mel in coded:
             rows = torch.randint(len(mel), (each,), generator=draws)
             mels.append(mel[rows].float())
             seeds += (FIRST + rows).tolist()
-        truth, logits = classes(seeds), probe(augment(torch.cat(mels), draws))
-        losses = {name: nn.functional.cross_entropy(logits[name], truth[name]) for name in CLASSES}
+        logits = probe(augment(torch.cat(mels), draws))
+        classes = dict(zip(CLASSES, material.truth(seeds).T, strict=True))
+        losses = {name: nn.functional.cross_entropy(logits[name], classes[name]) for name in CLASSES}
         return torch.stack(list(losses.values())).mean(), {f"loss_{n}": value.item() for n, value in losses.items()}
 
     return at
-
-
-def _render(seeds: Sequence[int]) -> Tensor:
-    return torch.from_numpy(render_batch([draw(seed) for seed in seeds], seeds))
-
-
-def classes(seeds: Sequence[int]) -> dict[str, Tensor]:
-    """Class indices ``[rows]`` by attribute, of the clips that the seeds draw."""
-    labels = [draw(seed).labels() for seed in seeds]
-    return {name: torch.tensor([known.index(row[name]) for row in labels]) for name, known in CLASSES.items()}
 
 
 def augment(mel: Tensor, generator: torch.Generator) -> Tensor:
@@ -126,14 +100,14 @@ def augment(mel: Tensor, generator: torch.Generator) -> Tensor:
     return torch.stack([row.roll(shift, 1) for row, shift in zip(mixed, shifts, strict=True)])
 
 
-def _write(probe: Probe, folder: Path, recipe: Mapping[str, int], curve: pd.DataFrame) -> None:
+def _write(probe: Probe, folder: Path, curve: pd.DataFrame) -> None:
     """Write the weights in fp16 and their card, with the accuracy of the weights as written."""
     tensors = {n: v.half() if v.is_floating_point() else v for n, v in probe.state_dict().items()}
     path = atomic_write(folder / "probe.safetensors", lambda draft: save_file(tensors, draft))
     content = {
         "what": "attribute probes on log-mel",
         "data": "synthetic renders, every clip seen once, and renders through the codecs of the minis",
-        **recipe,
+        **{"seed": 0, "steps": STEPS, "batch": BATCH},
         **describe(curve),
         "sha256": {path.name: sha256(path)},
         "accuracy": accuracy(load(folder)).round(4).to_dict("index"),
@@ -141,15 +115,13 @@ def _write(probe: Probe, folder: Path, recipe: Mapping[str, int], curve: pd.Data
     write_json(folder / "card.json", content)
 
 
-def accuracy(probe: Probe, clips: int = 1024) -> pd.DataFrame:
+def accuracy(probe: Probe) -> pd.DataFrame:
     """Measure a probe on renders it never saw: attribute -> accuracy, 95 % interval (Wilson), clips."""
-    right: dict[str, list[Tensor]] = {name: [] for name in CLASSES}
-    for first in range(0, clips, 64):
-        seeds = range(TEST_SEED + first, TEST_SEED + min(first + 64, clips))
-        truth = classes(seeds)
+    hits, clips = dict.fromkeys(CLASSES, 0), material.TESTED
+    for seeds in material.unheard():
         with torch.no_grad():
-            for name, logits in probe(log_mel(_render(seeds))).items():
-                right[name].append(logits.argmax(1) == truth[name])
-    hits = {name: int(torch.cat(parts).sum()) for name, parts in right.items()}
+            logits = probe(log_mel(material.render(seeds)))
+        for name, classes in zip(CLASSES, material.truth(seeds).T, strict=True):
+            hits[name] += int((logits[name].argmax(1) == classes).sum())
     rows = {name: (hit / clips, *proportion(hit, clips), clips) for name, hit in hits.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["accuracy", "low", "high", "clips"])

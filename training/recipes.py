@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import platform
-import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 import tada
-from tada.errors import InputError, UnknownNameError, unknown
+from tada.errors import InputError, check_name
 from tada.experiments.minis import measure, speed
 from tada.io import DRAFTS, write_json, write_table
 from tada.minis.cards import EARS, WEIGHTS, hashes
@@ -43,17 +42,13 @@ def train(
         device: where minis are trained; ears and probe are trained on the CPU.
         hours: after which a stage stops; None: when it is done.
         captions: csv of MusicCaps, for the card's figures on real captions.
-        start: folder of a finished mini whose denoiser learns for another cycle; None: begin with nothing.
+        start: folder of a finished mini whose denoiser learns for another cycle; None: begin with nothing. InputError
+            for what is no mini.
 
     Returns:
         Whether it is complete, card included.
-
-    Raises:
-        UnknownNameError: no such recipe.
-        InputError: ``start`` for what is no mini.
     """
-    if name not in NAMES:
-        raise UnknownNameError(unknown("recipe", name, NAMES))
+    check_name("recipe", name, NAMES)
     limit, folder = math.inf if hours is None else 3600 * hours, Path(home) / name
     for draft in folder.rglob(DRAFTS):  # half a gigabyte, where a run was killed while it rendered
         draft.unlink()
@@ -65,7 +60,7 @@ def train(
                 return False
             probe.train(folder, {mini: partial(diffusion.through_codec, mini, home) for mini in RECIPES}, limit=limit)
         else:
-            ears.train(name, folder, limit=limit, spectrograms=Path(home) / "spectrograms")
+            ears.train(name, folder, Path(home) / "spectrograms", limit)
         return (folder / "card.json").is_file()
     complete = (
         diffusion.train(name, home, device, limit)
@@ -75,11 +70,6 @@ def train(
     if complete:
         write_card(name, home, captions)
     return complete
-
-
-def clear(name: str, home: str | Path) -> None:
-    """Delete what a recipe has done so far."""
-    shutil.rmtree(Path(home) / name, ignore_errors=True)
 
 
 def write_card(name: str, home: str | Path, captions: str | Path | None = None) -> Path:
@@ -116,17 +106,14 @@ def write_card(name: str, home: str | Path, captions: str | Path | None = None) 
     return done
 
 
-def update_card(name: str, home: str | Path, captions: str | Path | None = None, folder: Path = WEIGHTS) -> None:
+def update_card(name: str, home: str | Path, captions: str | Path | None = None) -> None:
     """Measure a finished mini again, and write what was found into its card; its speed stays.
 
-    Args:
-        name: which of :data:`RECIPES`.
-        home: folder where judged clips are kept, so that a stopped run goes on.
-        captions: csv of MusicCaps; None leaves what the card says of real captions.
-        folder: of finished minis.
+    Judged clips are kept in ``home``, so that a stopped run goes on. Without ``captions``, a csv of MusicCaps, what
+    the card says of real captions stays, too.
     """
-    path = folder / name / "card.json"
-    model = tada.load(name, folder / name)
+    path = WEIGHTS / name / "card.json"
+    model = tada.load(name, path.parent)
     found = measure(model, captions, Path(home) / name / "measured") | {"signals": measure_bars(model)}
     write_json(path, json.loads(path.read_text()) | _rounded(found))
 

@@ -41,18 +41,11 @@ def load(checkpoint: str | Path | None = None) -> Any:
 
 
 def score(predictor: Any, audio: Any, sample_rate: int) -> pd.DataFrame:
-    """Rate clips.
+    """Rate clips: one row a clip, columns CE, CU, PC, PQ.
 
     Args:
         predictor: as from :func:`load`.
-        audio: ``[clips, frames]`` or ``[clips, channels, frames]``.
-        sample_rate: of the audio, in Hz; any.
-
-    Returns:
-        One row a clip, columns CE, CU, PC, PQ.
-
-    Raises:
-        ValueError: see :func:`tada.metrics.audio.prepare`.
+        audio, sample_rate: as for :func:`tada.metrics.audio.prepare`, which says what is refused.
     """
     mono = prepare(audio, sample_rate, RATE)
     clips = [{"path": row[None], "sample_rate": RATE} for row in mono]

@@ -70,17 +70,10 @@ def resample(mono: Tensor, sample_rate: int, rate: int) -> Tensor:
 
 
 def windows(mono: Tensor, frames: int, hop: int, padding: str = "repeatpad") -> Tensor:
-    """Cut clips into windows that start every ``hop`` while there is something left; the last one is filled up.
+    """Cut clips ``[clips, any]`` into ``[clips, windows, frames]``, one every ``hop`` while there is something left.
 
-    Args:
-        mono: ``[clips, any]``.
-        frames: length of a window.
-        hop: between their starts.
-        padding: ``"repeatpad"`` repeats what there is a whole number of times, zeros after it; ``"repeat"`` repeats
-            and cuts; ``"pad"`` adds zeros.
-
-    Returns:
-        ``[clips, windows, frames]``.
+    The last one is filled up: ``"repeatpad"`` repeats what there is a whole number of times, zeros after it;
+    ``"repeat"`` repeats and cuts; ``"pad"`` adds zeros.
     """
     pieces = [mono[:, start : start + frames] for start in range(0, mono.shape[1], hop)]
     return torch.stack([fill(piece, frames, padding) for piece in pieces], 1)

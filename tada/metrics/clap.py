@@ -29,7 +29,8 @@ from torch import Tensor, nn
 from tada.errors import CheckpointError, InputError, MissingFileError
 from tada.metrics.audio import windows
 from tada.metrics.embedding import AudioTextModel, embed_text, log_model
-from tada.minis.ears import WEIGHTS
+from tada.minis.cards import WEIGHTS
+from tada.minis.mel import power
 from tada.models import hub
 from tada.models.context import reach
 from tada.models.device import pick_device
@@ -62,18 +63,14 @@ class Clap(AudioTextModel):
 
     def spectrogram(self, pieces: Tensor) -> Tensor:
         """Compute the feature extractor's mel spectrograms in dB, for whole batches: ``[windows, 1, time, bands]``."""
-        size = self.extractor.fft_window_size
-        shape = torch.hann_window(size, device=pieces.device)
-        bins = torch.stft(pieces, size, self.extractor.hop_length, window=shape, return_complex=True)
         bank = torch.as_tensor(self.extractor.mel_filters_slaney, dtype=torch.float32, device=pieces.device)
-        mel = bank.T @ bins.abs().square()
+        mel = bank.T @ power(pieces, self.extractor.fft_window_size, self.extractor.hop_length)
         return 10 * mel.clamp_min(1e-10).log10().transpose(1, 2)[:, None]
 
     def embed_windows(self, pieces: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Embed windows ``[windows, frames]``.
+        """Embed windows ``[windows, frames]`` as unit rows ``[windows, dim]``.
 
-        Returns:
-            Unit rows ``[windows, dim]``, and the outputs of the four Swin stages, ``[windows, tokens, channels]`` each.
+        Beside them are the outputs of the four Swin stages, ``[windows, tokens, channels]`` each.
         """
         spectrograms = self.spectrogram(pieces.to(self.model.logit_scale_a.device)).to(self.model.logit_scale_a.dtype)
         output = self.model.audio_model(input_features=spectrograms, output_hidden_states=True)
@@ -164,11 +161,7 @@ def _load_laion(path: str, device: torch.device) -> Clap:
 
 
 def find_file(path: str) -> Path:
-    """Find a file that is here, or fetch one that is named ``owner/name/file`` from the hub.
-
-    Raises:
-        FileNotFoundError: no such file. OSError: no such repository, or no network.
-    """
+    """Find a file that is here, or fetch ``owner/name/file`` from the hub; MissingFileError or CheckpointError."""
     repository, _, name = path.rpartition("/")
     if Path(path).is_file():
         return Path(path)
@@ -196,11 +189,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
 
 def config_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Give the settings of ``ClapConfig`` that fit the tensors of a laion-clap file without fusion.
-
-    Raises:
-        ValueError: a fusion checkpoint.
-    """
+    """Give the settings of ``ClapConfig`` that fit the tensors of a laion-clap file; ValueError for one with fusion."""
     if any("fusion_model" in name for name in state):
         raise InputError("got a fusion checkpoint of laion-clap; expected one without, such as music_audioset_epoch_15")
     blocks = [re.match(r"audio_branch\.layers\.(\d+)\.blocks\.(\d+)\.norm1\.weight", name) for name in state]

@@ -88,15 +88,7 @@ def smoothness(
 
 
 def slope(alpha: ArrayLike, score: ArrayLike) -> Any:
-    """Compute the slope of the straight line through scores by least squares, per unit of strength.
-
-    Args:
-        alpha: strengths, ``[n]``.
-        score: at each, ``[..., n]``.
-
-    Raises:
-        ValueError: see :func:`delta`.
-    """
+    """Compute the slope of the line through scores by least squares, per unit of strength; given as for ``delta``."""
     a, s = _curve(alpha, score)
     centred = a - a.mean()
     return s @ centred / (centred @ centred)

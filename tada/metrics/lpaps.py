@@ -26,19 +26,12 @@ AXES = {"channel": -1, "token": -2}
 
 @torch.no_grad()
 def embed(model: Clap, audio: Any, sample_rate: int, batch: int = 16) -> tuple[Tensor, ...]:
-    """Compute the outputs of the four stages for clips.
+    """Compute the outputs of the four stages for clips: float32 ``[clips, windows, tokens, channels]`` on the CPU.
 
     Args:
         model: as from :func:`tada.metrics.clap.load`.
-        audio: ``[clips, frames]`` or ``[clips, channels, frames]``.
-        sample_rate: of the audio, in Hz; any.
+        audio, sample_rate: as for :func:`tada.metrics.audio.prepare`, which says what is refused.
         batch: windows at a time.
-
-    Returns:
-        One float32 tensor ``[clips, windows, tokens, channels]`` a stage, on the CPU.
-
-    Raises:
-        ValueError: see :func:`tada.metrics.audio.prepare`.
     """
     return model.features(prepare(audio, sample_rate, model.rate), batch)[1]
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from tada.errors import check_name
 from tada.metrics.audio import fill, prepare
 from tada.minis.cards import WEIGHTS
+from tada.minis.mel import mel_filters, power
 
 FOLDER = WEIGHTS / "musicnn"
 NAMES = ("MTT", "MSD")
@@ -64,17 +65,9 @@ class Tagger(nn.Module):
 
     @torch.no_grad()
     def probabilities(self, audio: Any, sample_rate: int) -> Tensor:
-        """Tag clips, window by window: more at a time take longer.
+        """Tag clips, window by window (more at a time take longer): float32 ``[clips, 50]``, tags as in ``tags``.
 
-        Args:
-            audio: ``[clips, frames]`` or ``[clips, channels, frames]``.
-            sample_rate: of the audio, in Hz; any.
-
-        Returns:
-            float32 ``[clips, 50]``, tags as in ``tags``.
-
-        Raises:
-            ValueError: see :func:`tada.metrics.audio.prepare`.
+        Audio, sample rate and errors are those of :func:`tada.metrics.audio.prepare`.
         """
         pieces = windows(log_mel(prepare(audio, sample_rate, RATE)))
         found = torch.cat([self(some).sigmoid() for some in pieces.flatten(0, 1).split(1)])
@@ -93,17 +86,8 @@ def _layer(channels: int, frames: int, bands: int) -> nn.Sequential:
 
 def log_mel(mono: Tensor) -> Tensor:
     """Compute compressed mel power spectra ``[clips, time, 96]`` of clips ``[clips, frames]`` at 16 kHz."""
-    window = torch.hann_window(WINDOW)
-    power = torch.stft(mono, WINDOW, HOP, window=window, return_complex=True).abs().square()
-    return (1 + 10_000 * power.transpose(1, 2) @ _bank()).log10()
-
-
-@lru_cache
-def _bank() -> Tensor:
-    from transformers.audio_utils import mel_filter_bank
-
-    bank = mel_filter_bank(WINDOW // 2 + 1, BANDS, 0.0, RATE / 2, RATE, norm="slaney", mel_scale="slaney")
-    return torch.from_numpy(bank).float()
+    bank = mel_filters(WINDOW, BANDS, 0.0, RATE / 2)
+    return (1 + 10_000 * power(mono, WINDOW, HOP).transpose(1, 2) @ bank).log10()
 
 
 def windows(spectra: Tensor) -> Tensor:
@@ -122,10 +106,9 @@ def read_tags(folder: str | Path = FOLDER) -> dict[str, list[str]]:
 
 
 def find_tags(name: str) -> list[tuple[str, int]]:
-    """Find the tags that say a name and nothing else, such as *female*, *female vocal* and *female vocalists*.
+    """Find network and place of tags that say a name alone, such as *female*, *female vocal* and *female vocalists*.
 
-    Returns:
-        Network and place of each tag; ``"no voice"`` finds *no vocals*, too.
+    ``"no voice"`` finds *no vocals*, too.
     """
     said = re.compile(rf"{name.removesuffix(' voice')}( (vocal|voice|vocalist)s?)?", re.IGNORECASE)
     return [(one, place) for one, tags in read_tags().items() for place, tag in enumerate(tags) if said.fullmatch(tag)]

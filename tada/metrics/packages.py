@@ -24,11 +24,7 @@ INSTALL_HINTS_COLAB: dict[str, str] = {name: lines["colab"] for name, lines in _
 
 
 def need(name: str, module: str | None = None) -> Any:
-    """Import the module of an optional package.
-
-    Args:
-        name: of the package, a key of :data:`INSTALL_HINTS`.
-        module: to import; None for the package itself.
+    """Import an optional package, a key of :data:`INSTALL_HINTS`, or a module of it.
 
     Raises:
         ImportError: it cannot be imported; with the line that installs it, here and on Colab.

@@ -74,10 +74,7 @@ def find_onsets(audio: Audio) -> Signal:
 
 
 def onsets(audio: Audio) -> Signal:
-    """Compute onset envelopes by spectral flux.
-
-    Args:
-        audio: float ``[rows, frames]`` at 16 kHz.
+    """Compute onset envelopes by spectral flux, of clips ``[rows, frames]`` at 16 kHz.
 
     Returns:
         ``[rows, 3, time]``, 125 values a second, not negative: below 200 Hz, 200 Hz to 3 kHz, above.
@@ -203,14 +200,9 @@ def _median_pitch(clear: Signal, pitch: Signal) -> Signal:
 
 
 def sung_pitch(audio: Audio, band: str) -> Signal:
-    """Estimate the pitch of the clearest harmonic series where a voice sings, in semitones (MIDI), 25 times a second.
+    """Estimate the pitch of the clearest harmonic series where a voice sings, in semitones (MIDI), as :func:`series`.
 
-    Args:
-        audio: float ``[rows, frames]`` at 16 kHz.
-        band: ``"female"`` or ``"male"``.
-
-    Returns:
-        ``[rows, time]``, of frames that are 80 ms long and begin 40 ms after each other.
+    ``band`` is ``"female"`` or ``"male"``.
     """
     return _series(_level(audio), PITCHES[band])[1] - 12 * np.log2(440) + 69
 

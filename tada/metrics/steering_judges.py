@@ -63,7 +63,6 @@ class EarSteeringJudge(EarJudge):
 def steering_judge(vocabulary: str) -> Judge:
     """Make the judge of steered clips: what finds their range, with signal and tags beside it.
 
-    Args:
-        vocabulary: of the prompts: ``"mini"`` for the probe, else CLAP.
+    It is the probe where the vocabulary of the prompts is ``"mini"``, else CLAP.
     """
     return Panel(ProbeSteeringJudge() if vocabulary == "mini" else EarSteeringJudge(), SignalJudge(), OutsideJudge())

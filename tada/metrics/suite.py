@@ -32,9 +32,6 @@ UNSTEERED = "none"
 KEPT = 64
 """Unsteered clips whose features a suite keeps."""
 
-BATCH = 16
-"""Windows that a model takes at a time."""
-
 
 class SuiteFeatures(NamedTuple):
     """What a :class:`MetricSuite` computes of clips before it compares them.
@@ -138,13 +135,13 @@ class MetricSuite:
         audio, rate = self._level(clips.audio, clips.sample_rate), clips.sample_rate
         if self.weights == "mini":  # all of the package's own models take one rate
             audio, rate = prepare(audio, rate, SAMPLE_RATE, 1.0), SAMPLE_RATE
-        rows, stages = self.clap.features(prepare(audio, rate, self.clap.rate), BATCH)
+        rows, stages = self.clap.features(prepare(audio, rate, self.clap.rate))
         shape = preservation.measure(prepare(audio, rate, SAMPLE_RATE, 1.0).numpy())
-        return SuiteFeatures(rows, embed(self.second, audio, rate, BATCH), stages, shape)
+        return SuiteFeatures(rows, embed(self.second, audio, rate), stages, shape)
 
     def embed(self, audio: Any, sample_rate: int) -> Tensor:
         """Compute embeddings ``[clips, dim]`` by the CLAP-class model, for distances between sets."""
-        return embed(self.clap, self._level(torch.as_tensor(audio), sample_rate), sample_rate, BATCH)
+        return embed(self.clap, self._level(torch.as_tensor(audio), sample_rate), sample_rate)
 
     def judge(self, clips: Clips, concept: str) -> dict[str, Values]:
         """Compute what needs no partner: what the judges say of clips, and ratings; float64 ``[clips]`` each."""

@@ -7,15 +7,17 @@ mentioned, not on their values: the same seed with another value gives the count
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
 
 import numpy as np
 
 from tada.errors import InputError, unknown
 from tada.minis.attributes import CLASSES, Attributes
-from tada.minis.lexicon import ROLES, TABLES
 
 
 @dataclass(frozen=True)
@@ -26,34 +28,21 @@ class Caption:
     mentioned: Mapping[str, str]
 
 
-FILLER: Mapping[str, tuple[str, ...]] = TABLES["filler"]
+TABLES: Mapping[str, Any] = json.loads(files("tada.minis").joinpath("words.json").read_text(encoding="utf-8"))
+"""All words and templates, by table: of ``tags``, short forms (``bare``) and ``sentences`` some for each attribute."""
+
+ROLES: Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]] = TABLES["roles"]
+"""Attribute -> role in a sentence ("" is the usual one) -> class -> words, the likelier ones more than once."""
+
+FILLER: Mapping[str, Sequence[str]] = TABLES["filler"]
 """Kind of filler -> phrases that promise nothing about a clip, which may have slots of other kinds; in openings, [head]
 and [items] are filled last."""
 
-FOREIGN_ITEMS: tuple[str, ...] = TABLES["foreign_items"]
-"""Things of the paper's other concepts, which no synthetic clip has."""
-
-SENTENCES: Mapping[str, tuple[str, ...]] = TABLES["sentences"]
-"""Attribute -> sentences that mention it."""
-
-ITEMS: Mapping[str, tuple[str, ...]] = TABLES["items"]
+ITEMS: Mapping[str, Sequence[str]] = TABLES["items"]
 """Attribute -> what a song may be said to have."""
 
-QUALITIES: Mapping[str, tuple[str, ...]] = {
-    "mood": ("{mood}",),
-    "tempo": ("{tempo}",),
-    "genre": ("{genre}",),
-    "timbre": ("{timbre}",),
-}
+QUALITIES: Mapping[str, Sequence[str]] = TABLES["qualities"]
 """Attribute -> adjectives before the noun, in this order."""
-
-TAGS: Mapping[str, tuple[str, ...]] = TABLES["tags"]
-"""Attribute -> tags that mention it."""
-
-BARE: Mapping[str, tuple[str, ...]] = TABLES["bare"]
-"""Attribute -> short forms: the paper's templates and queries, and what a user would type."""
-
-_SILENT: Mapping[str, tuple[str, ...]] = TABLES["silent_templates"]
 
 
 def caption(
@@ -111,10 +100,10 @@ class _Speaker:
         """The template with its slots filled, from the left."""
         return re.sub(r"\{([^}]+)\}", lambda slot: self._word(slot[1]), template)
 
-    def one(self, table: Mapping[str, Sequence[str]], name: str, kind: str) -> str:
-        """A template of the attribute, filled; ``kind`` names the templates for when nobody sings."""
+    def one(self, kind: str, name: str) -> str:
+        """A template of a table for the attribute, filled; there are others for when nobody sings."""
         silent = name == "voice" and self.labels[name] == "none"
-        template = _pick(_SILENT[kind] if silent else table[name], self.rng.random())
+        template = _pick(TABLES["silent_templates"][kind] if silent else TABLES[kind][name], self.rng.random())
         apart = np.random.default_rng(self.rng.bit_generator.random_raw())  # however many words it takes, others stay
         return _Speaker(self.labels, apart).say(template)
 
@@ -139,13 +128,13 @@ def _bare(speaker: _Speaker) -> str:
     if not names:
         return speaker.some("base")
     first = names[speaker.rng.integers(len(names))]
-    rest = [speaker.one(TAGS, name, "tags") for name in names if name != first]
-    return ", ".join([speaker.one(BARE, first, "bare"), *rest])
+    rest = [speaker.one("tags", name) for name in names if name != first]
+    return ", ".join([speaker.one("bare", first), *rest])
 
 
 def _tags(speaker: _Speaker) -> str:
     """Comma-separated words in any order, with some that say nothing."""
-    tags = [speaker.one(TAGS, name, "tags") for name in speaker.labels]
+    tags = [speaker.one("tags", name) for name in speaker.labels]
     tags += [speaker.some("tag") for _ in range(speaker.rng.integers(1, 5))]
     return ", ".join(_shuffled(tags, speaker.rng))
 
@@ -169,7 +158,7 @@ def _sentences(speaker: _Speaker) -> str:
     opening = frame.replace("[head]", _head(speaker, [name for name in QUALITIES if name in early]))
     opening = opening.replace("[items]", _items(speaker, [name for name in ITEMS if name in early], at_least=1))
     late = [name for name in speaker.labels if name not in early]
-    rest = [speaker.one(SENTENCES, name, "sentences") for name in late]
+    rest = [speaker.one("sentences", name) for name in late]
     rest += [speaker.some("sentence") for _ in range(rng.integers(0, 4))]
     return ". ".join([opening, *_shuffled(rest, rng)])
 
@@ -188,7 +177,7 @@ SHARES = np.cumsum((0.25, 0.1, 0.2, 0.45))
 
 def _head(speaker: _Speaker, names: Sequence[str]) -> str:
     """Adjectives and a noun."""
-    adjectives = [speaker.one(QUALITIES, name, "tags") for name in _shuffled(names, speaker.rng)]
+    adjectives = [speaker.one("qualities", name) for name in _shuffled(names, speaker.rng)]
     if speaker.rng.random() < 0.3:
         adjectives.insert(0, speaker.some("adjective"))
     return " ".join([*adjectives, speaker.some("noun")])
@@ -196,10 +185,10 @@ def _head(speaker: _Speaker, names: Sequence[str]) -> str:
 
 def _items(speaker: _Speaker, names: Sequence[str], at_least: int = 0) -> str:
     """What the song has, as a list in any order."""
-    items = [speaker.one(ITEMS, name, "items") for name in names]
+    items = [speaker.one("items", name) for name in names]
     extra = max(at_least - len(items), int(speaker.rng.integers(0, 3)))
     items += [
-        speaker.some("item") if speaker.rng.random() < 0.85 else _pick(FOREIGN_ITEMS, speaker.rng.random())
+        speaker.some("item") if speaker.rng.random() < 0.85 else _pick(TABLES["foreign_items"], speaker.rng.random())
         for _ in range(extra)
     ]
     items = _shuffled(items, speaker.rng)

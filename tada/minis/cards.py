@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tada.errors import UnknownNameError, unknown
+from tada.errors import check_name
 from tada.io import sha256
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -45,27 +45,17 @@ def shipped() -> list[dict[str, Any]]:
 
 
 def selected(names: Sequence[str] = ()) -> list[str]:
-    """Names of shipped weights; none for all that are there.
-
-    Raises:
-        UnknownNameError: a name that is not there.
-    """
+    """Names of shipped weights, of all that are there if none are given; UnknownNameError for one that is not."""
     there = [row["name"] for row in shipped()]
     for name in names:
-        if name not in there:
-            raise UnknownNameError(unknown("mini", name, there))
+        check_name("mini", name, there)
     return list(names) or there
 
 
 def check_files(name: str, report: Callable[[str], None] = lambda _: None) -> list[str]:
-    """Hold the files of shipped weights against the hashes of their card.
+    """Hold the files of shipped weights against the hashes of their card: one sentence a file that is wrong.
 
-    Args:
-        name: which.
-        report: is told how many files are right.
-
-    Returns:
-        What is wrong, one sentence a file.
+    ``report`` is told how many files are right.
     """
     expected, found = read(name)["sha256"], hashes(WEIGHTS / name)
     wrong = [file for file, digest in expected.items() if found.get(file) != digest]

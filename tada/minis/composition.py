@@ -93,12 +93,7 @@ SONGS = {"slow": ((0, 0.5, 1), (0, 1), (0, 0.5, 1, 1.5)), "fast": ((0, 1, 2), (0
 
 
 def write(attributes: Attributes, seed: int) -> list[Event]:
-    """Compose the events of a clip, in no order.
-
-    Args:
-        attributes: with no open field.
-        seed: of everything that the attributes leave free.
-    """
+    """Compose the events of a clip, in no order; attributes have no open field, and the seed decides all else."""
     harmony = harmonise(attributes, seed)
     parts = [tune(attributes, harmony, seed), bass(attributes, harmony, seed), comping(attributes, harmony, seed)]
     if attributes.voice:

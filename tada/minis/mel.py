@@ -23,29 +23,31 @@ def log_mel(audio: Tensor) -> Tensor:
     Returns:
         ``[rows, 64, 1 + frames // 256]``, slaney's mel bands from 40 Hz to 7.8 kHz, floored at -11.5.
     """
-    window = torch.hann_window(WINDOW, device=audio.device)
-    power = torch.stft(audio, WINDOW, HOP, window=window, return_complex=True).abs().square()
-    return (filters().to(audio.device).T @ power).clamp_min(1e-5).log()
+    return (filters().to(audio.device).T @ power(audio, WINDOW, HOP)).clamp_min(1e-5).log()
+
+
+def power(audio: Tensor, window: int, hop: int) -> Tensor:
+    """Compute power spectra ``[rows, window // 2 + 1, time]`` of Hann-windowed frames of clips ``[rows, frames]``."""
+    shape = torch.hann_window(window, device=audio.device)
+    return torch.stft(audio, window, hop, window=shape, return_complex=True).abs().square()
+
+
+def filters() -> Tensor:
+    """Give the filters of :func:`log_mel`, ``[513, 64]``."""
+    return mel_filters(WINDOW, BANDS, 40.0, 7800.0, 100.0)
 
 
 @lru_cache
-def filters() -> Tensor:
+def mel_filters(window: int, bands: int, low: float, high: float, scale: float = 1.0) -> Tensor:
+    """Compute slaney's mel filters between two frequencies in Hz at 16 kHz, ``[window // 2 + 1, bands]``."""
     from transformers.audio_utils import mel_filter_bank
 
-    bank = mel_filter_bank(WINDOW // 2 + 1, BANDS, 40.0, 7800.0, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
-    return torch.from_numpy(bank * 100).float()
+    bank = mel_filter_bank(window // 2 + 1, bands, low, high, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
+    return torch.from_numpy(bank * scale).float()
 
 
 def listenable(audio: Tensor, sample_rate: int) -> Tensor:
-    """Convert clips to what probe and ears take.
-
-    Args:
-        audio: ``[rows, frames]`` or ``[rows, channels, frames]``.
-        sample_rate: of the audio, in Hz.
-
-    Returns:
-        float32 ``[rows, frames]``, mono at 16 kHz.
-    """
+    """Convert clips ``[rows, frames]`` or ``[rows, channels, frames]`` to what probe and ears take: mono at 16 kHz."""
     mono = (audio.mean(1) if audio.ndim == 3 else audio).float()
     if sample_rate == SAMPLE_RATE:
         return mono

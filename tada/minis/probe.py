@@ -52,12 +52,7 @@ class Probe(nn.Module):
 
     @torch.no_grad()
     def probabilities(self, audio: Tensor, sample_rate: int, batch: int = 64) -> dict[str, Tensor]:
-        """Estimate the attributes of clips.
-
-        Args:
-            audio: ``[rows, frames]`` or ``[rows, channels, frames]``, at least a second.
-            sample_rate: in Hz.
-            batch: rows at a time.
+        """Estimate the attributes of clips, which are at least a second long; ``batch``: rows at a time.
 
         Returns:
             Attribute -> ``[rows, classes]``, classes as in :data:`tada.minis.attributes.CLASSES`.
@@ -83,9 +78,5 @@ def load(folder: str | Path = WEIGHTS) -> Probe:
     if not path.is_file():
         raise MissingFileError(f"no {path}: train it with python -m training probe, or name a folder that has one")
     probe = Probe()
-    probe.load_state_dict({name: _single(value) for name, value in load_file(path).items()})
+    probe.load_state_dict(load_file(path))
     return probe.eval().requires_grad_(False)
-
-
-def _single(value: Tensor) -> Tensor:
-    return value.float() if value.is_floating_point() else value

@@ -152,10 +152,10 @@ def find_tilt(audio: Signal, hertz: float) -> float:
     return (low + high) / 2
 
 
-def limit(audio: Audio, knee: float = 0.6, ceiling: float = 0.98) -> Audio:
-    """Soft limiter: unchanged up to the knee, bent above it, never over the ceiling."""
-    over = np.maximum(np.abs(audio) - knee, 0)
-    return np.sign(audio) * np.minimum(np.abs(audio), knee + (ceiling - knee) * np.tanh(over / (ceiling - knee)))
+def limit(audio: Audio) -> Audio:
+    """Soft limiter: unchanged up to 0.6, bent above it, never over 0.98."""
+    over, room = np.maximum(np.abs(audio) - 0.6, 0), 0.98 - 0.6
+    return np.sign(audio) * np.minimum(np.abs(audio), 0.6 + room * np.tanh(over / room))
 
 
 _ROOMS = 4

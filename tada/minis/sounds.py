@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt
 
-from tada.errors import UnknownNameError, unknown
+from tada.errors import check_name
 
 Audio = NDArray[np.float32]
 Signal = NDArray[np.floating[Any]]
@@ -36,28 +36,21 @@ def hertz(pitch: float) -> float:
 
 @lru_cache(maxsize=2048)
 def sound(name: str, pitch: int = 0, variant: int = 0) -> Audio:
-    """Make one note of an instrument or one stroke of percussion.
+    """Make a note of :data:`NOTES` or a stroke of :data:`STROKES` (its pitch is 0), float32 ``[frames]``, read-only.
 
     Args:
-        name: a key of ``NOTES`` or ``STROKES``.
-        pitch: MIDI pitch; 0 for strokes.
+        name: KeyError for an unknown one.
+        pitch: MIDI pitch.
         variant: which take, 0 or 1.
-
-    Returns:
-        float32 ``[frames]``, read-only.
-
-    Raises:
-        KeyError: an unknown name.
     """
+    check_name("sound", name, [*NOTES, *STROKES])
     rng = np.random.default_rng([pitch, variant, *name.encode()])
     if name in NOTES:
         audio = NOTES[name](hertz(pitch), rng)
         audio = audio * np.minimum(1, (LONGEST - _TIME) / 0.02) / np.sqrt(np.mean(audio[: SAMPLE_RATE // 4] ** 2))
-    elif name in STROKES:
+    else:
         audio = STROKES[name](rng)
         audio = audio / np.abs(audio).max()
-    else:
-        raise UnknownNameError(unknown("sound", name, [*NOTES, *STROKES]))
     audio = audio.astype(np.float32)
     audio.flags.writeable = False
     return audio
@@ -176,12 +169,6 @@ def _deep_kick(rng: np.random.Generator) -> Signal:
     return _stroke(body + 0.3 * _noise(rng, 2000, 6000) * np.exp(-_TIME / 0.004), 0.6)
 
 
-def _snare(rng: np.random.Generator) -> Signal:
-    shell = np.sin(2 * np.pi * 190 * _TIME) * np.exp(-_TIME / 0.09)
-    upper = 0.6 * np.sin(2 * np.pi * 335 * _TIME) * np.exp(-_TIME / 0.06)
-    return _stroke(shell + upper + 0.9 * _noise(rng, 800, 7500) * np.exp(-_TIME / 0.12), 0.5)
-
-
 def _tom(hertz: float) -> Callable[[np.random.Generator], Signal]:
     def stroke(rng: np.random.Generator) -> Signal:
         phase = np.cumsum(hertz * (1 + 0.6 * np.exp(-_TIME / 0.03))) / SAMPLE_RATE
@@ -223,7 +210,6 @@ def _shake(rng: np.random.Generator) -> Signal:
 STROKES: dict[str, Callable[[np.random.Generator], Signal]] = {
     "kick": _kick,
     "deep kick": _deep_kick,
-    "snare": _snare,
     "rim": _rim,
     "clap": _clap,
     "low tom": _tom(110.0),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from torch import Tensor
 
 from tada.minis.attributes import Attributes, draw
-from tada.minis.render import render_batch
+from training.material import render
 
 FIRST = 920_000_000
 
@@ -15,6 +14,5 @@ FIRST = 920_000_000
 @pytest.fixture(scope="session")
 def renders() -> tuple[list[Attributes], Tensor]:
     """Attributes and clips ``[32, frames]`` at 16 kHz."""
-    seeds = list(range(FIRST, FIRST + 32))
-    attributes = [draw(seed) for seed in seeds]
-    return attributes, torch.from_numpy(render_batch(attributes, seeds))
+    seeds = range(FIRST, FIRST + 32)
+    return [draw(seed) for seed in seeds], render(seeds)

@@ -10,7 +10,7 @@ import torch
 from tada.metrics import musicnn
 from tada.minis import cards
 from tada.minis.attributes import draw
-from tada.minis.render import render_batch
+from training.material import render
 from training.musicnn import entries, parse, varint
 
 
@@ -18,7 +18,7 @@ from training.musicnn import entries, parse, varint
 def clips() -> torch.Tensor:
     drawn = {seed: draw(seed) for seed in range(700_000_000, 700_000_120)}
     seeds = [seed for genre in ("techno", "jazz") for seed in [s for s in drawn if drawn[s].genre == genre][:12]]
-    return torch.from_numpy(render_batch([drawn[seed] for seed in seeds], seeds))
+    return render(seeds)
 
 
 def test_a_clip_is_tagged_by_itself_whatever_it_lies_beside(clips):

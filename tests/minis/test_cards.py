@@ -14,7 +14,7 @@ from tada.experiments import minis as measured
 from tada.experiments.profiles import PROFILES, SEEDS
 from tada.minis import cards
 from tada.minis.attributes import CLASSES
-from tada.minis.lexicon import find
+from tests.minis.spans import find
 
 
 def test_questions_mention_one_attribute_and_ask_for_every_class():

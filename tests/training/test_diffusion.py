@@ -23,9 +23,9 @@ from tada.experiments import minis as measured
 from tada.minis import cards
 from tada.minis.attributes import CLASSES, draw
 from tada.minis.captions import caption
-from tada.minis.lexicon import find
 from tada.models.run import Latents
 from tada.patching import Functional
+from tests.minis.spans import find
 from training import recipes
 from training.__main__ import main
 from training.codecs import blocks
@@ -199,25 +199,24 @@ def test_a_loss_depends_on_the_steps_number_alone(student):
 def test_latents_are_made_once(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(material, "PART", 4)
-    monkeypatch.setattr(material, "render_batch", lambda clips, seeds: torch.arange(32.0)[:, None].repeat(1, 8).numpy())
-    monkeypatch.setattr(material, "draw", lambda seed: None)
+    monkeypatch.setattr(material, "render", lambda seeds: torch.arange(32.0)[:, None].repeat(1, 8))
     for _ in range(2):
-        material.make(tmp_path, 0, lambda audio: calls.append(len(audio)) or audio[:, :6])
-    assert calls == [32]
+        latents, clips = material.load(tmp_path, 1, lambda audio: calls.append(len(audio)) or audio[:, :6])
+    assert calls == [32] and latents.shape == (32, 6) and len(clips) == 4
 
 
 # Recipes
 
 
 KILLED = """
-import sys, torch
+import math, sys, torch
 from pathlib import Path
 from training import fit
 from training.diffusion import recipe, words
 torch.set_num_threads(1)
 recipe.TEXT_STEPS, recipe.TEXT_BATCH, fit.SAVE_EVERY = 60, 4, 0.0
 torch.manual_seed(0)
-recipe.train_text_encoder(words.encoder("t5", layers=1), Path(sys.argv[1]))
+recipe.train_text_encoder(words.encoder("t5"), Path(sys.argv[1]), math.inf)
 """
 
 

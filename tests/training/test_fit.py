@@ -13,8 +13,8 @@ from torch import nn
 from tada.minis import probe as probes
 from tada.minis.attributes import CLASSES
 from training import fit as fits
+from training import material, recipes
 from training import probe as recipe
-from training import recipes
 from training.fit import fit, schedule
 
 
@@ -94,12 +94,12 @@ def test_the_schedule_rises_and_falls() -> None:
 
 
 def test_probe_training_writes_weights_that_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    measure = recipe.accuracy
-    monkeypatch.setattr(recipe, "accuracy", lambda probe: measure(probe, 2))
-    monkeypatch.setattr(recipe, "CODED", 16)
+    monkeypatch.setattr(material, "TESTED", 2)
+    for name, value in {"CODED": 16, "STEPS": 2, "BATCH": 8}.items():
+        monkeypatch.setattr(recipe, name, value)
     heard: list[int] = []
     codecs = {"quiet": lambda audio: heard.append(len(audio)) or audio / 2}
-    curve = recipe.train(tmp_path, codecs, steps=2, batch=8)
+    curve = recipe.train(tmp_path, codecs)
     assert heard == [16] and recipe.through(tmp_path, "quiet", codecs["quiet"]).shape[0] == 16 and heard == [16]
     card = json.loads((tmp_path / "card.json").read_text())
     assert len(curve) == 1 and card["steps"] == 2 and card["accuracy"].keys() == CLASSES.keys()
@@ -109,21 +109,22 @@ def test_probe_training_writes_weights_that_load(tmp_path: Path, monkeypatch: py
 
 
 def test_training_and_test_clips_do_not_meet(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, original = [], recipe._render
-    monkeypatch.setattr(recipe, "_render", lambda seeds: seen.extend(seeds) or original([0] * len(seeds)))
-    for seed in (0, 3):
-        loss = recipe.loss_fn(probes.Probe(), [torch.randn(4, 64, 257).half()], seed, 8)
-        loss(7), loss(8)
-    assert len(set(seen)) == 28 and max(seen) < recipe.FIRST < recipe.FIRST + recipe.CODED < probes.TEST_SEED
+    seen, original = [], material.render
+    monkeypatch.setattr(material, "render", lambda seeds: seen.extend(seeds) or original([0] * len(seeds)))
+    monkeypatch.setattr(recipe, "BATCH", 8)
+    loss = recipe.loss_fn(probes.Probe(), [torch.randn(4, 64, 257).half()])
+    loss(7), loss(8)
+    assert len(set(seen)) == 14 and max(seen) < recipe.FIRST < recipe.FIRST + recipe.CODED < probes.TEST_SEED
 
 
 def test_a_step_hears_what_codecs_made_with_its_own_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[torch.Tensor] = []
     monkeypatch.setattr(recipe, "augment", lambda mel, draws: given.append(mel) or mel)
-    truths, classes = [], recipe.classes
-    monkeypatch.setattr(recipe, "classes", lambda seeds: truths.append(list(seeds)) or classes(seeds))
+    truths, truth = [], material.truth
+    monkeypatch.setattr(material, "truth", lambda seeds: truths.append(list(seeds)) or truth(seeds))
+    monkeypatch.setattr(recipe, "BATCH", 16)
     coded = torch.arange(5).half()[:, None, None].expand(5, 64, 257)
-    recipe.loss_fn(probes.Probe(), [coded, coded], 0, 16)(1)
+    recipe.loss_fn(probes.Probe(), [coded, coded])(1)
     assert given[0].shape == (16, 64, 257)
     assert [recipe.FIRST + int(row) for row in given[0][12:, 0, 0]] == truths[0][12:]
 

@@ -40,13 +40,9 @@ class BlockCode(NamedTuple):
 
 
 def fit(spectra: Iterable[Tensor], bands: int, frames: int, codes: int) -> BlockCode:
-    """Find the code of blocks by the covariance of all of them.
+    """Find the code of blocks of spectra, ``[rows, all bands, time]`` each, by the covariance of all of them.
 
-    Args:
-        spectra: ``[rows, all bands, time]`` each.
-        bands: of a block, a divisor of all bands.
-        frames: of a block, a divisor of the time.
-        codes: components that are kept.
+    ``bands`` and ``frames`` of a block divide the spectra's; ``codes`` are the components that are kept.
     """
     size, count = bands * frames, 0
     total, products = torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64)

@@ -10,16 +10,7 @@ ROUNDS = 15
 
 
 def fit(points: Tensor, books: int, entries: int) -> Tensor:
-    """Find codebooks of points by k-means on what is left of them, book after book.
-
-    Args:
-        points: ``[points, width]``.
-        books: how many.
-        entries: of each.
-
-    Returns:
-        ``[books, entries, width]``.
-    """
+    """Find codebooks ``[books, entries, width]`` of points ``[points, width]``: k-means on what the last one left."""
     draws, found = torch.Generator().manual_seed(0), []
     for _ in range(books):
         found.append(_centres(points, entries, draws))

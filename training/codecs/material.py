@@ -11,60 +11,42 @@ from torch import Tensor
 
 from tada.errors import InputError
 from tada.io import atomic_write
-from tada.minis.attributes import draw
-from tada.minis.render import FRAMES, render_batch
+from tada.minis.render import FRAMES
+from training.material import render
 
 FIRST = 500_000_000
 """Seed of the first clip; probes and tests use others."""
 Clips = NDArray[np.float16]
 
 
-def renders(path: str | Path, clips: int = 4096, first: int = FIRST) -> Clips:
-    """Render drawn attributes: made where the file is missing (15 ms a clip) and read from it afterwards.
-
-    Args:
-        path: of the ``.npy`` file; it appears when complete.
-        clips: how many.
-        first: seed of the first clip, the others follow.
+def renders(path: Path, clips: int = 4096) -> Clips:
+    """Render drawn attributes: made where the file is missing (15 ms a clip) and mapped from it afterwards.
 
     Returns:
-        float16 ``[clips, 65536]`` at 16 kHz, mapped from the file.
+        float16 ``[clips, 65536]`` at 16 kHz.
 
     Raises:
         ValueError: a file that holds another number of clips.
     """
-    path = Path(path)
     if not path.is_file():
-        atomic_write(path, lambda draft: _render(draft, clips, first))
+        atomic_write(path, lambda draft: _render(draft, clips))
     kept = np.load(path, mmap_mode="r")
     if kept.shape != (clips, FRAMES):
         raise InputError(f"{path}: got {kept.shape}; expected {(clips, FRAMES)}: delete it or name another file")
     return kept
 
 
-def _render(path: Path, clips: int, first: int) -> None:
+def _render(path: Path, clips: int) -> None:
     out = np.lib.format.open_memmap(path, "w+", np.float16, (clips, FRAMES))
     for start in range(0, clips, 64):
-        seeds = range(first + start, first + min(start + 64, clips))
-        out[start : start + 64] = render_batch([draw(seed) for seed in seeds], seeds)
+        out[start : start + 64] = render(range(FIRST + start, FIRST + min(start + 64, clips)))
     out.flush()
 
 
-def crops(audio: Clips, step: int, batch: int, frames: int, hop: int = 1) -> Tensor:
-    """Cut a step's own clips out of renders at random.
-
-    Args:
-        audio: ``[clips, total]``.
-        step: number of the step, from which all draws come.
-        batch: how many crops.
-        frames: length of each.
-        hop: every crop starts at a multiple of this.
-
-    Returns:
-        float32 ``[batch, frames]``.
-    """
+def crops(audio: Clips, step: int, batch: int, frames: int) -> Tensor:
+    """Cut a step's own clips out of renders at random, float32 ``[batch, frames]``."""
     rng = np.random.default_rng([step, 41])
     rows = rng.integers(len(audio), size=batch)
-    starts = hop * rng.integers((audio.shape[1] - frames) // hop + 1, size=batch)
+    starts = rng.integers(audio.shape[1] - frames + 1, size=batch)
     cut = [audio[row, start : start + frames] for row, start in zip(rows, starts, strict=True)]
     return torch.from_numpy(np.stack(cut).astype(np.float32))

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tada.io import atomic_write
 from tada.models.phase import FLOOR, PhaseConfig, PhaseStage
 from training.codecs import blocks, books
 from training.codecs.blocks import BlockCode
 from training.codecs.material import Clips, crops
 from training.fit import Loss, bf16_autocast, train_and_freeze
+from training.material import kept
 
 STEPS, RATE, CROPS, FRAMES = 4000, 1.5e-3, 4, 24_576
 """Of the phase stage: steps, peak learning rate, crops a step and their length in samples."""
@@ -47,9 +47,9 @@ class Trained(NamedTuple):
     books: Tensor | None = None
 
 
-def make_stage(recipe: CodecRecipe, seed: int = 0) -> PhaseStage:
+def make_stage(recipe: CodecRecipe) -> PhaseStage:
     """Make an untrained phase stage."""
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     return PhaseStage(PhaseConfig(block=recipe.block if recipe.folded else ()))
 
 
@@ -62,16 +62,12 @@ def train(
         recipe: the codec's.
         folder: of the code, and of the stage's checkpoint and curve.
         audio: renders, from :func:`training.codecs.material.renders`.
-        limit: seconds after which it stops; call again to go on.
+        limit: seconds after which it stops and gives None; call again to go on.
         steps: of the phase stage.
-
-    Returns:
-        The codec; None if the limit came first.
     """
     stage, path = make_stage(recipe), folder / "code.safetensors"
     if not path.is_file():
-        parts = torch.from_numpy(audio[:FITTED].astype("float32")).split(16)
-        blocks.save(blocks.fit((stage.spectra(part) for part in parts), *recipe.block, recipe.codes), path)
+        blocks.save(blocks.fit(_spectra(stage, audio), *recipe.block, recipe.codes), path)
     code = blocks.load(path)
     found = find_books(recipe, stage, code, audio, folder / "books.safetensors")
     done = train_and_freeze(stage, sound_loss(stage, code, audio, found), folder / "phase", steps, RATE, limit)
@@ -82,12 +78,18 @@ def find_books(recipe: CodecRecipe, stage: PhaseStage, code: BlockCode, audio: C
     """Find the codebooks ``[books, entries, codes]`` of a code, or read them from ``path``; None: it has none."""
     if not recipe.books[0]:
         return None
-    if not path.is_file():
-        parts = torch.from_numpy(audio[:FITTED].astype("float32")).split(16)
-        points = torch.cat([points_of(code.encode(stage.spectra(part))) for part in parts])
-        found = books.fit(points[torch.randperm(len(points), generator=_draws(0))[:POINTS]], *recipe.books)
-        atomic_write(path, lambda draft: save_file({"books": found}, draft))
-    return load_file(path)["books"]
+
+    def make() -> dict[str, Tensor]:
+        points = torch.cat([points_of(code.encode(part)) for part in _spectra(stage, audio)])
+        some = points[torch.randperm(len(points), generator=_draws(0))[:POINTS]]
+        return {"books": books.fit(some, *recipe.books)}
+
+    return kept(path, make)["books"]
+
+
+def _spectra(stage: PhaseStage, audio: Clips) -> Iterator[Tensor]:
+    """Spectra of the clips that a code is found from, some at a time."""
+    return map(stage.spectra, torch.from_numpy(audio[:FITTED].astype("float32")).split(16))
 
 
 def points_of(codes: Tensor) -> Tensor:

@@ -89,7 +89,10 @@ class AceStep(Arch):
     @torch.no_grad()
     def conditioning(self, model: Any, given: Captions) -> dict[str, Stream]:
         """Encode texts, and no lyrics, as the adapter does; the text is zero in unconditional rows."""
-        ids, mask = _whole(*tokenise(model.parts.tokenizer, given.texts, model.device, words.LONGEST))
+        ids, mask = (
+            nn.functional.pad(some, (0, words.LONGEST - some.shape[1]))  # so that every step has the same shapes
+            for some in tokenise(model.parts.tokenizer, given.texts, model.device, words.LONGEST)
+        )
         states = text_states(model.parts.text_encoder, ids, mask) * given.conditional[:, None, None].to(model.device)
         rows = len(given.texts)
         positions = torch.arange(ids.shape[1], device=model.device).expand(rows, -1)
@@ -111,12 +114,6 @@ class AceStep(Arch):
         sigma = level[:, None, None, None]
         encoder = model.denoiser.encode(given["text"], given["lyrics"])
         return model.denoiser(sigma * noise + (1 - sigma) * x, 1000 * level, encoder), noise - x
-
-
-def _whole(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Padded to the longest text there is, so that every step has the same shapes."""
-    missing = words.LONGEST - ids.shape[1]
-    return nn.functional.pad(ids, (0, missing)), nn.functional.pad(mask, (0, missing))
 
 
 ARCH = AceStep()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tada.errors import InputError
 from tada.models import phase
 from tada.models.pipeline import quiet_loading
 from training.codecs.recipe import CodecRecipe, Trained
@@ -72,13 +71,9 @@ class Arch(ABC):
         """The parts of the denoiser that are compiled."""
         return list(model.denoiser.transformer_blocks)
 
-    def language_model(self, model: Any) -> nn.Module | None:
-        """What learns to read beside the text encoder; None: nothing."""
+    def language(self, model: Any) -> tuple[nn.Module, Callable[[list[str]], Tensor]] | None:
+        """What learns to read beside the text encoder, and its states ``[rows, tokens, width]`` of texts, if any."""
         return None
-
-    def language_states(self, model: Any, texts: list[str]) -> Tensor:
-        """States ``[rows, tokens, width]`` of what learns beside the text encoder."""
-        raise InputError(f"{self.name} has no language model beside its text encoder")
 
 
 class PipelineArch(Arch):

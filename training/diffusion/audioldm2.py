@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,8 @@ class AudioLDM2(PipelineArch):
         from diffusers import AudioLDM2Pipeline, AudioLDM2ProjectionModel, AudioLDM2UNet2DConditionModel, DDIMScheduler
         from transformers import ClapFeatureExtractor, ClapModel, SpeechT5HifiGan, SpeechT5HifiGanConfig
 
+        tokenizer = clap_tokenizer(folder / "words.json")
+        tokenizer.model_max_length = CLAP_TOKENS
         with quiet_loading():
             AudioLDM2Pipeline(
                 vae=make_kl(codec.code),
@@ -77,7 +79,7 @@ class AudioLDM2(PipelineArch):
                 text_encoder_2=text_encoder,
                 projection_model=AudioLDM2ProjectionModel(WIDTH, WIDTH, WIDTH),
                 language_model=_language_model(),
-                tokenizer=_clap_tokenizer(folder / "words.json"),
+                tokenizer=tokenizer,
                 tokenizer_2=words.tokenizer(),
                 feature_extractor=ClapFeatureExtractor(),
                 unet=AudioLDM2UNet2DConditionModel(**DENOISER),
@@ -87,12 +89,13 @@ class AudioLDM2(PipelineArch):
         (folder / "words.json").unlink()
         phase.write(codec.stage, folder)
 
-    def language_model(self, model: Any) -> nn.ModuleList:
-        """What learns besides T5: CLAP's text branch, the projection and the language model."""
+    def language(self, model: Any) -> tuple[nn.Module, Callable[[list[str]], Tensor]]:
+        """What learns besides T5: CLAP's text branch, projection and language model; the states are the last one's."""
         pipeline = model.pipeline
         pipeline.language_model.transformer.wpe.weight.requires_grad_(False)
         clap_text = [pipeline.text_encoder.text_model, pipeline.text_encoder.text_projection]
-        return nn.ModuleList([*clap_text, pipeline.projection_model, pipeline.language_model.transformer])
+        learns = nn.ModuleList([*clap_text, pipeline.projection_model, pipeline.language_model.transformer])
+        return learns, lambda texts: self.states(model, texts)[2]
 
     def states(self, model: Any, texts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
         """T5 states, their mask, and the language model's states, all of width 64."""
@@ -132,15 +135,6 @@ class AudioLDM2(PipelineArch):
     def blocks(self, model: Any) -> list[nn.Module]:
         """What is compiled: the whole U-Net."""
         return [model.denoiser]
-
-    def language_states(self, model: Any, texts: list[str]) -> Tensor:
-        return self.states(model, texts)[2]
-
-
-def _clap_tokenizer(path: Path) -> Any:
-    tokenizer = clap_tokenizer(path)
-    tokenizer.model_max_length = CLAP_TOKENS
-    return tokenizer
 
 
 def _clap_config() -> Any:

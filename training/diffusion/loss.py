@@ -12,25 +12,17 @@ from torch import Tensor
 from tada.minis.attributes import Attributes
 from training.diffusion.arch import Arch
 from training.diffusion.captions import captions
-from training.diffusion.material import sample_batch
 from training.fit import Loss, bf16_autocast
 
 
 def loss_fn(arch: Arch, model: Any, latents: Tensor, clips: Sequence[Attributes], batch: int, seed: int = 0) -> Loss:
-    """The loss of a step.
-
-    Args:
-        arch: the model's.
-        model: whose denoiser learns.
-        latents: ``[clips, ...]``.
-        clips: their attributes.
-        batch: clips in a step.
-        seed: of the steps' draws.
-    """
+    """The loss of a step on some of the latents ``[clips, ...]``; ``seed``: of the steps' draws."""
 
     def at(step: int) -> tuple[Tensor, dict[str, float]]:
         draws = torch.Generator().manual_seed(seed * 100_000_000 + step)
-        rows, x, noise = sample_batch(latents, batch, draws, model.device)
+        rows = torch.randint(len(latents), (batch,), generator=draws)
+        x = latents[rows].float().to(model.device)
+        noise = torch.randn(x.shape, generator=draws).to(model.device)
         level = arch.levels(batch, draws).to(model.device)
         conditioning = arch.conditioning(model, captions([clips[row] for row in rows.tolist()], step))
         with bf16_autocast(model.device) if arch.bf16 else nullcontext():

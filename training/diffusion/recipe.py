@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -17,11 +16,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import tada
 from tada.audio import Clips
-from tada.errors import InputError, MissingFileError, UnknownNameError, unknown
+from tada.errors import InputError, MissingFileError
 from tada.experiments import agreement
 from tada.io import atomic_write, write_json
-from tada.metrics.audio import prepare as resample
-from tada.minis.attributes import Attributes
+from tada.metrics.audio import prepare as prepare_audio
 from tada.minis.mel import listenable
 from tada.minis.sounds import SAMPLE_RATE
 from training.codecs import recipe as codecs
@@ -63,7 +61,7 @@ FURTHER_RATE = 6e-4
 """Peak learning rate of a further cycle."""
 
 
-def train(name: str, home: str | Path, device: str = "cpu", limit: float = math.inf, compiled: bool = True) -> bool:
+def train(name: str, home: str | Path, device: str, limit: float) -> bool:
     """Train a mini and write its checkpoint; a killed run goes on where its last checkpoint was.
 
     Args:
@@ -71,23 +69,19 @@ def train(name: str, home: str | Path, device: str = "cpu", limit: float = math.
         home: folder of all recipes; this one's files are in ``home/name``.
         device: where to train.
         limit: seconds after which a stage stops, and with it this call; call again to go on.
-        compiled: whether to compile what is trained.
 
     Returns:
         Whether the mini is complete; its checkpoint is then in ``home/name/trained``.
-
-    Raises:
-        UnknownNameError: no such recipe.
     """
-    recipe, folder = find(name), Path(home) / name
+    recipe, folder = RECIPES[name], Path(home) / name
     if not prepare(name, home, limit):
         return False
-    return _train_from(recipe, folder, folder / "untrained", device, limit, compiled)
+    return _train_from(recipe, folder, folder / "untrained", device, limit)
 
 
-def prepare(name: str, home: str | Path, limit: float = math.inf) -> bool:
+def prepare(name: str, home: str | Path, limit: float) -> bool:
     """Train a mini's codec and text encoder, and write its untrained checkpoint; False if the limit came first."""
-    arch, folder = find(name).arch, Path(home) / name
+    arch, folder = RECIPES[name].arch, Path(home) / name
     if (folder / "untrained").is_dir():
         return True
     codec = codecs.train(arch.codec, folder / "codec", renders(Path(home) / "renders.npy"), limit)
@@ -106,28 +100,16 @@ def _untrained(name: str, home: str) -> Any:
     return tada.load(name, Path(home) / name / "untrained", "cpu", torch.float32)
 
 
-def train_further(
-    name: str, home: str | Path, start: str | Path, device: str = "cpu", limit: float = math.inf, compiled: bool = True
-) -> bool:
+def train_further(name: str, home: str | Path, start: str | Path, device: str, limit: float) -> bool:
     """Train the denoiser of a finished mini for another cycle of the learning rate; all else stays as it is.
 
-    Args:
-        name: a key of :data:`RECIPES`.
-        home: folder of all recipes; this one's files are in ``home/name``.
-        start: folder of the finished mini.
-        device: where to train.
-        limit: seconds after which this call stops; call again to go on.
-        compiled: whether to compile what is trained.
-
-    Returns:
-        Whether the cycle is complete; the checkpoint is then in ``home/name/trained``.
+    Arguments and result are those of :func:`train`, and ``start``, the folder of the finished mini.
 
     Raises:
-        UnknownNameError: no such recipe.
         InputError: a home where the mini was trained from nothing.
         MissingFileError: no mini in ``start``.
     """
-    recipe, folder = find(name), Path(home) / name
+    recipe, folder = RECIPES[name], Path(home) / name
     if (folder / "denoiser").is_dir() and not (folder / START).is_dir():
         raise InputError(f"{folder} has a training from nothing: let another cycle have a home of its own")
     if not (Path(start) / CARD).is_file():
@@ -136,35 +118,30 @@ def train_further(
     if not (folder / START / CARD).is_file():
         for file in ("curve.csv", CARD):
             atomic_write(folder / START / file, (Path(start) / file).read_bytes())
-    return _train_from(cycle, folder, start, device, limit, compiled, seed=1)
+    return _train_from(cycle, folder, start, device, limit, seed=1)
 
 
-def _train_from(
-    recipe: Recipe, folder: Path, start: str | Path, device: str, limit: float, compiled: bool, seed: int = 0
-) -> bool:
+def _train_from(recipe: Recipe, folder: Path, start: str | Path, device: str, limit: float, seed: int = 0) -> bool:
     """Train the denoiser of a checkpoint on latents of its own codec, and write it; False if the limit came first."""
-    model = tada.load(recipe.arch.name, start, device, torch.float32)
+    arch, model = recipe.arch, tada.load(recipe.arch.name, start, device, torch.float32)
     data = material.load(folder / "latents", PARTS, partial(encode, model))
-    if not train_denoiser(recipe, folder, model, data, limit, compiled, seed):
-        return False
-    write_trained(recipe.arch, start, folder)
-    return True
+    learner = arch.learner(model).requires_grad_(True)
+    compile_blocks(arch, model)
+    loss = loss_fn(arch, model, *data, recipe.batch, seed)
+    with sdpa_kernel(SDPBackend.MATH):  # the fused kernel's backward pass takes half of a step on CPUs
+        done = train_and_freeze(learner, loss, folder / "denoiser", recipe.steps, recipe.rate, limit)
+    if done:
+        write_trained(arch, start, folder)
+    return done
 
 
 def encode(model: Any, audio: Tensor) -> Tensor:
     """Encode renders ``[rows, frames]`` at 16 kHz as a model does."""
-    heard = resample(audio, SAMPLE_RATE, model.sample_rate)
+    heard = prepare_audio(audio, SAMPLE_RATE, model.sample_rate)
     return model.to_latents(heard[:, None].to(model.device)).cpu()
 
 
-def find(name: str) -> Recipe:
-    """Find a recipe by its mini's name."""
-    if name not in RECIPES:
-        raise UnknownNameError(unknown("mini", name, RECIPES))
-    return RECIPES[name]
-
-
-def train_text(arch: Arch, folder: Path, codec: Trained, limit: float = math.inf) -> bool:
+def train_text(arch: Arch, folder: Path, codec: Trained, limit: float) -> bool:
     """Train the text side and write an untrained checkpoint around it; False if the limit came first."""
     torch.manual_seed(0)
     encoder = words.encoder(arch.text_encoder)
@@ -172,73 +149,61 @@ def train_text(arch: Arch, folder: Path, codec: Trained, limit: float = math.inf
         return False
     draft = folder / "untrained.partial"
     arch.assemble(draft, encoder, codec)
-    if not _train_language_model(arch, folder, draft, limit):
+    if not _train_language_model(arch, folder / "language", draft, limit):
         return False
     draft.replace(folder / "untrained")
     return True
 
 
-def train_text_encoder(encoder: nn.Module, folder: Path, limit: float = math.inf) -> bool:
+def train_text_encoder(encoder: nn.Module, folder: Path, limit: float) -> bool:
     """Teach a text encoder which concepts a caption promises; False if the limit came first."""
-    student, tokenizer = nn.ModuleList([encoder, words.CaptionProbe(words.SIZES["d_model"])]), words.tokenizer()
+    tokenizer = words.tokenizer()
 
-    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
-        texts, promised = words.caption_batch(words.FIRST + step * TEXT_BATCH, TEXT_BATCH)
+    def read(texts: list[str]) -> tuple[Tensor, Tensor]:
         batch = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
-        states = encoder(**batch).last_hidden_state
-        return words.probe_loss(student[1](states, batch["attention_mask"]), promised)
+        return encoder(**batch).last_hidden_state, batch["attention_mask"]
 
-    return train_and_freeze(student, loss, folder, TEXT_STEPS, TEXT_RATE, limit)
+    return _teach(encoder, read, folder, TEXT_STEPS, TEXT_BATCH, limit)
 
 
 def _train_language_model(arch: Arch, folder: Path, pipeline: Path, limit: float) -> bool:
     """Teach a language model, if there is one, which concepts a caption promises, in half as many steps and rows."""
     model = tada.load(arch.name, pipeline, "cpu", torch.float32)
-    language = arch.language_model(model)
+    language = arch.language(model)
     if language is None:
         return True
-    student = nn.ModuleList([language.requires_grad_(True), words.CaptionProbe(words.SIZES["d_model"])])
+    learns, states_of = language
 
-    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
-        texts, promised = words.caption_batch(words.FIRST + step * TEXT_BATCH, TEXT_BATCH // 2)
-        states = arch.language_states(model, texts)
-        return words.probe_loss(student[1](states, torch.ones(states.shape[:2], dtype=torch.bool)), promised)
+    def read(texts: list[str]) -> tuple[Tensor, Tensor]:
+        states = states_of(texts)
+        return states, torch.ones(states.shape[:2], dtype=torch.bool)
 
-    done = train_and_freeze(student, loss, folder / "language", TEXT_STEPS // 2, TEXT_RATE, limit)
+    done = _teach(learns.requires_grad_(True), read, folder, TEXT_STEPS // 2, TEXT_BATCH // 2, limit)
     if done:
         model.pipeline.save_pretrained(pipeline)  # type: ignore[attr-defined]
     return done
 
 
-def train_denoiser(
-    recipe: Recipe,
+def _teach(
+    reader: nn.Module,
+    read: Callable[[list[str]], tuple[Tensor, Tensor]],
     folder: Path,
-    model: Any,
-    data: tuple[Tensor, Sequence[Attributes]],
-    limit: float = math.inf,
-    compiled: bool = True,
-    seed: int = 0,
+    steps: int,
+    rows: int,
+    limit: float,
 ) -> bool:
-    """Train the denoiser on latents and their clips; False if the limit came first."""
-    learner = recipe.arch.learner(model).requires_grad_(True)
-    if compiled:
-        compile_blocks(recipe.arch, model)
-    loss = loss_fn(recipe.arch, model, *data, recipe.batch, seed)
-    with sdpa_kernel(SDPBackend.MATH):  # the fused kernel's backward pass takes half of a step on CPUs
-        return train_and_freeze(learner, loss, folder / "denoiser", recipe.steps, recipe.rate, limit)
+    """Train what reads texts to states and their mask by a probe on the states."""
+    student = nn.ModuleList([reader, words.CaptionProbe(words.SIZES["d_model"])])
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        texts, promised = words.caption_batch(words.FIRST + step * TEXT_BATCH, rows)
+        return words.probe_loss(student[1](*read(texts)), promised)
+
+    return train_and_freeze(student, loss, folder, steps, TEXT_RATE, limit)
 
 
 def write_trained(arch: Arch, start: str | Path, folder: Path) -> Path:
-    """Put the trained parts of a mini together, in fp16, as a checkpoint with its label and its own sampling.
-
-    Args:
-        arch: its architecture.
-        start: the checkpoint whose denoiser was trained.
-        folder: the mini's own, with the denoiser's training.
-
-    Returns:
-        ``folder/trained``.
-    """
+    """Write the checkpoint ``folder/trained``: ``start`` with the denoiser that ``folder`` trained, in fp16."""
     draft, done = folder / "trained.partial", folder / "trained"
     model = tada.load(arch.name, start, "cpu", torch.float32)  # as it was before anything was compiled
     restore(arch.learner(model), folder / "denoiser")

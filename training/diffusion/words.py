@@ -29,13 +29,10 @@ SPECIALS = ("<pad>", "</s>", "<unk>")
 _WORDS = re.compile(r"[a-z0-9]+|[^\sa-z0-9]")
 
 
-def tokenizer(longest: int = LONGEST) -> Any:
+def tokenizer() -> Any:
     """Build a tokenizer of T5's kind that knows the grammar's words; a word that begins with one is read as that one.
 
     Whatever lies between known words is one unknown token.
-
-    Args:
-        longest: tokens to which prompts are cut.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import T5TokenizerFast
@@ -53,7 +50,7 @@ def tokenizer(longest: int = LONGEST) -> Any:
         pad_token="<pad>",
         eos_token="</s>",
         unk_token="<unk>",
-        model_max_length=longest,
+        model_max_length=LONGEST,
     )
 
 
@@ -64,19 +61,14 @@ def vocabulary() -> tuple[str, ...]:
     return tuple(sorted(f"▁{word}" if word.isalnum() else word for word in found))
 
 
-def encoder(kind: str, layers: int = 2) -> Any:
-    """Build an untrained encoder.
-
-    Args:
-        kind: ``"t5"`` or ``"umt5"``.
-        layers: how many.
-    """
+def encoder(kind: str) -> Any:
+    """Build an untrained encoder of two layers, ``"t5"`` or ``"umt5"``."""
     from transformers import T5Config, T5EncoderModel, UMT5Config, UMT5EncoderModel
 
     size = len(SPECIALS) + len(vocabulary())
     if kind == "t5":
-        return T5EncoderModel(T5Config(vocab_size=size, num_layers=layers, dropout_rate=0.0, **SIZES))
-    shape = {**SIZES, "vocab_size": size, "num_layers": layers, "feed_forward_proj": "gated-gelu"}
+        return T5EncoderModel(T5Config(vocab_size=size, num_layers=2, dropout_rate=0.0, **SIZES))
+    shape = {**SIZES, "vocab_size": size, "num_layers": 2, "feed_forward_proj": "gated-gelu"}
     return UMT5EncoderModel(UMT5Config(**shape, dropout_rate=0.0, tie_word_embeddings=False))
 
 
@@ -113,13 +105,13 @@ def caption_batch(first: int, rows: int) -> tuple[list[str], Tensor]:
     return texts, torch.tensor([promise(each.mentioned) for each in drawn])
 
 
-def insert_fillers(text: str, seed: int, most: float = 1.0) -> str:
-    """Put unknown words between those of a text, half of the time, up to ``most`` for each of its own."""
+def insert_fillers(text: str, seed: int) -> str:
+    """Put unknown words between those of a text, half of the time, up to about as many."""
     rng = np.random.default_rng([seed, 23])
     if rng.random() < 0.5:
         return text
     words = text.split()
-    for _ in range(rng.integers(0, int(most * len(words)) + 2)):
+    for _ in range(rng.integers(0, len(words) + 2)):
         words.insert(int(rng.integers(len(words) + 1)), _filler(rng))
     return " ".join(words)
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pandas as pd
-import torch
-from torch import Tensor
 
 from tada.minis.attributes import CLASSES
 from tada.minis.ears.ear import Ear
-from tada.minis.probe import TEST_SEED
 from tada.minis.sounds import SAMPLE_RATE
 from tada.stats import proportion
-from training.ears import material
+from training import material
 from training.ears.texts import FRAMES, counterfactual, prompts
 
 
-def accuracy(ear: Ear, clips: int = 1024) -> pd.DataFrame:
+def accuracy(ear: Ear) -> pd.DataFrame:
     """Measure how often the nearest of an attribute's prompts is the true one.
 
     Returns:
@@ -25,42 +20,32 @@ def accuracy(ear: Ear, clips: int = 1024) -> pd.DataFrame:
         (Wilson), low and high.
     """
     texts = {(name, frame): ear.embed_text(prompts(name, frame)) for name in CLASSES for frame in FRAMES}
-    right: dict[tuple[str, str], list[Tensor]] = {key: [] for key in texts}
-    for seeds, audio in _batches(ear, clips):
-        truth = dict(zip(CLASSES, material.truth(seeds).T, strict=True))
+    hits, clips = dict.fromkeys(texts, 0), material.TESTED
+    for seeds in material.unheard():
+        audio = ear.embed_audio(material.render(seeds), SAMPLE_RATE)
+        classes = dict(zip(CLASSES, material.truth(seeds).T, strict=True))
         for key, rows in texts.items():
-            right[key].append((audio @ rows.T).argmax(1) == truth[key[0]])
-    hits = {key: int(torch.cat(parts).sum()) for key, parts in right.items()}
+            hits[key] += int(((audio @ rows.T).argmax(1) == classes[key[0]]).sum())
     table = [(*key, hit, clips, hit / clips, *proportion(hit, clips)) for key, hit in hits.items()]
     return pd.DataFrame(table, columns=["attribute", "frame", "right", "clips", "accuracy", "low", "high"])
 
 
-def _batches(ear: Ear, clips: int) -> Iterator[tuple[range, Tensor]]:
-    """Seeds of test clips, and the embeddings of their renders."""
-    for first in range(TEST_SEED, TEST_SEED + clips, 64):
-        seeds = range(first, min(first + 64, TEST_SEED + clips))
-        yield seeds, ear.embed_audio(material.audio(seeds), SAMPLE_RATE)
-
-
-def counterfactuals(ear: Ear, clips: int = 1024) -> dict[str, float]:
+def counterfactuals(ear: Ear) -> dict[str, float]:
     """Measure how often a clip's caption is nearer to it than the caption with one class changed.
 
     Returns:
         accuracy, its 95 % interval (Wilson), low and high, and how many clips: those whose caption mentions anything.
     """
     hits: list[bool] = []
-    for seeds, audio in _batches(ear, clips):
+    for seeds in material.unheard():
+        audio = ear.embed_audio(material.render(seeds), SAMPLE_RATE)
         pairs = [counterfactual(row, seed) for row, seed in zip(material.truth(seeds).tolist(), seeds, strict=True)]
         true, changed = (ear.embed_text([pair[side].text for pair in pairs]) for side in (0, 1))
         nearer = (audio * true).sum(1) > (audio * changed).sum(1)
         hits += [bool(near) for near, (a, b) in zip(nearer, pairs, strict=True) if a.promised != b.promised]
     low, high = proportion(sum(hits), len(hits))
-    return {
-        "accuracy": round(sum(hits) / len(hits), 4),
-        "low": round(low, 4),
-        "high": round(high, 4),
-        "clips": len(hits),
-    }
+    figures = {"accuracy": sum(hits) / len(hits), "low": low, "high": high}
+    return {**{name: round(value, 4) for name, value in figures.items()}, "clips": len(hits)}
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:

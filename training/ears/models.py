@@ -30,18 +30,12 @@ def build(name: str, folder: Path) -> Ear:
     return build_clap(folder / "words.json") if name == "clap" else build_second()
 
 
-def build_clap(tokenizer: str | Path, width: int = WIDTH, text_width: int = TEXT_WIDTH) -> ClapEar:
-    """Build an untrained CLAP-class ear; weights from torch's global generator.
-
-    Args:
-        tokenizer: a file, made where it is missing.
-        width: channels of the first stage, a multiple of 8.
-        text_width: of the text branch, a multiple of 4.
-    """
+def build_clap(tokenizer: Path) -> ClapEar:
+    """Build an untrained CLAP-class ear, with the tokenizer of a file; weights from torch's global generator."""
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
 
-    words = clap_tokenizer(Path(tokenizer))
-    model = ClapModel(ClapConfig(**clap_config(width, text_width, len(words))))
+    words = clap_tokenizer(tokenizer)
+    model = ClapModel(ClapConfig(**clap_config(len(words))))
     _init_weights(model)
     extractor = ClapFeatureExtractor(
         feature_size=spectra.BANDS,
@@ -57,14 +51,14 @@ def build_clap(tokenizer: str | Path, width: int = WIDTH, text_width: int = TEXT
     return ClapEar(model, ClapProcessor(extractor, words))
 
 
-def clap_config(width: int, text_width: int, pieces: int) -> dict[str, Any]:
+def clap_config(pieces: int) -> dict[str, Any]:
     """Settings of ``ClapConfig``: without dropout, so that a step depends on its number alone."""
     audio = {
-        "patch_embeds_hidden_size": width,
-        "hidden_size": 8 * width,
+        "patch_embeds_hidden_size": WIDTH,
+        "hidden_size": 8 * WIDTH,
         "depths": list(DEPTHS),
         "num_hidden_layers": len(DEPTHS),
-        "num_attention_heads": [width // 8, width // 4, width // 2, width // 2],
+        "num_attention_heads": [WIDTH // 8, WIDTH // 4, WIDTH // 2, WIDTH // 2],
         "spec_size": 128,
         "window_size": 4,
         "num_mel_bins": spectra.BANDS,
@@ -74,8 +68,8 @@ def clap_config(width: int, text_width: int, pieces: int) -> dict[str, Any]:
     }
     text = {
         "vocab_size": pieces,
-        "hidden_size": text_width,
-        "intermediate_size": 3 * text_width,
+        "hidden_size": TEXT_WIDTH,
+        "intermediate_size": 3 * TEXT_WIDTH,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "max_position_embeddings": LONGEST + 2,

@@ -20,7 +20,6 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from tada.errors import UnknownNameError, unknown
 from tada.io import sha256, write_json
 from tada.minis import ears
 from tada.minis.attributes import CLASSES, of_labels
@@ -48,13 +47,7 @@ class EarTrainer(nn.Module):
         self.anchors = nn.ParameterDict({name: torch.randn(len(classes), DIM) for name, classes in CLASSES.items()})
 
     def forward(self, spectrograms: Tensor, truth: Tensor, step: int) -> tuple[Tensor, dict[str, float]]:
-        """Compute the step's loss and figures.
-
-        Args:
-            spectrograms: ``[rows, time, 64]``.
-            truth: class indices ``[rows, attributes]``.
-            step: from which the texts come.
-        """
+        """Compute loss and figures of spectrograms ``[rows, time, 64]`` and their classes; texts come from the step."""
         captions = [about(clip, step * len(truth) + row) for row, clip in enumerate(truth.tolist())]
         contrasts = [contrast(name, len(CLASSES) * step + place) for place, name in enumerate(CLASSES)]
         texts = captions + [text for group in contrasts for text in group]
@@ -98,12 +91,7 @@ def hit_share(scores: Tensor, truth: Tensor) -> float:
 
 
 def agreement(logits: Tensor, target: Tensor) -> Tensor:
-    """Sigmoid loss in which right and wrong answers weigh the same.
-
-    Args:
-        logits: ``[clips, texts]``.
-        target: bool of the same shape.
-    """
+    """Sigmoid loss of ``[clips, texts]`` in which right and wrong answers weigh the same."""
     losses = nn.functional.softplus(torch.where(target, -logits, logits))
     each = [losses[part].sum() / part.sum().clamp(min=1) for part in (target, ~target)]
     return (each[0] + each[1]) / 2
@@ -117,7 +105,7 @@ class CaptionTrainer(nn.Module):
         self.ear, self.scale = ear, nn.Parameter(torch.tensor(math.log(10.0)))
 
     def forward(self, spectrograms: Tensor, truth: Tensor, step: int) -> tuple[Tensor, dict[str, float]]:
-        """Compute the step's loss and figures; arguments as for :class:`EarTrainer`."""
+        """Compute loss and figures, as :class:`EarTrainer` does."""
         drawn = [{n: c[index] for index, (n, c) in zip(row, CLASSES.items(), strict=True)} for row in truth.tolist()]
         texts = [caption(of_labels(labels), step * len(drawn) + row).text for row, labels in enumerate(drawn)]
         scores = self.ear.encode_audio(spectrograms) @ embed_texts(self.ear, texts).T
@@ -171,51 +159,33 @@ RATE, DECAY = 1.2e-3, 0.05
 """Peak learning rate and weight decay of both."""
 
 
-def train(
-    name: str,
-    folder: str | Path,
-    steps: int | None = None,
-    batch: int | None = None,
-    parts: int = PARTS,
-    limit: float = math.inf,
-    spectrograms: str | Path | None = None,
-) -> pd.DataFrame:
+def train(name: str, folder: Path, spectrograms: Path, limit: float = math.inf) -> pd.DataFrame:
     """Train an ear; a killed run goes on where its last checkpoint was.
 
     Args:
         name: ``"clap"`` or ``"second"``.
         folder: of checkpoint and curve, and at the end of the ear and ``card.json``.
-        steps: how many; None: as many as the package's ear took.
-        batch: clips in a step; None: as many as the package's ear took.
-        parts: of 1,024 clips to learn from.
+        spectrograms: folder in which the clips are kept, 66 MB a part.
         limit: seconds after which this call stops; call again to go on.
-        spectrograms: folder in which the clips are kept, 66 MB a part; None: inside ``folder``.
 
     Returns:
         The curve so far.
-
-    Raises:
-        UnknownNameError: no such ear.
     """
-    if name not in RECIPES:
-        raise UnknownNameError(unknown("ear", name, RECIPES))
-    recipe, folder = RECIPES[name], Path(folder)
-    steps, batch = steps or recipe.steps, batch or recipe.batch
+    recipe = RECIPES[name]
     folder.mkdir(parents=True, exist_ok=True)
-    kept = range(recipe.first, recipe.first + parts)
-    inputs, truth = material.load(spectrograms or folder / "material", kept, name)
+    inputs, truth = material.load(spectrograms, range(recipe.first, recipe.first + PARTS), name)
     torch.manual_seed(recipe.seed)
     trainer = recipe.trainer(build(name, folder))
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         generator = torch.Generator().manual_seed(recipe.seed * 10_000_000 + step)
-        rows = torch.randint(len(inputs), (batch,), generator=generator)
+        rows = torch.randint(len(inputs), (recipe.batch,), generator=generator)
         heard = recipe.augment(inputs[rows].float(), recipe.unit, generator)
         return trainer(heard, truth[rows], recipe.seed * 1_000_000 + step)
 
-    curve = fit(trainer, loss, folder, steps, rate=RATE, decay=DECAY, limit=limit)
-    if finished(curve, steps):
-        about_run = {"seed": recipe.seed, "steps": steps, "batch": batch, "clips": parts * material.PART}
+    curve = fit(trainer, loss, folder, recipe.steps, rate=RATE, decay=DECAY, limit=limit)
+    if finished(curve, recipe.steps):
+        about_run = {"seed": recipe.seed, "steps": recipe.steps, "batch": recipe.batch, "clips": PARTS * material.PART}
         write(name, trainer, folder, {**about_run, **describe(curve)})
     return curve
 

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from tada.errors import UnknownNameError, unknown
+from tada.errors import check_name
 from tada.minis.attributes import CLASSES, of_labels
 from tada.minis.captions import Caption, caption, mentionable
 
@@ -63,19 +62,9 @@ class Text(NamedTuple):
 
 
 def prompts(attribute: str, frame: str = "bare") -> list[str]:
-    """Write one text for each class of an attribute.
-
-    Args:
-        attribute: a key of :data:`tada.minis.attributes.CLASSES`.
-        frame: a key of :data:`FRAMES`.
-
-    Raises:
-        KeyError: an unknown attribute or frame.
-    """
-    if attribute not in CLASSES:
-        raise UnknownNameError(unknown("attribute", attribute, CLASSES))
-    if frame not in FRAMES:
-        raise UnknownNameError(unknown("frame", frame, FRAMES))
+    """Write one text for each class of an attribute, in one of :data:`FRAMES`; KeyError for unknown names."""
+    check_name("attribute", attribute, CLASSES)
+    check_name("frame", frame, FRAMES)
     sentence, place = FRAMES[frame]
     return [sentence.format(QUERIES[attribute][name][place]) for name in CLASSES[attribute]]
 
@@ -98,18 +87,16 @@ def _about(attribute: str, name: str, seed: int, form: str | None) -> str:
 
 
 def about(promised: Sequence[int], seed: int) -> Text:
-    """Write a caption of a clip, or of one that differs in an attribute the caption mentions: half of the time each.
-
-    Args:
-        promised: class indices of the clip, one per attribute.
-        seed: of the caption and the difference.
-    """
+    """Write a caption of a clip, or of one that differs in an attribute the caption mentions: half of the time each."""
     true, changed = counterfactual(promised, seed)
     return changed if np.random.default_rng([seed, 9]).random() < 0.5 else true
 
 
 def counterfactual(promised: Sequence[int], seed: int) -> tuple[Text, Text]:
-    """Write a caption of a clip, and one with another class of one attribute; twice the same if it mentions none."""
+    """Write a caption of a clip, and one with another class of one attribute; twice the same if it mentions none.
+
+    ``promised``: class indices of the clip, one per attribute.
+    """
     labels = {name: classes[index] for (name, classes), index in zip(CLASSES.items(), promised, strict=True)}
     true = caption(of_labels(labels), seed)
     if not true.mentioned:
@@ -131,24 +118,15 @@ def promise(mentioned: Mapping[str, str]) -> tuple[int, ...]:
 
 
 def fits(truth: Tensor, promised: Tensor) -> Tensor:
-    """Find which clips keep what which texts promise.
-
-    Args:
-        truth: class indices ``[clips, attributes]``.
-        promised: class indices or ANY ``[texts, attributes]``.
-
-    Returns:
-        bool ``[clips, texts]``.
-    """
+    """Find which clips, ``[clips, attributes]``, keep what which texts promise: bool ``[clips, texts]``."""
     return ((promised[None] == ANY) | (promised[None] == truth[:, None])).all(2)
 
 
-def corpus(texts: int = 6000) -> list[str]:
+def corpus() -> list[str]:
     """Write texts of all kinds, from which tokenizers take their words."""
     rng = np.random.default_rng(11)
-    clips = torch.stack([torch.from_numpy(rng.integers(len(c), size=texts)) for c in CLASSES.values()], 1).tolist()
+    clips = np.stack([rng.integers(len(classes), size=6000) for classes in CLASSES.values()], 1).tolist()
     captions = [about(clip, seed).text for seed, clip in enumerate(clips)]
     questions = [text for name in CLASSES for frame in FRAMES if frame != "unseen" for text in prompts(name, frame)]
-    return (
-        captions + questions + [each.text for name in CLASSES for seed in range(300) for each in contrast(name, seed)]
-    )
+    contrasts = [each.text for name in CLASSES for seed in range(300) for each in contrast(name, seed)]
+    return captions + questions + contrasts

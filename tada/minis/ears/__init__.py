@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tada.errors import UnknownNameError, unknown
+from tada.errors import check_name
 from tada.minis.cards import WEIGHTS
 from tada.minis.ears import clap, second
 from tada.minis.ears.ear import Ear
@@ -20,16 +20,6 @@ MODULES: dict[str, Any] = {"clap": clap, "second": second}
 
 
 def load(name: str, folder: str | Path | None = None) -> Ear:
-    """Load a trained ear.
-
-    Args:
-        name: ``"clap"`` or ``"second"``.
-        folder: that has it; None: the package's own.
-
-    Raises:
-        KeyError: an unknown name.
-        FileNotFoundError: no ear there.
-    """
-    if name not in MODULES:
-        raise UnknownNameError(unknown("ear", name, MODULES))
+    """Load a trained ear, ``"clap"`` or ``"second"``, the package's own or a folder's; FileNotFoundError for none."""
+    check_name("ear", name, MODULES)
     return MODULES[name].load(folder or WEIGHTS / name)

@@ -39,25 +39,9 @@ class ClapEar(Ear):
         told = self.model.text_model(input_ids=words["input_ids"], attention_mask=words["attention_mask"])
         return nn.functional.normalize(self.model.text_projection(told.pooler_output), dim=-1)
 
-    def stages(self, spectrograms: Tensor) -> tuple[Tensor, ...]:
-        """Outputs of the four Swin stages; gradients pass.
-
-        Args:
-            spectrograms: ``[rows, 251, 64]``, see :meth:`features`.
-
-        Returns:
-            ``[rows, channels, height, width]`` each: 48 x 16 x 16, 96 x 8 x 8, 192 x 4 x 4 twice.
-        """
-        output = self.model.audio_model(input_features=spectrograms[:, None], output_hidden_states=True)
-        return tuple(output.hidden_states[1:])
-
 
 def load(folder: str | Path) -> ClapEar:
-    """Load the ear of a folder, in float32.
-
-    Raises:
-        FileNotFoundError: no model there.
-    """
+    """Load the ear of a folder, in float32; FileNotFoundError where there is none."""
     from transformers import ClapModel, ClapProcessor
 
     if not (Path(folder) / "model.safetensors").is_file():

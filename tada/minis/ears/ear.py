@@ -37,18 +37,12 @@ class Ear(nn.Module):
 
     @torch.no_grad()
     def embed_audio(self, audio: Tensor, sample_rate: int, batch: int = 64) -> Tensor:
-        """Embed clips.
+        """Embed clips, float32 ``[rows, dim]`` of unit length; of a clip in pieces their mean, at unit length.
 
         Args:
-            audio: ``[rows, frames]`` or ``[rows, channels, frames]``; channels are averaged.
+            audio: ``[rows, frames]`` or ``[rows, channels, frames]``, channels are averaged; ValueError under 0.1 s.
             sample_rate: in Hz; any.
             batch: pieces at a time.
-
-        Returns:
-            float32 ``[rows, dim]``, unit length; of a clip in pieces their mean, at unit length.
-
-        Raises:
-            ValueError: audio of another shape, or shorter than 0.1 s.
         """
         spectrograms = self.features(audio, sample_rate)
         pieces = torch.cat([self.encode_audio(rows) for rows in spectrograms.flatten(0, 1).split(batch)])

@@ -147,14 +147,10 @@ class TextBranch(nn.Module):
 
 
 def load(folder: str | Path) -> SecondEar:
-    """Load the ear of a folder, in float32.
-
-    Raises:
-        FileNotFoundError: no model there.
-    """
+    """Load the ear of a folder, in float32; FileNotFoundError where there is none."""
     path = Path(folder) / "model.safetensors"
     if not path.is_file():
         raise MissingFileError(f"no {path}: train it with python -m training second")
     ear = SecondEar(**json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")))
-    ear.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+    ear.load_state_dict(load_file(path))
     return ear.eval().requires_grad_(False)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import torch
 from torch import Tensor
+
+from tada.minis.mel import mel_filters, power
 
 RATE, HOP, WINDOW, BANDS = 16_000, 320, 1024, 64
 SECONDS = 5
@@ -17,36 +18,15 @@ LOW, HIGH = 50, 7900
 
 
 def decibels(audio: Tensor) -> Tensor:
-    """Compute the mel spectrogram in dB.
-
-    Args:
-        audio: float32 ``[rows, 80000]`` at 16 kHz, see :func:`windows`.
-
-    Returns:
-        ``[rows, 251, 64]``, floored at -100 dB; gradients pass.
-    """
-    window = torch.hann_window(WINDOW, device=audio.device)
-    power = torch.stft(audio, WINDOW, HOP, window=window, return_complex=True).abs().square()
-    return 10 * (_bank().to(audio.device).T @ power).clamp_min(1e-10).log10().transpose(1, 2)
-
-
-@lru_cache
-def _bank() -> Tensor:
-    from transformers.audio_utils import mel_filter_bank
-
-    bank = mel_filter_bank(WINDOW // 2 + 1, BANDS, LOW, HIGH, RATE, norm="slaney", mel_scale="slaney")
-    return torch.from_numpy(bank).float()
+    """Compute mel spectrograms ``[rows, 251, 64]`` of pieces ``[rows, 80000]`` in dB, from -100 on; gradients pass."""
+    bank = mel_filters(WINDOW, BANDS, LOW, HIGH).to(audio.device)
+    return 10 * (bank.T @ power(audio, WINDOW, HOP)).clamp_min(1e-10).log10().transpose(1, 2)
 
 
 def windows(audio: Tensor, frames: int = SECONDS * RATE) -> Tensor:
-    """Cut clips into pieces of one length: repeated if it is shorter, else as few pieces as cover it, evenly spaced.
+    """Cut clips ``[rows, any]`` into pieces of one length, ``[rows, pieces, frames]``.
 
-    Args:
-        audio: ``[rows, any]``.
-        frames: length of a piece.
-
-    Returns:
-        ``[rows, pieces, frames]``.
+    A shorter clip is repeated, else they are as few as cover it, evenly spaced.
     """
     length = audio.shape[1]
     if length < frames:
