@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from sys import maxsize
 from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from tada import arguments
-from tada.arguments import Lyrics, integer, number
+from tada.arguments import Lyrics, number
 from tada.audio import Clips
-from tada.errors import InputError, LayerError, check_name
+from tada.errors import InputError, check_name
 from tada.models import ARCHITECTURES, hub
 from tada.models.context import Conditioning, Context, Stream, join, reach
 from tada.models.device import pick_device, pick_dtype
 from tada.models.fingerprint import fingerprint, versions
+from tada.models.layers import Layered
+from tada.models.layers import Layers as Layers
 from tada.models.run import Latents, Live, Sampling, SamplingState, last_finite
 
-Layers = str | int | Sequence[int | str]
 Vocabulary = Literal["public", "mini"]
 
 MINI_SECONDS = 65_536 / 16_000
@@ -35,7 +34,7 @@ LONGEST = 3600.0
 """Seconds of a clip at most, where an architecture sets no bound of its own."""
 
 
-class Model(ABC):
+class Model(Layered, ABC):
     """A text-to-music model: text encoder, denoiser, codec and sampling loop behind one interface.
 
     Attributes:
@@ -56,14 +55,11 @@ class Model(ABC):
         live: the sampling run in progress and the interventions in force.
     """
 
-    name: ClassVar[str]
     reload: Callable[[], Model] | None = None
     sings: ClassVar[bool] = False
     draws_tokens: ClassVar[bool] = False
     public_seconds: ClassVar[float] = 10.0
     presets: Mapping[str, Sampling]
-    sites: tuple[str, ...]
-    residuals: tuple[str, ...] = ()
     projections: ClassVar[Mapping[Literal["keys", "values"], str]] = {"keys": "to_k", "values": "to_v"}
     streams: Mapping[str, str]
     denoiser: nn.Module
@@ -105,29 +101,9 @@ class Model(ABC):
         """Length of a clip where none is asked for, in seconds: the paper's, or that of the minis' training."""
         return MINI_SECONDS if self.is_mini else self.public_seconds
 
-    @property
-    def places(self) -> tuple[str, ...]:
-        """All that can be recorded and edited: the sites, then the residual stream after each layer."""
-        return (*self.sites, *self.residuals)
-
     def fingerprint(self) -> str:
         """The sha256 of the weights, see :func:`tada.models.fingerprint.fingerprint`."""
         return fingerprint(self)
-
-    def label(self, layers: Layers | None) -> str:
-        """The name of a set of layers: indices (of residuals: names) with ``+`` between them, in the given order."""
-        named = {site: str(layer) for layer, site in enumerate(self.sites)}
-        return "+".join(named.get(site, site) for site in self.resolve(layers))
-
-    def with_functional(self, layers: Layers) -> Self:
-        """The same model, sharing all weights, with other functional layers; InputError for a residual stream."""
-        chosen = self.resolve(layers)
-        if others := [place for place in chosen if place not in self.sites]:
-            raise InputError(f"got {others[0]}; functional layers are cross-attention sites, such as {self.sites[0]}")
-        other = copy.copy(self)
-        other.functional = tuple(map(self.sites.index, chosen))
-        other.functional_origin = "given"
-        return other
 
     def token_grid(self, tokens: int, seconds: float) -> tuple[int, int, int]:
         """Place the tokens of a site in the time and pitch of a clip.
@@ -352,29 +328,6 @@ class Model(ABC):
             raise TypeError(f"{type(preset).__name__} is not for {self.name}: use {wanted.__name__}")
         return replace(preset, **{name: value for name, value in changes.items() if value is not None})
 
-    def resolve(self, layers: Layers | None) -> tuple[str, ...]:
-        """Site names of layers given by index, by name (of a site or a residual), or as a layer set.
-
-        The layer sets are ``"all"``, ``"functional"`` and ``"all-but-functional"``.
-
-        Raises:
-            KeyError: no such site or layer set. IndexError: no such index. ValueError: an empty or unknown set.
-        """
-        if layers is None or (isinstance(layers, str) and layers == "all"):
-            return self.sites
-        if isinstance(layers, str) and layers in ("functional", "all-but-functional"):
-            if self.functional is None:
-                raise InputError(
-                    f"the functional layers of {self.checkpoint} are not known: give indices or site names, "
-                    "or find them with tada.patching"
-                )
-            chosen = {self.sites[i] for i in self.functional}
-            return tuple(site for site in self.sites if (site in chosen) == (layers == "functional"))
-        items = arguments.listed(layers)
-        if not items:
-            raise InputError("got no layers; expected at least one")
-        return tuple(dict.fromkeys(self._site(item) for item in items))
-
     def site_width(self, site: str) -> int:
         """Width of what a site adds to the hidden states."""
         output: Any = self.denoiser.get_submodule(f"{site}.to_out.0")
@@ -410,12 +363,3 @@ class Model(ABC):
             "interventions": [str(item) for item in self.live.interventions],
             "versions": versions(),
         }
-
-    def _site(self, item: int | str) -> str:
-        if isinstance(item, str):
-            check_name("site", item, self.places, "See model.sites.")
-            return item
-        place = integer("layers", item, -maxsize)
-        if not -len(self.sites) <= place < len(self.sites):
-            raise LayerError(f"no layer {place}: {self.name} has {len(self.sites)}, 0 to {len(self.sites) - 1}")
-        return self.sites[place]
