@@ -149,9 +149,9 @@ class Model(Layered, ABC):
         """The settings of a run whose clips are that long."""
         return sampling
 
-    @abstractmethod
     def conditioning(self, context: Context, seconds: float, sampling: Sampling) -> Conditioning:
         """Prepare what the denoiser reads of ``context``; the same for every step of a run."""
+        return Conditioning(context.cond, context.uncond if sampling.is_guided else None)
 
     @abstractmethod
     def denoise_loop(self, noise: Latents, run: SamplingState) -> Iterator[Tensor]:
@@ -163,8 +163,7 @@ class Model(Layered, ABC):
 
     def site_states(self, stream: Stream) -> Tensor:
         """What the key and value projections of a site fed ``stream`` read, ``[rows, tokens, dim]``."""
-        states: Tensor = self.site_inputs(stream)["encoder_hidden_states"]
-        return states
+        return stream.states
 
     @abstractmethod
     def to_audio(self, latents: Latents) -> Tensor:

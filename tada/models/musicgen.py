@@ -17,7 +17,7 @@ from tada.arguments import integer, number
 from tada.errors import CheckpointError, InputError
 from tada.models import hub, phase
 from tada.models.base import Model
-from tada.models.context import Conditioning, Context, Stream
+from tada.models.context import Context, Stream
 from tada.models.phase import PhaseStage
 from tada.models.pipeline import quiet_loading
 from tada.models.run import Latents, Pass, Sampling, SamplingState, whole_frames
@@ -120,9 +120,6 @@ class MusicGen(Model):
     def tokenizers(self, sampling: Sampling) -> Sequence[tuple[Any, int]]:
         return [(self.tokenizer, self.tokenizer.model_max_length)]
 
-    def conditioning(self, context: Context, seconds: float, sampling: Sampling) -> Conditioning:
-        return Conditioning(context.cond, context.uncond if sampling.is_guided else None)
-
     def site_inputs(self, stream: Stream) -> dict[str, Any]:
         assert stream.bias is not None
         cached = {"past_key_values": self.cached(stream, new_cache())}
@@ -133,9 +130,6 @@ class MusicGen(Model):
         from transformers import EncoderDecoderCache
 
         return EncoderDecoderCache(frames, stream.memo.setdefault(self.denoiser, new_cache()))
-
-    def site_states(self, stream: Stream) -> Tensor:
-        return stream.states
 
     def site_width(self, site: str) -> int:
         return int(self.config.hidden_size)

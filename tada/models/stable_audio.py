@@ -84,10 +84,13 @@ class StableAudio(PipelineModel):
         )[0]
 
     def site_inputs(self, stream: Stream) -> dict[str, Any]:
+        return {"encoder_hidden_states": self.site_states(stream)}
+
+    def site_states(self, stream: Stream) -> Tensor:
         project: Any = self.denoiser.cross_attention_proj
         if project not in stream.memo:
             stream.memo[project] = project(stream.states)
-        return {"encoder_hidden_states": stream.memo[project]}
+        return stream.memo[project]
 
     def token_grid(self, tokens: int, seconds: float) -> tuple[int, int, int]:
         frames = self.noise_shape(seconds)[-1]

@@ -189,9 +189,6 @@ class AceStep(Model):
     def site_inputs(self, stream: Stream) -> dict[str, Any]:
         return {"encoder": stream}
 
-    def site_states(self, stream: Stream) -> Tensor:
-        return stream.states
-
     # ---- sampling
 
     def noise_shape(self, seconds: float) -> tuple[int, ...]:
