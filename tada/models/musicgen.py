@@ -20,7 +20,7 @@ from tada.models.base import Model
 from tada.models.context import Context, Stream
 from tada.models.phase import PhaseStage
 from tada.models.pipeline import quiet_loading
-from tada.models.run import Latents, Pass, Sampling, SamplingState, whole_frames
+from tada.models.run import Latents, Pass, Sampling, SamplingState, cfg, whole_frames
 
 FILES = ["*.json", "*.safetensors", "spiece.model"]
 
@@ -170,7 +170,7 @@ class MusicGen(Model):
         if run.conditioning.uncond is None:
             return ask(("cond",))
         cond, uncond = ask(("cond", "uncond")).chunk(2)
-        return uncond + run.sampling.guidance * (cond - uncond)
+        return cfg(cond, uncond, run.sampling.guidance)
 
     def logits(
         self, tokens: Tensor, caches: Mapping[tuple[Pass, ...], Any], run: SamplingState, passes: tuple[Pass, ...]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tada.models import ARCHITECTURES, hub, phase
 from tada.models.base import Model
-from tada.models.run import Latents, SamplingState
+from tada.models.run import Latents, SamplingState, cfg
 from tada.models.sites import trace
 
 
@@ -109,7 +109,7 @@ class PipelineModel(Model):
             return self.denoise(x, t, run)
         run.enter(step, ("uncond", "cond"))
         uncond, cond = self.denoise(torch.cat([x, x]), t, run).chunk(2)
-        return uncond + run.sampling.guidance * (cond - uncond)
+        return cfg(cond, uncond, run.sampling.guidance)
 
     def poles(self, x: Tensor, t: Tensor, step: int, run: SamplingState) -> Tensor:
         """The denoiser's predictions of the positive and the negative pass, stacked along rows."""
