@@ -147,11 +147,8 @@ class PhaseStage(nn.Module):
         """
         largest = self.config.window / 2
         spectra = spectra.clamp_max((math.log(largest) - self.config.mean) / self.config.spread)
-        return (self.log_magnitudes(spectra).exp() - FLOOR).clamp(1e-6, largest)
-
-    def log_magnitudes(self, spectra: Tensor) -> Tensor:
-        """Estimate log-magnitudes ``[rows, window / 2 + 1, time]``, floor added: the bands' own, and a correction."""
-        return self.levels(spectra) + self.leave(self.blocks(self.enter(spectra)))
+        corrected = self.levels(spectra) + self.leave(self.blocks(self.enter(spectra)))
+        return (corrected.exp() - FLOOR).clamp(1e-6, largest)
 
     def levels(self, spectra: Tensor) -> Tensor:
         """Log-magnitudes of bins as those of the bands about them."""
