@@ -106,11 +106,7 @@ class Model(Layered, ABC):
         return fingerprint(self)
 
     def token_grid(self, tokens: int, seconds: float) -> tuple[int, int, int]:
-        """Place the tokens of a site in the time and pitch of a clip.
-
-        Args:
-            tokens: that the site puts out.
-            seconds: length of the clip.
+        """Place the tokens that a site puts out in the time and pitch of a clip.
 
         Returns:
             Tokens in front that stand for no sound; then moments in time and bands of pitch, time slower.
@@ -181,15 +177,14 @@ class Model(Layered, ABC):
         negative: str | Sequence[str | None] | None = None,
         lyrics: Lyrics = None,
     ) -> Context:
-        """Encode prompts, each on its own, into a context padded to one length.
+        """Encode prompts, each on its own, into a context padded to one length, with one row per prompt.
+
+        What is beyond the limit of a text encoder is cut off, with a warning.
 
         Args:
             prompts: one text per row; a single text is one row.
             negative: what the unconditional pass is told instead of nothing; one for all rows, or one per row.
             lyrics: text to sing, for models that do (ACE-Step); one for all rows, one per row, or prompt -> lyrics.
-
-        Returns:
-            A context with one row per prompt. What is beyond the limit of a text encoder is cut off, with a warning.
 
         Raises:
             ValueError: no prompt, or numbers of texts that do not match.
@@ -225,9 +220,6 @@ class Model(Layered, ABC):
             seeds: one per row, 0 to 2^64 - 1; a single seed is one row.
             seconds: length of the clips.
 
-        Returns:
-            Standard normal latents.
-
         Raises:
             ValueError: a seed that is none, or a length that the model cannot make.
         """
@@ -239,16 +231,11 @@ class Model(Layered, ABC):
     def sample(
         self, context: Context, noise: Latents, sampling: Sampling | str | None = None, progress: bool = False
     ) -> Latents:
-        """Denoise.
+        """Denoise, of context and noise one row per clip, into latents with the record of each row.
 
         Args:
-            context: one row per clip.
-            noise: one row per clip.
             sampling: settings, or the name of a preset; None for the model's default.
             progress: show a progress bar.
-
-        Returns:
-            Latents with the record of each row.
 
         Raises:
             ValueError: rows that do not match, or latents that became NaN or infinite (the first step is named).
@@ -264,13 +251,7 @@ class Model(Layered, ABC):
         return replace(noise, values=values, records=tuple(records))
 
     def decode(self, latents: Latents) -> Clips:
-        """Turn latents into audio.
-
-        Args:
-            latents: sampled latents.
-
-        Returns:
-            Clips of ``latents.seconds`` at :attr:`sample_rate`.
+        """Turn sampled latents into clips of ``latents.seconds`` at :attr:`sample_rate`.
 
         Raises:
             ValueError: NaN or infinite samples, with the rows.
@@ -289,19 +270,9 @@ class Model(Layered, ABC):
         lyrics: Lyrics = None,
         progress: bool = False,
     ) -> Clips:
-        """Encode, draw noise, sample and decode; one prompt or one seed serves all rows of the other.
+        """Encode, draw noise, sample and decode, a clip per row; one prompt or one seed serves all rows of the other.
 
-        Args:
-            prompts: one per row.
-            seeds: one per row.
-            seconds: length of the clips.
-            sampling: settings, or the name of a preset; None for the model's default.
-            negative: as in :meth:`encode`.
-            lyrics: as in :meth:`encode`.
-            progress: show a progress bar.
-
-        Returns:
-            One clip per row.
+        The arguments are those of :meth:`encode`, :meth:`noise` and :meth:`sample`.
         """
         prompts, drawn = arguments.texts("prompts", prompts), arguments.seeds(seeds)
         rows = max(len(prompts), len(drawn))

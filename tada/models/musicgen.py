@@ -214,15 +214,9 @@ def new_cache() -> Any:
 
 
 def choose(logits: Tensor, draws: Sequence[torch.Generator], top_k: int) -> Tensor:
-    """Draw codes by their probability: the largest of logit and Gumbel noise, of which each row has its own.
+    """Draw codes ``[rows, codebooks]`` by their probability among the ``top_k`` likeliest of each codebook.
 
-    Args:
-        logits: ``[rows, codebooks, codes]``.
-        draws: a generator a row.
-        top_k: likeliest codes of each codebook that may be chosen.
-
-    Returns:
-        Codes ``[rows, codebooks]``.
+    They are the largest of logit ``[rows, codebooks, codes]`` and Gumbel noise, for which each row has its generator.
     """
     noise = torch.stack([-torch.empty(logits.shape[1:]).exponential_(generator=draw).log() for draw in draws])
     least = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]
