@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from tada.models.base import Model
 from tada.models.context import Context, Stream
 from tada.models.phase import PhaseStage
 from tada.models.pipeline import quiet_loading
-from tada.models.run import Latents, Pass, Sampling, SamplingState, cfg, whole_frames
+from tada.models.run import Latents, Pass, Sampling, SamplingState, guided, whole_frames
 
 FILES = ["*.json", "*.safetensors", "spiece.model"]
 
@@ -159,18 +159,11 @@ class MusicGen(Model):
         is_free = tokens == -1
         for step in range(run.sampling.steps):
             ask = partial(self.logits, tokens[:, : step + 1], caches, run)
-            logits = self.live.guide(self.guided(ask, run), partial(ask, ("positive", "negative")))
+            logits = self.live.guide(guided(ask, run, ("cond", "uncond")), partial(ask, ("positive", "negative")))
             broken |= ~logits.isfinite().flatten(1).all(1)
             chosen = choose(logits, draws, run.sampling.top_k).flatten()
             tokens[:, step + 1] = torch.where(is_free[:, step + 1], chosen, tokens[:, step + 1])
             yield tokens[is_free].view(noise.values.shape).float().masked_fill(broken.view(-1, 1, 1), math.nan)
-
-    def guided(self, ask: Callable[[tuple[Pass, ...]], Tensor], run: SamplingState) -> Tensor:
-        """Logits ``[rows, codebooks, codes]`` after classifier-free guidance."""
-        if run.conditioning.uncond is None:
-            return ask(("cond",))
-        cond, uncond = ask(("cond", "uncond")).chunk(2)
-        return cfg(cond, uncond, run.sampling.guidance)
 
     def logits(
         self, tokens: Tensor, caches: Mapping[tuple[Pass, ...], Any], run: SamplingState, passes: tuple[Pass, ...]

@@ -164,6 +164,16 @@ def cfg(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
     return uncond + scale * (cond - uncond)
 
 
+def guided(
+    ask: Callable[[tuple[Pass, ...]], Tensor], run: SamplingState, order: tuple[Pass, Pass] = ("uncond", "cond")
+) -> Tensor:
+    """Ask for both passes in one call, or for one where the run has no guidance; the prediction ``[rows, ...]``."""
+    if run.conditioning.uncond is None:
+        return ask(("cond",))
+    found = dict(zip(order, ask(order).chunk(2), strict=True))
+    return cfg(found["cond"], found["uncond"], run.sampling.guidance)
+
+
 def whole_frames(frames: float) -> int:
     """Round a length up to whole frames, so that a clip is no shorter than asked; rounding errors make no frame."""
     return math.ceil(round(frames, 6))
