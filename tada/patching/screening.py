@@ -90,11 +90,8 @@ def _calls(
             index, count = torch.tensor([run.passes.index("cond")]), len(run.passes)
             kept[run.step] = _rows(positional, index, count), _rows(keywords, index, count)
 
-    handle = model.denoiser.register_forward_pre_hook(keep, with_kwargs=True)
-    try:
+    with model.denoiser.register_forward_pre_hook(keep, with_kwargs=True):
         model.sample(context, noise, sampling)
-    finally:
-        handle.remove()
     return kept
 
 
