@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -46,14 +46,24 @@ def tiny_model(tiny_folder: Callable[[str], Path]) -> Callable[[str], Model]:
     return model
 
 
-@pytest.fixture(params=list(tada.ARCHITECTURES))
-def model(request: pytest.FixtureRequest, tiny_model: Callable[[str], Model]) -> Model:
-    """Each architecture in turn, checked afterwards for hooks left behind."""
-    model = tiny_model(request.param)
+def checked(model: Model) -> Iterator[Model]:
+    """A model for a test, checked afterwards for hooks left behind."""
     yield model
     left = [n for n, m in model.denoiser.named_modules() if m._forward_hooks or m._forward_pre_hooks]
     assert not left, f"hooks left on {left[:3]}"
     assert model.live.run is None and not model.live.interventions
+
+
+@pytest.fixture(params=list(tada.ARCHITECTURES))
+def model(request: pytest.FixtureRequest, tiny_model: Callable[[str], Model]) -> Iterator[Model]:
+    """Each architecture in turn."""
+    yield from checked(tiny_model(request.param))
+
+
+@pytest.fixture
+def ace(tiny_model: Callable[[str], Model]) -> Iterator[Model]:
+    """The tiny ACE-Step."""
+    yield from checked(tiny_model("ace-step"))
 
 
 @pytest.fixture
