@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,27 +24,13 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The folder of the tiny checkpoint of an architecture."""
-    built: dict[str, Path] = {}
-
-    def folder(name: str) -> Path:
-        if name not in built:
-            built[name] = tada.tiny.build(name, tmp_path_factory.mktemp(name))
-        return built[name]
-
-    return folder
+    return cache(lambda name: tada.tiny.build(name, tmp_path_factory.mktemp(name)))
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny_folder: Callable[[str], Path]) -> Callable[[str], Model]:
     """The tiny model of an architecture, shared by all tests: nothing may leave a mark on it."""
-    loaded: dict[str, Model] = {}
-
-    def model(name: str) -> Model:
-        if name not in loaded:
-            loaded[name] = tada.load(name, tiny_folder(name), device="cpu")
-        return loaded[name]
-
-    return model
+    return cache(lambda name: tada.load(name, tiny_folder(name), device="cpu"))
 
 
 def checked(model: Model) -> Iterator[Model]:

@@ -462,6 +462,11 @@ def scores(values: dict[str, list[float]], method: str = "patch", concept: str =
     return pd.DataFrame(rows)
 
 
+def noisy(rng: np.random.Generator, values: dict[str, float], pairs: int, spread: float) -> dict[str, list[float]]:
+    """Layers -> a value of each pair about that of the layers."""
+    return {layers: list(value + rng.normal(0, spread, pairs)) for layers, value in values.items()}
+
+
 def test_impact_is_equation_9_unrounded_and_unclipped():
     none, every = [0.1, 0.2, 0.3, 0.2], [0.5, 0.6, 0.7, 0.7]
     table = scores({"none": none, "all": every, "0": none, "1": every, "2": [0.0, 0.1, 0.2, 0.0], "3": [1.0] * 4})
@@ -527,15 +532,10 @@ def test_scores_with_gaps_are_refused():
 
 def test_the_rule_needs_impact_certainty_and_a_margin_over_controls():
     rng = np.random.default_rng(0)
-
-    def about(value: float) -> list[float]:
-        return list(value + rng.normal(0, 0.01, 16))
-
     values = {"none": 0.0, "all": 1.0, "5": 0.6, "6": 0.3, "7": 0.05, "8": 0.0, "9": 0.2}
-    table = scores({layers: about(value) for layers, value in values.items()})
-    control = scores(
-        {"5": about(0.0), "6": about(0.01), "7": about(0.0), "8": about(0.0), "9": about(0.2)}, "patch-unrelated"
-    )
+    table = scores(noisy(rng, values, 16, 0.01))
+    others = noisy(rng, {"5": 0.0, "6": 0.01, "7": 0.0, "8": 0.0, "9": 0.2}, 16, 0.01)
+    control = scores(others, "patch-unrelated")
     called = patching.functional(patching.impact(pd.concat([table, control])))
     assert list(called["layers"]) == ["5", "6", "9", "7", "8"]
     assert list(called[called["functional"]]["layers"]) == ["5", "6"], "9 is no better than its control, 7 is little"
@@ -567,10 +567,8 @@ def test_no_layer_is_called_where_none_has_an_effect(pairs, layers):
 def test_pooled_impacts_are_means_over_known_concepts_with_the_pairs_of_all():
     rng = np.random.default_rng(0)
 
-    def concept(name: str, strong: float, pairs: int = 6) -> pd.DataFrame:
-        values = {"none": 0.0, "all": 1.0, "0": strong, "1": 0.0}
-        lines = {layers: list(value + 0.05 * rng.normal(size=pairs)) for layers, value in values.items()}
-        return scores(lines, concept=name)
+    def concept(name: str, strong: float) -> pd.DataFrame:
+        return scores(noisy(rng, {"none": 0.0, "all": 1.0, "0": strong, "1": 0.0}, 6, 0.05), concept=name)
 
     lost = scores({"none": [0.0, 1.0] * 3, "all": [1.0, 0.0] * 3, "0": [9.0] * 6, "1": [9.0] * 6}, concept="lost")
     table = pd.concat([concept("a", 0.2), concept("b", 0.6), lost])
@@ -578,10 +576,8 @@ def test_pooled_impacts_are_means_over_known_concepts_with_the_pairs_of_all():
     pooled = patching.pooled_impact(table).set_index("layers")
     assert pooled.loc["0", "impact"] == pytest.approx(single.loc[[("a", "0"), ("b", "0")], "impact"].mean())
     assert (pooled.loc["0", "pairs"], pooled.loc["0", "concepts"]) == (12, 2)
-    assert (
-        pooled.loc["0", "high"] - pooled.loc["0", "low"]
-        < single.loc[("a", "0"), "high"] - single.loc[("a", "0"), "low"]
-    )
+    every, one = pooled.loc["0"], single.loc[("a", "0")]
+    assert every["high"] - every["low"] < one["high"] - one["low"]
     called = patching.functional(pooled.reset_index())
     assert list(called.loc[called["functional"], "layers"]) == ["0"], "twelve pairs of two concepts are enough"
     assert not patching.functional(patching.impact(table))["functional"].any(), "six of one are not"
@@ -590,9 +586,8 @@ def test_pooled_impacts_are_means_over_known_concepts_with_the_pairs_of_all():
 def test_functional_layers_are_chosen_on_half_of_the_pairs_and_held_against_the_other():
     rng = np.random.default_rng(1)
 
-    def lines(strong: str, pairs: int = 10) -> dict[str, list[float]]:
-        values = {"none": 0.0, "all": 1.0} | {str(layer): 0.9 * (str(layer) in strong) for layer in range(6)}
-        return {layers: list(value + 0.05 * rng.normal(size=pairs)) for layers, value in values.items()}
+    def lines(strong: str) -> dict[str, list[float]]:
+        return noisy(rng, {"none": 0.0, "all": 1.0} | {layer: 0.9 * (layer in strong) for layer in "012345"}, 10, 0.05)
 
     same = pd.concat([scores(lines("25"), concept=name) for name in "ab"])
     found = patching.choose_functional(same)
@@ -627,8 +622,7 @@ def test_a_layer_is_held_against_its_control_pair_by_pair():
 
 
 def test_the_aggregate_shows_its_spread_and_leaves_out_what_is_unknown():
-    one = scores({"none": [0.0, 0.0], "all": [1.0, 1.0], "0": [0.2, 0.2]}, concept="a")
-    two = scores({"none": [0.0, 0.0], "all": [1.0, 1.0], "0": [0.6, 0.6]}, concept="b")
+    one, two = (scores({"none": [0] * 2, "all": [1] * 2, "0": [x] * 2}, concept=str(x)) for x in (0.2, 0.6))
     lost = scores({"none": [0.0, 1.0], "all": [1.0, 0.0], "0": [9.0, 9.0]}, concept="c")
     row = patching.aggregate(patching.impact(pd.concat([one, two, lost]))).iloc[0]
     assert (row["mean"], row["low"], row["high"]) == pytest.approx((0.4, 0.2, 0.6))
