@@ -114,13 +114,9 @@ class PhaseStage(nn.Module):
         return join(image.permute(0, 2, 3, 1), *self.config.block) if self.config.block else image
 
     def spectra(self, audio: Tensor) -> Tensor:
-        """Measure the bands of audio.
+        """Measure the bands of audio ``[rows, frames]`` at the stage's rate, frames a multiple of ``hop``.
 
-        Args:
-            audio: float32 ``[rows, frames]`` at the stage's rate, a multiple of ``hop``.
-
-        Returns:
-            ``[rows, bands, frames / hop]``, about of mean 0 and spread 1.
+        They are ``[rows, bands, frames / hop]``, about of mean 0 and spread 1.
         """
         levels = (self.bank @ self.transform(audio).abs()).clamp_min(FLOOR).log()
         return (levels - self.config.mean) / self.config.spread
@@ -194,12 +190,7 @@ def band_weights(config: PhaseConfig) -> np.ndarray:
 def phases(magnitudes: Tensor, hop: int) -> Tensor:
     """Estimate phases in one pass: those of a peak advance by its frequency, and those around it go with it.
 
-    Args:
-        magnitudes: ``[rows, bins, time]``, of frames under Hann's window.
-        hop: samples between frames.
-
-    Returns:
-        Radians of the same shape.
+    From magnitudes ``[rows, bins, time]`` of frames under Hann's window, ``hop`` samples apart, to as many radians.
     """
     bins = magnitudes.shape[1]
     place = torch.arange(bins, device=magnitudes.device)[None, :, None].expand_as(magnitudes)

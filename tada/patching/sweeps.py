@@ -144,11 +144,11 @@ def _rows_of_pair(pair: Any, sets: Mapping[str, Change]) -> Iterator[dict[str, A
     controls = {f"patch-{name}": getattr(pair, name) for name in CONTROLS if hasattr(pair, name)}
     for method, routed in {"patch": pair.target, **controls}.items():
         for layers, change in sets.items():
-            texts = {"prompt": pair.source, "routed": routed}
-            if change.how == "ablated":
-                texts = {"prompt": pair.target, "routed": ""}
-            if change.how != "ablated" or method == "patch":
-                yield {**texts, "method": method, "layers": layers, "change": change}
+            row = {"method": method, "layers": layers, "change": change}
+            if change.how != "ablated":
+                yield {"prompt": pair.source, "routed": routed, **row}
+            elif method == "patch":
+                yield {"prompt": pair.target, "routed": "", **row}
 
 
 def _as_planted(model: Model, pair: Any, row: dict[str, Any]) -> dict[str, Any]:

@@ -90,13 +90,7 @@ class PhaseCodec(nn.Module):
 def resample(audio: Tensor, rate: int, new_rate: int) -> Tensor:
     """Resample with a Hann-windowed sinc, as the checkpoint's own pipeline does.
 
-    Args:
-        audio: float32 ``[..., samples]``.
-        rate: sample rate of ``audio``, in Hz.
-        new_rate: wanted sample rate, in Hz.
-
-    Returns:
-        ``[..., ceil(samples * new_rate / rate)]``.
+    From float32 ``[..., samples]`` at ``rate`` Hz to ``[..., ceil(samples * new_rate / rate)]`` at ``new_rate`` Hz.
     """
     common = math.gcd(rate, new_rate)
     old, new = rate // common, new_rate // common
