@@ -66,7 +66,6 @@ def record(
     """Keep the outputs of sites, as the network goes on with them.
 
     Args:
-        model: the model.
         sites: layers by index, site name or layer set; None for all.
         reduce: None keeps ``[rows, tokens, dim]``; ``"mean"`` averages over tokens; or a function of the hidden states
             ``[rows, tokens, dim]``. It runs on the model's device before anything is kept.
@@ -100,7 +99,6 @@ def edit(
     """Replace the outputs of sites by a pure function of them.
 
     Args:
-        model: the model.
         edits: site (name, index or layer set) to a function ``fn(hidden, when) -> hidden`` of the hidden states
             ``[rows, tokens, dim]`` of one guidance pass; the shape has to stay, the dtype is cast back.
         passes: guidance passes to edit.
@@ -138,7 +136,6 @@ def route(
     """Let sites read another prompt: patching of keys and values, which are linear in the context.
 
     Args:
-        model: the model.
         sites: layers by index, site name or layer set; None for all.
         source_context: the context to read from, one row per clip or a single row for all, of the same length in tokens
             as the sampled context (encode all prompts in one call, and take rows of the result).

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from click.testing import CliRunner, Result
 
+import tada
 from tada.cli import app
 from tada.models.base import Model
 
@@ -39,6 +40,11 @@ def assert_same(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-5) -> No
     assert (a - b).abs().max().item() <= tolerance * scale
 
 
+def power(clips, rows):
+    """A score that a worker, or a command, can import."""
+    return clips.audio.double().square().mean(dim=(1, 2)).numpy()
+
+
 class Ears:
     """A score that remembers what it heard, and how many clips at a time."""
 
@@ -51,7 +57,30 @@ class Ears:
     def __call__(self, clips, rows):
         self.batches.append(len(rows))
         self.heard |= dict(zip(rows["unit_hash"], clips.audio, strict=True))
-        return clips.audio.double().square().mean(dim=(1, 2)).numpy()
+        return power(clips, rows)
+
+
+class Towards:
+    """How far a clip has come from that of its pair's counterfactual prompt, 0, to that of the target, 1."""
+
+    key = "towards"
+
+    def __init__(self, model, pairs, setting):
+        self.ends = {}
+        for pair in pairs.itertuples():
+            context, noise = model.encode([pair.source, pair.target]), model.noise([pair.seed] * 2, setting.seconds)
+            none, every = model.decode(model.sample(context, noise, setting.sampling)).audio.double()
+            self.ends[pair.pair] = none, every - none
+
+    def __call__(self, clips, rows):
+        ends = zip(clips.audio.double(), (self.ends[pair] for pair in rows["pair"]), strict=True)
+        return [(((clip - none) * way).sum() / way.square().sum()).item() for clip, (none, way) in ends]
+
+
+def heard_only_by(model, *layers):
+    """Text acts at these layers only, inside the block: all other cross-attention puts out nothing."""
+    dead = [site for layer, site in enumerate(model.sites) if layer not in layers]
+    return tada.edit(model, dict.fromkeys(dead, lambda hidden, when: hidden * 0), passes="both")
 
 
 def run(*arguments: object) -> Result:

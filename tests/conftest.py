@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,37 +24,33 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The folder of the tiny checkpoint of an architecture."""
-    built: dict[str, Path] = {}
-
-    def folder(name: str) -> Path:
-        if name not in built:
-            built[name] = tada.tiny.build(name, tmp_path_factory.mktemp(name))
-        return built[name]
-
-    return folder
+    return cache(lambda name: tada.tiny.build(name, tmp_path_factory.mktemp(name)))
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny_folder: Callable[[str], Path]) -> Callable[[str], Model]:
     """The tiny model of an architecture, shared by all tests: nothing may leave a mark on it."""
-    loaded: dict[str, Model] = {}
-
-    def model(name: str) -> Model:
-        if name not in loaded:
-            loaded[name] = tada.load(name, tiny_folder(name), device="cpu")
-        return loaded[name]
-
-    return model
+    return cache(lambda name: tada.load(name, tiny_folder(name), device="cpu"))
 
 
-@pytest.fixture(params=list(tada.ARCHITECTURES))
-def model(request: pytest.FixtureRequest, tiny_model: Callable[[str], Model]) -> Model:
-    """Each architecture in turn, checked afterwards for hooks left behind."""
-    model = tiny_model(request.param)
+def checked(model: Model) -> Iterator[Model]:
+    """A model for a test, checked afterwards for hooks left behind."""
     yield model
     left = [n for n, m in model.denoiser.named_modules() if m._forward_hooks or m._forward_pre_hooks]
     assert not left, f"hooks left on {left[:3]}"
     assert model.live.run is None and not model.live.interventions
+
+
+@pytest.fixture(params=list(tada.ARCHITECTURES))
+def model(request: pytest.FixtureRequest, tiny_model: Callable[[str], Model]) -> Iterator[Model]:
+    """Each architecture in turn."""
+    yield from checked(tiny_model(request.param))
+
+
+@pytest.fixture
+def ace(tiny_model: Callable[[str], Model]) -> Iterator[Model]:
+    """The tiny ACE-Step."""
+    yield from checked(tiny_model("ace-step"))
 
 
 @pytest.fixture

@@ -19,13 +19,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from click.testing import CliRunner
 
 import tada
-from checks import SECONDS
+from checks import SECONDS, power, run
 from tada import patching
 from tada import store as store_module
-from tada.cli import app
 from tada.patching import sweeps
 from tada.store import Store
 
@@ -33,9 +31,9 @@ PAIRS = pd.DataFrame({"concept": "violin", "target": "a violin song", "source": 
 SETTING = tada.Setting(SECONDS, tada.Sampling(steps=2, guidance=3.0), batch=2)
 
 
-def power(clips: tada.Clips, rows: pd.DataFrame) -> np.ndarray:
+def slow_power(clips: tada.Clips, rows: pd.DataFrame) -> np.ndarray:
     time.sleep(0.05)
-    return clips.audio.double().square().mean(dim=(1, 2)).numpy()
+    return power(clips, rows)
 
 
 def sweep(
@@ -53,7 +51,7 @@ def sweep(
     with patch.object(Store, "add", add), patch.object(sweeps, "CHUNK", 1):
         seeds = [[seed] for seed in some]
         setting = replace(SETTING, executor=executor)
-        return patching.sweep(model, PAIRS.iloc[some], seeds, [1, [0, 2]], setting, score=power, store=store)
+        return patching.sweep(model, PAIRS.iloc[some], seeds, [1, [0, 2]], setting, score=slow_power, store=store)
 
 
 def machine(name: str, *arguments: str) -> None:
@@ -121,7 +119,7 @@ def test_stores_of_two_machines_are_merged(start, tiny_folder, tmp_path, whole):
     kill_at_work(both[0], tmp_path / "one.log")
     assert both[1].wait(300) == 0
     for _ in range(2):
-        done = CliRunner().invoke(app, ["store", "merge", str(tmp_path / "both"), *map(str, stores)])
+        done = run("store", "merge", tmp_path / "both", *stores)
         assert done.exit_code == 0, done.output
     merged = Store(tmp_path / "both").known()
     assert merged == Store(stores[0]).known() | Store(stores[1]).known()

@@ -13,12 +13,6 @@ ONE = tada.Sampling(steps=1, guidance=3.0)
 HAPPY, SAD = "a happy song", "a slow, sad ballad with piano and strings"
 
 
-def contexts(model, *prompts):
-    """Contexts of one row each, padded to one length."""
-    together = model.encode(list(prompts))
-    return [together[i] for i in range(len(prompts))]
-
-
 def sample(model, context, seeds=(1,), sampling=QUICK):
     return model.sample(context, model.noise(list(seeds), SECONDS), sampling).values
 
@@ -91,22 +85,17 @@ def test_nested_edits_compose_in_order(model):
 @pytest.mark.parametrize("name", ["audioldm2", "stable-audio"])
 def test_record_sees_what_the_network_goes_on_with(tiny_model, name):
     """The residual stream after a site is the one before it plus what was recorded, whatever the nesting."""
-    model, seen = tiny_model(name), {}
+    model, before, after = tiny_model(name), [], []
     block = model.denoiser.get_submodule(model.sites[0].rpartition(".")[0])
-    handles = [
-        block.get_submodule(norm).register_forward_pre_hook(
-            lambda _, args, norm=norm: seen.update({norm: args[0].clone()})
-        )
-        for norm in ("norm2", "norm3")
-    ]
-    try:
-        with tada.record(model, 0, passes="both") as kept, tada.edit(model, {0: shift(2.0)}, passes="both"):
-            sample(model, model.encode([HAPPY, SAD]), (1, 2), ONE)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with (
+        block.norm2.register_forward_pre_hook(lambda _, args: before.append(args[0].clone())),
+        block.norm3.register_forward_pre_hook(lambda _, args: after.append(args[0].clone())),
+        tada.record(model, 0, passes="both") as kept,
+        tada.edit(model, {0: shift(2.0)}, passes="both"),
+    ):
+        sample(model, model.encode([HAPPY, SAD]), (1, 2), ONE)
     cond, uncond = kept[0][0]
-    assert torch.equal(seen["norm2"] + torch.cat([uncond, cond]), seen["norm3"])
+    assert torch.equal(before[0] + torch.cat([uncond, cond]), after[0])
 
 
 def test_record_does_not_change_anything(model):
@@ -126,10 +115,8 @@ def test_record_shapes_and_reduction(model):
         sample(model, context, (1, 2))
     steps, rows, tokens, width = whole[3].shape
     assert torch.equal(whole[3], whole[model.sites[3]])
-    assert (steps, rows, width) == (steps_of(model, 3), 2, model.site_width(model.sites[3])) and list(whole) == [
-        model.sites[0],
-        model.sites[3],
-    ]
+    assert (steps, rows, width) == (steps_of(model, 3), 2, model.site_width(model.sites[3]))
+    assert list(whole) == [model.sites[0], model.sites[3]]
     torch.testing.assert_close(mean[0], whole[0].mean(dim=2))
     assert norms[0].shape == (2, 2, whole[0].shape[2]) and norms.steps == (0, 2)
 
@@ -156,7 +143,7 @@ def test_asking_for_a_site_that_was_not_recorded(model):
 
 
 def test_routing_every_site_is_sampling_the_source(model):
-    base, source = contexts(model, HAPPY, SAD)
+    base, source = model.encode([HAPPY, SAD])
     with tada.route(model, "all", source):
         routed = sample(model, base)
     assert_same(routed, sample(model, source))
@@ -167,7 +154,7 @@ def test_routing_every_site_is_sampling_the_source(model):
 
 
 def test_routing_rows_of_one_batch_equals_one_at_a_time(model):
-    base, source = contexts(model, HAPPY, SAD)
+    base, source = model.encode([HAPPY, SAD])
     layers = (0, 5, len(model.sites) - 1)
     alone = []
     for layer in layers:
@@ -186,7 +173,7 @@ def test_routing_rows_of_one_batch_equals_one_at_a_time(model):
 
 
 def test_routes_from_one_context_share_its_conditioning(model, monkeypatch):
-    base, source = contexts(model, HAPPY, SAD)
+    base, source = model.encode([HAPPY, SAD])
     made, conditioning = [], model.conditioning
     monkeypatch.setattr(model, "conditioning", lambda *args: made.append(args[0]) or conditioning(*args))
     with tada.route(model, 0, source), tada.route(model, 3, source), tada.route(model, 5, base):
@@ -195,13 +182,13 @@ def test_routes_from_one_context_share_its_conditioning(model, monkeypatch):
 
 
 def test_routes_nest_the_inner_one_wins(model):
-    base, source, third = contexts(model, HAPPY, SAD, "fast techno")
+    base, source, third = model.encode([HAPPY, SAD, "fast techno"])
     with tada.route(model, "all", source), tada.route(model, "all", third):
         assert_same(sample(model, base), sample(model, third))
 
 
 def test_route_edit_and_record_combine(model):
-    base, source = contexts(model, HAPPY, SAD)
+    base, source = model.encode([HAPPY, SAD])
     with tada.edit(model, {0: shift(1.0)}), tada.record(model, 0, steps=0) as direct:
         sample(model, source, sampling=ONE)
     with tada.record(model, 0, steps=0) as routed, tada.edit(model, {0: shift(1.0)}), tada.route(model, 0, source):
@@ -210,7 +197,7 @@ def test_route_edit_and_record_combine(model):
 
 
 def test_routing_some_steps(model):
-    base, source = contexts(model, HAPPY, SAD)
+    base, source = model.encode([HAPPY, SAD])
     with tada.route(model, "all", source, steps=range(steps_of(model, 3))):
         whole = sample(model, base)
     with tada.route(model, "all", source, steps=[2]):
@@ -222,16 +209,14 @@ def test_routing_some_steps(model):
 @pytest.mark.parametrize("part", ["keys", "values"])
 def test_keys_or_values_of_another_prompt_are_what_their_projections_make_of_it(model, part):
     """The naive way: keep what the projection puts out for one prompt, and put it in its place for the other."""
-    base, source = contexts(model, "a fast song", "a slow song")  # of one length: masks and positions agree
+    base, source = model.encode(["a fast song", "a slow song"])  # of one length: masks and positions agree
     once, layer = tada.Sampling(1, 1.0), 2
     projection = model.denoiser.get_submodule(model.sites[layer]).get_submodule(model.projections[part])
     kept = []
-    handle = projection.register_forward_hook(lambda module, args, output: kept.append(output))
-    sample(model, source, sampling=once)
-    handle.remove()
-    handle = projection.register_forward_hook(lambda module, args, output: kept[0])
-    naive = sample(model, base, sampling=once)
-    handle.remove()
+    with projection.register_forward_hook(lambda module, args, output: kept.append(output)):
+        sample(model, source, sampling=once)
+    with projection.register_forward_hook(lambda module, args, output: kept[0]):
+        naive = sample(model, base, sampling=once)
     with tada.route(model, layer, source, part=part):
         routed = sample(model, base, sampling=once)
     assert torch.equal(routed, naive)
@@ -239,7 +224,7 @@ def test_keys_or_values_of_another_prompt_are_what_their_projections_make_of_it(
 
 
 def test_keys_and_values_together_are_the_whole_route(model):
-    base, source = contexts(model, "a fast song", "a slow song")
+    base, source = model.encode(["a fast song", "a slow song"])
     with tada.route(model, [1, 3], source):
         whole = sample(model, base)
     with tada.route(model, [1, 3], source, part="values"), tada.route(model, [1, 3], source, part="keys"):
@@ -250,28 +235,21 @@ def test_keys_and_values_together_are_the_whole_route(model):
 
 
 @pytest.mark.parametrize("intervention", ["record", "edit", "route"])
-def test_hooks_are_gone_after_exceptions(model, intervention):
-    context = model.encode(HAPPY)
+def test_an_exception_inside_sampling_leaves_a_usable_model(model, intervention):
+    def fail(hidden, when):
+        raise ZeroDivisionError
+
+    context, source = model.encode([HAPPY, SAD])
     plain = sample(model, context)
     open_ = {
         "record": lambda: tada.record(model),
         "edit": lambda: tada.edit(model, {"all": shift(1.0)}),
-        "route": lambda: tada.route(model, "all", model.encode(SAD)),
+        "route": lambda: tada.route(model, "all", source),
     }[intervention]
-    with pytest.raises(ZeroDivisionError), open_():
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError), open_(), tada.edit(model, {0: fail}):
+        sample(model, context)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.denoiser.modules())
     assert torch.equal(sample(model, context), plain)
-
-
-def test_an_exception_inside_sampling_leaves_a_usable_model(model):
-    def fail(hidden, when):
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError), tada.edit(model, {0: fail}):
-        sample(model, model.encode(HAPPY))
-    assert model.live.run is None
-    sample(model, model.encode(HAPPY))
 
 
 # ---- errors

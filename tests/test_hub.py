@@ -77,13 +77,6 @@ def test_tiny_names_what_it_can_build(tmp_path):
             tada.tiny.build(folder=tmp_path, **wrong)
 
 
-def test_the_default_checkpoint_knows_its_functional_layers(monkeypatch, tiny_folder):
-    """The public id brings the paper's layers along; a folder does not."""
-    monkeypatch.setattr(hub, "folder", lambda *args: tiny_folder("stable-audio"))
-    model = tada.load("stable-audio", device="cpu")
-    assert model.resolve("functional") == model.sites[11:13]
-
-
 def test_threads_may_load_at_once(tiny_folder):
     """The libraries change torch for the whole process while they read weights."""
     folders = [tiny_folder(name) for name in ("stable-audio", "ace-step")] * 2

@@ -10,12 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
 
 import tada
-from checks import SECONDS
+from checks import SECONDS, Ears, Towards, heard_only_by, run
 from tada import patching
-from tada.cli import app
 from tada.concepts import names
 from tada.experiments import localisation
 from tada.experiments.profiles import PROFILES
@@ -25,15 +23,10 @@ from tada.minis.cards import MINIS
 from tada.store import Store
 
 
-def power(clips, rows):
-    """A score that needs no ears."""
-    return clips.audio.double().square().mean(dim=(1, 2)).numpy()
-
-
 def plan(folder, concepts=("violin",), **options):
     """An experiment on a tiny model, and its pairs."""
     chosen = {name: options.pop(name) for name in ("rules", "limit") if name in options}
-    given = {"steps": 2, "seconds": SECONDS, "judge": power, "profile": "smoke", **options}
+    given = {"steps": 2, "seconds": SECONDS, "judge": Ears(), "profile": "smoke", **options}
     work = localisation.plan("ace-step", folder, **given)
     return work, localisation.build_pairs(work, concepts, **{"limit": 2, **chosen})
 
@@ -115,10 +108,10 @@ def test_what_cannot_be_planned_is_refused_with_the_nearest(tiny_folder):
 
 def test_a_command_leaves_its_tables_and_a_second_one_computes_nothing(tiny_folder, tmp_path, monkeypatch):
     given = f"--model ace-step --checkpoint {tiny_folder('ace-step')} --profile smoke --steps 2 --seconds {SECONDS}"
-    given += f" --score test_localise:power --concept violin --layers 1 --layers 3+4 --store {tmp_path}"
+    given += f" --score checks:power --concept violin --layers 1 --layers 3+4 --store {tmp_path}"
 
     def sweep():
-        done = CliRunner().invoke(app, ["sweep", *given.split()])
+        done = run("sweep", *given.split())
         assert done.exit_code == 0 and "2 pairs of 1 concepts" in done.stdout and "8 clips" in done.stdout, done.output
         return pd.read_csv(tmp_path / "impact.csv", dtype={"layers": str})
 
@@ -152,28 +145,8 @@ def test_models_are_compared_by_what_a_store_has_of_them(monkeypatch, tmp_path, 
 def planted(tiny_folder):
     """A plan on a model whose text acts at layers 3 and 8 only, judged by how far a clip has come to the target's."""
     work, pairs = plan(tiny_folder("ace-step"), limit=8)
-    dead = [site for layer, site in enumerate(work.model.sites) if layer not in (3, 8)]
-    with tada.edit(work.model, dict.fromkeys(dead, lambda hidden, when: hidden * 0), passes="both"):
-        yield replace(work, judge=as_judge(Towards(work, pairs))), pairs
-
-
-class Towards:
-    """0 for the clip of the counterfactual prompt, 1 for the target's, of the same pair and seed."""
-
-    key = "towards"
-
-    def __init__(self, work, pairs):
-        model, self.ends = work.model, {}
-        for pair in pairs.itertuples():
-            texts, seeds = [pair.source, pair.target], [pair.seed] * 2
-            made = model.generate(texts, seeds, work.setting.seconds, work.setting.sampling)
-            none, every = made.audio.double()
-            self.ends[pair.pair] = none, every - none
-
-    def __call__(self, clips, rows):
-        ends = [self.ends[pair] for pair in rows["pair"]]
-        along = zip(clips.audio.double(), ends, strict=True)
-        return np.array([(((clip - none) * way).sum() / way.square().sum()).item() for clip, (none, way) in along])
+    with heard_only_by(work.model, 3, 8):
+        yield replace(work, judge=as_judge(Towards(work.model, pairs, work.setting))), pairs
 
 
 def test_the_layers_that_act_are_found_ranked_and_grown(planted):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ QUICK = tada.Sampling(steps=3, guidance=3.0)
 
 def sampled(model, prompts, seeds, sampling=QUICK, negative=None):
     context = model.encode(prompts, negative)
-    return model.sample(context, model.noise(seeds, SECONDS), sampling).values
+    return model.sample(context, model.noise(seeds, SECONDS), sampling)
 
 
 # ---- sites
@@ -45,6 +47,23 @@ def test_sites_of_other_checkpoints(tiny_model, tmp_path):
     base = tada.load("audioldm2", tada.tiny.build("audioldm2", tmp_path, topology="base"), device="cpu")
     assert len(base.sites) == 32
     assert tiny_model("stable-audio").sites == tuple(f"transformer_blocks.{i}.attn2" for i in range(24))
+
+
+@pytest.mark.parametrize(
+    ("name", "keyword", "sites"),
+    [
+        ("ace-step", "encoder", "transformer_blocks.{}.cross_attn"),
+        ("musicgen", "key_value_states", "layers.{}.encoder_attn"),
+    ],
+)
+def test_sites_are_the_modules_that_are_handed_text(tiny_model, name, keyword, sites):
+    model, handed = tiny_model(name), []
+    with ExitStack() as stack:
+        for place, module in model.denoiser.named_modules():
+            note = partial(lambda place, _, __, given: handed.append(place) if keyword in given else None, place)
+            stack.enter_context(module.register_forward_pre_hook(note, with_kwargs=True))
+        sampled(model, PROMPTS[0], 1, tada.Sampling(1, 1.0))
+    assert tuple(dict.fromkeys(filter(None, handed))) == model.sites == tuple(sites.format(i) for i in range(24))
 
 
 def test_site_count_is_the_architectures(model):
@@ -106,16 +125,21 @@ def test_clips_are_those_of_the_librarys_own_pipeline(tiny_model, negative, guid
 
 
 def test_a_row_is_the_same_alone_in_a_batch_and_in_another_order(model):
-    """Also where two rows share a seed."""
+    """Its latents and its sound, also where two rows share a seed."""
     seeds, order = [2, 1, 2], [2, 0, 1]
     batch = sampled(model, PROMPTS, seeds)
-    for row in range(3):
-        assert_same(sampled(model, PROMPTS[row], [seeds[row]])[0], batch[row])
-    assert_same(sampled(model, [PROMPTS[i] for i in order], [seeds[i] for i in order]), batch[order])
+    audio = model.decode(batch).audio
+    assert (audio[0] - audio[1]).abs().max() > 0.01, "too quiet to tell"
+    for row, prompt in enumerate(PROMPTS):
+        alone = sampled(model, prompt, seeds[row])
+        assert_same(alone.values[0], batch.values[row])
+        torch.testing.assert_close(model.decode(alone).audio[0], audio[row], atol=1e-5, rtol=0)
+    again = sampled(model, [PROMPTS[i] for i in order], [seeds[i] for i in order])
+    assert_same(again.values, batch.values[order])
 
 
 def test_rows_differ_by_seed_and_by_prompt(model):
-    a, b, c = sampled(model, [PROMPTS[0], PROMPTS[0], PROMPTS[1]], [1, 2, 1])
+    a, b, c = sampled(model, [PROMPTS[0], PROMPTS[0], PROMPTS[1]], [1, 2, 1]).values
     assert (a - b).abs().max() > 1e-3
     assert (a - c).abs().max() > 1e-4
 
@@ -123,18 +147,10 @@ def test_rows_differ_by_seed_and_by_prompt(model):
 @pytest.mark.parametrize("name", ["audioldm2", "stable-audio", "musicgen"])
 def test_negative_prompts_are_per_row(tiny_model, name):
     model = tiny_model(name)
-    mixed = sampled(model, PROMPTS[:2], [1, 2], negative=["noise", None])
-    assert_same(mixed[0], sampled(model, PROMPTS[0], [1], negative="noise")[0])
-    assert_same(mixed[1], sampled(model, PROMPTS[1], [2])[0])
-    assert (mixed[0] - sampled(model, PROMPTS[0], [1])[0]).abs().max() > 1e-5
-
-
-def test_a_clip_is_the_same_alone_and_in_a_batch(model):
-    batch = model.generate(PROMPTS, [1, 2, 3], SECONDS, QUICK).audio
-    assert (batch[0] - batch[1]).abs().max() > 0.01, "too quiet to tell"
-    for row, prompt in enumerate(PROMPTS):
-        alone = model.generate(prompt, row + 1, SECONDS, QUICK).audio[0]
-        torch.testing.assert_close(alone, batch[row], atol=1e-5, rtol=0)
+    mixed = sampled(model, PROMPTS[:2], [1, 2], negative=["noise", None]).values
+    assert_same(mixed[:1], sampled(model, PROMPTS[0], 1, negative="noise").values)
+    assert_same(mixed[1:], sampled(model, PROMPTS[1], 2).values)
+    assert (mixed[:1] - sampled(model, PROMPTS[0], 1).values).abs().max() > 1e-5
 
 
 # ---- generate, clips, records

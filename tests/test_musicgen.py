@@ -76,9 +76,8 @@ def test_an_edit_of_every_frame_is_that_of_whole_sequences_without_cache(musicge
     """The naive way: the library generates without cache, a hook shifts the output at all frames and both passes."""
     site = f"layers.3.{part}".rstrip(".")
     module = musicgen.denoiser.get_submodule(site)
-    handle = module.register_forward_hook(lambda _, args, output: (shift(output[0]), *output[1:]))
-    naive = generated(musicgen, 3.0, use_cache=False)
-    handle.remove()
+    with module.register_forward_hook(lambda _, args, output: (shift(output[0]), *output[1:])):
+        naive = generated(musicgen, 3.0, use_cache=False)
     context = musicgen.encode(PROMPTS)
     with tada.edit(musicgen, {site: shift}, passes="both"):
         edited = sample(musicgen, context, top_k=1)
@@ -89,39 +88,20 @@ def test_recorded_frames_are_those_of_one_pass_over_the_finished_clip(musicgen):
     context, sites = musicgen.encode(PROMPTS), [musicgen.sites[5], musicgen.residuals[5]]
     with tada.record(musicgen, sites) as kept:
         codes = sample(musicgen, context, guidance=1.0).long()
-    pad, whole = musicgen.config.pad_token_id, {}
-    tokens = torch.full((2, 4, kept.steps[-1] + 1), pad)
+    tokens = torch.full((2, 4, kept.steps[-1] + 1), musicgen.config.pad_token_id)
     for book in range(4):
         tokens[:, book, 1 + book : 1 + book + codes.shape[-1]] = codes[:, book, : tokens.shape[-1] - 1 - book]
-    handles = [
-        musicgen.denoiser.get_submodule(site).register_forward_hook(
-            lambda _, args, output, site=site: whole.update({site: output[0]})
-        )
-        for site in sites
-    ]
-    text = context.cond["text"]
-    musicgen.network.decoder(
-        tokens.flatten(0, 1), encoder_hidden_states=text.states, encoder_attention_mask=text.mask, use_cache=False
-    )
-    for handle in handles:
-        handle.remove()
-    for site in sites:
-        torch.testing.assert_close(kept[site][:, :, 0].transpose(0, 1), whole[site], atol=1e-5, rtol=1e-4)
+    text, whole = context.cond["text"], []
+    read = {"encoder_hidden_states": text.states, "encoder_attention_mask": text.mask}
+    site, layer = (musicgen.denoiser.get_submodule(name) for name in sites)
 
+    def keep(module, args, output):
+        whole.append(output[0])
 
-def test_sites_are_the_modules_that_are_handed_text(musicgen):
-    handed = []
-    hooks = [
-        module.register_forward_pre_hook(
-            lambda _, args, keywords, name=name: handed.append(name) if "key_value_states" in keywords else None,
-            with_kwargs=True,
-        )
-        for name, module in musicgen.denoiser.named_modules()
-    ]
-    sample(musicgen, musicgen.encode(PROMPTS[0]), (1,))
-    for hook in hooks:
-        hook.remove()
-    assert tuple(dict.fromkeys(handed)) == musicgen.sites and len(musicgen.residuals) == 24
+    with site.register_forward_hook(keep), layer.register_forward_hook(keep):
+        musicgen.network.decoder(tokens.flatten(0, 1), **read, use_cache=False)
+    for name, wanted in zip(sites, whole, strict=True):
+        torch.testing.assert_close(kept[name][:, :, 0].transpose(0, 1), wanted, atol=1e-5, rtol=1e-4)
 
 
 def test_choices_have_the_probabilities_of_their_logits():
@@ -157,11 +137,6 @@ def test_contrast_in_the_residual_stream(musicgen):
     assert steering.Arm("CAA", vector, ["layers.3", 1]).name(musicgen) == "1+layers.3"
 
 
-def test_functional_layers_are_sites_and_no_residual_stream(musicgen):
-    with pytest.raises(ValueError, match="cross-attention sites"):
-        musicgen.with_functional(["layers.3"])
-
-
 def test_guiding_away_from_no_prompt_is_the_usual_guidance(musicgen):
     """``uncond + g (cond - uncond)`` is ``cond + (g - 1) (cond - uncond)``; so it is from the middle of a clip on."""
     neutral = musicgen.encode(PROMPTS)
@@ -176,6 +151,8 @@ def test_guiding_away_from_no_prompt_is_the_usual_guidance(musicgen):
 
 
 def test_what_a_language_model_cannot_do_is_refused(musicgen):
+    with pytest.raises(ValueError, match="cross-attention sites"):
+        musicgen.with_functional(["layers.3"])
     with pytest.raises(ValueError, match=r"layers\.2"), tada.route(musicgen, "layers.2", musicgen.encode("a")):
         pass
     pairs = pd.DataFrame({"concept": ["mood"], "target": PROMPTS[:1], "source": PROMPTS[1:]})

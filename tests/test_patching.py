@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import pytest
 import torch
 
 import tada
-from checks import SECONDS, Ears, assert_same
+from checks import SECONDS, Ears, Towards, assert_same, heard_only_by, power
 from tada import patching
 from tada.engine import COLUMNS
 from tada.errors import InputError
@@ -38,9 +39,8 @@ PAIRS = pd.DataFrame(
 )
 
 
-def power(clips, rows):
-    """A score that a worker can import."""
-    return {"power": clips.audio.double().square().mean(dim=(1, 2)).numpy(), "rows": np.ones(len(rows))}
+def two_values(clips, rows):
+    return {"power": power(clips, rows), "rows": np.ones(len(rows))}
 
 
 def sweep(model, pairs=PAIRS[:1], seeds=1, sets=SETS, score=None, store=None, **options):
@@ -48,16 +48,13 @@ def sweep(model, pairs=PAIRS[:1], seeds=1, sets=SETS, score=None, store=None, **
     return patching.sweep(model, pairs, seeds, sets, setting, score=score or Ears(), store=store)
 
 
-def naive(model: Model, pair: pd.Series, seed: int, layers: str, rows: int = 1) -> torch.Tensor:
-    """One intervention a run: the clip of a pair with some layers routed, ``rows`` times in its batch."""
-    context = model.encode([pair["source"], pair["target"]])
+def naive(model: Model, layers: str, rows: int = 1) -> torch.Tensor:
+    """One intervention a run: the clip of the first pair with some layers routed, ``rows`` times in its batch."""
+    context = model.encode([PAIRS["source"][0], PAIRS["target"][0]])
     base, source = context[[0] * rows], context[[1] * rows]
-    noise = model.noise([seed] * rows, SECONDS)
-    if layers == "none":
-        return model.decode(model.sample(base, noise, QUICK)).audio[0]
-    sites = "all" if layers == "all" else [int(layer) for layer in layers.split("+")]
-    with tada.route(model, sites, source):
-        return model.decode(model.sample(base, noise, QUICK)).audio[0]
+    sites = layers if layers in ("none", "all") else [int(layer) for layer in layers.split("+")]
+    with nullcontext() if layers == "none" else tada.route(model, sites, source):
+        return model.decode(model.sample(base, model.noise([1] * rows, SECONDS), QUICK)).audio[0]
 
 
 # ---- the sweep is the naive loop
@@ -71,7 +68,7 @@ def test_the_sweep_is_the_naive_loop_to_the_bit(model, rows):
     assert list(frame["layers"]) == ["none", "all", "1", "0+2"] and set(ears.batches) == {rows}
     for row in frame.itertuples():
         if row.layers != "all":
-            assert torch.equal(ears.heard[row.unit_hash], naive(model, PAIRS.iloc[0], 1, row.layers, rows)), row.layers
+            assert torch.equal(ears.heard[row.unit_hash], naive(model, row.layers, rows)), row.layers
     clips = list(ears.heard.values())
     assert len({clip.double().sum().item() for clip in clips}) == 4, "the routed layers change the sound"
 
@@ -83,7 +80,7 @@ def test_all_is_the_target_prompt_and_routing_every_layer(model):
     context = model.encode([PAIRS["source"][0], PAIRS["target"][0]])
     target = model.decode(model.sample(context[1], model.noise(1, SECONDS), QUICK)).audio[0]
     assert torch.equal(every, target)
-    assert_same(every, naive(model, PAIRS.iloc[0], 1, "all"))
+    assert_same(every, naive(model, "all"))
 
 
 def test_other_batches_change_a_clip_by_rounding_only(model):
@@ -95,50 +92,46 @@ def test_other_batches_change_a_clip_by_rounding_only(model):
         assert_same(five.heard[unit], clip)
 
 
-def test_what_else_is_computed_does_not_change_a_bit(tiny_model):
-    model = tiny_model("ace-step")
+def test_what_else_is_computed_does_not_change_a_bit(ace):
     few, many = Ears(), Ears()
-    sweep(model, PAIRS, [1], [1], score=few, batch=4)
-    sweep(model, PAIRS, [1], [3, 1, [0, 2]], score=many, batch=4)
+    sweep(ace, PAIRS, [1], [1], score=few, batch=4)
+    sweep(ace, PAIRS, [1], [3, 1, [0, 2]], score=many, batch=4)
     assert few.heard.keys() < many.heard.keys()
     assert all(torch.equal(many.heard[unit], clip) for unit, clip in few.heard.items())
 
 
-def test_layer_sets_by_any_name_are_one_set(tiny_model):
-    model = tiny_model("ace-step")
-    names = [3, model.sites[3], [-21], (5, 4), [model.sites[4], 5], "all"]
-    assert list(patching.resolve_sets(model, names)) == ["3", "4+5"]
-    assert len(patching.resolve_sets(model, None)) == len(model.sites)
+def test_layer_sets_by_any_name_are_one_set(ace):
+    names = [3, ace.sites[3], [-21], (5, 4), [ace.sites[4], 5], "all"]
+    assert list(patching.resolve_sets(ace, names)) == ["3", "4+5"]
+    assert len(patching.resolve_sets(ace, None)) == len(ace.sites)
 
 
-def test_layer_sets_may_differ_by_concept(tiny_model):
-    model = tiny_model("ace-step")
+def test_layer_sets_may_differ_by_concept(ace):
     given = {"happy": [0], "slow": [[1, 2], 3]}
     pairs = PAIRS[1:].assign(concept=list(given))
-    table = sweep(model, pairs, sets=given)
+    table = sweep(ace, pairs, sets=given)
     layers = {name: set(part["layers"]) for name, part in table.groupby("concept")}
     assert layers == {"happy": {"none", "all", "0"}, "slow": {"none", "all", "1+2", "3"}}
     with pytest.raises(KeyError, match="no concept of layer_sets 'slow'"):
-        sweep(model, pairs, sets={"happy": [0]})
+        sweep(ace, pairs, sets={"happy": [0]})
 
 
-def test_the_table_says_all(tiny_model):
-    model = tiny_model("ace-step")
-    frame = sweep(model, PAIRS, [1, 2], score=power, batch=24)
+def test_the_table_says_all(ace):
+    frame = sweep(ace, PAIRS, [1, 2], score=two_values, batch=24)
     assert list(frame) == [*COLUMNS, "unit_hash"]
     assert len(frame) == 3 * 2 * 4 * 2 and set(frame["metric"]) == {"power", "rows"} and frame["value"].notna().all()
     targets = frame[frame["layers"] == "all"].drop_duplicates("pair")["prompt"]
     assert list(targets) == list(PAIRS["target"])
     assert set(frame[frame["layers"] != "all"]["prompt"]) == set(PAIRS["source"])
-    assert frame["model"].unique() == ["ace-step"] and frame["checkpoint"].unique() == [model.checkpoint]
+    assert frame["model"].unique() == ["ace-step"] and frame["checkpoint"].unique() == [ace.checkpoint]
 
 
-def test_text_is_encoded_once_and_no_clip_twice(tiny_model, monkeypatch):
-    model, said, made = tiny_model("ace-step"), [], []
-    encode, sample = model.encode_one, model.sample
-    monkeypatch.setattr(model, "encode_one", lambda *text: said.append(text[0]) or encode(*text))
-    monkeypatch.setattr(model, "sample", lambda context, *rest: made.append(len(context)) or sample(context, *rest))
-    sweep(model, PAIRS, range(1, 3), batch=6)
+def test_text_is_encoded_once_and_no_clip_twice(ace, monkeypatch):
+    said, made = [], []
+    encode, sample = ace.encode_one, ace.sample
+    monkeypatch.setattr(ace, "encode_one", lambda *text: said.append(text[0]) or encode(*text))
+    monkeypatch.setattr(ace, "sample", lambda context, *rest: made.append(len(context)) or sample(context, *rest))
+    sweep(ace, PAIRS, range(1, 3), batch=6)
     assert sorted(said) == sorted([*PAIRS["target"], *PAIRS["source"]])
     assert sum(made) == 3 * 2 * (2 + len(SETS)), "pairs x seeds x (L + 2), and no recorded clean run"
 
@@ -146,39 +139,16 @@ def test_text_is_encoded_once_and_no_clip_twice(tiny_model, monkeypatch):
 # ---- known answers
 
 
-class Towards:
-    """How far a clip has come from the clip without the target's text to the one with it: 0 at none, 1 at all."""
-
-    key = "towards"
-
-    def __init__(self, frame: pd.DataFrame, heard: dict[str, torch.Tensor]) -> None:
-        self.ends = {
-            (row.pair, row.seed, row.layers): heard[row.unit_hash]
-            for row in frame.itertuples()
-            if row.layers in ("none", "all")
-        }
-
-    def __call__(self, clips, rows):
-        return [self.one(clip.samples, row) for clip, row in zip(clips, rows.itertuples(), strict=True)]
-
-    def one(self, clip, row):
-        none, every = (self.ends[row.pair, row.seed, end].double() for end in ("none", "all"))
-        return (((clip - none) * (every - none)).sum() / (every - none).square().sum()).item()
-
-
 @pytest.fixture
-def planted(tiny_model):
-    """A model whose text acts at sites 3 and 8 only: all other cross-attention puts out nothing."""
-    model = tiny_model("ace-step")
-    dead = [site for layer, site in enumerate(model.sites) if layer not in (3, 8)]
-    with tada.edit(model, dict.fromkeys(dead, lambda hidden, when: hidden * 0), passes="both"):
-        yield model
+def planted(ace):
+    """A model whose text acts at sites 3 and 8 only."""
+    with heard_only_by(ace, 3, 8):
+        yield ace
 
 
-def planted_scores(model, sets, **options):
-    ears, pairs = Ears(), pd.concat([PAIRS] * 6).assign(concept="violin", pair=range(18))
-    frame = sweep(model, pairs, 1, [], score=ears, batch=12)
-    return sweep(model, pairs, 1, sets, score=Towards(frame, ears.heard), batch=12, **options)
+def planted_scores(model, sets):
+    pairs = pd.concat([PAIRS] * 6).assign(concept="violin", pair=range(18), seed=range(1, 19))
+    return sweep(model, pairs, 1, sets, score=Towards(model, pairs, tada.Setting(SECONDS, QUICK)), batch=12)
 
 
 def test_planted_layers_are_found_and_no_others(planted):
@@ -206,11 +176,8 @@ def test_screening_ranks_the_planted_layers_first(planted):
 def test_a_screened_call_is_the_call_of_the_run(tiny_model, name):
     """The denoiser asked again with what was kept says what it said; layers outside the run are refused."""
     model, said = tiny_model(name), []
-    handle = model.denoiser.register_forward_hook(lambda _, args, output: said.append(output))
-    try:
+    with model.denoiser.register_forward_hook(lambda _, args, output: said.append(output)):
         frame = screening.screen(model, PAIRS[:1], 1, [0, 1], tada.Setting(SECONDS, QUICK), steps=[1])
-    finally:
-        handle.remove()
     kept, again = (value[0] if isinstance(value, tuple) else value for value in (said[-2], said[-1]))
     conditional = kept[-1:] if len(kept) == 2 else next(s for s in reversed(said[:-1]) if len(s) == 1)
     if model.name != "ace-step":  # whose conditional pass is a call of its own, before the unconditional one
@@ -227,7 +194,7 @@ def test_keys_values_and_silence_are_the_naive_interventions(model):
     frame = sweep(model, pairs, sets=sets, score=ears, batch=1)
     assert list(frame["layers"]) == ["none", "all", "1 keys", "0+2 values", "1 ablated", "1 keys", "0+2 values"]
     heard = {row.layers: ears.heard[row.unit_hash] for row in frame.itertuples() if row.method == "patch"}
-    base, target = (model.encode([PAIRS["source"][0], PAIRS["target"][0]])[row] for row in (0, 1))
+    base, target = model.encode([PAIRS["source"][0], PAIRS["target"][0]])
     noise, silence = model.noise(1, SECONDS), {1: lambda hidden, when: torch.zeros_like(hidden)}
     naive = {
         "1 keys": (base, tada.route(model, 1, target, part="keys")),
@@ -258,10 +225,10 @@ def test_silencing_what_carries_nothing_leaves_the_whole_effect(planted):
         planted_scores(planted, [patching.Change(3, "ablate")])
 
 
-def test_controls_route_other_prompts(tiny_model):
-    model, ears = tiny_model("ace-step"), Ears()
+def test_controls_route_other_prompts(ace):
+    ears = Ears()
     pairs = PAIRS[:1].assign(paraphrase=["a song of trumpets"], unrelated=PAIRS["source"][:1])
-    frame = sweep(model, pairs, score=ears, batch=4)
+    frame = sweep(ace, pairs, score=ears, batch=4)
     assert list(frame["method"].value_counts(sort=False)) == [4, 2, 2]
     heard = {(row.method, row.layers): ears.heard[row.unit_hash] for row in frame.itertuples()}
     none = heard["patch", "none"]
@@ -272,50 +239,39 @@ def test_controls_route_other_prompts(tiny_model):
 # ---- the store and resuming
 
 
-def test_a_second_run_computes_nothing_and_a_larger_one_only_what_is_new(tiny_model, tmp_path):
-    model, ears = tiny_model("ace-step"), Ears()
-    first = sweep(model, PAIRS, score=ears, store=tmp_path)
+def test_a_second_run_computes_nothing_and_a_larger_one_only_what_is_new(ace, tmp_path):
+    ears = Ears()
+    first = sweep(ace, PAIRS, score=ears, store=tmp_path)
     assert sum(ears.batches) == 12
-    pd.testing.assert_frame_equal(sweep(model, PAIRS, score=ears, store=tmp_path), first)
+    pd.testing.assert_frame_equal(sweep(ace, PAIRS, score=ears, store=tmp_path), first)
     assert sum(ears.batches) == 12, "a second run asked for clips"
-    sweep(model, PAIRS, sets=[*SETS, 5], score=ears, store=tmp_path)
+    sweep(ace, PAIRS, sets=[*SETS, 5], score=ears, store=tmp_path)
     assert sum(ears.batches) == 15
 
 
-def test_all_that_determines_a_score_is_in_its_hash(tiny_model, tmp_path):
-    model, other = tiny_model("ace-step"), Ears()
+def test_all_that_determines_a_score_is_in_its_hash(ace):
+    other = Ears()
     other.key = "other ears"
-    hashes = [
-        sweep(model),
-        sweep(model, seeds=2),
-        sweep(model, PAIRS[1:2]),
-        sweep(model, score=other),
-        sweep(model, lyrics=""),
-        sweep(model, sampling=tada.Sampling(3, 3.0)),
-        sweep(model, seconds=SECONDS / 2),
-    ]
-    units = [unit for frame in hashes for unit in frame["unit_hash"]]
+    changes = [{}, {"seeds": 2}, {"pairs": PAIRS[1:2]}, {"score": other}, {"lyrics": ""}]
+    changes += [{"sampling": tada.Sampling(3, 3.0)}, {"seconds": SECONDS / 2}]
+    units = [unit for change in changes for unit in sweep(ace, **change)["unit_hash"]]
     assert len(units) == 28 == len(set(units))
 
 
-def test_other_weights_are_another_model(tiny_model, tmp_path):
-    model = tiny_model("ace-step")
-    before = model.fingerprint()
-    assert before == model.fingerprint()
-    weight = model.denoiser.get_submodule(model.sites[0]).to_q.weight
+def test_other_weights_are_another_model(ace):
+    before = ace.fingerprint()
+    assert before == ace.fingerprint()
+    weight = ace.denoiser.get_submodule(ace.sites[0]).to_q.weight
     kept = weight.detach().clone()
     try:
         weight.data[0, 0] += 1e-3
-        assert model.fingerprint() != before
+        assert ace.fingerprint() != before
     finally:
         weight.data.copy_(kept)
-    seeded = tada.load("ace-step", tada.tiny.build("ace-step", tmp_path, seed=1), device="cpu")
-    assert seeded.fingerprint() != before
 
 
-def test_a_run_cut_anywhere_ends_in_the_same_table(tiny_model, tmp_path):
-    model = tiny_model("ace-step")
-    whole = sweep(model, PAIRS, [1, 2], store=tmp_path / "whole", batch=4)
+def test_a_run_cut_anywhere_ends_in_the_same_table(ace, tmp_path):
+    whole = sweep(ace, PAIRS, [1, 2], store=tmp_path / "whole", batch=4)
 
     class Falls(Ears):
         def __call__(self, clips, rows):
@@ -327,20 +283,18 @@ def test_a_run_cut_anywhere_ends_in_the_same_table(tiny_model, tmp_path):
     for _ in range(2):
         ears = Falls()
         with pytest.raises(KeyboardInterrupt):
-            sweep(model, PAIRS, [1, 2], score=ears, store=tmp_path / "cut", batch=4)
+            sweep(ace, PAIRS, [1, 2], score=ears, store=tmp_path / "cut", batch=4)
         heard += sum(ears.batches)
     ears = Ears()
-    pd.testing.assert_frame_equal(sweep(model, PAIRS, [1, 2], score=ears, store=tmp_path / "cut", batch=4), whole)
+    pd.testing.assert_frame_equal(sweep(ace, PAIRS, [1, 2], score=ears, store=tmp_path / "cut", batch=4), whole)
     assert heard + sum(ears.batches) == len(whole)
 
 
 RUN = """
 import sys
 import pandas as pd, torch, tada
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import partial
-from test_patching import PAIRS, QUICK, SETS, SECONDS, power
+from checks import SECONDS
+from test_patching import PAIRS, QUICK, SETS, two_values
 from tada import patching
 from tada.engine.pool import processes
 
@@ -350,11 +304,11 @@ if __name__ == "__main__":
     with processes(int(sys.argv[3])) as executor:
         setting = tada.Setting(SECONDS, QUICK, batch=4, executor=executor)
         many = pd.concat([PAIRS] * 4).assign(pair=range(12))
-        patching.sweep(model, many, 1, SETS, setting, score=power, store=sys.argv[2])
+        patching.sweep(model, many, 1, SETS, setting, score=two_values, store=sys.argv[2])
 """
 
 
-def test_killed_sweeps_go_on_where_they_were_and_workers_change_nothing(tiny_folder, tiny_model, tmp_path):
+def test_killed_sweeps_go_on_where_they_were_and_workers_change_nothing(tiny_folder, ace, tmp_path):
     """Workers of a killed sweep end with it; the table is that of an undisturbed run in one process."""
     script = tmp_path / "run.py"
     script.write_text(RUN)
@@ -377,18 +331,18 @@ def test_killed_sweeps_go_on_where_they_were_and_workers_change_nothing(tiny_fol
     assert Store(cut).known() == stored, "a worker went on alone"
 
     def both(store):
-        return sweep(tiny_model("ace-step"), many, score=power, store=store)
+        return sweep(ace, many, score=two_values, store=store)
 
     pd.testing.assert_frame_equal(both(cut), both(tmp_path / "whole"))
 
 
-def test_clips_are_kept_when_asked_and_made_again_when_gone(tiny_model, tmp_path):
-    model, ears = tiny_model("ace-step"), Ears()
-    frame = sweep(model, score=ears, store=tmp_path / "store", keep=tmp_path / "clips")
+def test_clips_are_kept_when_asked_and_made_again_when_gone(ace, tmp_path):
+    ears = Ears()
+    frame = sweep(ace, score=ears, store=tmp_path / "store", keep=tmp_path / "clips")
     files = sorted(path.stem for path in (tmp_path / "clips").glob("*.flac"))
     assert files == sorted(frame["unit_hash"])
     (tmp_path / "clips" / f"{files[0]}.flac").unlink()
-    again = sweep(model, score=ears, store=tmp_path / "store", keep=tmp_path / "clips")
+    again = sweep(ace, score=ears, store=tmp_path / "store", keep=tmp_path / "clips")
     pd.testing.assert_frame_equal(again, frame)
     assert sum(ears.batches) == 5 and len(list((tmp_path / "clips").glob("*.flac"))) == 4
 
@@ -396,30 +350,30 @@ def test_clips_are_kept_when_asked_and_made_again_when_gone(tiny_model, tmp_path
 # ---- batch size and memory
 
 
-def test_memory_that_does_not_suffice_halves_the_batch(tiny_model, monkeypatch, caplog):
-    model, ears = tiny_model("ace-step"), Ears()
-    sample = model.sample
+def test_memory_that_does_not_suffice_halves_the_batch(ace, monkeypatch, caplog):
+    ears, sample = Ears(), ace.sample
 
     def small(context, *rest):
         if len(context) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return sample(context, *rest)
 
-    monkeypatch.setattr(model, "sample", small)
+    monkeypatch.setattr(ace, "sample", small)
     with caplog.at_level(logging.WARNING, "tada.engine"):
-        frame = sweep(model, PAIRS, score=ears, batch=9)
+        frame = sweep(ace, PAIRS, score=ears, batch=9)
     assert set(ears.batches) == {3} and len(frame) == 12
     assert "going on with 5 rows" in caplog.text and "going on with 3 rows" in caplog.text
-    monkeypatch.setattr(model, "sample", lambda *_: (_ for _ in ()).throw(RuntimeError("another fault")))
+    monkeypatch.setattr(ace, "sample", lambda *_: (_ for _ in ()).throw(RuntimeError("another fault")))
     with pytest.raises(RuntimeError, match="another fault"):
-        sweep(model)
+        sweep(ace)
 
 
-def test_an_executor_and_none_give_one_table(tiny_model):
-    model = tiny_model("ace-step")
+def test_an_executor_and_none_give_one_table(ace):
     pairs = pd.concat([PAIRS] * 4).assign(pair=range(12))
     with ThreadPoolExecutor(1) as pool:
-        pd.testing.assert_frame_equal(sweep(model, pairs, score=power, executor=pool), sweep(model, pairs, score=power))
+        pd.testing.assert_frame_equal(
+            sweep(ace, pairs, score=two_values, executor=pool), sweep(ace, pairs, score=two_values)
+        )
 
 
 # ---- what is wrong is said
@@ -429,13 +383,17 @@ def test_pairs_that_the_encoder_cannot_tell_apart_are_left_out_and_counted(tiny_
     model, long = tiny_model("stable-audio"), "a song with guitars and drums in a large room, " * 60
     late = pd.DataFrame({"concept": "violin", "target": [long + "violin"], "source": [long + "trumpet"]})
     early = pd.DataFrame({"concept": "violin", "target": ["a violin"], "source": ["a trumpet"]})
-    plan = (model, pd.concat([late, early]), [[1], [2]], [[0]], tada.Setting(SECONDS, QUICK), power)
+    plan = (model, pd.concat([late, early]), [[1], [2]], [[0]], tada.Setting(SECONDS, QUICK), two_values)
     with pytest.warns(UserWarning, match="1 of 2 pairs differ only in words that stable-audio does not read"):
         kept = sweeps.plan_sweep(*plan)
     assert set(kept["prompt"]) == {"a violin", "a trumpet"}
     assert set(kept["seed"]) == {2}, "a pair keeps its own seeds"
     with pytest.raises(InputError, match="1 of 1 pairs.*give shorter prompts"):
         sweeps.plan_sweep(model, late, 1, *plan[3:])
+
+
+def one_value(clips, rows):
+    return [1.0]
 
 
 @pytest.mark.parametrize(
@@ -449,23 +407,15 @@ def test_pairs_that_the_encoder_cannot_tell_apart_are_left_out_and_counted(tiny_
         ({"pairs": PAIRS.rename(columns={"source": "sources"})}, ValueError, "did you mean 'sources'"),
         ({"pairs": pd.concat([PAIRS, PAIRS])}, ValueError, "there twice"),
         ({"score": lambda clips, rows: [0.0] * len(rows)}, ValueError, "attribute key"),
+        ({"score": one_value}, ValueError, "a value each"),
         *(({"seeds": seeds}, ValueError, "follow each other") for seeds in ([1, 1], [1, 3])),
         *(({"seeds": seeds}, ValueError, "some for each row, none of them twice") for seeds in ([[1, 1]], [[1], [2]])),
         *(({"seeds": seeds}, ValueError, r"got seeds=\[\]") for seeds in ([], [[]])),
     ],
 )
-def test_wrong_input_is_refused_with_reasons(tiny_model, given, error, words):
+def test_wrong_input_is_refused_with_reasons(ace, given, error, words):
     with pytest.raises(error, match=words):
-        sweep(tiny_model("ace-step"), **given)
-
-
-def power_of_one(clips, rows):
-    return [1.0]
-
-
-def test_a_score_gives_a_value_each(tiny_model):
-    with pytest.raises(ValueError, match="a value each"):
-        sweep(tiny_model("ace-step"), score=power_of_one)
+        sweep(ace, **given)
 
 
 def test_workers_find_the_model_s_own_weights_or_say_so(tiny_folder):
@@ -473,15 +423,15 @@ def test_workers_find_the_model_s_own_weights_or_say_so(tiny_folder):
     with torch.no_grad():
         model.denoiser.get_submodule(model.sites[0]).to_q.weight[0, 0] += 1.0
     with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="other weights"):
-        sweep(model, score=power, executor=pool)
+        sweep(model, score=two_values, executor=pool)
     model.reload = None
     with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="cannot load it"):
-        sweep(model, score=power, executor=pool)
+        sweep(model, score=two_values, executor=pool)
 
 
-def test_captions_of_every_kind_go_through(tiny_model):
+def test_captions_of_every_kind_go_through(ace):
     odd = pd.DataFrame({"concept": ["x"], "target": ['"a" <b>violin</b>\n🎻'], "source": ['"a" <b>trumpet</b>\n🎺']})
-    assert len(sweep(tiny_model("ace-step"), odd)) == 4
+    assert len(sweep(ace, odd)) == 4
 
 
 # ---- impact
@@ -497,6 +447,11 @@ def scores(values: dict[str, list[float]], method: str = "patch", concept: str =
         for seed in range(seeds)
     ]
     return pd.DataFrame(rows)
+
+
+def noisy(rng: np.random.Generator, values: dict[str, float], pairs: int, spread: float) -> dict[str, list[float]]:
+    """Layers -> a value of each pair about that of the layers."""
+    return {layers: list(value + rng.normal(0, spread, pairs)) for layers, value in values.items()}
 
 
 def test_impact_is_equation_9_unrounded_and_unclipped():
@@ -564,15 +519,10 @@ def test_scores_with_gaps_are_refused():
 
 def test_the_rule_needs_impact_certainty_and_a_margin_over_controls():
     rng = np.random.default_rng(0)
-
-    def about(value: float) -> list[float]:
-        return list(value + rng.normal(0, 0.01, 16))
-
     values = {"none": 0.0, "all": 1.0, "5": 0.6, "6": 0.3, "7": 0.05, "8": 0.0, "9": 0.2}
-    table = scores({layers: about(value) for layers, value in values.items()})
-    control = scores(
-        {"5": about(0.0), "6": about(0.01), "7": about(0.0), "8": about(0.0), "9": about(0.2)}, "patch-unrelated"
-    )
+    table = scores(noisy(rng, values, 16, 0.01))
+    others = noisy(rng, {"5": 0.0, "6": 0.01, "7": 0.0, "8": 0.0, "9": 0.2}, 16, 0.01)
+    control = scores(others, "patch-unrelated")
     called = patching.functional(patching.impact(pd.concat([table, control])))
     assert list(called["layers"]) == ["5", "6", "9", "7", "8"]
     assert list(called[called["functional"]]["layers"]) == ["5", "6"], "9 is no better than its control, 7 is little"
@@ -604,10 +554,8 @@ def test_no_layer_is_called_where_none_has_an_effect(pairs, layers):
 def test_pooled_impacts_are_means_over_known_concepts_with_the_pairs_of_all():
     rng = np.random.default_rng(0)
 
-    def concept(name: str, strong: float, pairs: int = 6) -> pd.DataFrame:
-        values = {"none": 0.0, "all": 1.0, "0": strong, "1": 0.0}
-        lines = {layers: list(value + 0.05 * rng.normal(size=pairs)) for layers, value in values.items()}
-        return scores(lines, concept=name)
+    def concept(name: str, strong: float) -> pd.DataFrame:
+        return scores(noisy(rng, {"none": 0.0, "all": 1.0, "0": strong, "1": 0.0}, 6, 0.05), concept=name)
 
     lost = scores({"none": [0.0, 1.0] * 3, "all": [1.0, 0.0] * 3, "0": [9.0] * 6, "1": [9.0] * 6}, concept="lost")
     table = pd.concat([concept("a", 0.2), concept("b", 0.6), lost])
@@ -615,10 +563,8 @@ def test_pooled_impacts_are_means_over_known_concepts_with_the_pairs_of_all():
     pooled = patching.pooled_impact(table).set_index("layers")
     assert pooled.loc["0", "impact"] == pytest.approx(single.loc[[("a", "0"), ("b", "0")], "impact"].mean())
     assert (pooled.loc["0", "pairs"], pooled.loc["0", "concepts"]) == (12, 2)
-    assert (
-        pooled.loc["0", "high"] - pooled.loc["0", "low"]
-        < single.loc[("a", "0"), "high"] - single.loc[("a", "0"), "low"]
-    )
+    every, one = pooled.loc["0"], single.loc[("a", "0")]
+    assert every["high"] - every["low"] < one["high"] - one["low"]
     called = patching.functional(pooled.reset_index())
     assert list(called.loc[called["functional"], "layers"]) == ["0"], "twelve pairs of two concepts are enough"
     assert not patching.functional(patching.impact(table))["functional"].any(), "six of one are not"
@@ -627,9 +573,8 @@ def test_pooled_impacts_are_means_over_known_concepts_with_the_pairs_of_all():
 def test_functional_layers_are_chosen_on_half_of_the_pairs_and_held_against_the_other():
     rng = np.random.default_rng(1)
 
-    def lines(strong: str, pairs: int = 10) -> dict[str, list[float]]:
-        values = {"none": 0.0, "all": 1.0} | {str(layer): 0.9 * (str(layer) in strong) for layer in range(6)}
-        return {layers: list(value + 0.05 * rng.normal(size=pairs)) for layers, value in values.items()}
+    def lines(strong: str) -> dict[str, list[float]]:
+        return noisy(rng, {"none": 0.0, "all": 1.0} | {layer: 0.9 * (layer in strong) for layer in "012345"}, 10, 0.05)
 
     same = pd.concat([scores(lines("25"), concept=name) for name in "ab"])
     found = patching.choose_functional(same)
@@ -664,8 +609,7 @@ def test_a_layer_is_held_against_its_control_pair_by_pair():
 
 
 def test_the_aggregate_shows_its_spread_and_leaves_out_what_is_unknown():
-    one = scores({"none": [0.0, 0.0], "all": [1.0, 1.0], "0": [0.2, 0.2]}, concept="a")
-    two = scores({"none": [0.0, 0.0], "all": [1.0, 1.0], "0": [0.6, 0.6]}, concept="b")
+    one, two = (scores({"none": [0] * 2, "all": [1] * 2, "0": [x] * 2}, concept=str(x)) for x in (0.2, 0.6))
     lost = scores({"none": [0.0, 1.0], "all": [1.0, 0.0], "0": [9.0, 9.0]}, concept="c")
     row = patching.aggregate(patching.impact(pd.concat([one, two, lost]))).iloc[0]
     assert (row["mean"], row["low"], row["high"]) == pytest.approx((0.4, 0.2, 0.6))

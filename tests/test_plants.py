@@ -51,18 +51,17 @@ def test_sites_that_are_not_planted_read_the_same_whatever_is_routed(model):
     assert len(scores) == 2 + len(model.sites) and made == 4, "clips that are equal by construction are made once"
 
 
-def test_controls_and_keys_know_of_the_plant(tiny_model):
-    model = tiny_model("ace-step")
+def test_controls_and_keys_know_of_the_plant(ace):
     pairs = PAIR.assign(paraphrase="slow, a downbeat song", unrelated="a tune")
-    clips, scores, made = sweep(model, [3], pairs)
+    clips, scores, made = sweep(ace, [3], pairs)
     assert made == 5 and torch.equal(clips["patch-unrelated", "0"], clips["patch", "none"])
     assert not torch.equal(clips["patch-unrelated", "3"], clips["patch", "none"])
-    plain = patching.sweep(model, pairs, 1, setting=tada.Setting(SECONDS, QUICK), score=Ears())
-    other = sweep(model, [4], pairs)[1]
+    plain = patching.sweep(ace, pairs, 1, setting=tada.Setting(SECONDS, QUICK), score=Ears())
+    other = sweep(ace, [4], pairs)[1]
     assert not set(scores["unit_hash"]) & {*plain["unit_hash"], *other["unit_hash"]}
     assert not set(scores["pair"]) & {*plain["pair"], *other["pair"]}
     changes = [patching.Change([0, 3], "keys"), patching.Change(0, "values"), patching.Change(0, "ablated")]
-    clips, _, made = sweep(model, [3], layer_sets=changes)
+    clips, _, made = sweep(ace, [3], layer_sets=changes)
     assert torch.equal(clips["patch", "0 values"], clips["patch", "none"])
     assert made == 4, "silence is no text: it reaches any site"
 

@@ -82,16 +82,13 @@ class Job:
 
 
 def units(model: Model, setting: Setting, judge: JudgeLike | None, rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Give each row the hash of all that determines its result.
+    """Give each row the hash of all that determines its result, 64 hexadecimal digits.
 
     Args:
         model: its name, weights and dtype count.
         setting: all that determines a clip counts; batch, progress, executor and folder do not.
         judge: its key counts; None for results that nobody judges.
         rows: of each row what sets it apart, as json can hold it.
-
-    Returns:
-        64 hexadecimal digits a row.
     """
     sampling = model.sampling(setting.sampling)
     common = {

@@ -33,9 +33,8 @@ def run(model: Model, plan: pd.DataFrame, job: Job, store: Store | None = None) 
     the same to the last bit whatever else is computed or was stored. Every batch is stored as it is done.
 
     Args:
-        model: the model; workers of an executor load its checkpoint themselves.
-        plan: one row a clip, see the module.
-        job: setting, judge, and intervention.
+        model: workers of an executor load its checkpoint themselves.
+        plan: one row a clip, see :mod:`tada.engine`.
         store: where results are kept, and found again.
 
     Returns:
@@ -62,17 +61,7 @@ def run(model: Model, plan: pd.DataFrame, job: Job, store: Store | None = None) 
 def generate(
     model: Model, plan: pd.DataFrame, setting: Setting, intervention: Intervention = no_intervention
 ) -> Iterator[tuple[pd.DataFrame, Clips]]:
-    """Generate the rows of a plan, a batch at a time, for callers that want the clips themselves.
-
-    Args:
-        model: the model.
-        plan: one row a clip, see the module; it needs no keys.
-        setting: of the clips.
-        intervention: what is done to each batch.
-
-    Yields:
-        Rows of the plan and their clips.
-    """
+    """Yield rows of a plan, which needs no keys, and their clips, a batch at a time: for callers that want these."""
     job, limit = Job(setting, no_judge, intervention), Limit(setting.batch)
     for _, chunk in plan.groupby("chunk", sort=False):
         yield from make_clips(model, job, chunk, chunk, limit)

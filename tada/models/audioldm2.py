@@ -14,7 +14,7 @@ from tada.arguments import number
 from tada.errors import InputError
 from tada.models.ace_step.vocoder import VocoderConfig, log_mel
 from tada.models.base import LONGEST
-from tada.models.context import Conditioning, Context, Stream
+from tada.models.context import Context, Stream
 from tada.models.hub import About
 from tada.models.pipeline import PipelineModel, no_remarks
 from tada.models.run import Latents, Sampling, SamplingState, whole_frames
@@ -63,9 +63,6 @@ class AudioLDM2(PipelineModel):
         shortest = self.hop / self.sample_rate
         number("seconds", seconds, shortest, LONGEST)
         return (self.config.in_channels, whole_frames(seconds / shortest), self.bands)
-
-    def conditioning(self, context: Context, seconds: float, sampling: Sampling) -> Conditioning:
-        return Conditioning(context.cond, context.uncond if sampling.is_guided else None)
 
     def denoise(self, x: Tensor, t: Tensor, run: SamplingState) -> Tensor:
         gpt2, t5 = run.stream("gpt2"), run.stream("t5")

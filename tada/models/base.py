@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from sys import maxsize
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import torch
-from torch import Tensor, nn
 
 from tada import arguments
-from tada.arguments import Lyrics, integer, number
+from tada.arguments import Lyrics, number
 from tada.audio import Clips
-from tada.errors import InputError, LayerError, check_name
+from tada.errors import InputError, check_name
 from tada.models import ARCHITECTURES, hub
-from tada.models.context import Conditioning, Context, Stream, join, reach
+from tada.models.adapter import Adapter
+from tada.models.context import Context, join, reach
 from tada.models.device import pick_device, pick_dtype
 from tada.models.fingerprint import fingerprint, versions
+from tada.models.layers import Layered
+from tada.models.layers import Layers as Layers
 from tada.models.run import Latents, Live, Sampling, SamplingState, last_finite
 
-Layers = str | int | Sequence[int | str]
 Vocabulary = Literal["public", "mini"]
 
 MINI_SECONDS = 65_536 / 16_000
@@ -35,7 +33,7 @@ LONGEST = 3600.0
 """Seconds of a clip at most, where an architecture sets no bound of its own."""
 
 
-class Model(ABC):
+class Model(Adapter, Layered):
     """A text-to-music model: text encoder, denoiser, codec and sampling loop behind one interface.
 
     Attributes:
@@ -56,21 +54,8 @@ class Model(ABC):
         live: the sampling run in progress and the interventions in force.
     """
 
-    name: ClassVar[str]
     reload: Callable[[], Model] | None = None
-    sings: ClassVar[bool] = False
-    draws_tokens: ClassVar[bool] = False
-    public_seconds: ClassVar[float] = 10.0
-    presets: Mapping[str, Sampling]
-    sites: tuple[str, ...]
-    residuals: tuple[str, ...] = ()
-    projections: ClassVar[Mapping[Literal["keys", "values"], str]] = {"keys": "to_k", "values": "to_v"}
-    streams: Mapping[str, str]
-    denoiser: nn.Module
-    sample_rate: int
     device: torch.device
-    dtype: torch.dtype
-    half: ClassVar[torch.dtype] = torch.float16
 
     def __init__(self, device: torch.device, about: hub.About) -> None:
         self.device = device
@@ -105,98 +90,9 @@ class Model(ABC):
         """Length of a clip where none is asked for, in seconds: the paper's, or that of the minis' training."""
         return MINI_SECONDS if self.is_mini else self.public_seconds
 
-    @property
-    def places(self) -> tuple[str, ...]:
-        """All that can be recorded and edited: the sites, then the residual stream after each layer."""
-        return (*self.sites, *self.residuals)
-
     def fingerprint(self) -> str:
         """The sha256 of the weights, see :func:`tada.models.fingerprint.fingerprint`."""
         return fingerprint(self)
-
-    def label(self, layers: Layers | None) -> str:
-        """The name of a set of layers: indices (of residuals: names) with ``+`` between them, in the given order."""
-        named = {site: str(layer) for layer, site in enumerate(self.sites)}
-        return "+".join(named.get(site, site) for site in self.resolve(layers))
-
-    def with_functional(self, layers: Layers) -> Self:
-        """The same model, sharing all weights, with other functional layers; InputError for a residual stream."""
-        chosen = self.resolve(layers)
-        if others := [place for place in chosen if place not in self.sites]:
-            raise InputError(f"got {others[0]}; functional layers are cross-attention sites, such as {self.sites[0]}")
-        other = copy.copy(self)
-        other.functional = tuple(map(self.sites.index, chosen))
-        other.functional_origin = "given"
-        return other
-
-    def token_grid(self, tokens: int, seconds: float) -> tuple[int, int, int]:
-        """Place the tokens of a site in the time and pitch of a clip.
-
-        Args:
-            tokens: that the site puts out.
-            seconds: length of the clip.
-
-        Returns:
-            Tokens in front that stand for no sound; then moments in time and bands of pitch, time slower.
-        """
-        return 0, tokens, 1
-
-    # ---- what an architecture provides
-
-    @classmethod
-    @abstractmethod
-    def find(cls, checkpoint: str) -> Path:
-        """The folder of a checkpoint, whose files have been looked at."""
-
-    @classmethod
-    @abstractmethod
-    def read(cls, folder: Path, dtype: torch.dtype) -> Any:
-        """What the model is made of: the first argument of its constructor."""
-
-    @abstractmethod
-    def encode_one(self, prompt: str, negative: str | None, lyrics: str | None) -> Context:
-        """Encode one prompt on its own, as a context of one row."""
-
-    @abstractmethod
-    def tokenizers(self, sampling: Sampling) -> Sequence[tuple[Any, int]]:
-        """The tokenizers of the text encoders, each with the tokens of a prompt that are read under these settings."""
-
-    @abstractmethod
-    def noise_shape(self, seconds: float) -> tuple[int, ...]:
-        """Shape of one row of latents for a clip of ``seconds``; ValueError where the model cannot make it."""
-
-    def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """One row of noise."""
-        return torch.randn(shape, generator=generator).to(self.dtype)
-
-    def settled(self, sampling: Sampling, seconds: float) -> Sampling:
-        """The settings of a run whose clips are that long."""
-        return sampling
-
-    @abstractmethod
-    def conditioning(self, context: Context, seconds: float, sampling: Sampling) -> Conditioning:
-        """Prepare what the denoiser reads of ``context``; the same for every step of a run."""
-
-    @abstractmethod
-    def denoise_loop(self, noise: Latents, run: SamplingState) -> Iterator[Tensor]:
-        """Yield the latents after each step, calling ``run.enter`` before each denoiser call."""
-
-    @abstractmethod
-    def site_inputs(self, stream: Stream) -> dict[str, Any]:
-        """Keyword arguments by which a site is fed ``stream``."""
-
-    def site_states(self, stream: Stream) -> Tensor:
-        """What the key and value projections of a site fed ``stream`` read, ``[rows, tokens, dim]``."""
-        states: Tensor = self.site_inputs(stream)["encoder_hidden_states"]
-        return states
-
-    @abstractmethod
-    def to_audio(self, latents: Latents) -> Tensor:
-        """Audio ``[rows, channels, frames]`` of latents, at least as long as they say."""
-
-    @abstractmethod
-    def to_latents(self, audio: Tensor) -> Tensor:
-        """Latents of mono audio ``[rows, 1, frames]`` at the model's rate, as the denoiser would give them."""
 
     # ---- what users call
 
@@ -206,15 +102,14 @@ class Model(ABC):
         negative: str | Sequence[str | None] | None = None,
         lyrics: Lyrics = None,
     ) -> Context:
-        """Encode prompts, each on its own, into a context padded to one length.
+        """Encode prompts, each on its own, into a context padded to one length, with one row per prompt.
+
+        What is beyond the limit of a text encoder is cut off, with a warning.
 
         Args:
             prompts: one text per row; a single text is one row.
             negative: what the unconditional pass is told instead of nothing; one for all rows, or one per row.
             lyrics: text to sing, for models that do (ACE-Step); one for all rows, one per row, or prompt -> lyrics.
-
-        Returns:
-            A context with one row per prompt. What is beyond the limit of a text encoder is cut off, with a warning.
 
         Raises:
             ValueError: no prompt, or numbers of texts that do not match.
@@ -250,9 +145,6 @@ class Model(ABC):
             seeds: one per row, 0 to 2^64 - 1; a single seed is one row.
             seconds: length of the clips.
 
-        Returns:
-            Standard normal latents.
-
         Raises:
             ValueError: a seed that is none, or a length that the model cannot make.
         """
@@ -264,16 +156,11 @@ class Model(ABC):
     def sample(
         self, context: Context, noise: Latents, sampling: Sampling | str | None = None, progress: bool = False
     ) -> Latents:
-        """Denoise.
+        """Denoise, of context and noise one row per clip, into latents with the record of each row.
 
         Args:
-            context: one row per clip.
-            noise: one row per clip.
             sampling: settings, or the name of a preset; None for the model's default.
             progress: show a progress bar.
-
-        Returns:
-            Latents with the record of each row.
 
         Raises:
             ValueError: rows that do not match, or latents that became NaN or infinite (the first step is named).
@@ -289,13 +176,7 @@ class Model(ABC):
         return replace(noise, values=values, records=tuple(records))
 
     def decode(self, latents: Latents) -> Clips:
-        """Turn latents into audio.
-
-        Args:
-            latents: sampled latents.
-
-        Returns:
-            Clips of ``latents.seconds`` at :attr:`sample_rate`.
+        """Turn sampled latents into clips of ``latents.seconds`` at :attr:`sample_rate`.
 
         Raises:
             ValueError: NaN or infinite samples, with the rows.
@@ -314,19 +195,9 @@ class Model(ABC):
         lyrics: Lyrics = None,
         progress: bool = False,
     ) -> Clips:
-        """Encode, draw noise, sample and decode; one prompt or one seed serves all rows of the other.
+        """Encode, draw noise, sample and decode, a clip per row; one prompt or one seed serves all rows of the other.
 
-        Args:
-            prompts: one per row.
-            seeds: one per row.
-            seconds: length of the clips.
-            sampling: settings, or the name of a preset; None for the model's default.
-            negative: as in :meth:`encode`.
-            lyrics: as in :meth:`encode`.
-            progress: show a progress bar.
-
-        Returns:
-            One clip per row.
+        The arguments are those of :meth:`encode`, :meth:`noise` and :meth:`sample`.
         """
         prompts, drawn = arguments.texts("prompts", prompts), arguments.seeds(seeds)
         rows = max(len(prompts), len(drawn))
@@ -351,34 +222,6 @@ class Model(ABC):
         if type(preset) is not wanted:
             raise TypeError(f"{type(preset).__name__} is not for {self.name}: use {wanted.__name__}")
         return replace(preset, **{name: value for name, value in changes.items() if value is not None})
-
-    def resolve(self, layers: Layers | None) -> tuple[str, ...]:
-        """Site names of layers given by index, by name (of a site or a residual), or as a layer set.
-
-        The layer sets are ``"all"``, ``"functional"`` and ``"all-but-functional"``.
-
-        Raises:
-            KeyError: no such site or layer set. IndexError: no such index. ValueError: an empty or unknown set.
-        """
-        if layers is None or (isinstance(layers, str) and layers == "all"):
-            return self.sites
-        if isinstance(layers, str) and layers in ("functional", "all-but-functional"):
-            if self.functional is None:
-                raise InputError(
-                    f"the functional layers of {self.checkpoint} are not known: give indices or site names, "
-                    "or find them with tada.patching"
-                )
-            chosen = {self.sites[i] for i in self.functional}
-            return tuple(site for site in self.sites if (site in chosen) == (layers == "functional"))
-        items = arguments.listed(layers)
-        if not items:
-            raise InputError("got no layers; expected at least one")
-        return tuple(dict.fromkeys(self._site(item) for item in items))
-
-    def site_width(self, site: str) -> int:
-        """Width of what a site adds to the hidden states."""
-        output: Any = self.denoiser.get_submodule(f"{site}.to_out.0")
-        return int(output.out_features)
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.checkpoint}, {len(self.sites)} sites, {self.device}, {self.dtype}>"
@@ -410,12 +253,3 @@ class Model(ABC):
             "interventions": [str(item) for item in self.live.interventions],
             "versions": versions(),
         }
-
-    def _site(self, item: int | str) -> str:
-        if isinstance(item, str):
-            check_name("site", item, self.places, "See model.sites.")
-            return item
-        place = integer("layers", item, -maxsize)
-        if not -len(self.sites) <= place < len(self.sites):
-            raise LayerError(f"no layer {place}: {self.name} has {len(self.sites)}, 0 to {len(self.sites) - 1}")
-        return self.sites[place]

@@ -113,14 +113,7 @@ class Context:
 
 
 def join(contexts: Sequence[Context]) -> Context:
-    """Contexts stacked along rows, each stream padded to the longest.
-
-    Args:
-        contexts: one or more contexts of one model.
-
-    Returns:
-        A context with the sum of their rows.
-    """
+    """One or more contexts of one model stacked along rows, each stream padded to the longest."""
     every = [streams for context in contexts for streams in (context.cond, context.uncond)]
     longest = {name: max(streams[name].tokens for streams in every if name in streams) for name in contexts[0].cond}
     texts = {name: tuple(text for context in contexts for text in getattr(context, name)) for name in TEXTS}

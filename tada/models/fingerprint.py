@@ -18,13 +18,9 @@ LOADED = logging.getLogger("tada.loaded")
 
 
 def fingerprint(owner: object) -> str:
-    """Hash the weights that an object holds in its attributes.
+    """Hash the weights that a model, or an audio-text model of a metric, holds in its attributes.
 
-    Args:
-        owner: a model, or an audio-text model of a metric.
-
-    Returns:
-        The sha256, hexadecimal, of up to 256 values from every tensor, our own networks' sizes and the noise schedule.
+    The sha256, hexadecimal, is of up to 256 values from every tensor, our own networks' sizes and the noise schedule.
     """
     digest = sha256()
     for module in _modules(vars(owner).values()):

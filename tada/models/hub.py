@@ -241,17 +241,11 @@ class About(NamedTuple):
 
 
 def about(path: Path, wanted: str, architecture: Architecture) -> About:
-    """Read label, functional layers and sampling of a checkpoint.
+    """Read label, functional layers and sampling of the checkpoint in a folder.
 
-    Args:
-        path: its folder.
-        wanted: the hub id or folder that was asked for.
-        architecture: what it was asked for as.
-
-    Returns:
-        What ``tada.json`` in the folder says (``label``, ``functional``, ``sampling``); else the id or the folder's
-        name, and the paper's layers if the checkpoint is the paper's. Functional layers are a list, or what
-        ``tada.patching.choose_functional`` found of them.
+    They are what its ``tada.json`` says (``label``, ``functional``, ``sampling``); else the hub id or the folder's name
+    that was ``wanted``, and the paper's layers if the checkpoint is the paper's. Functional layers are a list, or what
+    ``tada.patching.choose_functional`` found of them.
     """
     card = path / "tada.json"
     said = read_json(card) if card.is_file() else {}

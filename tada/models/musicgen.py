@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,10 +17,10 @@ from tada.arguments import integer, number
 from tada.errors import CheckpointError, InputError
 from tada.models import hub, phase
 from tada.models.base import Model
-from tada.models.context import Conditioning, Context, Stream
+from tada.models.context import Context, Stream
 from tada.models.phase import PhaseStage
 from tada.models.pipeline import quiet_loading
-from tada.models.run import Latents, Pass, Sampling, SamplingState, whole_frames
+from tada.models.run import Latents, Pass, Sampling, SamplingState, guided, whole_frames
 
 FILES = ["*.json", "*.safetensors", "spiece.model"]
 
@@ -120,9 +120,6 @@ class MusicGen(Model):
     def tokenizers(self, sampling: Sampling) -> Sequence[tuple[Any, int]]:
         return [(self.tokenizer, self.tokenizer.model_max_length)]
 
-    def conditioning(self, context: Context, seconds: float, sampling: Sampling) -> Conditioning:
-        return Conditioning(context.cond, context.uncond if sampling.is_guided else None)
-
     def site_inputs(self, stream: Stream) -> dict[str, Any]:
         assert stream.bias is not None
         cached = {"past_key_values": self.cached(stream, new_cache())}
@@ -133,9 +130,6 @@ class MusicGen(Model):
         from transformers import EncoderDecoderCache
 
         return EncoderDecoderCache(frames, stream.memo.setdefault(self.denoiser, new_cache()))
-
-    def site_states(self, stream: Stream) -> Tensor:
-        return stream.states
 
     def site_width(self, site: str) -> int:
         return int(self.config.hidden_size)
@@ -165,18 +159,11 @@ class MusicGen(Model):
         is_free = tokens == -1
         for step in range(run.sampling.steps):
             ask = partial(self.logits, tokens[:, : step + 1], caches, run)
-            logits = self.live.guide(self.guided(ask, run), partial(ask, ("positive", "negative")))
+            logits = self.live.guide(guided(ask, run, ("cond", "uncond")), partial(ask, ("positive", "negative")))
             broken |= ~logits.isfinite().flatten(1).all(1)
             chosen = choose(logits, draws, run.sampling.top_k).flatten()
             tokens[:, step + 1] = torch.where(is_free[:, step + 1], chosen, tokens[:, step + 1])
             yield tokens[is_free].view(noise.values.shape).float().masked_fill(broken.view(-1, 1, 1), math.nan)
-
-    def guided(self, ask: Callable[[tuple[Pass, ...]], Tensor], run: SamplingState) -> Tensor:
-        """Logits ``[rows, codebooks, codes]`` after classifier-free guidance."""
-        if run.conditioning.uncond is None:
-            return ask(("cond",))
-        cond, uncond = ask(("cond", "uncond")).chunk(2)
-        return uncond + run.sampling.guidance * (cond - uncond)
 
     def logits(
         self, tokens: Tensor, caches: Mapping[tuple[Pass, ...], Any], run: SamplingState, passes: tuple[Pass, ...]
@@ -220,15 +207,9 @@ def new_cache() -> Any:
 
 
 def choose(logits: Tensor, draws: Sequence[torch.Generator], top_k: int) -> Tensor:
-    """Draw codes by their probability: the largest of logit and Gumbel noise, of which each row has its own.
+    """Draw codes ``[rows, codebooks]`` by their probability among the ``top_k`` likeliest of each codebook.
 
-    Args:
-        logits: ``[rows, codebooks, codes]``.
-        draws: a generator a row.
-        top_k: likeliest codes of each codebook that may be chosen.
-
-    Returns:
-        Codes ``[rows, codebooks]``.
+    They are the largest of logit ``[rows, codebooks, codes]`` and Gumbel noise, for which each row has its generator.
     """
     noise = torch.stack([-torch.empty(logits.shape[1:]).exponential_(generator=draw).log() for draw in draws])
     least = logits.topk(min(top_k, logits.shape[-1])).values[..., -1:]

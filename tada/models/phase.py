@@ -114,13 +114,9 @@ class PhaseStage(nn.Module):
         return join(image.permute(0, 2, 3, 1), *self.config.block) if self.config.block else image
 
     def spectra(self, audio: Tensor) -> Tensor:
-        """Measure the bands of audio.
+        """Measure the bands of audio ``[rows, frames]`` at the stage's rate, frames a multiple of ``hop``.
 
-        Args:
-            audio: float32 ``[rows, frames]`` at the stage's rate, a multiple of ``hop``.
-
-        Returns:
-            ``[rows, bands, frames / hop]``, about of mean 0 and spread 1.
+        They are ``[rows, bands, frames / hop]``, about of mean 0 and spread 1.
         """
         levels = (self.bank @ self.transform(audio).abs()).clamp_min(FLOOR).log()
         return (levels - self.config.mean) / self.config.spread
@@ -147,11 +143,8 @@ class PhaseStage(nn.Module):
         """
         largest = self.config.window / 2
         spectra = spectra.clamp_max((math.log(largest) - self.config.mean) / self.config.spread)
-        return (self.log_magnitudes(spectra).exp() - FLOOR).clamp(1e-6, largest)
-
-    def log_magnitudes(self, spectra: Tensor) -> Tensor:
-        """Estimate log-magnitudes ``[rows, window / 2 + 1, time]``, floor added: the bands' own, and a correction."""
-        return self.levels(spectra) + self.leave(self.blocks(self.enter(spectra)))
+        corrected = self.levels(spectra) + self.leave(self.blocks(self.enter(spectra)))
+        return (corrected.exp() - FLOOR).clamp(1e-6, largest)
 
     def levels(self, spectra: Tensor) -> Tensor:
         """Log-magnitudes of bins as those of the bands about them."""
@@ -197,12 +190,7 @@ def band_weights(config: PhaseConfig) -> np.ndarray:
 def phases(magnitudes: Tensor, hop: int) -> Tensor:
     """Estimate phases in one pass: those of a peak advance by its frequency, and those around it go with it.
 
-    Args:
-        magnitudes: ``[rows, bins, time]``, of frames under Hann's window.
-        hop: samples between frames.
-
-    Returns:
-        Radians of the same shape.
+    From magnitudes ``[rows, bins, time]`` of frames under Hann's window, ``hop`` samples apart, to as many radians.
     """
     bins = magnitudes.shape[1]
     place = torch.arange(bins, device=magnitudes.device)[None, :, None].expand_as(magnitudes)

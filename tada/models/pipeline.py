@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tada.models import ARCHITECTURES, hub, phase
 from tada.models.base import Model
-from tada.models.run import Latents, SamplingState
+from tada.models.run import Latents, Pass, SamplingState, guided
 from tada.models.sites import trace
 
 
@@ -92,8 +92,8 @@ class PipelineModel(Model):
         x = noise.values * scheduler.init_noise_sigma
         for step, t in enumerate(scheduler.timesteps):
             scaled = scheduler.scale_model_input(x, t)
-            poles = partial(self.poles, scaled, t, step, run)
-            prediction = self.live.guide(self.guided(scaled, t, step, run), poles)
+            ask = partial(self.ask, scaled, t, step, run)
+            prediction = self.live.guide(guided(ask, run), partial(ask, ("positive", "negative")))
             with warnings.catch_warnings():  # the Brownian tree remarks on its end points being rounded to float32
                 warnings.filterwarnings("ignore", "Should have", UserWarning)
                 x = scheduler.step(prediction, t, x, **extra).prev_sample
@@ -102,19 +102,10 @@ class PipelineModel(Model):
     def prepare(self, scheduler: Any, noise: Latents) -> None:
         """Whatever a scheduler needs before its first step."""
 
-    def guided(self, x: Tensor, t: Tensor, step: int, run: SamplingState) -> Tensor:
-        """The denoiser's prediction for ``x`` at timestep ``t``, after classifier-free guidance."""
-        if run.conditioning.uncond is None:
-            run.enter(step, ("cond",))
-            return self.denoise(x, t, run)
-        run.enter(step, ("uncond", "cond"))
-        uncond, cond = self.denoise(torch.cat([x, x]), t, run).chunk(2)
-        return uncond + run.sampling.guidance * (cond - uncond)
-
-    def poles(self, x: Tensor, t: Tensor, step: int, run: SamplingState) -> Tensor:
-        """The denoiser's predictions of the positive and the negative pass, stacked along rows."""
-        run.enter(step, ("positive", "negative"))
-        return self.denoise(torch.cat([x, x]), t, run)
+    def ask(self, x: Tensor, t: Tensor, step: int, run: SamplingState, passes: tuple[Pass, ...]) -> Tensor:
+        """The denoiser's predictions for ``x`` at timestep ``t``, passes stacked along rows."""
+        run.enter(step, passes)
+        return self.denoise(torch.cat([x] * len(passes)), t, run)
 
 
 @contextmanager

@@ -22,9 +22,6 @@ Guide = Callable[[Tensor, "SamplingState", Callable[[], Tensor]], Tensor]
 """A change of the guided prediction ``[rows, ...]`` at a run's step; the last argument makes the positive and the
 negative pass and gives their predictions, stacked along rows."""
 
-MOST_STEPS = 1000
-"""Denoising steps at most: the noise levels that the models were trained on."""
-
 
 @dataclass(frozen=True)
 class Sampling:
@@ -35,7 +32,7 @@ class Sampling:
         guidance: classifier-free guidance scale; 1 and below means no guidance and no unconditional pass.
     """
 
-    most_steps: ClassVar[int] = MOST_STEPS
+    most_steps: ClassVar[int] = 1000  # the noise levels that the models were trained on
     steps: int = 50
     guidance: float = 4.5
 
@@ -160,6 +157,21 @@ def last_finite(steps: Iterator[Tensor], count: int, label: str | None) -> Tenso
             "lower the strength of the intervention or use a wider dtype (tada.load(..., dtype=torch.float32))"
         )
     return values
+
+
+def cfg(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
+    """Classifier-free guidance."""
+    return uncond + scale * (cond - uncond)
+
+
+def guided(
+    ask: Callable[[tuple[Pass, ...]], Tensor], run: SamplingState, order: tuple[Pass, Pass] = ("uncond", "cond")
+) -> Tensor:
+    """Ask for both passes in one call, or for one where the run has no guidance; the prediction ``[rows, ...]``."""
+    if run.conditioning.uncond is None:
+        return ask(("cond",))
+    found = dict(zip(order, ask(order).chunk(2), strict=True))
+    return cfg(found["cond"], found["uncond"], run.sampling.guidance)
 
 
 def whole_frames(frames: float) -> int:

@@ -35,7 +35,7 @@ def trace(denoiser: nn.Module, feed: tuple[dict[str, Any], dict[str, Tensor]]) -
         for name, module in ghost.named_modules():
             if name:
                 hook = module.register_forward_pre_hook(lambda _, __, kw, name=name: note(name, kw), with_kwargs=True)
-                stack.callback(hook.remove)
+                stack.enter_context(hook)
         ghost(**arguments)
     return {
         name: stream for name, stream in handed.items() if not any(other.startswith(name + ".") for other in handed)

@@ -62,11 +62,8 @@ class StableAudio(PipelineModel):
         if sampling.is_guided:
             timed = _with_timing(context.uncond["text"], timing)
             uncond = {"text": Stream(timed.states * told.view(-1, 1, 1).to(timed.states.dtype))}
-        return Conditioning(
-            {"text": _with_timing(context.cond["text"], timing)},
-            uncond,
-            {"duration": torch.cat(timing, dim=2)},
-        )
+        cond = {"text": _with_timing(context.cond["text"], timing)}
+        return Conditioning(cond, uncond, {"duration": torch.cat(timing, dim=2)})
 
     def prepare(self, scheduler: Any, noise: Latents) -> None:
         """Give the scheduler its noise: that of a seed is drawn once, however many rows have it."""
@@ -84,10 +81,13 @@ class StableAudio(PipelineModel):
         )[0]
 
     def site_inputs(self, stream: Stream) -> dict[str, Any]:
+        return {"encoder_hidden_states": self.site_states(stream)}
+
+    def site_states(self, stream: Stream) -> Tensor:
         project: Any = self.denoiser.cross_attention_proj
         if project not in stream.memo:
             stream.memo[project] = project(stream.states)
-        return {"encoder_hidden_states": stream.memo[project]}
+        return stream.memo[project]
 
     def token_grid(self, tokens: int, seconds: float) -> tuple[int, int, int]:
         frames = self.noise_shape(seconds)[-1]
@@ -152,12 +152,7 @@ def compute_in_blocks(autoencoder: nn.Module) -> None:
 
 
 def snake(part: Any, x: Tensor) -> Tensor:
-    """``x + sin(alpha x)^2 / beta``, as ``Snake1d`` computes it.
-
-    Args:
-        part: a ``Snake1d``; alpha and beta are exponentials of its parameters.
-        x: ``[B, C, T]``.
-    """
+    """``x + sin(alpha x)^2 / beta`` of ``[B, C, T]``; alpha and beta are exponentials of a ``Snake1d``'s parameters."""
     if x.device.type != "cpu" or torch.is_grad_enabled() or not part.logscale:
         return type(part).forward(part, x)
     alpha, scale = part.alpha[0].exp(), (part.beta[0].exp() + 1e-9).reciprocal()

@@ -46,7 +46,7 @@ def screen(
     """
     if model.residuals:
         raise InputError(f"got {model.name}, whose steps depend on all before; expected a diffusion model: use sweep")
-    settings, seconds = model.sampling(setting.sampling), setting.seconds
+    settings = model.sampling(setting.sampling)
     chosen = _spread(steps, settings.steps)
     sets = resolve_sets(model, layer_sets)
     rows: list[tuple[Any, ...]] = []
@@ -54,11 +54,9 @@ def screen(
     for pair, own in zip(pairs.itertuples(index=False), own_seeds(seeds, len(pairs)), strict=True):
         context = model.encode([str(pair.source), str(pair.target)], setting.negative, setting.lyrics)
         for seed in own:
-            calls = _calls(model, context[0], model.noise(seed, seconds), settings, chosen)
-            for step, call in calls.items():
-                changes = _prediction_changes(
-                    model, context, model.noise(seed, seconds), settings, step, call, list(sets.values())
-                )
+            noise = model.noise(seed, setting.seconds)
+            for step, call in _calls(model, context[0], noise, settings, chosen).items():
+                changes = _prediction_changes(model, context, noise, settings, step, call, [*sets.values()])
                 rows += [(pair.concept, pair.pair, seed, step, name, m) for name, m in zip(sets, changes, strict=True)]
     return pd.DataFrame(rows, columns=["concept", "pair", "seed", "step", "layers", "change"])
 
@@ -92,22 +90,13 @@ def _calls(
             index, count = torch.tensor([run.passes.index("cond")]), len(run.passes)
             kept[run.step] = _rows(positional, index, count), _rows(keywords, index, count)
 
-    handle = model.denoiser.register_forward_pre_hook(keep, with_kwargs=True)
-    try:
+    with model.denoiser.register_forward_pre_hook(keep, with_kwargs=True):
         model.sample(context, noise, sampling)
-    finally:
-        handle.remove()
     return kept
 
 
 def _prediction_changes(
-    model: Model,
-    context: Context,
-    noise: Latents,
-    sampling: Sampling,
-    step: int,
-    call: _Call,
-    sets: Sequence[Change],
+    model: Model, context: Context, noise: Latents, sampling: Sampling, step: int, call: _Call, sets: Sequence[Change]
 ) -> list[float]:
     """Relative change of the prediction for each change of layers, all in one denoiser call."""
     count = len(sets) + 2

@@ -74,7 +74,7 @@ def sweep(
     """Generate every pair without, with all and with each set of layers routed, and score the clips.
 
     Args:
-        model: the model; workers of ``setting.executor`` load its checkpoint themselves.
+        model: workers of ``setting.executor`` load its checkpoint themselves.
         pairs: ``concept, target, source`` and optionally ``counterfactual, pair``, as from ``tada.pairs.build``; with
             the columns :data:`CONTROLS`, as from ``tada.pairs.with_controls``, these are routed, too.
         seeds: of the first pair: an int, or several in a row such as ``range(2)``. The next pair has the ones that
@@ -82,7 +82,6 @@ def sweep(
         layer_sets: each an index, a site name, a layer set or a list of these, or a :class:`Change` of them, which is
             labelled such as ``"6+7 keys"``; None for every layer on its own; a mapping of concepts to such sets where
             they differ.
-        setting: what the clips share, and how they are made.
         score: ``score(clips, rows) -> values``: one value a clip, or a table or mapping of several; ``rows`` has one
             row a clip with ``concept, counterfactual, prompt, seed, layers, method``. It needs an attribute ``key``
             (text that names what it measures with) unless it is a plain function of a module.
@@ -145,11 +144,11 @@ def _rows_of_pair(pair: Any, sets: Mapping[str, Change]) -> Iterator[dict[str, A
     controls = {f"patch-{name}": getattr(pair, name) for name in CONTROLS if hasattr(pair, name)}
     for method, routed in {"patch": pair.target, **controls}.items():
         for layers, change in sets.items():
-            texts = {"prompt": pair.source, "routed": routed}
-            if change.how == "ablated":
-                texts = {"prompt": pair.target, "routed": ""}
-            if change.how != "ablated" or method == "patch":
-                yield {**texts, "method": method, "layers": layers, "change": change}
+            row = {"method": method, "layers": layers, "change": change}
+            if change.how != "ablated":
+                yield {"prompt": pair.source, "routed": routed, **row}
+            elif method == "patch":
+                yield {"prompt": pair.target, "routed": "", **row}
 
 
 def _as_planted(model: Model, pair: Any, row: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
@@ -21,13 +20,6 @@ SECONDS = 0.5
 PROMPTS = ["a happy song", "a slow, sad ballad with piano and strings", "techno"]
 GUIDED = AceStepSampling(steps=4, guidance=7.0)
 NO_ERG = {"erg_tag": False, "erg_lyric": False, "erg_diffusion": False}
-
-
-@pytest.fixture
-def ace(tiny_model):
-    model = tiny_model("ace-step")
-    yield model
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.denoiser.modules())
 
 
 def sampled(model, context, seeds=(1, 2, 3), settings=GUIDED, seconds=SECONDS):
@@ -57,13 +49,12 @@ def test_one_call_for_both_passes_equals_two(ace, method, monkeypatch):
     settings = replace(GUIDED, method=method, **NO_ERG)
     context = ace.encode(PROMPTS)
     calls = []
-    handle = ace.denoiser.register_forward_hook(lambda *_: calls.append(1))
-    batched = sampled(ace, context, settings=settings)
-    assert len(calls) == 4
-    monkeypatch.setattr("tada.models.ace_step.adapter.weak_range", lambda *_: range(0))
-    apart = sampled(ace, context, settings=replace(settings, erg_diffusion=True))
+    with ace.denoiser.register_forward_hook(lambda *_: calls.append(1)):
+        batched = sampled(ace, context, settings=settings)
+        assert len(calls) == 4
+        monkeypatch.setattr("tada.models.ace_step.adapter.weak_range", lambda *_: range(0))
+        apart = sampled(ace, context, settings=replace(settings, erg_diffusion=True))
     assert len(calls) == 4 + 8
-    handle.remove()
     torch.testing.assert_close(batched, apart, atol=1e-5, rtol=0)
 
 
@@ -129,27 +120,15 @@ def test_a_route_covers_mask_and_positions(ace, vocabulary):
 def test_record_sees_what_the_block_adds(ace):
     """The residual stream after the site is the one before it plus what was recorded; the feed-forward is silenced."""
     seen, block = {}, ace.denoiser.transformer_blocks[3]
-    handles = [
+    with (
         block.cross_attn.register_forward_pre_hook(lambda _, args, __: seen.update(before=args[0]), with_kwargs=True),
         block.ff.register_forward_hook(lambda _, __, output: output * 0),
         block.register_forward_hook(lambda _, __, output: seen.update(after=output)),
-    ]
-    with tada.edit(ace, {3: lambda hidden, when: hidden + 2}), tada.record(ace, 3) as kept:
+        tada.edit(ace, {3: lambda hidden, when: hidden + 2}),
+        tada.record(ace, 3) as kept,
+    ):
         sampled(ace, ace.encode(PROMPTS), settings=AceStepSampling(steps=1, guidance=1.0))
-    for handle in handles:
-        handle.remove()
     torch.testing.assert_close(seen["before"] + kept[ace.sites[3]][0], seen["after"])
-
-
-def test_sites_are_the_modules_that_are_handed_text(ace):
-    handed, handles = [], []
-    for name, module in ace.denoiser.named_modules():
-        note = partial(lambda name, _, __, keywords: handed.append(name) if "encoder" in keywords else None, name)
-        handles.append(module.register_forward_pre_hook(note, with_kwargs=True))
-    sampled(ace, ace.encode("a"), (1,), AceStepSampling(steps=1, guidance=1.0))
-    for handle in handles:
-        handle.remove()
-    assert tuple(filter(None, handed)) == ace.sites == tuple(f"transformer_blocks.{i}.cross_attn" for i in range(24))
 
 
 # ---- settings
@@ -223,12 +202,6 @@ def test_bad_input_is_an_error(ace):
     for seconds in (0.01, 241):
         with pytest.raises(ValueError, match=f"seconds={seconds}"):
             ace.noise(1, seconds)
-
-
-def test_length_and_rate_of_the_audio(ace):
-    assert ace.noise([1, 2], 10.0).values.shape == (2, 8, 16, 108)
-    clips = ace.generate("a", 1, SECONDS, AceStepSampling(steps=1, guidance=1.0))
-    assert clips[0].samples.shape == (2, round(SECONDS * 48000)) and ace.sample_rate == 48000
 
 
 @pytest.fixture
@@ -312,7 +285,7 @@ def test_loading_in_another_dtype(tiny_folder):
     model = tada.load("ace-step", tiny_folder("ace-step"), device="cpu", dtype=torch.bfloat16)
     assert {p.dtype for p in model.denoiser.parameters()} == {torch.bfloat16}
     clips = model.generate("a", 1, SECONDS, AceStepSampling(steps=2, guidance=5.0))
-    assert clips[0].samples.dtype == torch.float32
+    assert clips[0].samples.dtype == torch.float32 and len(clips[0].samples) == 2
 
 
 def test_offload_keeps_one_part_on_the_device(ace, monkeypatch):

@@ -13,7 +13,7 @@ from tada.models.ace_step import sampling as flow
 from tada.models.ace_step.adapter import AceStep, AceStepSampling
 from tada.models.ace_step.files import Parts
 from tada.models.context import Context, Stream
-from tada.models.run import Latents
+from tada.models.run import Latents, cfg
 
 NAME = "parity_a_sampler"
 LOOP = "parity_a_loop"
@@ -68,7 +68,7 @@ def test_guidance_parity():
         cond, uncond = given(NAME, "cond")[i], given(NAME, "uncond")[i]
         v, average = flow.apg(cond, uncond, values["guidance"], average)
         assert_parity(v, NAME, f"apg.step_{i}", 1e-5)
-        assert_parity(flow.cfg(cond, uncond, values["guidance"]), NAME, f"cfg.step_{i}", 1e-5)
+        assert_parity(cfg(cond, uncond, values["guidance"]), NAME, f"cfg.step_{i}", 1e-5)
         assert_parity(flow.cfg_star(cond, uncond, values["guidance"], i), NAME, f"cfg_star.step_{i}", 1e-5)
 
 

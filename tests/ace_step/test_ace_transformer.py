@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import ExitStack
 
 import pytest
 import torch
@@ -94,13 +95,11 @@ def test_parity_inside_every_block():
     for i, block in enumerate(model.transformer_blocks):
         parts = {"attn": block.attn, "cross_attn": block.cross_attn, "ff": block.ff, "block": block}
         modules |= {f"{name}.{i}": module for name, module in parts.items()}
-    handles = [
-        module.register_forward_hook(lambda _, __, out, key=key: seen.__setitem__(key, out))
-        for key, module in modules.items()
-    ]
-    model(given("parity_a", "latents"), given("parity_a", "timestep_1"), encoded())
-    for handle in handles:
-        handle.remove()
+    with ExitStack() as stack:
+        for key, module in modules.items():
+            hook = module.register_forward_hook(lambda _, __, out, key=key: seen.update({key: out}))
+            stack.enter_context(hook)
+        model(given("parity_a", "latents"), given("parity_a", "timestep_1"), encoded())
     seen["proj_in"] = seen["proj_in"].flatten(2).transpose(1, 2)
     for key, value in seen.items():
         assert_parity(value, "parity_a", f"decode_1.{key}", 1e-4)
@@ -159,14 +158,13 @@ def test_keys_and_values_are_computed_once_per_stream(small):
     text, lyrics, latents, time = random_inputs()
     encoder, calls = small.encode(text, lyrics), []
     site = small.get_submodule(small.sites[1])
-    handle = site.to_k.register_forward_hook(lambda *_: calls.append(1))
-    first = small(latents, time, encoder)
-    assert torch.equal(small(latents, time, encoder), first)
-    assert len(calls) == 1
     other = encoder.where(torch.tensor([True, False, False]), small.encode(blank(text), blank(lyrics)))
-    changed = small(latents, time, other)
+    with site.to_k.register_forward_hook(lambda *_: calls.append(1)):
+        first = small(latents, time, encoder)
+        assert torch.equal(small(latents, time, encoder), first)
+        assert len(calls) == 1
+        changed = small(latents, time, other)
     assert len(calls) == 2
-    handle.remove()
     assert not torch.allclose(changed[0], first[0], atol=1e-4)
     torch.testing.assert_close(changed[1:], first[1:], atol=1e-6, rtol=0)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +21,7 @@ from tada.models.ace_step.text import MAX_TOKENS, song_ids, text_states, tokenis
 from tada.models.base import Model
 from tada.models.context import Conditioning, Context, Stream, join
 from tada.models.phase import PhaseStage
-from tada.models.run import Latents, Pass, Sampling, SamplingState, whole_frames
+from tada.models.run import Latents, Pass, Sampling, SamplingState, cfg, whole_frames
 
 LONGEST = 240.0
 SMALL_CARD = 20 * 2**30
@@ -189,9 +188,6 @@ class AceStep(Model):
     def site_inputs(self, stream: Stream) -> dict[str, Any]:
         return {"encoder": stream}
 
-    def site_states(self, stream: Stream) -> Tensor:
-        return stream.states
-
     # ---- sampling
 
     def noise_shape(self, seconds: float) -> tuple[int, ...]:
@@ -219,14 +215,16 @@ class AceStep(Model):
             cond, uncond = self.both(x, sigma, run, i // per_step)
             scale = flow.decayed(settings.guidance, settings.lowest, settings.decay, i, guided)
             if settings.method == "cfg":
-                return flow.cfg(cond, uncond, scale)
+                return cfg(cond, uncond, scale)
             if settings.method == "cfg_star":
                 return flow.cfg_star(cond, uncond, scale, i)
             v, average = flow.apg(cond, uncond, scale, average)
             return v
 
         def velocity(x: Tensor, sigma: float, i: int) -> Tensor:
-            poles = partial(self.poles, x, sigma, run, i // per_step)
+            def poles() -> Tensor:
+                return self.predict(torch.cat([x, x]), sigma, run, i // per_step, ("positive", "negative"))
+
             return self.live.guide(guided_velocity(x, sigma, i), poles)
 
         return velocity
@@ -238,10 +236,6 @@ class AceStep(Model):
             return cond, uncond
         weak = weak_range(len(self.sites), 15, 20, 24)
         return self.predict(x, sigma, run, step, ("cond",)), self.predict(x, sigma, run, step, ("uncond",), weak)
-
-    def poles(self, x: Tensor, sigma: float, run: SamplingState, step: int) -> Tensor:
-        """Velocity of the positive and the negative pass, stacked along rows."""
-        return self.predict(torch.cat([x, x]), sigma, run, step, ("positive", "negative"))
 
     def predict(
         self, x: Tensor, sigma: float, run: SamplingState, step: int, passes: tuple[Pass, ...], weak: range = range(0)

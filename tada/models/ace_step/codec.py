@@ -26,8 +26,7 @@ class Codec(nn.Module):
     def __init__(self, autoencoder: Any, vocoder: Vocoder) -> None:
         super().__init__()
         self.autoencoder, self.vocoder = autoencoder, vocoder
-        self.stride: int = autoencoder.spatial_compression_ratio  # mel frames per latent frame
-        self.hop: int = self.stride * vocoder.upsampling  # samples per latent frame
+        self.hop: int = autoencoder.spatial_compression_ratio * vocoder.upsampling  # samples per latent frame
 
     def decode(self, latents: Tensor) -> Tensor:
         """Audio of latents.
@@ -44,7 +43,7 @@ class Codec(nn.Module):
         return torch.cat([resample(wave, rate, SAMPLE_RATE).expand(-1, 2, -1) for wave in waves])
 
     def mels(self, latents: Tensor) -> Tensor:
-        """Log-mels ``[B, 2, n_mels, stride * T]`` of latents ``[B, C, R, T]``, left and right."""
+        """Log-mels ``[B, 2, n_mels, frames]`` of latents ``[B, C, R, T]``, left and right."""
         mel = self.autoencoder.decode(latents / LATENT_SCALE + LATENT_SHIFT).sample
         return (mel * 0.5 + 0.5) * (MEL_HIGH - MEL_LOW) + MEL_LOW
 
@@ -91,13 +90,7 @@ class PhaseCodec(nn.Module):
 def resample(audio: Tensor, rate: int, new_rate: int) -> Tensor:
     """Resample with a Hann-windowed sinc, as the checkpoint's own pipeline does.
 
-    Args:
-        audio: float32 ``[..., samples]``.
-        rate: sample rate of ``audio``, in Hz.
-        new_rate: wanted sample rate, in Hz.
-
-    Returns:
-        ``[..., ceil(samples * new_rate / rate)]``.
+    From float32 ``[..., samples]`` at ``rate`` Hz to ``[..., ceil(samples * new_rate / rate)]`` at ``new_rate`` Hz.
     """
     common = math.gcd(rate, new_rate)
     old, new = rate // common, new_rate // common

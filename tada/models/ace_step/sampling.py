@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from tada.models.run import cfg
+
 SHIFT = 3.0
 TRAIN_STEPS = 1000
 Mix = Callable[[Tensor], Tensor]
@@ -79,11 +81,6 @@ def decayed(scale: float, lowest: float, decay: float, i: int, guided: range) ->
     if decay <= 0 or len(guided) < 2:
         return scale
     return scale - (scale - lowest) * (i - guided.start) / (len(guided) - 1) * decay
-
-
-def cfg(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance."""
-    return uncond + scale * (cond - uncond)
 
 
 def cfg_star(cond: Tensor, uncond: Tensor, scale: float, i: int) -> Tensor:

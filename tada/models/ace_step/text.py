@@ -56,7 +56,7 @@ def text_states(encoder: Any, ids: Tensor, mask: Tensor, weak_blocks: Collection
     with ExitStack() as hooks:
         for index in weak_blocks:
             queries = encoder.encoder.block[index].layer[0].SelfAttention.q
-            hooks.callback(queries.register_forward_hook(lambda _, __, output: output * ERG_SCALE).remove)
+            hooks.enter_context(queries.register_forward_hook(lambda _, __, output: output * ERG_SCALE))
         return encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
 
 

@@ -120,7 +120,6 @@ class CrossAttention(_Attention):
         """Return what the block adds to its hidden states ``[B, T, D]``.
 
         Args:
-            hidden: ``[B, T, D]``.
             encoder: states ``[B, S, D]``, mask and positions ``[B, S]``; keys turn by its positions.
             rotary: table of the frames, ``[T, d]`` each.
             query_scale: factor on the queries.
@@ -273,13 +272,10 @@ class AceStepTransformer(nn.Module):
         """Velocity (noise minus data) at one noise level.
 
         Args:
-            latents: ``[B, C, R, T]``.
+            latents: ``[B, C, R, T]``, as is what it returns.
             timestep: ``[B]`` in 0..1000, which is 1000 sigma.
             encoder: from `encode`.
             weak_blocks: blocks with weakened cross-attention queries (ERG).
-
-        Returns:
-            ``[B, C, R, T]``.
         """
         time = self.timestep_embedder(timestep)
         vectors = self.t_block(time).unflatten(-1, (6, -1))
