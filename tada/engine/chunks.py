@@ -74,8 +74,7 @@ def check_shipped(model: Model, plan: pd.DataFrame, job: Job, sample: set[str]) 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of prompts that are cut off, as they were for whoever ships them
         for _, chunk in plan[plan["chunk"].isin(chunks)].groupby("chunk", sort=False):
-            todo = _with_references(chunk, sample)
-            for rows, clips in make_clips(model, job, chunk, todo, limit, filled=False):
+            for rows, clips in make_clips(model, job, chunk, _with_references(chunk, sample), limit):
                 shipped.layer().compare(_judge(model, job.judge, clips, rows), model.draws_tokens)
 
 
@@ -88,19 +87,15 @@ def _return_memory() -> None:
 
 
 def make_clips(
-    model: Model, job: Job, chunk: pd.DataFrame, rows: pd.DataFrame, limit: Limit, filled: bool = True
+    model: Model, job: Job, chunk: pd.DataFrame, rows: pd.DataFrame, limit: Limit
 ) -> Iterator[tuple[pd.DataFrame, Clips]]:
-    """Some rows of a chunk and their clips, a batch of one kind at a time.
-
-    Batches are filled up to what they would hold if all of the chunk were made, so that clips are the same to the last
-    bit; those that are not ``filled`` are the same but for rounding, and take less time.
-    """
+    """Some rows of a chunk and their clips, a batch of one kind at a time."""
     if rows.empty:
         return
     texts = _encode(model, job.setting, chunk)
     kinds = chunk["kind"] if "kind" in chunk else pd.Series(0, chunk.index)
     for kind, part in rows.groupby(kinds, sort=False):
-        yield from _batches(model, job, texts, part, int((kinds == kind).sum()) if filled else len(part), limit)
+        yield from _batches(model, job, texts, part, int((kinds == kind).sum()), limit)
 
 
 def _encode(model: Model, setting: Setting, chunk: pd.DataFrame) -> Texts:
