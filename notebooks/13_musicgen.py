@@ -35,6 +35,7 @@ tada.book.colab.setup()
 checkpoint: str = "mini"  # mini, public, a hub id or a folder; tiny builds a random one
 profile: str = "mini"  # how much to run: smoke, mini, colab or paper
 concepts: list[str] = ["tempo", "timbre"]  # what is steered
+pairs: int = 0  # of a concept in the sweep; 0 for the profile's
 functional: str = ""  # functional layers such as 6+7; empty: what the checkpoint says, or a localisation found
 words: str = ""  # vocabulary of the prompts: mini or public; empty: the checkpoint's
 seconds: float = 0.0  # length of the clips; 0 for the profile's
@@ -185,7 +186,9 @@ plt.show()
 # %% mystnb={"image": {"alt": "A map of impacts: concepts down, cross-attention layers of MusicGen across."}}
 plan = localise.plan("musicgen", checkpoint, profile, seconds=table.config.seconds or None)
 scores = localise.sweep(
-    plan, localise.build_pairs(plan), store=localise.scores_folder(localisation, "musicgen", checkpoint)
+    plan,
+    localise.build_pairs(plan, limit=pairs or None),
+    store=localise.scores_folder(localisation, "musicgen", checkpoint),
 )
 impacts = patching.functional(patching.impact(scores))
 maps.impact_map(impacts, len(model.sites), f"{model.checkpoint}, eq. 9")
