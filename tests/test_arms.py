@@ -14,6 +14,7 @@ from tada import steering
 from tada.errors import InputError
 from tada.hooks import edit, record
 from tada.minis.cards import MINIS
+from tada.models import pipeline
 from tada.models.context import Stream
 from tada.models.run import SamplingState
 from tada.steering import Vector, prompted
@@ -214,14 +215,13 @@ def test_guide_apart_adds_the_difference_of_two_predictions(tiny_model, monkeypa
 
         monkeypatch.setattr(model, "velocity", velocity)
     else:
-        guided = model.guided
-        monkeypatch.setattr(
-            model,
-            "guided",
-            lambda x, t, step, run: (
-                guided(x, t, step, run) + alpha * (model.denoise(x, t, runs[0]) - model.denoise(x, t, runs[1]))
-            ),
-        )
+        plain = pipeline.guided
+
+        def guided(ask, run):
+            x, t, *_ = ask.args
+            return plain(ask, run) + alpha * (model.denoise(x, t, runs[0]) - model.denoise(x, t, runs[1]))
+
+        monkeypatch.setattr(pipeline, "guided", guided)
     assert_same(sample(model, poles(model).neutral), steered, 2e-6)  # some CPUs round to 1.07e-6
 
 
