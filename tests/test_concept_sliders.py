@@ -42,14 +42,14 @@ def sample(model, rows=1):
 
 def naive_loss(model, slider, contexts, noise, step, monkeypatch):
     """The changes are added to the weights, and every prediction is a call of its own."""
-    name, seen = "both" if model.name == "ace-step" else "guided", []
+    name, seen = "both" if model.name == "ace-step" else "ask", []
     original, settings = getattr(model, name), model.sampling(QUICK)
     monkeypatch.setattr(model, name, lambda x, t, *rest: seen.append((x, t)) or original(x, t, *rest))
 
     def predict(context):
         run = SamplingState(model.conditioning(context, SECONDS, settings), settings, SECONDS, len(noise))
         x, t = seen[step]
-        return model.denoise(x, t, run) if name == "guided" else model.predict(x, t, run, step, ("cond",))
+        return model.denoise(x, t, run) if name == "ask" else model.predict(x, t, run, step, ("cond",))
 
     plain = {module: model.denoiser.get_submodule(module).weight.clone() for module in slider.up}
     with torch.no_grad():
