@@ -136,7 +136,7 @@ figures.judge_table(verdicts)
 #
 # ## Limits
 #
-# - Two dozen hypotheses at 95 % are many tests: a verdict or two will be chance.
+# - More than two dozen hypotheses at 95 % are many tests: a verdict or two will be chance.
 # - Claims were made of other models, with other prompts, seconds and steps. A verdict here says what such a claim is worth where the
 #   truth is known, not that others measured wrongly.
 # - Conditions end at equal distance or at equal strength, as each test says; another choice may turn a verdict.
