@@ -507,12 +507,14 @@ def test_a_small_full_swap_or_a_single_pair_makes_the_impact_unknown(pairs):
     assert row["effect_low"] < 0 < row["effect_high"] and np.isfinite(row["impact"])
 
 
-def test_scores_with_gaps_are_refused():
+def test_scores_with_gaps_or_twice_are_refused():
     table = scores({"none": [0.0, 0.1], "all": [1.0, 1.0], "0": [0.5, 0.5]})
     with pytest.raises(ValueError, match=r"concept c.*no clips with layers 'all'"):
         patching.impact(table[table["layers"] != "all"])
     with pytest.raises(ValueError, match="pair p1 has no clip"):
         patching.impact(table[:-1])
+    with pytest.raises(ValueError, match="2 scores are there twice"):
+        patching.impact(pd.concat([table, table[-2:]]))
     with pytest.raises(ValueError, match="1 scores are NaN"):
         patching.impact(table.assign(value=[np.nan, *table["value"][1:]]))
 

@@ -132,6 +132,8 @@ def resample(part: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> S
         row, column = np.argwhere(np.isnan(table))[0]
         pair, number = clips[column]
         raise InputError(f"{where}: pair {pair} has no clip of {sets[row]} with seed {number}, but of other layers")
+    if len(part) > table.size:
+        raise InputError(f"{where}: {len(part) - table.size} scores are there twice; expected one a layer set and clip")
     pairs, seeds = (list(labels) for labels in zip(*clips, strict=True))
     crossed = [pairs] if len(set(seeds)) == len(seeds) else [pairs, seeds]
     drawn, units = cluster_draws(*crossed, resamples=resamples, seed=named_seed(str(part["concept"].iloc[0]), seed))
@@ -152,10 +154,8 @@ def _table(case: Any, cases: Sequence[Similarities], known: bool) -> pd.DataFram
     rise = np.mean([one.rises(sets) / (one.rises([ALL])[0, 0] or np.nan) for one in cases], axis=0).T
     units, strata = min(one.units for one in cases) if known else 1, len(cases)
     margin = share[:, [sets.index(("patch", layers)) for _, layers in sets]] - share
-    table = dict(zip(CASE, case, strict=True)) | {
-        "method": [one[0] for one in sets],
-        "layers": [one[1] for one in sets],
-    }
+    about = dict(zip(CASE, case, strict=True))
+    table = about | {name: [one[place] for one in sets] for place, name in enumerate(("method", "layers"))}
     for values, names in ((share, ("impact", "low", "high")), (margin, ("margin", "margin_low", "margin_high"))):
         table |= dict(zip(names, (values[0], *bootstrap(values, units, strata=strata)), strict=True))
     methods, bounds = np.array(table["method"]), np.empty(len(sets))
