@@ -40,6 +40,7 @@ layer: int = -1  # of the autoencoder; -1: the strongest functional one
 words: str = ""  # vocabulary of the prompts: mini or public; empty: the checkpoint's
 scale: str = ""  # what 100 % is: length, calibrated, distance or paper; empty: the profile's
 prompts: int = 0  # steered, for each concept; 0 for the profile's
+spacing: int = 0  # of strengths from -100 to 100, in percent of the range; 0 for the profile's
 seconds: float = 0.0  # length of the clips; 0 for the profile's
 captions: str = ""  # csv or Parquet file, or google/MusicCaps, to train the autoencoder on; empty: synthetic captions
 workers: int = 2  # processes, each with a model and one thread; 1 on a GPU, and at smoke, where they would not pay
@@ -72,14 +73,14 @@ plots.style()
 # %%
 asked = table_1.Config(
     architecture, checkpoint, profile, tuple(concepts), functional, layer, words,
-    scale=scale, prompts=prompts, seconds=seconds, captions=captions, store=store, localisation=localisation,
+    scale=scale, prompts=prompts, spacing=spacing, seconds=seconds, captions=captions, store=store, localisation=localisation,
 )  # fmt: skip
 table = table_1.open_table(asked)
 config, experiment = table.config, table.work
 model, setting, size = experiment.model, experiment.setting, experiment.profile.table
 again = rerun_command(
     "07_table_1",
-    "architecture checkpoint profile concepts functional words scale prompts seconds layer captions",
+    "architecture checkpoint profile concepts functional words scale prompts spacing seconds layer captions",
     globals() | {"layer": str(layer) if layer >= 0 else ""},
 )
 

@@ -56,6 +56,14 @@ def test_each_method_of_fitting_has_a_file_of_its_own(tiny_model, tmp_path):
         library.fit(model, recipe(method="cca"), tmp_path)
 
 
+def test_of_a_vector_its_mean_over_steps_can_be_kept(tiny_model, tmp_path):
+    model = tiny_model("stable-audio")
+    whole, mean = (library.fit(model, recipe(method="poles", step_mean=kept), tmp_path) for kept in (False, True))
+    assert (whole.steps, mean.steps) == (2, 1) and whole.info["recipe"] != mean.info["recipe"]
+    site = model.sites[3]
+    assert torch.equal(mean.directions[site], whole.directions[site].mean(0, keepdim=True))
+
+
 def test_a_vector_that_a_killed_run_left_half_written_is_fitted_again(tiny_model, tmp_path):
     model = tiny_model("ace-step")
     first, place = library.fit(model, recipe(), tmp_path), library.path(tmp_path, model, "tempo")

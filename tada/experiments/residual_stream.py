@@ -63,8 +63,8 @@ def direction(table: Table1, concept: str, method: str = "poles") -> Vector:
             counterpart.
     """
     work = table.work
-    recipe = replace(steering.recipe(work, concept), method=method, sites=work.model.residuals, wording="revised")
-    return library.fit(work.model, recipe, table.kept("residual-vectors")).step_mean(unit=False)
+    recipe = replace(steering.recipe(work, concept), method=method, wording="revised", step_mean=True)
+    return library.fit(work.model, replace(recipe, sites=work.model.residuals), table.kept("residual-vectors"))
 
 
 def strategies(table: Table1, concept: str) -> list[Way]:

@@ -64,6 +64,7 @@ class Config:
         vocabulary: of the prompts, ``"mini"`` or ``"public"``; nothing for the checkpoint's.
         scale: what 100 % is, a name in :data:`SCALES`; nothing for the profile's.
         prompts: of a concept; 0 for the profile's.
+        spacing: of strengths, in percent of the range; 0 for the profile's.
         seconds: length of the clips; 0 for the profile's.
         captions: that the autoencoder is trained on, as for ``tada.pairs.build``.
         store: folder of everything that is kept.
@@ -85,6 +86,7 @@ class Config:
     vocabulary: str = ""
     scale: str = ""
     prompts: int = 0
+    spacing: int = 0
     seconds: float = 0.0
     captions: str = ""
     store: str = "_build/steering"
@@ -127,7 +129,8 @@ def open_table(config: Config) -> Table1:
         KeyError, IndexError, ValueError, OSError: as for ``tada.experiments.steering.plan``; an unknown scale.
     """
     config, size = describe_tiny(config), get_profile(config.profile)
-    table = replace(size.table, scale=config.scale or size.table.scale, prompts=config.prompts or size.table.prompts)
+    asked = {"scale": config.scale, "prompts": config.prompts, "spacing": config.spacing}
+    table = replace(size.table, **{name: value for name, value in asked.items() if value})
     iterations = config.slider_iterations or size.benchmark.slider_iterations
     size = replace(size, table=table, benchmark=replace(size.benchmark, slider_iterations=iterations))
     check_name("scale", table.scale, SCALES)

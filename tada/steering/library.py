@@ -43,6 +43,7 @@ class Recipe:
             ``tada.steering.probe_direction``), ``"shuffled"`` (CAA of pairs half of which are swapped), or a
             difference as long as it is: ``"difference"`` (of the concept's prompts and neutral ones), ``"poles"`` (of
             the concept's and its counterpart's) or ``"opposite"`` (of the counterpart's and neutral ones).
+        step_mean: average its directions over steps, as :meth:`Vector.step_mean` does, as long as they are.
     """
 
     concept: str
@@ -54,6 +55,7 @@ class Recipe:
     sites: Layers | None = None
     shared_noise: bool = False
     method: str = "caa"
+    step_mean: bool = False
 
 
 METHODS = ("caa", "austeer", "probe", "shuffled", "difference", "poles", "opposite")
@@ -78,6 +80,7 @@ def fit(model: Model, recipe: Recipe, folder: str | Path | None = FOLDER, force:
     about = {"concept": recipe.concept, "wording": recipe.wording, "vocabulary": recipe.vocabulary}
     how = {"what": "vector", "count": recipe.count, "seeds": _seeds(recipe), "sites": list(model.resolve(recipe.sites))}
     how |= {} if recipe.method == "caa" else {"method": recipe.method}
+    how |= {"step_mean": True} if recipe.step_mean else {}
     unit = units(model, setting, None, [{**about, **how}])[0]
     place = None if folder is None else path(folder, model, recipe.concept, recipe.method)
     old = None if place is None else _kept(place, unit, force)
@@ -105,6 +108,7 @@ def _fit(model: Model, recipe: Recipe, pairs: prompts.Pairs, setting: Setting, a
         case "opposite":
             sides = pairs.negative, pairs.neutral
     vector = by(model, *sides, _seeds(recipe), setting, recipe.sites)
+    vector = vector.step_mean(unit=False) if recipe.step_mean else vector
     return replace(vector, info={**vector.info, **about})
 
 
