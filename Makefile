@@ -11,6 +11,9 @@ FRESH ?=
 # One thread a process: tiny models run many times slower when threads compete for few cores.
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
+# Only what is imported is compiled, by the first process that does; pip would compile all of every package.
+export PIP_NO_COMPILE ?= 1
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help book test test-metrics lint train pair lock look clean
 .DEFAULT_GOAL := help

@@ -13,8 +13,10 @@ from tada.book import build as book
 from tada.book import notebooks, pages, provenance
 from tada.book.build import Page
 from tada.book.pages import PageSpec
+from tada.book.results import Kept
 from tada.errors import BookError, NotebookError
 from tada.experiments import profiles
+from tada.io import write_json
 
 MORE = "\n# %%\n'more'\n"
 CONFIG = """\
@@ -247,6 +249,19 @@ def test_pages_that_others_wait_for_come_first(checkout: Checkout) -> None:
     checkout.run(jobs=1)
     begun = [line.partition("_")[0] for line in checkout.lines if line.endswith("begun")]
     assert begun == ["03", "04", "01", "02", "05"]
+
+
+def test_of_pages_that_can_begin_the_longest_comes_first(checkout: Checkout) -> None:
+    for name in ("03_three", "04_four", "05_five"):
+        checkout.write(f"notebooks/{name}.py", "# %%\n1\n")
+    checkout.write("notebooks/pages.yml", "05_five:\n  05_five: {after: [01_one]}\n")
+    took = {"02_two": {"seconds": 3}, "03_three": {"seconds": 80.5}, "05_five": {"seconds": 40}}
+    pages_of = {page: {"units": [], **about} for page, about in took.items()}
+    about = {"date": "2026-03-01", "command": "tada results make", "pages": pages_of}
+    write_json(checkout.folder / "results" / "about.json", about)
+    checkout.run(jobs=1, kept=Kept(checkout.folder, checkout.folder / "results", None))
+    begun = [line.partition("_")[0] for line in checkout.lines if line.endswith("begun")]
+    assert begun == ["01", "03", "05", "02", "04"]
 
 
 def test_after_a_failure_what_is_under_way_is_finished_and_no_other_is_begun(checkout: Checkout) -> None:

@@ -119,7 +119,9 @@ def execute(
         tell(f"{spec.name}: {said + '; ' if said else ''}{end}")
 
     forks.preload()
-    _run_side_by_side([spec for spec in specs if spec.name not in pages], jobs or default_jobs(profile), run)
+    took = results.seconds(kept)
+    todo = sorted((spec for spec in specs if spec.name not in pages), key=lambda spec: -took.get(spec.name, 0.0))
+    _run_side_by_side(todo, jobs or default_jobs(profile), run)
     if failures:
         raise BookError("\n\n".join(failures))
     return [pages[spec.name] for spec in specs]
@@ -136,9 +138,10 @@ def default_jobs(profile: str) -> int:
 def _run_side_by_side(specs: Sequence[PageSpec], jobs: int, run: Callable[[PageSpec, threading.Event], None]) -> None:
     """Run pages in threads, each after those whose results it reads; an exception stops all that run.
 
-    Of pages that could begin, those that most others wait for come first.
+    Of pages that could begin, those that most others wait for come first, then by their order.
     """
     known, order, stop = {spec.name: spec for spec in specs}, sort_pages(specs), threading.Event()
+    ranks = {name: (-sum(name in spec.after for spec in specs), place) for place, name in enumerate(known)}
     running: dict[Future[None], str] = {}
     ready: list[str] = []
     order.prepare()
@@ -146,7 +149,7 @@ def _run_side_by_side(specs: Sequence[PageSpec], jobs: int, run: Callable[[PageS
         try:
             while order.is_active():
                 ready += order.get_ready()
-                ready.sort(key=lambda name: -sum(name in spec.after for spec in specs))
+                ready.sort(key=ranks.__getitem__)
                 while ready and len(running) < jobs:
                     name = ready.pop(0)
                     running[pool.submit(run, known[name], stop)] = name

@@ -104,6 +104,14 @@ def count(used: Mapping[str, Any], page: str, kept: Kept) -> dict[str, Any]:
     return found | {"seed": kept.seed, "date": said["date"], "command": said["command"]}
 
 
+def seconds(kept: Kept) -> dict[str, float]:
+    """Read how long each page took when what ships was made."""
+    if kept.shipped is None:
+        return {}
+    pages = json.loads((kept.shipped / ABOUT).read_text(encoding="utf-8"))["pages"]
+    return {page: float(about.get("seconds", 0.0)) for page, about in pages.items()}
+
+
 def describe(counts: Mapping[str, Any]) -> str:
     """Say where a page's scores come from, by :func:`count`; nothing where none that ship were made for it."""
     if not counts or not counts["scores"] + counts["stale"]:

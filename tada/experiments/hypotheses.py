@@ -267,9 +267,11 @@ TESTS: Mapping[str, Test] = {
 def conditions(found: Findings) -> pd.DataFrame:
     """Average every condition of every study over concepts: ``study, judge, condition, value, low, high, over``."""
     cases = found.values[["study", "judge", "condition"]].drop_duplicates()
+    tested = cases.drop_duplicates(["study", "condition"]).itertuples(index=False)
+    effects = {(study, condition): contrast(study, {condition: 1.0})(found) for study, _, condition in tested}
     rows = []
     for study, judge, condition in cases.itertuples(index=False):
-        effect = contrast(study, {condition: 1.0})(found).get(judge)
+        effect = effects[study, condition].get(judge)
         if effect is not None:
             rows.append((study, judge, condition, effect.value, effect.low, effect.high, effect.over))
     return pd.DataFrame(rows, columns=["study", "judge", "condition", "value", "low", "high", "over"])
