@@ -13,6 +13,7 @@ Distances between sets have no value a unit; groups of units are left out in tur
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
@@ -44,11 +45,17 @@ def draws(count: int, resamples: int = RESAMPLES, seed: int = 0) -> Values:
     """Draw the weights of units: of the sample itself (first row) and of its resamples, with replacement.
 
     Returns:
-        Weights of sum 1, ``[1 + resamples, count]``; times values ``[count]`` they are means.
+        Weights of sum 1, ``[1 + resamples, count]``, not to be written to; times values ``[count]`` they are means.
     """
-    resamples = integer("resamples", resamples, 1)
+    return _draws(count, integer("resamples", resamples, 1), seed)
+
+
+@lru_cache(maxsize=16)  # many quantities of one sample are drawn alike
+def _draws(count: int, resamples: int, seed: int) -> Values:
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
-    return np.concatenate([np.full((1, count), 1 / count), drawn / count])
+    weights = np.concatenate([np.full((1, count), 1 / count), drawn / count])
+    weights.setflags(write=False)
+    return weights
 
 
 def named_seed(name: str, seed: int = 0) -> int:

@@ -11,7 +11,7 @@ from tada import patching
 from tada.errors import InputError
 from tada.experiments import localisation
 from tada.experiments.experiment import Experiment
-from tada.patching.impacts import MIN_IMPACT
+from tada.patching.impacts import CASE, MIN_IMPACT, impact_of
 from tada.stats import MIN_UNITS, proportion
 
 SIZES = (3, 6, 12, 32)
@@ -79,6 +79,7 @@ def grade(
         and the numbers of layers: ``layers`` of the model, ``planted, carrying, called``, and of the called ones those
         that are planted (``right``) and that carry the concept (``found``).
     """
+    scores = scores[[*CASE, "method", "layers", "pair", "seed", "value"]]
     plants = scores["pair"].map(pairs.set_index("pair")["plant"])
     about = pairs.drop_duplicates("plant").set_index("plant")[["concept", "layers"]].to_dict("index")
     blocks = [(number, *block) for number, part in scores.groupby(plants, sort=False) for block in _cut(part, sizes)]
@@ -106,7 +107,8 @@ def _cut(scores: pd.DataFrame, sizes: Sequence[int]) -> Iterator[tuple[int, pd.D
 
 def _impacts(blocks: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """The impacts of blocks, with the number of each in the place of its concept, so that a rule takes them apart."""
-    return pd.concat([patching.impact(block).assign(concept=str(number)) for number, block in enumerate(blocks)])
+    names = ((str(number), block, block.iloc[0]) for number, block in enumerate(blocks))
+    return impact_of(((one["checkpoint"], one["model"], name, one["metric"]), block) for name, block, one in names)
 
 
 def _count(called: pd.DataFrame, elsewhere: pd.DataFrame, planted: set[str]) -> dict[str, Any]:

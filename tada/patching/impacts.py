@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,12 +45,18 @@ def impact(scores: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> p
         InputError: scores without ``none`` or ``all``, of a control but not of what it controls, with gaps, or with
             values that are NaN.
     """
+    return impact_of(scores.groupby(CASE, sort=False), resamples, seed)
+
+
+def impact_of(cases: Iterable[tuple[Any, pd.DataFrame]], resamples: int = RESAMPLES, seed: int = 0) -> pd.DataFrame:
+    """Measure as :func:`impact` does, for scores of one case each, under the names ``(checkpoint, model, concept,
+    metric)`` that are given to them."""
     parts = []
-    for case, part in scores.groupby(CASE, sort=False):
+    for case, part in cases:
         found = resample(part, resamples, seed)
         facts = found.facts()
-        parts.append(_table(case, [found], facts["known"]).assign(**facts))
-    return pd.concat(parts, ignore_index=True)
+        parts.append(_columns(case, [found], facts["known"]) | facts)
+    return _stack(parts)
 
 
 def pooled_impact(scores: pd.DataFrame) -> pd.DataFrame:
@@ -70,8 +76,8 @@ def pooled_impact(scores: pd.DataFrame) -> pd.DataFrame:
         facts: dict[str, Any] = {"known": bool(known), "concepts": len(known)}
         facts |= {"pairs": sum(one.pairs for one in known), "clips": sum(one.clips for one in known)}
         case = checkpoint, model, POOLED, metric
-        parts.append(_table(case, known or every, bool(known)).assign(**facts))
-    return pd.concat(parts, ignore_index=True)
+        parts.append(_columns(case, known or every, bool(known)) | facts)
+    return _stack(parts)
 
 
 class Similarities(NamedTuple):
@@ -147,7 +153,16 @@ def _labels(*columns: pd.Series) -> tuple[list[tuple[Any, ...]], Values]:
     return list(codes), np.array(rows)
 
 
-def _table(case: Any, cases: Sequence[Similarities], known: bool) -> pd.DataFrame:
+def _stack(parts: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Put tables below each other, each of columns and of values that hold for all of its rows."""
+    sizes = [len(part["layers"]) for part in parts]
+    columns = {
+        name: [np.broadcast_to(part[name], size) for part, size in zip(parts, sizes, strict=True)] for name in parts[0]
+    }
+    return pd.DataFrame({name: np.concatenate(values) for name, values in columns.items()})
+
+
+def _columns(case: Any, cases: Sequence[Similarities], known: bool) -> dict[str, Any]:
     """Mean impacts over cases and margins over controls, with intervals, of the sets that all cases have."""
     sets = [one for one in cases[0].sets if one not in (NONE, ALL) and all(one in other.sets for other in cases)]
     share = np.mean([one.shares(sets) for one in cases], axis=0).T
@@ -165,7 +180,7 @@ def _table(case: Any, cases: Sequence[Similarities], known: bool) -> pd.DataFram
     margins = {
         name: np.where(methods == "patch", np.nan, table[name]) for name in ("margin", "margin_low", "margin_high")
     }
-    return pd.DataFrame(table | margins | {"bound": bounds})
+    return table | margins | {"bound": bounds}
 
 
 def functional(impacts: pd.DataFrame, least: float = MIN_IMPACT) -> pd.DataFrame:
@@ -191,10 +206,8 @@ def functional(impacts: pd.DataFrame, least: float = MIN_IMPACT) -> pd.DataFrame
     own = single[single["method"] == "patch"].drop(columns="margin_low").join(margins, on=cell)
     enough = own["known"] & (own["pairs"] >= MIN_UNITS)
     called = enough & (own["impact"] >= least) & (own["bound"] > 0) & ~(own["margin_low"] <= 0)
-    parts = own.assign(functional=called).groupby(CASE, sort=False)
-    return pd.concat(
-        [part.sort_values("impact", ascending=False, kind="stable") for _, part in parts], ignore_index=True
-    )
+    own = own.assign(functional=called, case=own.groupby(CASE, sort=False).ngroup())
+    return own.sort_values(["case", "impact"], ascending=[True, False], ignore_index=True).drop(columns="case")
 
 
 class Functional(NamedTuple):
