@@ -14,6 +14,7 @@ from tada import stats as intervals
 from tada.cli import app
 from tada.experiments import claims
 from tada.experiments.claims import Claim, Effect, Evidence
+from tada.experiments.claims.agreement import _correlated
 from tada.experiments.claims.check import MEASURES
 from tada.experiments.claims.effects import impacts
 from tada.experiments.claims.measures import concentration
@@ -427,3 +428,17 @@ def test_a_judge_that_follows_the_truth_agrees_and_one_that_does_not_does_not() 
 def test_rows_that_the_truth_does_not_tell_apart_are_no_pairs() -> None:
     found = agreement(steered({"functional": 0.8, "all": 0.5, "others": 0.5, "sae": 0.1}, noise=0.05))
     assert (found["pairs"] == 5).all() and (found["clips"] == 12 * (1 + 4 * 4)).all()
+
+
+def test_rank_correlations_of_drawn_prompts_are_those_of_clips_repeated() -> None:
+    random = np.random.default_rng(3)
+    clips = np.stack([random.integers(0, 6, (9, 4)), random.normal(size=(9, 4))]).astype(float)
+    clips[1] += 0.3 * clips[0]
+    times = (intervals.draws(9, resamples=200) * 9).round().astype(int)
+    naive = [
+        pd.DataFrame(np.repeat(clips, drawn, axis=1).reshape(2, -1).T).corr("spearman").iloc[0, 1] for drawn in times
+    ]
+    low, high = intervals.bootstrap(np.array(naive), 9)
+    found = _correlated(clips)
+    assert found == pytest.approx({"correlation": naive[0], "low": low, "high": high})
+    assert np.isnan(_correlated(np.ones((2, 9, 4)))["correlation"])

@@ -20,6 +20,7 @@ def test_draws_start_with_the_sample_and_weigh_prompts_as_they_are_drawn() -> No
     assert drawn[0].tolist() == [0.2] * 5
     counts = drawn[1:] * 5
     assert np.allclose(counts, counts.round()) and counts.max() >= 3
+    assert not drawn.flags.writeable, "whoever asks again is given the same"
     assert np.array_equal(drawn, intervals.draws(5, 300)) and not np.array_equal(drawn, intervals.draws(5, 300, seed=1))
 
 

@@ -128,9 +128,9 @@ def test_a_range_by_a_judge_keeps_its_scores(table: Table1) -> None:
 
 
 def test_numbers_that_are_given_come_before_the_profile_s(table: Table1) -> None:
-    opened = reopen(table, prompts=5, scale="paper")
+    opened = reopen(table, prompts=5, spacing=50, scale="paper")
     size, suite = opened.work.profile.table, opened.suite
-    assert (size.prompts, size.scale, size.percents) == (5, "paper", (-100.0, 100.0))
+    assert (size.prompts, size.scale, size.percents) == (5, "paper", (-100.0, -50.0, 50.0, 100.0))
     assert opened.work.setting.seconds == 1.2
     assert (suite.loudness, suite.weights, suite.predictor) == (LOUDNESS, "mini", None), "clips are as loud as renders"
     assert PROFILES["paper"].table.prompts == 100 and len(PROFILES["paper"].table.percents) == 20

@@ -129,8 +129,8 @@ def open_table(config: Config) -> Table1:
         KeyError, IndexError, ValueError, OSError: as for ``tada.experiments.steering.plan``; an unknown scale.
     """
     config, size = describe_tiny(config), get_profile(config.profile)
-    asked = {"scale": config.scale, "prompts": config.prompts, "spacing": config.spacing}
-    table = replace(size.table, **{name: value for name, value in asked.items() if value})
+    table = replace(size.table, scale=config.scale or size.table.scale, prompts=config.prompts or size.table.prompts)
+    table = replace(table, spacing=config.spacing or table.spacing)
     iterations = config.slider_iterations or size.benchmark.slider_iterations
     size = replace(size, table=table, benchmark=replace(size.benchmark, slider_iterations=iterations))
     check_name("scale", table.scale, SCALES)

@@ -57,11 +57,23 @@ def _compare(arms: Mapping[str, Scores], judge: str, other: str, concept: str) -
 
 def _correlated(clips: Values) -> dict[str, float]:
     """Spearman's rank correlation of ``[2, prompts, strengths]`` over all clips; prompts are drawn anew."""
-    count = clips.shape[1]
-    times = (draws(count, resamples=200) * count).round().astype(int)
-    values = np.array([spearman(*np.repeat(clips, drawn, axis=1).reshape(2, -1)) for drawn in times])
+    count, codes = clips.shape[1], [np.unique(one, return_inverse=True)[1].ravel() for one in clips]
+    times = (draws(count, resamples=200) * count).round().repeat(clips.shape[2], axis=1)
+    values = np.array([_weighted_spearman(*codes, drawn) for drawn in times])
     low, high = bootstrap(values, count) if not np.isnan(values[0]) else (np.nan, np.nan)
     return {"correlation": values[0], "low": max(low, -1.0), "high": min(high, 1.0)}
+
+
+def _weighted_spearman(x: Values, y: Values, times: Values) -> float:
+    """Compute :func:`spearman` of paired values, given by their places among the different ones, each so many times."""
+    ranks = []
+    for codes in (x, y):
+        totals = np.bincount(codes, times)
+        rank = (totals.cumsum() - (totals - 1) / 2)[codes]  # of equal values the mean
+        ranks.append(rank - np.average(rank, weights=times))
+    one, other = ranks
+    spread = (times @ one**2) * (times @ other**2)
+    return float(times @ (one * other) / np.sqrt(spread)) if spread > 0 else np.nan
 
 
 def spearman(x: ArrayLike, y: ArrayLike) -> float:
