@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from tada.evaluation.results import Scores
 from tada.experiments.claims.effects import PROBE, Evidence
@@ -57,14 +57,14 @@ def _compare(arms: Mapping[str, Scores], judge: str, other: str, concept: str) -
 
 def _correlated(clips: Values) -> dict[str, float]:
     """Spearman's rank correlation of ``[2, prompts, strengths]`` over all clips; prompts are drawn anew."""
-    count, codes = clips.shape[1], [np.unique(one, return_inverse=True)[1].ravel() for one in clips]
+    count, (x, y) = clips.shape[1], (np.unique(one, return_inverse=True)[1].ravel() for one in clips)
     times = (draws(count, resamples=200) * count).round().repeat(clips.shape[2], axis=1)
-    values = np.array([_weighted_spearman(*codes, drawn) for drawn in times])
+    values = np.array([_weighted_spearman(x, y, drawn) for drawn in times])
     low, high = bootstrap(values, count) if not np.isnan(values[0]) else (np.nan, np.nan)
     return {"correlation": values[0], "low": max(low, -1.0), "high": min(high, 1.0)}
 
 
-def _weighted_spearman(x: Values, y: Values, times: Values) -> float:
+def _weighted_spearman(x: NDArray[Any], y: NDArray[Any], times: Values) -> float:
     """Compute :func:`spearman` of paired values, given by their places among the different ones, each so many times."""
     ranks = []
     for codes in (x, y):
