@@ -22,6 +22,7 @@ from checks import SECONDS, run
 from tada import patching
 from tada.book import build, notebooks, pages
 from tada.book import results as kept_results
+from tada.engine.chunks import whole_batches
 from tada.errors import BookError, InputError
 from tada.experiments import experiment
 from tada.io import sha256, write_json
@@ -243,6 +244,21 @@ def test_a_sample_is_made_again_and_agrees(results: Path, tmp_path: Path, model:
     assert Store(tmp_path / "own").known() == set(), "what is compared is not kept"
     sweep(model, tmp_path / "own", score)
     assert sum(events.of("checked")) == score.heard <= len(found), "once a page"
+
+
+def test_where_batches_are_large_whole_ones_take_the_place_of_a_sample(
+    packed: tuple[Path, pd.DataFrame], results: Path
+) -> None:
+    units = packed[1]["unit_hash"].tolist()
+    plan = pd.DataFrame({"unit_hash": [*units, "not shipped"], "chunk": [0] * 10 + [1] * 9, "kind": [0] * 9 + [1] * 10})
+    hits = Counter(unit for one in units for unit in whole_batches(plan, {one}, 4))
+    assert sum(hits.values()) == 9 * 4 + 1 + 8 * 4 and "not shipped" not in hits
+    for sample in (set(units[:3]), set(units[2:14]), set(units)):
+        found = whole_batches(plan, sample, 4)
+        assert len(sample) <= len(found) < len(sample) + 4
+        groups = Counter((row.chunk, row.kind) for row in plan.itertuples() if row.unit_hash in found)
+        assert all(count % 4 == 0 or count in (1, 8, 9) for count in groups.values())
+    assert whole_batches(plan, set(), 4) == set()
 
 
 def test_where_results_ship_for_a_page_no_process_computes_ahead(

@@ -6,9 +6,10 @@ import ctypes
 import logging
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -70,12 +71,31 @@ def _with_references(chunk: pd.DataFrame, units: Iterable[str]) -> pd.DataFrame:
 
 def check_shipped(model: Model, plan: pd.DataFrame, job: Job, sample: set[str]) -> None:
     """Make a sample of what was read from shipped results again, here, and compare."""
-    limit, chunks = Limit(job.setting.batch), plan["chunk"][plan[UNIT].isin(sample)]
+    limit = Limit(job.setting.batch)
+    sample = whole_batches(plan, sample, limit.rows) if limit.rows > shipped.RUN else sample
+    chunks = plan["chunk"][plan[UNIT].isin(sample)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of prompts that are cut off, as they were for whoever ships them
         for _, chunk in plan[plan["chunk"].isin(chunks)].groupby("chunk", sort=False):
             for rows, clips in make_clips(model, job, chunk, _with_references(chunk, sample), limit):
                 shipped.layer().compare(_judge(model, job.judge, clips, rows), model.draws_tokens)
+
+
+def whole_batches(plan: pd.DataFrame, sample: Collection[str], size: int) -> set[str]:
+    """Choose as many units as a sample has, or a few more, in whole batches, since a part of one costs the same.
+
+    Every unit is as likely as in the sample: batches are cut, anywhere, from what could share one with a unit of it.
+    """
+    plan = plan[plan[UNIT].isin(shipped.layer().known(plan[UNIT]))].drop_duplicates(UNIT)
+    groups = plan.groupby([name for name in ("chunk", "kind") if name in plan], sort=False)[UNIT]
+    shared = {unit: list(part) for _, part in groups for unit in part if unit in sample}
+    random, found = Random(min(sample, default="")), set[str]()
+    for unit in random.sample(sorted(shared), len(shared)):
+        if len(found) < len(sample):
+            others = [other for other in shared[unit] if other not in found]
+            start = random.randrange(len(others) or 1)
+            found.update([*others[start:], *others[:start]][:size])
+    return found
 
 
 def _return_memory() -> None:

@@ -153,10 +153,12 @@ class Shipped:
             log.info("%s", {"shipped": places, "own": list(own), "both": both})
 
     def sampled(self, units: Iterable[str]) -> set[str]:
-        """Choose the units of the sample among these that were not compared yet; none where no page is built."""
+        """Choose the units of the sample among these, each once; none where no page is built."""
         if not log.isEnabledFor(logging.INFO):
             return set()
-        return {unit for unit in units if self.places.get(unit[:DIGITS]) in self._sample} - self._checked
+        found = {unit for unit in units if self.places.get(unit[:DIGITS]) in self._sample} - self._checked
+        self._checked.update(found)
+        return found
 
     def is_sampled(self, vector: str) -> bool:
         """Tell whether a vector is the one of the page that is fitted again."""
