@@ -200,12 +200,12 @@ def sounds(name):
     trial = replace(trial, rows=trial.rows[:1])
     shown = []
     for arm in table_1.make_arms(table, name):
-        strengths, keep = [0.0, arm.raw(-100), arm.raw(100)], table.kept("clips")
-        made = ranges.clips(model, arm, trial, strengths, keep)
+        percents = (-100, 100) if shown else (0, -100, 100)
+        strengths = [arm.raw(percent) for percent in percents]
+        made = ranges.clips(model, arm, trial, strengths, table.kept("clips"))
         title = figures.arm_name(arm.method, arm.layers if isinstance(arm.layers, str) else config.layer)
-        titles = ["unsteered", f"{title}, -100 %", f"{title}, +100 %"]
-        some = zip(made, titles, strengths, (0, -100, 100), strict=True)
-        shown += [players.Sound(*one) for one in some][1 if shown else 0 :]
+        titles = [f"{title}, {percent:+d} %" if percent else "unsteered" for percent in percents]
+        shown += [players.Sound(*one) for one in zip(made, titles, strengths, percents, strict=True)]
     return shown
 
 

@@ -116,8 +116,9 @@ def encode(samples: NDArray[Any], sample_rate: int, suffix: str, **options: Any)
 
 def _require_sound(audio: Tensor) -> None:
     """Raise InputError where rows of ``[rows, channels, frames]`` hold samples that no file can."""
-    bad = (audio.abs() <= LOUDEST).flatten(1).all(1).logical_not().nonzero().flatten().tolist()
-    if bad:
+    low, high = audio.aminmax() if audio.numel() else (0.0, 0.0)
+    if not (low >= -LOUDEST and high <= LOUDEST):  # NaN is neither
+        bad = (audio.abs() <= LOUDEST).flatten(1).all(1).logical_not().nonzero().flatten().tolist()
         raise InputError(
             f"NaN or infinite samples, or some above {LOUDEST:g} times full scale, in the audio of rows {bad} "
             f"(of {len(audio)}): decode in float32, or lower the strength of the intervention"

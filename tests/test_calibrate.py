@@ -134,6 +134,15 @@ def test_kept_clips_are_found_again(subject, tmp_path, monkeypatch):
     assert not torch.equal(made.audio[0], made.audio[1])
 
 
+def test_clips_at_a_strength_need_no_unsteered_ones(subject, monkeypatch):
+    model, vector = subject
+    both = calibrate.clips(model, Arm("caa", vector, LAYERS), TRIAL, [0.0, 2.0])
+    rows, sample = [], model.sample
+    monkeypatch.setattr(model, "sample", lambda texts, *others: rows.append(len(texts)) or sample(texts, *others))
+    alone = calibrate.clips(model, Arm("caa", vector, LAYERS), TRIAL, [2.0])
+    assert rows == [2] and torch.equal(alone.audio, both.audio[1::2])
+
+
 def test_a_judge_that_does_not_fit(subject):
     model, vector = subject
     with pytest.raises(ValueError, match="'concept' and 'sound'"):

@@ -22,6 +22,7 @@ from checks import SECONDS, run
 from tada import patching
 from tada.book import build, notebooks, pages
 from tada.book import results as kept_results
+from tada.engine import chunks
 from tada.engine.chunks import whole_batches
 from tada.errors import BookError, InputError
 from tada.experiments import experiment
@@ -244,6 +245,16 @@ def test_a_sample_is_made_again_and_agrees(results: Path, tmp_path: Path, model:
     assert Store(tmp_path / "own").known() == set(), "what is compared is not kept"
     sweep(model, tmp_path / "own", score)
     assert sum(events.of("checked")) == score.heard <= len(found), "once a page"
+
+
+def test_no_batch_of_a_sample_is_filled_up(
+    results: Path, tmp_path: Path, model: Model, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, sample = [], chunks._sample
+    monkeypatch.setattr(chunks, "_sample", lambda *given: sizes.append((len(given[3]), given[4])) or sample(*given))
+    score = Power()
+    sweep(model, tmp_path / "own", score)
+    assert sizes and all(rows == size for rows, size in sizes) and score.heard == sum(size for _, size in sizes)
 
 
 def test_where_batches_are_large_whole_ones_take_the_place_of_a_sample(

@@ -77,7 +77,7 @@ def check_shipped(model: Model, plan: pd.DataFrame, job: Job, sample: set[str]) 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of prompts that are cut off, as they were for whoever ships them
         for _, chunk in plan[plan["chunk"].isin(chunks)].groupby("chunk", sort=False):
-            for rows, clips in make_clips(model, job, chunk, _with_references(chunk, sample), limit):
+            for rows, clips in make_clips(model, job, chunk, _with_references(chunk, sample), limit, fill=False):
                 shipped.layer().compare(_judge(model, job.judge, clips, rows), model.draws_tokens)
 
 
@@ -107,15 +107,19 @@ def _return_memory() -> None:
 
 
 def make_clips(
-    model: Model, job: Job, chunk: pd.DataFrame, rows: pd.DataFrame, limit: Limit
+    model: Model, job: Job, chunk: pd.DataFrame, rows: pd.DataFrame, limit: Limit, fill: bool = True
 ) -> Iterator[tuple[pd.DataFrame, Clips]]:
-    """Some rows of a chunk and their clips, a batch of one kind at a time."""
+    """Some rows of a chunk and their clips, a batch of one kind at a time.
+
+    Batches are filled up to what the whole chunk would have, so that the rounding of a row does not depend on which
+    others are asked for; without ``fill`` they are not, which takes less time.
+    """
     if rows.empty:
         return
     texts = _encode(model, job.setting, chunk)
     kinds = chunk["kind"] if "kind" in chunk else pd.Series(0, chunk.index)
     for kind, part in rows.groupby(kinds, sort=False):
-        yield from _batches(model, job, texts, part, int((kinds == kind).sum()), limit)
+        yield from _batches(model, job, texts, part, int((kinds == kind).sum()) if fill else 0, limit)
 
 
 def _encode(model: Model, setting: Setting, chunk: pd.DataFrame) -> Texts:
@@ -128,9 +132,10 @@ def _encode(model: Model, setting: Setting, chunk: pd.DataFrame) -> Texts:
 def _batches(
     model: Model, job: Job, texts: Texts, rows: pd.DataFrame, most: int, limit: Limit
 ) -> Iterator[tuple[pd.DataFrame, Clips]]:
+    """Batches of rows, filled up to ``most`` as far as memory allows; 0 fills none."""
     start = 0
     while start < len(rows):
-        size = min(limit.rows, most)
+        size = min(limit.rows, most or len(rows) - start)
         some = rows.iloc[start : start + size].reset_index(drop=True)
         try:
             clips = model.decode(_sample(model, job, texts, some, size))[: len(some)]

@@ -51,8 +51,8 @@ def prepare(audio: Any, sample_rate: int, rate: int, shortest: float = SHORTEST)
         )
     if not clips.is_floating_point():
         raise InputError(f"got audio of {clips.dtype}; expected floats with full scale at 1.0")
-    bad = (~clips.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
-    if bad:
+    if not all(end.isfinite() for end in clips.aminmax()):  # of NaN, both are
+        bad = (~clips.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
         raise InputError(f"NaN or infinite samples in rows {bad} of {len(clips)}: look at how they were made")
     mono = (clips.mean(1) if clips.ndim == 3 else clips).float().clamp(-1, 1)
     return resample(mono, int(sample_rate), rate).clamp(-1, 1)

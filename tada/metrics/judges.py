@@ -125,11 +125,20 @@ class Panel:
 
     def __call__(self, clips: Clips, rows: pd.DataFrame) -> dict[str, Values]:
         first, *others = self.judges
-        found = dict(first(clips, rows))
-        for judge in others:
-            if all(judge.knows(concept) for concept in rows["concept"].unique()):
-                found |= judge(clips, rows)
-        return found
+        concepts = rows["concept"].unique()
+        return ask([first, *(judge for judge in others if all(map(judge.knows, concepts)))], clips, rows)
+
+
+def ask(judges: Sequence[Judge], clips: Clips, rows: pd.DataFrame) -> dict[str, Values]:
+    """Collect what judges say of clips, which are converted once for all that take one rate."""
+    found: dict[str, Values] = {}
+    converted = {0: clips}
+    for judge in judges:
+        rate = getattr(judge, "rate", 0)
+        if rate not in converted:
+            converted[rate] = Clips(prepare(clips.audio, clips.sample_rate, rate)[:, None], rate)
+        found |= judge(converted[rate], rows)
+    return found
 
 
 class EveryConcept:
@@ -164,6 +173,7 @@ class ConceptJudge(ABC):
         metric: what its values are called.
         names: what it can score.
         absolute: whether scores of different names can be compared with each other as they are.
+        rate: in Hz, that it takes clips at, by :func:`tada.metrics.audio.prepare`; 0 converts them in its own way.
     """
 
     key: str
@@ -172,6 +182,7 @@ class ConceptJudge(ABC):
     metric: str
     names: Sequence[str]
     absolute = True
+    rate = 0
 
     @abstractmethod
     def score(self, clips: Clips, names: Sequence[str]) -> Values:
@@ -229,6 +240,7 @@ class SignalJudge(ConceptJudge):
     """
 
     label, unit, metric, key = "signal estimators", "found or not", "signal", "signal estimators 2"
+    rate = SAMPLE_RATE
     names = (*(name for attribute in signals.CLASSIFIED for name in CLASSES[attribute] if name != "none"), "no voice")
 
     def score(self, clips: Clips, names: Sequence[str]) -> Values:
@@ -255,7 +267,7 @@ class SignalJudge(ConceptJudge):
 class OutsideJudge(ConceptJudge):
     """Measures the tags that have the concept's own name, by musicnn: their mean log-odds, less the opposite's."""
 
-    label, unit, metric, absolute = "music tags of musicnn", "log-odds", "musicnn", False
+    label, unit, metric, absolute, rate = "music tags of musicnn", "log-odds", "musicnn", False, musicnn.RATE
 
     def __init__(self) -> None:
         self.tags = {name: found for name in (*ATTRIBUTES, "no voice") if (found := musicnn.find_tags(name))}

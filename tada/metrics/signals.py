@@ -79,6 +79,10 @@ def onsets(audio: Audio) -> Signal:
     Returns:
         ``[rows, 3, time]``, 125 values a second, not negative: below 200 Hz, 200 Hz to 3 kHz, above.
     """
+    return np.concatenate([_onsets(row[None]) for row in audio])  # of many at once, the spectra would be large
+
+
+def _onsets(audio: Audio) -> Signal:
     power = np.log1p(1000 * _magnitudes(audio, 512, HOP, 512) ** 2)
     rise = np.maximum(power[:, 2:] - power[:, :-2], 0)
     edges = (0, 7, 96, 257)
@@ -266,8 +270,8 @@ def _standard(values: Signal) -> Signal:
 
 def _magnitudes(audio: Audio, window: int, hop: int, length: int) -> Signal:
     """Compute magnitudes ``[rows, time, length // 2 + 1]`` of Hann-windowed frames, zero-padded to a length."""
-    frames = np.lib.stride_tricks.sliding_window_view(audio, window, axis=-1)[:, ::hop]
-    return np.abs(rfft(frames * np.hanning(window).astype(np.float32), length, axis=-1))
+    frames, shape = np.lib.stride_tricks.sliding_window_view(audio, window, axis=-1)[:, ::hop], np.hanning(window)
+    return np.stack([np.abs(rfft(row * shape.astype(np.float32), length, axis=-1)) for row in frames])
 
 
 # Attributes

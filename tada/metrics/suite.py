@@ -18,7 +18,7 @@ from tada.metrics import aesthetics as ratings
 from tada.metrics import lpaps, preservation
 from tada.metrics.audio import prepare
 from tada.metrics.embedding import embed, embed_text, similarity
-from tada.metrics.judges import WEIGHTS, OutsideJudge, ProbeJudge, SignalJudge, load_ear, only
+from tada.metrics.judges import WEIGHTS, OutsideJudge, ProbeJudge, SignalJudge, ask, load_ear, only
 from tada.metrics.packages import installed
 from tada.minis.sounds import SAMPLE_RATE
 from tada.stats import Values
@@ -147,9 +147,7 @@ class MetricSuite:
         """Compute what needs no partner: what the judges say of clips, and ratings; float64 ``[clips]`` each."""
         clips = Clips(self._level(clips.audio, clips.sample_rate), clips.sample_rate)
         rows = pd.DataFrame({"concept": [concept] * len(clips)})
-        found: dict[str, Values] = {}
-        for judge in self.judges:
-            found |= judge(clips, rows) if judge.knows(concept) else {}
+        found = ask([judge for judge in self.judges if judge.knows(concept)], clips, rows)
         if self.predictor is not None:
             table = ratings.score(self.predictor, clips.audio, clips.sample_rate)
             found |= {axis: table[axis].to_numpy() for axis in ratings.AXES}

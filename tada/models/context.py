@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -160,6 +160,7 @@ class Conditioning:
         return side
 
 
+@lru_cache(maxsize=2**14)  # plans ask for the same prompts again and again
 def reach(tokenizer: Any, text: str, tokens: int) -> int:
     """Count the characters of a text that a fast tokenizer of `transformers` keeps of it in so many tokens."""
     if len(tokenizer(text, verbose=False)["input_ids"]) <= tokens:

@@ -90,6 +90,7 @@ def clips(model: Model, arm: Way, trial: Trial, alphas: Sequence[float], keep: s
     """
     arm = arm.scaled(100.0, 100.0)
     plan = plan_steering(model, [arm], trial, alphas)
+    plan = plan[plan["alpha"].isin([float(alpha) for alpha in alphas])]  # without the unsteered, if nobody asks
     place = Path(keep or "") / f"{key({'units': plan[UNIT].tolist(), 'alphas': list(alphas)})}.safetensors"
     if keep is None or not place.is_file():
         rows, parts = zip(*generate(model, plan, trial.setting, partial(apply_arms, (arm,))), strict=True)

@@ -14,7 +14,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -102,15 +102,19 @@ class Shipped:
         """Read what was judged of units that are here; columns that describe their clips are left out."""
         said = [unit for unit in units if unit in self._settings]
         whole = {unit[:DIGITS]: unit for unit in units}
-        judged = self._rows.select([name for name in JUDGED if name in self._rows.column_names])
-        found = judged.take(self._rows_of(whole))
+        found = self._rows.take(self._rows_of(whole))
         found = found.set_column(0, UNIT, pa.array([whole[unit] for unit in found[UNIT].to_pylist()], pa.string()))
         settings = pa.table({UNIT: said, "value": [self._settings[unit] for unit in said]})
         return [table for table in (found, settings) if len(table)]
 
     def rows(self, units: Iterable[str]) -> pd.DataFrame:
         """Read all columns of units, by the first digits of their keys."""
-        return self._rows.take(self._rows_of(units)).to_pandas()
+        return self._all_columns.take(self._rows_of(units)).to_pandas()
+
+    @cached_property
+    def _all_columns(self) -> pa.Table:
+        """All columns, which pages do not ask for and which take long to read."""
+        return self._rows if self.folder is None else _read_rows(self.folder)
 
     def _rows_of(self, units: Iterable[str]) -> NDArray[np.intp]:
         """The numbers of the rows of units, by the first digits of their keys, in the order in which they ship."""
@@ -209,15 +213,20 @@ def _open(folder: str, check: str) -> Shipped:
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], pa.Table]:
-    """Read ``about.json`` and the rows."""
+    """Read ``about.json``, and what pages ask for of the rows."""
     if not (folder / ABOUT).is_file():
         raise InputError(f"{folder} holds no shipped results: expected {ABOUT}, as `tada results make` writes it")
     about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     if sha256(folder / ROWS) != about["sha256"]:
         raise InputError(f"{folder / ROWS} is not what {ABOUT} describes: damaged or edited; take it from git again")
-    rows = pq.read_table(folder / ROWS)
+    return about, _read_rows(folder, JUDGED)
+
+
+def _read_rows(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read some columns of the rows, all by default, units by the first digits of their keys."""
+    rows = pq.read_table(folder / ROWS, columns=None if columns is None else list(columns))
     where = rows.column_names.index(UNIT)
-    return about, rows.set_column(where, UNIT, pc.utf8_slice_codeunits(rows[UNIT].cast(pa.string()), 0, DIGITS))
+    return rows.set_column(where, UNIT, pc.utf8_slice_codeunits(rows[UNIT].cast(pa.string()), 0, DIGITS))
 
 
 def draw(places: Sequence[int], seed: str, share: float = SHARE) -> set[int]:

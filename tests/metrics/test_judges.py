@@ -13,7 +13,8 @@ from clips import music
 from torch import Tensor
 
 import tada
-from tada.metrics import preservation
+from tada.metrics import audio as metric_audio
+from tada.metrics import judges, musicnn, preservation
 from tada.metrics.judges import (
     EarJudge,
     FunctionJudge,
@@ -135,6 +136,22 @@ def test_a_panel_asks_others_for_what_they_know(renders: Renders) -> None:
     clips = tada.Clips(renders[1][:2, None], RATE)
     assert panel(clips, rows("violin", "violin")).keys() == {"probe"}
     assert panel(clips, rows("sad", "happy")).keys() == {"probe", "signal", "major"}
+
+
+def test_judges_of_one_rate_share_what_clips_are_converted_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    clips, about, asked = tada.Clips(music(4.0, 44_100)[:, None], 44_100), rows("sad", "happy"), []
+    alone = [judge(clips, about) for judge in (ProbeJudge(), SignalJudge(), OutsideJudge())]
+
+    def prepare(audio: Tensor, sample_rate: int, rate: int) -> Tensor:
+        asked.append((sample_rate, rate))
+        return metric_audio.prepare(audio, sample_rate, rate)
+
+    for module in (judges, musicnn):
+        monkeypatch.setattr(module, "prepare", prepare)
+    found = Panel(ProbeJudge(), SignalJudge(), OutsideJudge())(clips, about)
+    assert asked.count((44_100, 16_000)) == 1 and {rate for _, rate in asked} == {16_000}
+    for metric, values in {name: own for part in alone for name, own in part.items()}.items():
+        assert found[metric].tolist() == values.tolist(), metric
 
 
 def test_an_ear_judge_of_steering_sees_lost_sound(renders: Renders, monkeypatch: pytest.MonkeyPatch) -> None:
