@@ -9,6 +9,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -253,7 +254,8 @@ def test_no_batch_of_a_sample_is_filled_up(
     sizes, sample = [], chunks._sample
     monkeypatch.setattr(chunks, "_sample", lambda *given: sizes.append((len(given[3]), given[4])) or sample(*given))
     score = Power()
-    sweep(model, tmp_path / "own", score)
+    setting = replace(SETTING, batch=5)
+    patching.sweep(model, PAIRS, 0, [1], setting, score=score, store=tmp_path / "own")
     assert sizes and all(rows == size for rows, size in sizes) and score.heard == sum(size for _, size in sizes)
 
 
