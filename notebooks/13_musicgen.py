@@ -122,7 +122,8 @@ plt.show()
 # ## Where, when and how
 #
 # Each way goes as far as the prompt itself moves clips (LPAPS, on other prompts). At that distance, by how much does the concept's own
-# measure rise from the lowest strength to the highest? Beside them CAA at cross-attention sites, the paper's way, with the layers it takes.
+# measure rise from the lowest strength to the highest? Beside them CAA at cross-attention sites, the paper's way, with the layers it takes;
+# its direction is one for all frames, too.
 
 # %% mystnb={"image": {"alt": "For each concept one line for each way to steer: the rise of the concept's own measure in percent, with its interval."}}
 found = residual_stream.rises(rows)

@@ -237,6 +237,17 @@ def test_a_page_samples_what_no_page_before_it_reads(tmp_path: Path) -> None:
     assert max(sample["04"]) < 2400 <= min(sample["08"]), "page 13 reads what was read before"
 
 
+def test_what_only_measures_ships_rounded_and_what_ranges_are_found_by_does_not() -> None:
+    values = [1 / 3, -1e-5 / 3, 12345 / 7, 0.0, np.nan]
+    names = ["harmony", "musicnn: piano", "fad without 3", "lpaps-token", "mini-second-opposite"]
+    whole = pd.DataFrame({"metric": ["lpaps", "mini-clap", "concept", "probe", "onsets"], "value": values})
+    rounded = packing.round_measures(whole.assign(metric=names))["value"]
+    assert packing.round_measures(whole).equals(whole)
+    assert all(0 < abs(one / own - 1) <= 2.0**-16 for one, own in zip(rounded[:3], values[:3], strict=True))
+    assert rounded[3] == 0 and np.isnan(rounded[4])
+    assert all(float(np.frexp(one)[0] * 2**16).is_integer() for one in rounded[:3])
+
+
 def test_a_sample_is_made_again_and_agrees(results: Path, tmp_path: Path, model: Model, events: Events) -> None:
     score = Power()
     found = sweep(model, tmp_path / "own", score)

@@ -182,9 +182,9 @@ METHODS: Mapping[str, Make] = {
 """Ways to steer, those of the paper in its order first."""
 
 
-def fit(table: Table1, concept: str, method: str = "caa") -> Vector:
-    """Fit a vector from pairs in the later wording, or find it."""
-    recipe = replace(steering.recipe(table.work, concept), method=method)
+def fit(table: Table1, concept: str, method: str = "caa", layers: Layers | None = None) -> Vector:
+    """Fit a vector from pairs in the later wording, at all sites or at those of layers, or find it."""
+    recipe = replace(steering.recipe(table.work, concept), method=method, sites=layers)
     return library.fit(table.work.model, recipe, table.kept("benchmark-vectors"))
 
 
@@ -254,7 +254,7 @@ def make_controls(table: Table1, concept: str) -> list[Way]:
     """Make what steers as strongly as CAA on its layers and knows nothing of the concept, and a paraphrase."""
     arm, steps = ranged_caa(table, concept), float(count_steps(table))
     vectors = {f"random {seed}": random_like(arm.vector, seed) for seed in range(size_of(table).random)}
-    vectors["shuffled labels"] = fit(table, concept, "shuffled")
+    vectors["shuffled labels"] = fit(table, concept, "shuffled", arm.layers)
     vectors["unrelated concept"] = unrelated(fit(table, other_concept(concept)), arm.vector)
     ways: list[Way] = [replace(arm, method=CONTROL + name, vector=vector) for name, vector in vectors.items()]
     said = paraphrases(poles(table, concept))

@@ -77,7 +77,7 @@ def decompose(table: Table1, concept: str) -> pd.DataFrame:
     """
     steps, layers = float(benchmark.count_steps(table)), table.work.layer_sets[0]
     said, setting = benchmark.poles(table, concept), benchmark.result_trial(table, concept).setting
-    vector = benchmark.fit(table, concept, "difference")
+    vector = benchmark.fit(table, concept, "difference", layers)
     ways: list[Way] = [
         PromptArm("prompt", switch_prompt, said, "all", (steps, steps)),
         PromptArm("K/V patch", switch_prompt, said, layers, (steps, steps)),

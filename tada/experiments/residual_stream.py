@@ -67,6 +67,12 @@ def direction(table: Table1, concept: str, method: str = "poles") -> Vector:
     return library.fit(work.model, replace(recipe, sites=work.model.residuals), table.kept("residual-vectors"))
 
 
+def cross_attention(table: Table1, concept: str) -> Vector:
+    """Fit the vector of CAA, one direction for all frames as :func:`direction` is, or find it."""
+    recipe = replace(steering.recipe(table.work, concept), step_mean=True)
+    return library.fit(table.work.model, recipe, table.kept("residual-vectors"))
+
+
 def strategies(table: Table1, concept: str) -> list[Way]:
     """Make the ways to inject a direction that are compared, without their ranges: where, when, and how."""
     whole, opposite = direction(table, concept), -direction(table, concept, "opposite")
@@ -89,7 +95,8 @@ def strategies(table: Table1, concept: str) -> list[Way]:
 
 def ways(table: Table1, concept: str) -> list[Way]:
     """Make all ways that are compared at one distance: the strategies, then CAA at the cross-attention sites."""
-    sites = [benchmark.caa(table, concept, layers) for layers in table.work.layer_sets]
+    vector = cross_attention(table, concept)
+    sites = [Arm("CAA", vector, layers) for layers in table.work.layer_sets]
     return [benchmark.range_way(table, concept, way) for way in (*strategies(table, concept), *sites)]
 
 

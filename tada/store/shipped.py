@@ -42,7 +42,7 @@ CHECK = "TADA_CHECK"
 JUDGED = (UNIT, "metric", "value")
 ABOUT, ROWS, MADE, VECTOR = "about.json", "rows.parquet", "made", "vector.safetensors"
 
-DIGITS = 16
+DIGITS = 12
 """Of a unit's key that ship, enough that no two are alike."""
 
 SHARE, LEAST, RUN = 0.01, 16, 8
