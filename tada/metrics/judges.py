@@ -124,9 +124,9 @@ class Panel:
         self.label, self.unit, self.knows = judges[0].label, judges[0].unit, judges[0].knows
 
     def __call__(self, clips: Clips, rows: pd.DataFrame) -> dict[str, Values]:
-        first, *others = self.judges
         concepts = rows["concept"].unique()
-        return ask([first, *(judge for judge in others if all(map(judge.knows, concepts)))], clips, rows)
+        others = [judge for judge in self.judges[1:] if all(map(judge.knows, concepts))]
+        return ask([self.judges[0], *others], clips, rows)
 
 
 def ask(judges: Sequence[Judge], clips: Clips, rows: pd.DataFrame) -> dict[str, Values]:
