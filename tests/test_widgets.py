@@ -42,6 +42,16 @@ def test_on_a_page_prepared_clips_stand_in(options, page):
     assert shown.data.count("<audio") == 3
 
 
+def test_kept_options_of_a_concept_share_the_unsteered_clip(options, page, tmp_path, monkeypatch):
+    model, vector, some = options
+    rows, sample = [], model.sample
+    monkeypatch.setattr(model, "sample", lambda texts, *others: rows.append(len(texts)) or sample(texts, *others))
+    other = widgets.SteeringOption(steering.Arm("CAA", vector, [1], scale=(1.0, 1.0)), "other", "CAA, one layer")
+    both = {"mood": [*some["mood"], other]}
+    widgets.prepared_slider(model, both, {"mood": TRIAL}, "kept", (-100.0, 0.0, 50.0), keep=tmp_path)
+    assert rows == [1, 2, 2]
+
+
 def test_a_range_of_its_own_is_the_arm_s(options):
     model, vector, some = options
     assert some["mood"][0].raw(model, 50.0) == 2.0

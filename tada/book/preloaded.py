@@ -4,6 +4,7 @@ It is named to ``multiprocessing`` as the module to preload. The package's own m
 knows none of them.
 """
 
+import gc
 import os
 from importlib import import_module
 
@@ -38,3 +39,4 @@ for name, value in {"OMP_NUM_THREADS": "1", "MPLBACKEND": "module://matplotlib_i
     os.environ.setdefault(name, value)  # the libraries heed them when they are imported, not when pages begin
 for name in NAMES:
     import_module(name)
+gc.freeze()  # no fork has to look through what they all share

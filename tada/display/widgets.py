@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +85,12 @@ def _sweep(
     model: Model, option: SteeringOption, trial: Trial, percents: Sequence[float], keep: str | Path | None
 ) -> slider.AlphaSweep:
     alphas = [option.raw(model, percent) for percent in percents]
-    made = clips(model, option.arm, trial, alphas, keep)
+    apart = [0.0][: alphas.count(0.0)], [alpha for alpha in alphas if alpha]  # all options have the unsteered one
+    parts = [zip(some, clips(model, option.arm, trial, some, keep), strict=True) for some in apart if some]
+    made = dict(chain(*parts))
     sounds = [
-        Sound(clip, f"{trial.concept} at {percent:+g} %", alpha, percent)
-        for clip, alpha, percent in zip(made, alphas, percents, strict=True)
+        Sound(made[alpha], f"{trial.concept} at {percent:+g} %", alpha, percent)
+        for alpha, percent in zip(alphas, percents, strict=True)
     ]
     poles = CONCEPTS.get(trial.concept)
     low, high = (poles.negative, poles.positive) if poles else ("", "")
