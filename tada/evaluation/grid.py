@@ -7,7 +7,7 @@ percent and raw strength agree. Every method sees the same prompts, the same noi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,8 +73,9 @@ def run(
         store = store.alone()  # results that ship have no embeddings
     rows = steer(model, arms, trial, percents, suite, store)
     clips = rows.loc[rows["metric"] != "embedding", [*COLUMNS, "percent", UNIT]]
-    measured = [_measure_or_load(unit, one, rows, renders, store) for unit, one in sets.items()]
-    return pd.concat([clips, *(part[clips.columns] for part in measured)], ignore_index=True)
+    if not sets:
+        return clips.reset_index(drop=True)
+    return pd.concat([clips, _measure_or_load(sets, rows, renders, store)[clips.columns]], ignore_index=True)
 
 
 class _Clips(NamedTuple):
@@ -109,24 +110,29 @@ def _plan_sets(model: Model, plan: pd.DataFrame, renders: Any) -> dict[str, _Cli
     return sets
 
 
-def _measure_or_load(unit: str, clips: _Clips, rows: pd.DataFrame, renders: Any, store: Store | None) -> pd.DataFrame:
-    """Distances of a set with and without each tenth of the prompts, kept in the store under one key."""
-    if store is None or not store.known([unit]):
-        known = rows[rows["metric"] == "embedding"].drop_duplicates(UNIT).set_index(UNIT)["embedding"]
-        steered, other = (np.stack(known[units].to_list()) if units else None for units in clips[1:])
-        measured = list(_measure(steered, other, renders))
-        found = pd.DataFrame(measured, columns=["metric", "value"]).assign(**clips.about, **{UNIT: unit})
-        if store is None:
-            return _by_pair(found, clips)
-        store.add(found)
-    return _by_pair(store.frame([unit])[[UNIT, "metric", "value"]], clips)
+def _measure_or_load(sets: Mapping[str, _Clips], rows: pd.DataFrame, renders: Any, store: Store | None) -> pd.DataFrame:
+    """Distances of sets with and without each tenth of the prompts, kept in the store under one key each."""
+    known, parts = set() if store is None else store.known(sets), []
+    embeddings = rows[rows["metric"] == "embedding"].drop_duplicates(UNIT).set_index(UNIT)
+    for unit, clips in sets.items():
+        if unit not in known:
+            steered, other = (
+                np.stack(embeddings.loc[units, "embedding"].to_list()) if units else None for units in clips[1:]
+            )
+            found = pd.DataFrame(_measure(steered, other, renders), columns=["metric", "value"])
+            parts.append(found.assign(**clips.about, **{UNIT: unit}))
+            if store is not None:
+                store.add(parts[-1])
+    found = pd.concat(parts) if store is None else store.frame(sets)
+    return _by_pair(found[[UNIT, "metric", "value"]], sets)
 
 
-def _by_pair(found: pd.DataFrame, clips: _Clips) -> pd.DataFrame:
-    """Rows of a set whose metric ends with what it was taken of, such as ``without 0``, as all results have them."""
+def _by_pair(found: pd.DataFrame, sets: Mapping[str, _Clips]) -> pd.DataFrame:
+    """Rows of sets whose metric ends with what it was taken of, such as ``without 0``, as all results have them."""
+    about = pd.DataFrame([{UNIT: unit, **clips.about} for unit, clips in sets.items()])
     parts = found["metric"].str.partition(" ")
     units = [key({"set": unit, "pair": pair}) for unit, pair in zip(found[UNIT], parts[2], strict=True)]
-    return found.assign(**clips.about, metric=parts[0], pair=parts[2], **{UNIT: units})
+    return found.merge(about, on=UNIT).assign(metric=parts[0].array, pair=parts[2].array, **{UNIT: units})
 
 
 def _measure(steered: Any, unsteered: Any, renders: Any) -> Iterator[tuple[str, float]]:
