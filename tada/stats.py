@@ -164,4 +164,4 @@ def proportion(hits: float, trials: int) -> tuple[float, float]:
     z = norm.ppf((1 + CONFIDENCE) / 2)
     middle, scale = (hits + z**2 / 2) / (trials + z**2), z / (trials + z**2)
     half = scale * np.sqrt(hits * (trials - hits) / trials + z**2 / 4)
-    return max(float(middle - half), 0.0), min(float(middle + half), 1.0)
+    return float(middle - half) if hits > 0 else 0.0, float(middle + half) if hits < trials else 1.0
