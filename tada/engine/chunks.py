@@ -82,7 +82,7 @@ def check_shipped(model: Model, plan: pd.DataFrame, job: Job, sample: set[str]) 
 
 
 def whole_batches(plan: pd.DataFrame, sample: Collection[str], size: int) -> set[str]:
-    """Choose as many units as a sample has, or a few more, in whole batches, since a part of one costs the same.
+    """Choose as many units as a sample has, or a few more, in whole batches, which need fewer clips to refer to.
 
     Every unit is as likely as in the sample: batches are cut, anywhere, from what could share one with a unit of it.
     """
