@@ -131,10 +131,10 @@ class PhaseStage(nn.Module):
         turns = torch.polar(torch.ones_like(magnitudes), phases(magnitudes, self.config.hop))
         before = torch.zeros_like(turns)
         for _ in range(self.config.rounds):
-            found = self.transform(self.overlap_add(magnitudes * turns))
-            moved = found + MOMENTUM * (found - before)
-            before, turns = found, moved / moved.abs().clamp_min(1e-9)
-        return self.overlap_add(magnitudes * turns)
+            found = self.transform(self.overlap_add(_turn(magnitudes, turns)))
+            moved = found.sub(before).mul_(MOMENTUM).add_(found)
+            before, turns = found, moved.div_(moved.abs().clamp_min_(1e-9))
+        return self.overlap_add(_turn(magnitudes, turns))
 
     def magnitudes(self, spectra: Tensor) -> Tensor:
         """Estimate magnitudes ``[rows, window / 2 + 1, time]`` of spectra ``[rows, bands, time]``.
@@ -160,8 +160,8 @@ class PhaseStage(nn.Module):
     def overlap_add(self, spectrum: Tensor) -> Tensor:
         """The audio whose transform is nearest to a spectrum."""
         window, hop, time = self.config.window, self.config.hop, spectrum.shape[-1]
-        frames = torch.fft.irfft(spectrum.transpose(1, 2), window) * self.taper
-        total, weight = (_fold(part, hop) for part in (frames, self.taper.square().expand(1, time, window)))
+        frames = torch.fft.irfft(spectrum.transpose(1, 2), window).mul_(self.taper)
+        total, weight = (_fold(part, hop) for part in (frames, self.taper.square().expand(1, time, -1)))
         edge = (window - hop) // 2
         return (total / weight.clamp_min(1e-2))[:, edge : edge + hop * time]
 
@@ -212,10 +212,18 @@ def phases(magnitudes: Tensor, hop: int) -> Tensor:
     return 2 * math.pi * torch.stack(found, 2) + math.pi * ((place - nearest) % 2)
 
 
+def _turn(magnitudes: Tensor, turns: Tensor) -> Tensor:
+    """Multiply magnitudes by complex numbers; in memory they lie as the magnitudes do, on which rounding depends."""
+    return torch.view_as_complex(magnitudes[..., None] * torch.view_as_real(turns))
+
+
 def _fold(frames: Tensor, hop: int) -> Tensor:
-    """Add overlapping frames ``[rows, time, window]`` up."""
-    length = frames.shape[2] + hop * (frames.shape[1] - 1)
-    return F.fold(frames.transpose(1, 2), (1, length), (1, frames.shape[2]), stride=(1, hop))[:, 0, 0]
+    """Add overlapping frames ``[rows, time, window]`` up; the window is a multiple of the hop."""
+    rows, time, window = frames.shape
+    total = frames.new_zeros(rows, time - 1 + window // hop, hop)
+    for late, part in enumerate(frames.split(hop, dim=2)):
+        total[:, late : late + time] += part
+    return total.flatten(1)
 
 
 def read(folder: Path) -> PhaseStage | None:
