@@ -175,9 +175,10 @@ if played is not None:
         "another prompt and seed": (one, one.roll(1, 0)),
     }
     trial = Trial("", seeded(texts[:4], seeds[0]), tada.Setting(seconds, sampling))
-    for share, pushed in validity.random_pushes(model, trial, (0.001, 0.01, 0.1), kept).items():
-        plain, moved = pushed.audio.float()[::2], pushed.audio.float()[1::2]
-        changes[f"a random push of {share:g} of the layers' length"] = moved, plain
+    pushed = validity.random_pushes(model, trial, (0.001, 0.01, 0.1), kept)
+    plain = pushed.pop(0.0).audio.float()
+    for share, moved in pushed.items():
+        changes[f"a random push of {share:g} of the layers' length"] = moved.audio.float(), plain
     floor += [
         validity.lpaps_row(ears["clap"], *pair, played.sample_rate, name, "model") for name, pair in changes.items()
     ]

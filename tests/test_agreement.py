@@ -60,6 +60,19 @@ def test_generated_clips_are_scored_as_they_are_heard_and_only_once(tmp_path, mo
     assert agreement.generate_and_listen(model, some, judges, 2, Store(tmp_path)).equals(kept)
 
 
+@pytest.mark.parametrize("name", ["", "ace-step"])
+def test_renders_are_scored_as_they_are_heard_and_only_once(name, tmp_path, monkeypatch):
+    model, judges = tada.load(name, "mini") if name else None, agreement.make_judges()
+    some = questions({"tempo": 2, "voice": 1}).iloc[::-1]
+    clips = agreement.render_asked(some)
+    heard = agreement.listen(agreement.through_codec(model, clips) if model else clips, some, judges)
+    kept = agreement.render_and_listen(model, some, judges, Store(tmp_path))
+    assert list(kept.index) == [2, 1, 0] and kept["probe: slow"].isna().tolist() == [True, False, False]
+    assert np.allclose(heard, kept[heard.columns], atol=1e-3, equal_nan=True)
+    monkeypatch.setattr(agreement, "render_asked", None)
+    assert agreement.render_and_listen(model, some, judges, Store(tmp_path)).equals(kept)
+
+
 def test_renders_are_what_they_are_asked_to_be_and_codecs_keep_their_length():
     some = questions({"tempo": 4, "voice": 4})
     renders, judges = agreement.render_asked(some), agreement.make_judges()

@@ -126,6 +126,11 @@ def test_of_a_localisation_with_fewer_seeds_all_that_is_there_is_loaded(tiny_fol
     work, pairs = plan(tiny_folder("ace-step"))
     scores = localisation.sweep(work, pairs.assign(seeds=1), store=tmp_path)
     pd.testing.assert_frame_equal(localisation.load_finished(work, pairs.assign(seeds=2), tmp_path), scores)
+    first = localisation.select_pairs(pairs.assign(seeds=2), 1)
+    assert len(first) < len(pairs)
+    scores = localisation.sweep(work, first, store=tmp_path)
+    pd.testing.assert_frame_equal(localisation.load_finished(work, pairs.assign(seeds=2), tmp_path), scores)
+    assert localisation.load_finished(work, pairs, tmp_path / "nowhere") is None
 
 
 def test_models_are_compared_by_what_a_store_has_of_them(monkeypatch, tmp_path, tiny_folder):

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -30,7 +30,7 @@ from tada.experiments import experiment
 from tada.io import sha256, write_json
 from tada.models.base import Model
 from tada.steering import library
-from tada.store import Store, packing, shipped
+from tada.store import Store, load_or_make, packing, shipped
 
 PAIRS = pd.DataFrame({"concept": "violin", "target": "a violin song", "source": "a trumpet song", "pair": range(6)})
 SETTING = tada.Setting(SECONDS, tada.Sampling(steps=1, guidance=1.0), batch=4)
@@ -304,6 +304,24 @@ def test_a_value_that_was_changed_is_found_by_a_sample_that_holds_it(
     sweep(model, tmp_path / "own", Power())
     (wrong,) = [line for lines in events.of("wrong") for line in lines]
     assert wrong.startswith(f"unit {unit}, score: 0.987654 ships, ") and " computed here" in wrong
+
+
+def test_what_is_made_by_any_function_is_kept_read_and_sampled_too(
+    results: Path, packed: tuple[Path, pd.DataFrame], tmp_path: Path, events: Events
+) -> None:
+    asked: list[set[str]] = []
+
+    def make(units: Collection[str]) -> pd.DataFrame:
+        asked.append(set(units))
+        return pd.DataFrame({"unit_hash": sorted(units), "metric": "score", "value": 7.0})
+
+    ours = packed[1]["unit_hash"].tolist()
+    found = load_or_make([*ours, "another"], make, Store(tmp_path / "own"))
+    assert found["value"].tolist() == [*packed[1]["value"], 7.0], "what ships is read, the rest made"
+    assert asked[0] == {"another"} and len(asked[1]) >= 16 and asked[1] <= set(ours)
+    assert sum(map(len, events.of("wrong"))) == len(asked[1]), "no clip of the sample is the one that ships"
+    assert load_or_make(["another"], make, Store(tmp_path / "own"))["value"].tolist() == [7.0] and len(asked) == 2
+    assert len(load_or_make(ours, make, None)) == len(ours) and len(asked) == 3
 
 
 def test_of_a_model_that_draws_tokens_few_clips_may_be_others(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from tada.minis.sounds import SAMPLE_RATE
 from tada.models.base import Model
 from tada.models.run import Latents
 from tada.stats import proportion
-from tada.store import Store
+from tada.store import UNIT, Store, key, load_or_make
 
 ASKED = "asked for"
 """Stands for what a clip was asked to be; of renders it is what they are."""
@@ -103,16 +103,15 @@ def compare(
         models: minis by their names.
         asked: as from ``tada.experiments.minis.questions``; renders are drawn by the same.
         steps: denoising steps of generated clips; None for a mini's own.
-        store: folder where scores of generated clips are kept.
+        store: folder where scores are kept.
 
     Returns:
         As from :func:`agreement`, with ``source``, whose clips they are.
     """
-    judges, renders = make_judges(), render_asked(asked)
-    kept = None if store is None else Store(store)
-    sources = {"renders": listen(renders, asked, judges)}
+    judges, kept = make_judges(), None if store is None else Store(store)
+    sources = {"renders": render_and_listen(None, asked, judges, kept)}
     for name, model in models.items():
-        sources[f"renders, codec of {name}"] = listen(through_codec(model, renders), asked, judges)
+        sources[f"renders, codec of {name}"] = render_and_listen(model, asked, judges, kept)
         for count in steps:
             found = generate_and_listen(model, asked, judges, count, kept)
             sources[f"{name}, {count or model.sampling(None).steps} steps"] = found
@@ -126,12 +125,40 @@ def listen(clips: Clips, asked: pd.DataFrame, judges: Mapping[str, ConceptJudge]
     Returns:
         The index of ``asked``, and columns such as ``"probe: slow"``; NaN for classes of other attributes.
     """
+    return _wide(_judge(clips, asked.assign(**{UNIT: asked.index}), judges)).loc[asked.index]
+
+
+def _judge(clips: Clips, asked: pd.DataFrame, judges: Mapping[str, ConceptJudge]) -> pd.DataFrame:
+    """Score clips as :func:`listen` does, ``asked`` with a unit for each: a row a unit and metric."""
     parts = []
-    for attribute, part in asked.groupby("attribute", sort=False):
-        some = Clips(clips.audio[asked.index.get_indexer(part.index).tolist()], clips.sample_rate)
-        found = EveryConcept(list(judges.values()), class_names(str(attribute)))(some, part)
-        parts.append(pd.DataFrame(found, index=part.index))
-    return pd.concat(parts).loc[asked.index]
+    for attribute in asked["attribute"].unique():
+        places = np.flatnonzero(asked["attribute"] == attribute).tolist()
+        own, part = Clips(clips.audio[places], clips.sample_rate), asked.iloc[places]
+        about = part[[UNIT, "prompt", "seed"]].assign(concept=attribute)
+        found = EveryConcept(list(judges.values()), class_names(attribute))(own, part)
+        parts += [about.assign(metric=metric, value=values) for metric, values in found.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _wide(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.pivot(index=UNIT, columns="metric", values="value")
+
+
+def render_and_listen(
+    model: Model | None, asked: pd.DataFrame, judges: Mapping[str, ConceptJudge], store: Store | None
+) -> pd.DataFrame:
+    """Render a clip for each row of ``asked``, let it pass a model's codec, if one is given, and score it as
+    :func:`listen` does; scores are kept in the store."""
+    about = {"model": "renderer", "method": "render"} if model is None else {"model": model.name, "method": "codec"}
+    told = about | {"weights": model and model.fingerprint(), "judges": [judge.key for judge in judges.values()]}
+    units = [key({**told, **{str(name): value for name, value in row.items()}}) for row in asked.to_dict("records")]
+
+    def make(some: Collection[str]) -> pd.DataFrame:
+        part = asked.assign(**{UNIT: units}).loc[[unit in some for unit in units]]
+        clips = render_asked(part)
+        return _judge(through_codec(model, clips) if model else clips, part, judges).assign(**about)
+
+    return _wide(load_or_make(units, make, store)).loc[units].set_axis(asked.index)
 
 
 def generate_and_listen(

@@ -184,13 +184,16 @@ def load_finished(work: Experiment, pairs: pd.DataFrame, store: str | Path) -> p
     Those are the scores of the first n pairs of every concept, for the largest n of which all clips were made, with as
     many seeds as that is so for any.
     """
-    numbers = pairs.groupby("concept").cumcount().set_axis(pairs["pair"])
-    for count in range(int(pairs["seeds"].max()), 0, -1) if Path(store).is_dir() else ():
-        some = pairs.assign(seeds=count)
-        missing = _unmade(work, some, None, store)["pair"]
-        finished = select_pairs(some, int(numbers[missing].min())) if len(missing) else some
+    if not Path(store).is_dir():
+        return None
+    plan, made = _plan_made(work, pairs, None, store)
+    about = pairs.assign(number=pairs.groupby("concept").cumcount()).set_index("pair")
+    number, late = plan["pair"].map(about["number"]), plan["seed"] - plan["pair"].map(about["seed"])
+    for count in range(int(pairs["seeds"].max()), 0, -1):
+        missing = number[(late < count) & ~made]
+        finished = plan[(late < count) & (number < (missing.min() if len(missing) else np.inf))]
         if len(finished):
-            return sweep(work, finished, store=store)
+            return _score(work, finished, store)
     return None
 
 
@@ -220,10 +223,26 @@ def pooled_by_model(
     return pd.concat(parts[1:] or parts, ignore_index=True)
 
 
-def _unmade(work: Experiment, pairs: pd.DataFrame, layer_sets: patching.LayerSets, store: str | Path) -> pd.DataFrame:
-    """The clips of a sweep that a store has no score of."""
-    units = patching.plan_sweep(work.model, pairs, seeds_of(pairs), layer_sets, work.setting, work.judge)
-    return units[~units[UNIT].isin(Store(store).known(units[UNIT]))]
+def _plan_made(
+    work: Experiment, pairs: pd.DataFrame, layer_sets: patching.LayerSets, store: str | Path
+) -> tuple[pd.DataFrame, pd.Series]:
+    """Plan a sweep, and tell of which of its clips a store has scores."""
+    plan = patching.plan_sweep(work.model, pairs, seeds_of(pairs), layer_sets, work.setting, work.judge)
+    return plan, plan[UNIT].isin(Store(store).known(plan[UNIT]))
+
+
+def _score(work: Experiment, plan: pd.DataFrame, store: str | Path) -> pd.DataFrame:
+    """Read the scores of a plan by the judge's own metric."""
+    scores = patching.score_plan(work.model, plan, work.setting, work.judge, store)
+    return scores[scores["metric"] == scores["metric"].iloc[0]].reset_index(drop=True)
+
+
+def _read(
+    work: Experiment, pairs: pd.DataFrame, layer_sets: patching.LayerSets, store: str | Path
+) -> pd.DataFrame | None:
+    """Read the scores of a finished sweep; None where a clip is missing."""
+    plan, made = _plan_made(work, pairs, layer_sets, store)
+    return _score(work, plan, store) if made.all() else None
 
 
 # ---- what is found
@@ -294,8 +313,8 @@ def measure_together(
     for chooser, other in (halves, halves[::-1]):
         layers = patching.call_pooled(chooser)[: len(ARCHITECTURES[work.model.name].paper_layers)]
         some = pairs[pairs["pair"].isin(other["pair"])].reset_index(drop=True)
-        if layers and not (made and len(_unmade(work, some, [layers], options["store"]))):
-            found = sweep(work, some, [layers], **options)
+        read = _read if made else sweep
+        if layers and (found := read(work, some, [layers], **options)) is not None:
             found.loc[~found["layers"].isin(["none", "all"]), "layers"] = "functional"
             parts.append(found)
     return pd.concat(parts, ignore_index=True) if parts else None

@@ -92,14 +92,14 @@ def random_pushes(model: Model, trial: Trial, shares: Sequence[float], folder: s
     """Push a model's layers in random directions, so weakly that it cannot matter; clips are kept in the folder.
 
     Returns:
-        Share of the length of what the layers put out -> clips: of every prompt and seed the unpushed one and the
-        pushed one in turn.
+        Share of the length of what the layers put out -> clips, one of every prompt and seed; those of 0 are unpushed.
     """
     generator = torch.Generator().manual_seed(0)
     push = Vector({site: torch.randn(1, model.site_width(site), generator=generator) for site in model.sites}).unit()
     unit = ranges.lengths(model, push, trial, None)
-    arm = Arm("random", push, None)
-    return {share: ranges.clips(model, arm, trial, [0.0, share * unit], folder) for share in shares}
+    every = [0.0, *shares]
+    made = ranges.clips(model, Arm("random", push, None), trial, [share * unit for share in every], folder)
+    return {share: made[place :: len(every)] for place, share in enumerate(every)}
 
 
 def hearing(renders: Renders, ears: Ears, embeddings: Mapping[str, Tensor], rng: np.random.Generator) -> pd.DataFrame:

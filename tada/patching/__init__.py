@@ -12,7 +12,17 @@ from tada.patching.impacts import (
     split_pairs,
 )
 from tada.patching.screening import rank, screen
-from tada.patching.sweeps import CONTROLS, Change, LayerSets, draw_plant, plan_sweep, plant, resolve_sets, sweep
+from tada.patching.sweeps import (
+    CONTROLS,
+    Change,
+    LayerSets,
+    draw_plant,
+    plan_sweep,
+    plant,
+    resolve_sets,
+    score_plan,
+    sweep,
+)
 
 __all__ = [
     "CONTROLS",
@@ -31,6 +41,7 @@ __all__ = [
     "plant",
     "rank",
     "resolve_sets",
+    "score_plan",
     "screen",
     "split_pairs",
     "sweep",

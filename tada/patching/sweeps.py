@@ -97,7 +97,13 @@ def sweep(
             only beyond what the text encoder reads are left out, with a warning that counts them.
         IndexError, KeyError: layers that the model does not have, or a concept that has no layer sets.
     """
-    plan = plan_sweep(model, pairs, seeds, layer_sets, setting, score)
+    return score_plan(model, plan_sweep(model, pairs, seeds, layer_sets, setting, score), setting, score, store)
+
+
+def score_plan(
+    model: Model, plan: pd.DataFrame, setting: Setting, score: JudgeLike, store: Store | str | Path | None = None
+) -> pd.DataFrame:
+    """Generate and score clips that :func:`plan_sweep` lists, all or some; as :func:`sweep` in all else."""
     store = Store(store) if isinstance(store, str | Path) else store
     return engine.run(model, plan, Job(setting, score, route_rows), store)[[*COLUMNS, UNIT]]
 

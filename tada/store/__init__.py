@@ -17,7 +17,7 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
@@ -315,6 +315,25 @@ class Store:
 
     def __repr__(self) -> str:
         return f"Store({str(self.folder)!r}, {len(self.known())} units)"
+
+
+def load_or_make(
+    units: Iterable[str], make: Callable[[Collection[str]], pd.DataFrame], store: Store | None
+) -> pd.DataFrame:
+    """Read units from a store; what it lacks is made and kept, and a sample of what ships is made again and compared.
+
+    Args:
+        make: makes the rows of some units, each row with its unit.
+        store: None makes all and keeps nothing.
+    """
+    units = list(units)
+    if store is None:
+        return make(units)
+    if missing := set(units) - store.known(units):
+        store.add(make(missing))
+    if sample := store.sampled(units):
+        shipped.layer().compare(make(sample))
+    return store.frame(units)
 
 
 def _beat(path: Path, ended: Event) -> None:
