@@ -9,9 +9,10 @@ import pytest
 import tada
 from tada.audio import Clips
 from tada.display import validity as figures
-from tada.experiments import agreement
+from tada.experiments import agreement, validity
 from tada.experiments.minis import questions
 from tada.metrics.judges import ConceptJudge
+from tada.steering import Trial, seeded
 from tada.store import Store
 
 
@@ -93,3 +94,12 @@ def test_a_page_says_where_judges_disagree():
     assert "signal estimators" in figures.agreement_tables(right)[0].data
     told = figures.disagreement_lines(right.assign(share=[1.0, 0.0], low=[0.9, 0.0], high=[1.0, 0.1]))
     assert "signal estimators in 0%" in told and "singer" in told
+
+
+def test_random_pushes_share_their_unpushed_clips(tiny_model, tmp_path):
+    model = tiny_model("stable-audio")
+    trial = Trial("", seeded(["a song", "a tune"], 3), tada.Setting(0.3, tada.Sampling(steps=1, guidance=1.0)))
+    found = validity.random_pushes(model, trial, (0.1, 0.5), tmp_path)
+    plain = model.generate(["a song", "a tune"], [3, 4], 0.3, trial.setting.sampling).audio
+    apart = {share: float((clips.audio.float() - plain).norm() / plain.norm()) for share, clips in found.items()}
+    assert list(apart) == [0.0, 0.1, 0.5] and apart[0.0] < 1e-3 < apart[0.1] < apart[0.5]
