@@ -99,7 +99,7 @@ def test_a_page_says_where_judges_disagree():
 def test_random_pushes_share_their_unpushed_clips(tiny_model, tmp_path):
     model = tiny_model("stable-audio")
     trial = Trial("", seeded(["a song", "a tune"], 3), tada.Setting(0.3, tada.Sampling(steps=1, guidance=1.0)))
-    found = validity.random_pushes(model, trial, (0.1, 0.5), tmp_path)
+    found = validity.random_pushes(model, trial, (1.0, 9.0), tmp_path)
     plain = model.generate(["a song", "a tune"], [3, 4], 0.3, trial.setting.sampling).audio
     apart = {share: float((clips.audio.float() - plain).norm() / plain.norm()) for share, clips in found.items()}
-    assert list(apart) == [0.0, 0.1, 0.5] and apart[0.0] < 1e-3 < apart[0.1] < apart[0.5]
+    assert list(apart) == [0.0, 1.0, 9.0] and apart[0.0] < 5e-4 < apart[1.0] < apart[9.0], apart
