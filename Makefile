@@ -1,4 +1,4 @@
-# Two commands: `make book` and `make test`. Both set up .venv first, the second with more; a second run finds it ready.
+# Two commands: `make book` and `make test`. Both set up .venv first; a second run finds it ready.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,11 +21,12 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
+# The lock is installed by two processes; whatever of it does not fit a machine is left to the line that resolves.
 $(BOOK): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed, $(PYTHON) is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.11 ...")'
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian: python3-venv)." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	-grep == constraints.txt | sort -r | xargs -P 2 -n 10 $(BIN)/python -m pip install --quiet --no-deps
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[book]'
 	@touch $@
 
