@@ -79,11 +79,11 @@ def take_used(output: Path) -> dict[str, Any]:
     events = provenance.take(output, "used")
     used: dict[str, Any] = {
         name: list(dict.fromkeys(unit for event in events for unit in event.get(name, ())))
-        for name in ("shipped", "own", "both", "wrong")
+        for name in ("shipped", "own", "both")
     }
     used["made"] = dict(event["made"] for event in events if "made" in event)
-    used |= {name: sum(event.get(name, 0) for event in events) for name in ("checked", "others")}
-    return used | {"largest": max((event.get("largest", 0.0) for event in events), default=0.0)}
+    checked = [event for event in events if "checked" in event]  # each tells of all before it, too
+    return used | (checked[-1] if checked else {"checked": 0, "others": 0, "largest": 0.0, "wrong": []})
 
 
 def count(used: Mapping[str, Any], page: str, kept: Kept) -> dict[str, Any]:
