@@ -134,7 +134,7 @@ by_hand = {"delta": curve.iloc[-1] - curve.iloc[0], "smoothness": np.diff(curve)
 
 cells = evaluation.table(results)
 row = cells[(cells["concept"] == concepts[0]) & (cells["layers"] == "functional")].set_index("column")["value"]
-{name: (round(value, 4), round(row[f"{name} {ear}"], 4)) for name, value in by_hand.items()}
+{name: f"{value:.4f} by hand, {row[f'{name} {ear}']:.4f} in the table" for name, value in by_hand.items()}
 
 # %% [markdown]
 # ## The table
